@@ -1,0 +1,73 @@
+"""One YAML file for the whole flow: shared options at the top, one section per command below.
+
+    backbone: resnet18          # every command that has this option
+    extract:
+      features: [pooled, levels]
+    fit-heads:
+      heads: [linear, mlp]
+
+A section wins over the top; the command line wins over both. Paths are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import OptionError
+
+PRESETS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
+    """Options per command, as the file states them.
+
+    known : command -> the names of its options. Raises OptionError for a file that cannot be read, is not a
+    mapping, or names an option or command that does not exist (the nearest one is suggested).
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"cannot read the config file {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise OptionError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        raise OptionError(f"{path} holds a {type(content).__name__}; expected a mapping of option names to values")
+    shared: dict[str, Any] = {}
+    result: dict[str, dict[str, Any]] = {command: {} for command in known}
+    everything = sorted({name for names in known.values() for name in names} | set(known))
+    for raw, value in content.items():
+        name = str(raw).replace("_", "-")
+        if name in known and (isinstance(value, dict) or value is None):
+            section = {str(k).replace("_", "-"): v for k, v in (value or {}).items()}
+            for option in section:
+                _check(option, sorted(known[name]), f"{path}, section {name}")
+            result[name] = section
+        else:
+            _check(name, everything, str(path))
+            shared[name] = value
+    for command, names in known.items():
+        result[command] = {k: v for k, v in shared.items() if k in names} | result[command]
+    return result
+
+
+def find_preset(name: str) -> Path:
+    """The file of a named preset; OptionError lists the presets there are."""
+    path = PRESETS / f"{name}.yaml"
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml"))) or "none"
+        raise OptionError(f"no preset named {name!r}; there are: {there}")
+    return path
+
+
+def _check(name: str, known: Collection[str], where: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+        raise OptionError(f"{where}: unknown option {name!r}{hint}")

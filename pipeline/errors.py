@@ -1,0 +1,45 @@
+"""Errors that a user can act on. `run.py` prints their text and exits 1; anything else is a bug.
+
+    PipelineError(ValueError)
+    ├── OptionError       an option, or a pair of options, that cannot work
+    ├── CatalogueError    a data file or folder that cannot be read as a catalogue
+    ├── BackboneError     a backbone, its weights or its runtime that cannot be had
+    ├── BadImage          one photo that cannot become a vector (becomes a row of the rejects table)
+    ├── HeadError         a head or a fit that cannot work
+    ├── RunError          a run folder that is incomplete, or runs that must not be compared
+    └── ModelFileError    a model file that is damaged, or does not fit the features it is given
+"""
+
+from __future__ import annotations
+
+
+class PipelineError(ValueError):
+    """Root of everything this package raises on purpose."""
+
+
+class OptionError(PipelineError):
+    """An option, or a pair of options, cannot work; raised before any compute."""
+
+
+class CatalogueError(PipelineError):
+    """A data file or folder cannot be read as a catalogue."""
+
+
+class BackboneError(PipelineError):
+    """A backbone, its weights or its runtime cannot be had."""
+
+
+class BadImage(PipelineError):
+    """One photo cannot become a vector; the text is the reason stored in the rejects table."""
+
+
+class HeadError(PipelineError):
+    """A head is unknown, or cannot be fit on what it was given."""
+
+
+class RunError(PipelineError):
+    """A run folder is incomplete, or runs cannot be compared with each other."""
+
+
+class ModelFileError(PipelineError):
+    """A model file is damaged, or does not fit the features it is given."""

@@ -1,0 +1,257 @@
+"""Every option of every command, with its default and its help, in one place.
+
+The command line and the YAML file are generated from these dataclasses; nothing else states a default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Format = Literal["auto", "A", "B", "products", "folder"]
+Fit = Literal["crop", "squash", "pad"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the photos and their labels are.
+
+    Attributes:
+        data: A CSV file, or a folder holding one CSV (or one sub-folder of photos per class).
+        images: Folder the photo names are relative to (default: `images/` beside the CSV, or the CSV's folder).
+        format: How to read the labels; auto decides by the header.
+        keys: Which keys to use, separated by commas (default: all that the format offers).
+        image_column: Column of a products CSV that holds the photo's file name.
+        image_name: Pattern that makes a photo's file name from a row of a products CSV, such as "{id}.jpg".
+        unknown: More spellings of "unknown", beside the empty cell, #N/A, N/A, NA and nan.
+        category_keys: JSON file {category: [keys that apply to it]} (default: learnt from the training rows).
+    """
+
+    data: Path | None = None
+    images: Path | None = None
+    format: Format = "auto"
+    keys: tuple[str, ...] = ()
+    image_column: str | None = None
+    image_name: str | None = None
+    unknown: tuple[str, ...] = ()
+    category_keys: Path | None = None
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """Which frozen network turns a photo into a vector, and how the photo is shown to it.
+
+    Attributes:
+        backbone: Any timm model name.
+        weights: hub (timm's pretrained), package (tf_efficientnet_lite0), random:SEED, or a .pth or .safetensors file.
+        size: Side of the square the network sees, in pixels (default: the model's own).
+        fit: How a photo becomes that square: crop (resize, centre crop), squash (aspect ratio lost) or pad.
+    """
+
+    backbone: str = "resnext50_32x4d"
+    weights: str = "hub"
+    size: int | None = None
+    fit: Fit = "squash"
+
+
+@dataclass(frozen=True)
+class KeyOptions:
+    """Which cached vectors are used, where the cache holds several kinds; what is not given matches anything.
+
+    Attributes:
+        backbone: The timm model the vectors were made with.
+        weights: Where its weights came from, as given to extract.
+        size: Side of the square the network saw, in pixels.
+        fit: How a photo became that square.
+    """
+
+    backbone: str | None = None
+    weights: str | None = None
+    size: int | None = None
+    fit: Fit | None = None
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How the photos are divided into train, validation and test.
+
+    Attributes:
+        split: Shares of train, validation and test, in percent.
+        split_from: Take the split from a split.csv or from a run folder instead.
+        split_seed: Seed of the split.
+        group_column: Column of the CSV that names the product; photos of one product stay in one part.
+        group_regex: Regular expression whose first group (or whole match) in the file name is the product.
+    """
+
+    split: str = "64/16/20"
+    split_from: Path | None = None
+    split_seed: int = 0
+    group_column: str | None = None
+    group_regex: str | None = None
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """How photos are turned into cached vectors.
+
+    Attributes:
+        cache: Folder of the embedding cache.
+        features: What is kept of the forward pass, separated by commas: pooled, levels, grid.
+        views: Which views of each photo are computed: identity, hflip, vflip.
+        device: Where to compute; auto takes the GPU when there is one.
+        runtime: auto, torch or another installed runtime.
+        precision: Arithmetic of the forward pass; half needs a GPU (part of the cache key).
+        dtype: How vectors are stored.
+        batch_size: Photos per forward pass (default: chosen by device and memory).
+        workers: Decoding threads (default: the number of cores).
+        max_pixels: Photos with more pixels than this are rejected, not decoded.
+        rehash: Read and hash every photo again instead of trusting size and modification time.
+        wait: Seconds to wait for another extract that is writing to the same key (default: stop at once).
+    """
+
+    cache: Path = Path("features")
+    features: tuple[str, ...] = ("pooled",)
+    views: tuple[str, ...] = ("identity",)
+    device: Device = "auto"
+    runtime: str = "auto"
+    precision: Literal["fp32", "half"] = "fp32"
+    dtype: Literal["float32", "float16"] = "float32"
+    batch_size: int | None = None
+    workers: int | None = None
+    max_pixels: int = 178_956_970
+    rehash: bool = False
+    wait: float = 0.0
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Which heads are fit on the cached vectors, and how.
+
+    Attributes:
+        cache: Folder of the embedding cache.
+        use: Feature blocks to use, separated by commas (default: all that are cached for these photos).
+        views: Cached views to train and predict with (default: identity).
+        heads: linear, mlp, mlp-per-key, logreg, lightgbm.
+        optimizers: adam, sgd, adamw, lbfgs (torch heads only).
+        lr: Learning rates to try.
+        weight_decay: Weight decays to try.
+        momentum: Momentum of sgd.
+        nesterov: Nesterov's momentum for sgd.
+        betas: The two decay rates of adam and adamw.
+        hidden: Hidden sizes to try for the MLP heads.
+        dropout: Dropout rates to try for the MLP heads.
+        epochs: Most epochs a torch head is trained for.
+        batch_size: Rows per training step.
+        schedule: How the learning rate moves (step: x0.1 every 7 epochs; plateau: halved when the loss stalls).
+        loss: What the torch heads minimise (ce: softmax per single-valued key).
+        label_smoothing: Share of the target spread over the other values.
+        logit_adjust: Strength of logit adjustment for rare values (0 is off).
+        patience: Epochs without a better validation loss before a head stops.
+        halving: Drop hopeless configurations early (successive halving).
+        na: What an unknown label is: ignored, a value of its own, or none of the values.
+        threshold: How probabilities become values: auto, best, or fixed:0.5 and the like, global, per-key, per-label.
+        ensemble: Average this many of the best configurations into one more model (0 is off).
+        trees: Trees per label of the LightGBM baseline.
+        max_labels: Most labels the LightGBM baseline accepts.
+        logreg_c: Inverse regularisation strength of the logistic regression baseline.
+        device: Where to compute; auto takes the GPU when there is one.
+        seed: Seed of initialisation, dropout and batch order.
+        keep: Keep predictions and models of the best per head and optimizer, or of all.
+        mlflow: Also log the run to this MLflow folder (needs the mlflow package).
+        out: Run folder (default: runs/ and a name made of the date).
+    """
+
+    cache: Path = Path("features")
+    use: tuple[str, ...] = ()
+    views: tuple[str, ...] = ("identity",)
+    heads: tuple[str, ...] = ("linear", "mlp")
+    optimizers: tuple[str, ...] = ("adam", "sgd")
+    lr: tuple[float, ...] = ()
+    weight_decay: tuple[float, ...] = (0.0,)
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, ...] = (0.9, 0.999)
+    hidden: tuple[int, ...] = (512,)
+    dropout: tuple[float, ...] = (0.3,)
+    epochs: int = 30
+    batch_size: int = 256
+    schedule: Literal["constant", "step", "plateau", "cosine", "onecycle"] = "constant"
+    loss: Literal["bce", "weighted-bce", "ce", "focal", "asymmetric"] = "bce"
+    label_smoothing: float = 0.0
+    logit_adjust: float = 0.0
+    patience: int = 5
+    halving: bool = False
+    na: Literal["mask", "class", "negative"] = "mask"
+    threshold: str = "auto"
+    ensemble: int = 0
+    trees: int = 50
+    max_labels: int = 200
+    logreg_c: float = 1.0
+    device: Device = "auto"
+    seed: int = 0
+    keep: Literal["best", "all"] = "best"
+    mlflow: Path | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What the comparison shows.
+
+    Attributes:
+        by: Show the best configuration per value of this field of configs.csv (head, optimizer, lr, ...).
+        report: Where the report page goes (default: report.html in the first run folder).
+        json: Also write the whole comparison as JSON to this file.
+        bootstrap: Resamples for the confidence intervals.
+        seed: Seed of the resampling.
+    """
+
+    by: str | None = None
+    report: Path | None = None
+    json: Path | None = None
+    bootstrap: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How a fitted model is applied to new photos.
+
+    Attributes:
+        weights: Backbone weights file, where the source recorded in the model is not to be had.
+        threshold: Override the model's thresholds: best, or one number for all labels.
+        out: Where the predictions go: .csv in the shape of the attributes CSV, or .jsonl for multi-valued keys.
+        probabilities: Add a column per key with the probability of the predicted value.
+        sha256: Refuse the model file unless its SHA-256 is this.
+        device: Where to compute; auto takes the GPU when there is one.
+        runtime: auto, torch or another installed runtime.
+        batch_size: Photos per forward pass.
+        workers: Decoding threads.
+    """
+
+    weights: Path | None = None
+    threshold: str | None = None
+    out: Path = Path("predictions.csv")
+    probabilities: bool = False
+    sha256: str | None = None
+    device: Device = "auto"
+    runtime: str = "auto"
+    batch_size: int | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What the sample catalogue is like.
+
+    Attributes:
+        format: Label format to write.
+        images: Number of photos.
+        seed: Same seed, same bytes.
+    """
+
+    format: Literal["A", "B"] = "A"
+    images: int = 300
+    seed: int = 0

@@ -1,0 +1,93 @@
+"""The import arrows of docs/ARCHITECTURE.md: leaves know no stage, stages do not know each other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = {"pipeline.extract", "pipeline.fit_heads", "pipeline.compare", "pipeline.predict"}
+NEVER = {
+    "cache": {"pipeline", "torch", "timm"},
+    "pipeline.compare": {"torch", "h5py", "timm", "cache"},
+    "pipeline.report": {"torch", "h5py", "timm", "cache"},
+    "pipeline.metrics": {"torch", "h5py", "cache"},
+    "pipeline.thresholds": {"torch", "h5py", "cache"},
+    "pipeline.model_file": {"torch", "h5py", "timm", "cache"},
+    "pipeline.catalogue": {"torch", "h5py", "timm", "cache"},
+    "pipeline.heads": {"h5py", "cache", "timm", "pipeline.embed"},
+    "pipeline.options": {"cyclopts", "torch", "numpy"},
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("pipeline", "cache"):
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(source: str, module: str = "") -> set[str]:
+    """Absolute names a module imports, wherever in it the statement stands."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+@pytest.mark.parametrize("package", sorted(NEVER))
+def test_package_stays_away_from_what_it_must_not_know(package: str) -> None:
+    members = {name: path for name, path in modules().items() if within(name, package)}
+    assert members, f"{package} does not exist"
+    for name, path in members.items():
+        wrong = {i for i in imports_of(path.read_text()) for bad in NEVER[package] if within(i, bad)}
+        assert not wrong, f"{name} imports {sorted(wrong)}"
+
+
+def test_only_stages_compose_and_no_stage_imports_another() -> None:
+    stage_of = {name: next((s for s in STAGES if within(name, s)), None) for name in modules()}
+    assert STAGES <= set(stage_of)
+    for name, path in modules().items():
+        if name == "pipeline":
+            continue  # the package's front door loads `predict` on first use
+        for imported in imports_of(path.read_text()):
+            for stage in STAGES:
+                if within(imported, stage) and stage_of[name] != stage:
+                    allowed = stage == "pipeline.compare" and within(name, "pipeline.report")
+                    assert allowed, f"{name} imports the stage {stage}"
+
+
+def test_only_run_prints_or_exits() -> None:
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in {"print", "exit", "quit"}, f"{name}:{node.lineno} calls {node.func.id}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) != ("sys", "exit"), f"{name}:{node.lineno} exits"
+
+
+def test_a_wrong_arrow_would_be_seen() -> None:
+    assert "torch" in imports_of("def f():\n    import torch\n")
+    assert "pipeline.extract" in imports_of("from pipeline import extract\n")
+
+
+def test_no_function_takes_more_than_six_arguments() -> None:
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = len([a for a in every if a.arg not in {"self", "cls"}])
+                estimator = node.name == "__init__" and name.startswith("pipeline.heads")
+                assert count <= 6 or estimator, f"{name}.{node.name} takes {count} arguments"
