@@ -1,0 +1,177 @@
+"""The rows of one experiment, aligned: photo, content, group, part, features, targets. The split precedes any fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import FeatureCache
+from pipeline.cached import CachedFeatures, extract_command, select_features
+from pipeline.catalogue import (
+    PARTS,
+    UNKNOWN,
+    Catalogue,
+    Cell,
+    Finding,
+    LabelSchema,
+    Split,
+    apply_split,
+    empty_keys,
+    groups_of,
+    infer_schema,
+    make_split,
+    never_in_train,
+    parse_split,
+    read_catalogue,
+    read_split,
+    same_content,
+)
+from pipeline.errors import OptionError
+from pipeline.heads.targets import Targets
+from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
+
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.bytes_]
+Na = Literal["mask", "class", "negative"]
+
+
+@dataclass(frozen=True)
+class FitTargets:
+    """What the heads are asked to predict, under one treatment of unknown labels.
+
+    schema : the value columns, with UNKNOWN as the last value of every key under `--na class`.
+    Y, mask : (n, L) targets of the loss.  known : (n, L) where the truth is known, for every metric.
+    """
+
+    schema: LabelSchema
+    Y: npt.NDArray[np.uint8]
+    mask: Bool
+    known: Bool
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Everything one fit reads; per-row fields have n entries in catalogue order.
+
+    ids : content ids, S32.  groups : int64, photos that must share a part.  split : the part of each row.
+    """
+
+    catalogue: Catalogue
+    cache: FeatureCache
+    features: CachedFeatures
+    ids: Ids
+    groups: npt.NDArray[np.int64]
+    split: Split
+    targets: FitTargets
+    findings: tuple[Finding, ...]
+
+    def X(self, *parts: str) -> Float32:  # noqa: N802 - the field's name for a feature matrix
+        """Features of these parts: float32 (n, d), or (V, n, d) with several views."""
+        reader = self.cache.reader(self.features.info.digest)
+        ids = self.ids[self.split.rows(*parts)]
+        views = [reader.read(ids, columns) for columns in self.features.columns]
+        return views[0] if len(views) == 1 else np.stack(views)
+
+    def targets_of(self, *parts: str) -> Targets:
+        """Targets of the loss for the rows of these parts."""
+        at, schema = self.split.rows(*parts), self.targets.schema
+        return Targets(self.targets.Y[at], self.targets.mask[at], schema.slices, schema.single)
+
+
+def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> Experiment:
+    """Catalogue, cache and split joined. Photos that `extract` rejected are dropped and reported.
+
+    Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
+    """
+    if not options.cache.is_dir():
+        raise OptionError(f"no embedding cache at {options.cache}; run `python run.py extract`, or name it with --cache")
+    catalogue = read_catalogue(data)
+    cache = FeatureCache(options.cache)
+    ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
+    readable = np.ones(len(ids), bool)
+    readable[list(problems)] = False
+    features = select_features(cache, key, ids[readable], (options.use, options.views))
+    there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
+    catalogue, ids = catalogue.take(there), ids[there]
+    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
+    parts, found = _split(catalogue, ids, groups, split)
+    if not all(parts.counts().values()):
+        raise OptionError(f"the split of {len(ids)} photos leaves a part empty: {parts.counts()}; change --split")
+    visible = parts.rows("train", "validation")
+    schema = infer_schema(catalogue, visible)
+    findings = (
+        *catalogue.findings,
+        *dropped,
+        *same_content(catalogue, ids),
+        *found,
+        *empty_keys(catalogue, schema),
+        *never_in_train(catalogue, schema),
+    )
+    targets = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
+    return Experiment(catalogue, cache, features, ids, groups, parts, targets, findings)
+
+
+def fit_targets(
+    schema: LabelSchema, cells: Mapping[str, Sequence[Cell]], categories: Sequence[str | None] | None, na: Na
+) -> FitTargets:
+    """Targets of these cells under `na`: mask (unknown cells are ignored), class (a value of their own) or negative.
+
+    Keys that do not apply to a photo's category stay masked whatever `na` says.
+    """
+    if na == "class":
+        schema = replace(schema, values=tuple((*values, UNKNOWN) for values in schema.values))
+    Y, known = schema.encode(cells, categories)
+    mask = known.copy()
+    if na != "mask":
+        applies = schema.applies(categories, len(Y))
+        for i, (key, columns) in enumerate(zip(schema.keys, schema.slices, strict=True)):
+            unknown = np.fromiter((cell is None for cell in cells[key]), bool, len(Y)) & applies[:, i]
+            mask[unknown, columns] = True
+            if na == "class":
+                Y[unknown, columns.stop - 1] = 1
+    if na == "class":
+        known[:, [columns.stop - 1 for columns in schema.slices]] = False
+    return FitTargets(schema, Y, mask, known)
+
+
+def _in_cache(
+    catalogue: Catalogue, cache: FeatureCache, features: CachedFeatures, hashed: tuple[Ids, Mapping[int, str]]
+) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
+    """Rows whose vectors are all there, and a finding per photo that cannot have one."""
+    ids, problems = hashed
+    reader = cache.reader(features.info.digest)
+    have = np.ones(len(ids), bool)
+    for columns in features.columns:
+        for column in columns:
+            have &= reader.contains(ids, column)
+    absent = np.flatnonzero(~have)
+    rejected = cache.files.rejected(ids[absent])
+    reasons = {int(absent[i]): why for i, why in rejected.items()} | dict(problems)
+    lost = [int(i) for i in absent if int(i) not in reasons]
+    if lost:
+        raise OptionError(
+            f"{len(lost)} of {len(ids)} photos have no vectors in the cache yet (first: {catalogue.filenames[lost[0]]}). "
+            f"Run: {extract_command(features.info, features.options())}"
+        )
+    findings = tuple(Finding("rejected", catalogue.filenames[i], why) for i, why in sorted(reasons.items()))
+    return np.flatnonzero(have), findings
+
+
+def _split(
+    catalogue: Catalogue, ids: Ids, groups: npt.NDArray[np.int64], options: SplitOptions
+) -> tuple[Split, tuple[Finding, ...]]:
+    if options.split_from is not None:
+        return apply_split(read_split(options.split_from), catalogue.filenames, ids, groups)
+    schema = infer_schema(catalogue)
+    Y, mask = schema.encode(catalogue.cells, catalogue.categories)
+    fractions = parse_split(options.split)
+    return make_split(groups, Y, mask, fractions, options.split_seed, schema.column_names), ()
+
+
+__all__ = ["PARTS", "Experiment", "FitTargets", "fit_targets", "load_experiment"]

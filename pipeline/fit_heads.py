@@ -1,0 +1,249 @@
+"""The stage between the cache and the comparison: fit many heads on cached vectors, leave one run folder.
+
+Who sees what: the split is made first, from the labels. Fitting, epochs, thresholds and the choice of the best
+configuration see training and validation rows only; test rows enter as features alone, to be predicted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.candidates import Candidate, Truth, best_of, best_per_head_and_optimizer, judge
+from pipeline.catalogue import count_kinds, write_split
+from pipeline.errors import HeadError
+from pipeline.experiment import Experiment, load_experiment
+from pipeline.heads import FittedHead, SweepOptions, ensemble, fit_many, grid
+from pipeline.heads.sweep import Progress
+from pipeline.model_file import Decision, FeatureOrigin, Parts, build_model, save_model
+from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.run_folder import RunFolder, host_facts, package_versions
+from pipeline.thresholds import parse_policy
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What one `fit-heads` call did.
+
+    run : its folder.  best : config_id chosen on validation, its threshold policy and validation score.
+    configs : how many were fit.  parts : photos per part.  notes : sentences a person should read.
+    """
+
+    run: Path
+    best: str
+    policy: str
+    score: float
+    configs: int
+    parts: Mapping[str, int]
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The options of one call, as run.json records them."""
+
+    data: DataOptions
+    key: KeyOptions
+    split: SplitOptions
+    fit: FitOptions
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: asdict(options) for name, options in vars(self).items()}
+
+
+def fit_heads(
+    data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions, progress: Progress | None = None
+) -> FitReport:
+    """Fit every configuration the options name and write a run folder (`pipeline.run_folder`).
+
+    Raises PipelineError for options that cannot work, before anything is fit or written, and CacheError for a
+    cache that cannot be read.
+    """
+    started = time.perf_counter()
+    configs = grid(options)
+    if options.threshold != "auto":
+        parse_policy(options.threshold)
+    folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
+    experiment = load_experiment(data, key, split, options)
+    train, validation = experiment.X("train"), experiment.X("validation")
+    loaded = time.perf_counter()
+    fitted = fit_many(
+        configs,
+        (train, experiment.targets_of("train")),
+        (validation, experiment.targets_of("validation")),
+        SweepOptions(device=options.device, halving=options.halving, max_labels=options.max_labels, progress=progress),
+    )
+    fit_done = time.perf_counter()
+    candidates = _judge_all(fitted, experiment, validation, options)
+    best = best_of(candidates)
+    kept = candidates if options.keep == "all" else [*best_per_head_and_optimizer(candidates)]
+    folder.create()
+    _write_rows(folder, experiment)
+    _write_configs(folder, fitted, candidates)
+    _write_predictions(folder, experiment, kept)
+    _write_models(folder, experiment, kept, best)
+    seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
+    _write_run(folder, experiment, _Request(data, key, split, options), best, seconds)
+    return FitReport(
+        run=folder.path,
+        best=best.config_id,
+        policy=best.chosen,
+        score=best.score,
+        configs=len(fitted),
+        parts=experiment.split.counts(),
+        seconds=seconds["total"],
+        notes=_notes(experiment, fitted),
+    )
+
+
+def _judge_all(
+    fitted: Sequence[FittedHead], experiment: Experiment, X: Float32, options: FitOptions
+) -> list[Candidate]:
+    at = experiment.split.rows("validation")
+    truth = Truth(experiment.targets.schema, experiment.targets.Y[at], experiment.targets.known[at])
+    sound = [head for head in fitted if not head.diverged]
+    if not sound:
+        raise HeadError("every configuration diverged; try smaller learning rates with --lr")
+    candidates = [judge(head.config.config_id, head, X, truth, options.threshold) for head in sound]
+    if options.ensemble > 1 and len(candidates) > 1:
+        alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
+        top = sorted(alike, key=lambda c: -c.score)[: options.ensemble]
+        mean = ensemble([c.head for c in top])
+        candidates.append(judge(f"ensemble-{len(top)}", mean, X, truth, options.threshold))
+    return candidates
+
+
+def _write_rows(folder: RunFolder, experiment: Experiment) -> None:
+    names, targets = experiment.catalogue.filenames, experiment.targets
+    write_split(folder.path / "split.csv", names, experiment.ids, experiment.groups, experiment.split)
+    folder.write_labels(names, targets.schema.column_names, (targets.Y, targets.known))
+    folder.write_csv(
+        "dropped.csv",
+        [{"kind": f.kind, "photo": f.filename, "detail": f.detail} for f in experiment.findings],
+        ("kind", "photo", "detail"),
+    )
+
+
+def _write_configs(folder: RunFolder, fitted: Sequence[FittedHead], candidates: Sequence[Candidate]) -> None:
+    judged = {candidate.config_id: candidate for candidate in candidates}
+    heads = {head.config.config_id: head for head in fitted} | {c.config_id: c.head for c in candidates}
+    rows, history = [], []
+    for config_id, head in heads.items():
+        row: dict[str, Any] = {"config_id": config_id, **asdict(head.config)}
+        if len(head.members) > 1:
+            row |= {"head": "ensemble", "optimizer": ""}
+        row |= {"validation_loss": head.validation_loss, "best_epoch": head.best_epoch, "seconds": head.seconds}
+        if config_id in judged:
+            candidate = judged[config_id]
+            row |= {"policy": candidate.chosen, "validation_score": candidate.score}
+            row |= {f"validation_{name}": value for name, value in candidate.metrics.items()}
+        row |= {"not_learnable": len(head.not_learnable), "note": head.note}
+        rows.append(row)
+        history += [{"config_id": config_id, **record} for record in head.history]
+    folder.write_csv("configs.csv", rows)
+    folder.write_csv("history.csv", history, None if history else ("config_id", "epoch", "split", "loss"))
+
+
+def _write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence[Candidate]) -> None:
+    split, names = experiment.split, experiment.catalogue.filenames
+    validation, test = split.rows("validation"), split.rows("test")
+    rows = ([names[i] for i in (*validation, *test)], split.parts[np.concatenate([validation, test])].tolist())
+    X = experiment.X("test")
+    columns = experiment.targets.schema.column_names
+    decisions = {}
+    for candidate in kept:
+        P = np.concatenate([candidate.P, candidate.head.predict_proba(X)])
+        folder.write_predictions(candidate.config_id, rows, P, columns)
+        policies = {
+            name: {"thresholds": policy.thresholds.tolist(), "validation_score": policy.score}
+            for name, policy in candidate.policies.items()
+        }
+        decisions[candidate.config_id] = {
+            "links": list(candidate.head.links),
+            "policies": policies,
+            "chosen": candidate.chosen,
+        }
+    folder.write_json("decisions.json", decisions)
+
+
+def _write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Candidate], best: Candidate) -> None:
+    features = experiment.features
+    origin = FeatureOrigin(
+        blocks=_blocks(experiment),
+        cache_key=features.info.key.to_json(),
+        weights_source=str(features.info.notes.get("weights_source", "")),
+        views=features.views,
+    )
+    sample = experiment.X("train")
+    rows = sample[0, :4] if sample.ndim == 3 else sample[:4]
+    for candidate in kept:
+        info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": "train"}
+        parts = Parts(candidate.head.members, candidate.head.links, info)
+        decision = Decision(candidate.thresholds, candidate.chosen)
+        model = build_model(experiment.targets.schema, parts, decision, origin, rows)
+        save_model(model, folder.model_path(candidate.config_id))
+        if candidate.config_id == best.config_id:
+            save_model(model, folder.model_path("best"))
+
+
+def _write_run(
+    folder: RunFolder, experiment: Experiment, request: _Request, best: Candidate, seconds: Mapping[str, float]
+) -> None:
+    info = experiment.features.info
+    folder.write_json(
+        "run.json",
+        {
+            "format": "selvedge-run",
+            "version": 1,
+            "name": folder.path.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "options": request.to_json(),
+            "versions": package_versions(),
+            "host": host_facts(),
+            "data_digest": experiment.catalogue.digest,
+            "split_digest": folder.digest("split.csv"),
+            "cache_key": info.key.to_json(),
+            "cache_digest": info.digest,
+            "blocks": _blocks(experiment),
+            "views": experiment.features.views,
+            "weights_source": info.notes.get("weights_source"),
+            "random_weights": bool(info.notes.get("random_weights", False)),
+            "schema": experiment.targets.schema.to_json(),
+            "seeds": {"split": request.split.split_seed, "fit": request.fit.seed},
+            "parts": experiment.split.counts(),
+            "timings": dict(seconds),
+            "best": best.config_id,
+            "policy": best.chosen,
+            "not_measurable": list(experiment.split.not_measurable),
+            "findings": count_kinds(experiment.findings),
+        },
+    )
+
+
+def _blocks(experiment: Experiment) -> list[dict[str, Any]]:
+    info, columns = experiment.features.info, experiment.features.columns[0]
+    return [{"name": c.block.name, "dim": c.block.dim, "digest": c.block.digest(info.key)} for c in columns]
+
+
+def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, ...]:
+    notes = [f"{head.config.config_id}: {head.note}" for head in fitted if head.note]
+    names = experiment.targets.schema.column_names
+    constant = sorted({names[column] for head in fitted for column in head.not_learnable})
+    if constant:
+        notes.append(f"not learnable ({len(constant)} values, one class in training): {', '.join(constant[:10])}")
+    lacking = experiment.split.not_measurable
+    if lacking:
+        notes.append(f"not measurable ({len(lacking)} values, too few photos for every part): {', '.join(lacking[:10])}")
+    if experiment.features.info.notes.get("random_weights"):
+        notes.append("the vectors come from random weights: good for tests and speed only")
+    return tuple(notes)

@@ -1,0 +1,78 @@
+"""A catalogue in format A whose vectors are made up and cached: everything `fit-heads` needs, without a backbone."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cache import BaseKey, Block, Column, FeatureCache
+
+DIM = 12
+NECKS, SLEEVES = ("0", "1", "2"), ("short", "long")
+
+
+@dataclass(frozen=True)
+class SmallCatalogue:
+    data: Path
+    cache: Path
+    key: BaseKey
+    columns: tuple[Column, ...]
+
+
+def base_key(**changes: object) -> BaseKey:
+    fields = {
+        "weights_sha256": "ab" * 32,
+        "architecture": "resnet18",
+        "size": 64,
+        "fit": "squash",
+        "interpolation": "bicubic",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "pixel_policy": 1,
+        "decoder": "pillow",
+        "precision": "fp32",
+    }
+    return BaseKey(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def write_catalogue(folder: Path, photos: int = 120, unknown_every: int = 7) -> SmallCatalogue:
+    """`photos` files of two per product; neck and sleeve can be read off the vectors by a linear head."""
+    images = folder / "data" / "images"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(len(NECKS), len(SLEEVES), DIM)) * 2
+    rows, vectors = [], []
+    for i in range(photos):
+        product = i // 2
+        neck, sleeve = product % 3, (product // 3) % 2
+        name = f"shirt{product}-{i % 2}.jpg"
+        (images / name).write_bytes(b"photo %d" % i)
+        known = "#N/A" if product % unknown_every == 0 else NECKS[neck]
+        rows.append((name, known, SLEEVES[sleeve]))
+        vectors.append(centres[neck, sleeve] + rng.normal(size=DIM))
+    data = folder / "data" / "attributes.csv"
+    write_rows(data, rows)
+    key, block = base_key(), Block("pooled", DIM)
+    columns = tuple(Column(block, view) for view in ("identity", "hflip"))
+    cache = FeatureCache(folder / "features")
+    ids, problems = cache.files.ids([images / name for name, *_ in rows])
+    assert not problems
+    X = np.array(vectors, np.float32)
+    with cache.writer(key, notes={"weights_source": "random:0", "random_weights": False}) as writer:
+        writer.append(ids, {columns[0]: X, columns[1]: X + np.float32(0.1)})
+    return SmallCatalogue(data, cache.root, key, columns)
+
+
+def write_rows(path: Path, rows: list[tuple[str, str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("filename", "neck", "sleeve_length"))
+        writer.writerows(rows)
+
+
+def read_rows(path: Path) -> list[tuple[str, str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [(r["filename"], r["neck"], r["sleeve_length"]) for r in csv.DictReader(file)]

@@ -1,0 +1,100 @@
+"""The command line: exit codes, errors of one or two lines, configuration files, and quick help."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import run
+from tests.small_cache import write_catalogue
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "run.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+@pytest.mark.parametrize("command", ["", *run.COMMANDS, "cache", "cache info", "cache verify", "cache export"])
+def test_help_is_there_and_loads_nothing_heavy(command: str) -> None:
+    watch = (
+        "import sys, run; code = run.main(sys.argv[1:]);"
+        "heavy = {'torch', 'timm', 'numpy', 'pandas', 'sklearn', 'h5py', 'lightgbm', 'openvino'} & set(sys.modules);"
+        "sys.exit(f'loaded {sorted(heavy)}' if heavy else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", watch, *command.split(), "--help"], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage: run.py" in done.stdout
+
+
+def test_every_option_has_a_help_text() -> None:
+    for command in run.COMMANDS:
+        for argument in run._arguments(command):
+            assert argument.parameter.help, f"{command} {argument.name} has no help"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["fit-heads", "--hedas", "linear"], 2, "Did you mean --heads?"),
+        (["extrct"], 2, 'Did you mean "extract"?'),
+        (["extract", "--size", "big"], 2, "--size"),
+        (["extract", "--data", "nowhere.csv"], 1, "error: "),
+        (["extract"], 1, "error: --data is missing"),
+        (["predict", "photo.jpg"], 2, "--model"),
+        (["predict", "photo.jpg", "--model", "none.joblib"], 1, "no model file none.joblib"),
+        (["compare", "no-run"], 1, "no run folder no-run"),
+        (["fit-heads", "--preset", "bets"], 1, "no preset named 'bets'"),
+        (["cache", "info", "--cache", "nowhere"], 1, "nowhere"),
+    ],
+)
+def test_wrong_usage_is_2_and_expected_errors_are_1_without_a_traceback(
+    tmp_path: Path, arguments: list[str], code: int, text: str
+) -> None:
+    done = cli(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_line_wins_over_the_config_file_which_wins_over_the_preset(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path)
+    config = tmp_path / "flow.yaml"
+    config.write_text(
+        f"data: {small.data}\ncache: {small.cache}\nuse: [pooled]\nviews: [identity]\nensemble: 0\n"
+        "fit-heads:\n  heads: [linear]\n  optimizers: [sgd]\n  epochs: 2\n  lr: [0.1]\n  out: never\n"
+    )
+    out = tmp_path / "run"
+    done = cli("fit-heads", "--preset", "best", "--config", config, "--out", out, "--lr", "0.5,0.25", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    import pandas as pd
+
+    configs = pd.read_csv(out / "configs.csv")
+    assert configs["lr"].tolist() == [0.5, 0.25]
+    assert set(configs["optimizer"]) == {"sgd"}
+    assert set(configs["loss"]) == {"ce"}, "from the preset"
+
+
+def test_unknown_name_in_a_config_file_is_an_error(tmp_path: Path) -> None:
+    config = tmp_path / "flow.yaml"
+    config.write_text("fit-heads:\n  epochz: 2\n")
+    done = cli("fit-heads", "--config", config, cwd=tmp_path)
+    assert (done.returncode, "did you mean 'epochs'" in done.stderr) == (1, True)
+
+
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, str(ROOT / "run.py"), "sample", "cat", "--images", "10"]
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60)
+    assert "Traceback" not in done.stderr

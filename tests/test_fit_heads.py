@@ -1,0 +1,214 @@
+"""`fit-heads` on a small cached catalogue: the run folder, who sees what, and errors before any work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cache import FeatureCache
+from pipeline.compare import compare
+from pipeline.errors import HeadError, OptionError, RunError
+from pipeline.fit_heads import fit_heads
+from pipeline.model_file import decisions, proba, read_model
+from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
+from tests.small_cache import SmallCatalogue, base_key, read_rows, write_catalogue, write_rows
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> SmallCatalogue:
+    return write_catalogue(tmp_path_factory.mktemp("small"))
+
+
+def options(small: SmallCatalogue, out: Path, **changes: object) -> FitOptions:
+    quick = FitOptions(cache=small.cache, heads=("linear",), optimizers=("adam",), epochs=15, lr=(0.05,), out=out)
+    return replace(quick, **changes)  # type: ignore[arg-type]
+
+
+def fit(small: SmallCatalogue, fit_options: FitOptions, split: SplitOptions = SplitOptions()) -> Path:  # noqa: B008
+    return fit_heads(DataOptions(data=small.data), KeyOptions(), split, fit_options).run
+
+
+@pytest.fixture(scope="module")
+def run(small: SmallCatalogue, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "all-heads"
+    every = options(small, out, heads=("linear", "mlp", "logreg"), optimizers=("adam", "sgd"), hidden=(16,))
+    return fit(small, every)
+
+
+def test_run_folder_holds_every_file_that_other_code_relies_on(run: Path) -> None:
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    fixed = {"run.json", "split.csv", "labels.parquet", "configs.csv", "history.csv", "decisions.json", "dropped.csv"}
+    configs = pd.read_csv(run / "configs.csv")["config_id"].tolist()
+    assert len(configs) == 5
+    expected = fixed | {"models/best.joblib", "models/best.joblib.sha256"}
+    for config_id in configs:
+        expected |= {f"predictions/{config_id}.parquet"}
+        expected |= {f"models/{config_id}.joblib", f"models/{config_id}.joblib.sha256"}
+    assert names == expected
+
+
+def test_digest_beside_a_model_is_the_digest_of_its_bytes(run: Path) -> None:
+    text = (run / "models" / "best.joblib.sha256").read_text()
+    assert text == f"{hashlib.sha256((run / 'models' / 'best.joblib').read_bytes()).hexdigest()}  best.joblib\n"
+
+
+def test_products_stay_in_one_part_and_shares_are_near_what_was_asked(run: Path) -> None:
+    split = pd.read_csv(run / "split.csv")
+    assert split.groupby("group")["part"].nunique().max() == 1
+    product = split["photo"].str.extract(r"(shirt\d+)-")[0]
+    assert split.groupby(product)["part"].nunique().max() == 1
+    shares = split["part"].value_counts(normalize=True)
+    assert shares["train"] == pytest.approx(0.64, abs=0.06)
+    assert shares["test"] == pytest.approx(0.20, abs=0.06)
+
+
+def test_unknown_cells_are_null_and_known_ones_one_hot(run: Path, small: SmallCatalogue) -> None:
+    labels = pd.read_parquet(run / "labels.parquet").set_index("photo")
+    truth = {name: neck for name, neck, _ in read_rows(small.data)}
+    necks = labels[["neck=0", "neck=1", "neck=2"]]
+    unknown = [name for name, neck in truth.items() if neck == "#N/A"]
+    assert unknown and necks.loc[unknown].isna().all(axis=None)
+    for name, neck in truth.items():
+        if neck != "#N/A":
+            assert necks.loc[name].tolist() == [int(neck == value) for value in "012"]
+
+
+def test_predictions_are_those_of_the_model_file_on_cached_features(run: Path, small: SmallCatalogue) -> None:
+    split = pd.read_csv(run / "split.csv").set_index("photo")
+    for config_id in pd.read_csv(run / "configs.csv")["config_id"]:
+        frame = pd.read_parquet(run / "predictions" / f"{config_id}.parquet")
+        assert set(frame["part"]) == {"validation", "test"}
+        ids = np.array([bytes.fromhex(split.loc[photo, "content"]) for photo in frame["photo"]], "S32")
+        X = FeatureCache(small.cache).reader(small.key.digest).read(ids, [small.columns[0]])
+        P = proba(read_model(run / "models" / f"{config_id}.joblib"), X)
+        np.testing.assert_allclose(frame.filter(like="p:").to_numpy(), P, atol=1e-6)
+
+
+def test_compare_finds_what_the_vectors_say(run: Path) -> None:
+    comparison = compare([run], CompareOptions(bootstrap=20))
+    assert comparison.best_candidate.config_id == json.loads((run / "run.json").read_text())["best"]
+    accuracy, majority = (c.metrics.overall.accuracy for c in (comparison.best_candidate, comparison.majority))
+    assert accuracy is not None and accuracy > 0.8
+    assert majority is not None and majority < 0.7
+
+
+def test_labels_of_test_photos_change_nothing_that_is_fitted_or_chosen(
+    run: Path, small: SmallCatalogue, tmp_path: Path
+) -> None:
+    part = pd.read_csv(run / "split.csv").set_index("photo")["part"]
+    rows = read_rows(small.data)
+    spoiled = [(n, "2", "long") if part[n] == "test" else (n, neck, sleeve) for n, neck, sleeve in rows]
+    first = fit(small, options(small, tmp_path / "a"), SplitOptions(split_from=run))
+    other = small.data.with_name("spoiled.csv")
+    write_rows(other, spoiled)
+    try:
+        second = fit(replace(small, data=other), options(small, tmp_path / "b"), SplitOptions(split_from=run))
+    finally:
+        other.unlink()
+    assert (first / "labels.parquet").read_bytes() != (second / "labels.parquet").read_bytes()
+    name = pd.read_csv(first / "configs.csv")["config_id"].item()
+    for file in (f"predictions/{name}.parquet", "decisions.json", "history.csv"):
+        assert (first / file).read_bytes() == (second / file).read_bytes(), file
+
+
+def test_same_seed_same_numbers(small: SmallCatalogue, tmp_path: Path) -> None:
+    runs = [fit(small, options(small, tmp_path / name, heads=("mlp",), hidden=(8,))) for name in "ab"]
+    assert (runs[0] / "history.csv").read_bytes() == (runs[1] / "history.csv").read_bytes()
+    assert (runs[0] / "decisions.json").read_bytes() == (runs[1] / "decisions.json").read_bytes()
+
+
+@pytest.mark.parametrize("na", ["mask", "class", "negative"])
+def test_unknown_labels_can_be_masked_a_class_or_negative(small: SmallCatalogue, tmp_path: Path, na: str) -> None:
+    run = fit(small, options(small, tmp_path / na, na=na))
+    schema = json.loads((run / "run.json").read_text())["schema"]
+    expected = ["0", "1", "2", "#N/A"] if na == "class" else ["0", "1", "2"]
+    assert schema["values"][0] == expected
+    model = read_model(run / "models" / "best.joblib")
+    D = decisions(model, proba(model, model["selftest"]["X"]))
+    if na == "class":
+        assert not D[:, 3].any()
+    assert compare([run], CompareOptions(bootstrap=10)).best_candidate.keys == ("neck", "sleeve_length")
+
+
+def test_two_views_are_trained_on_and_averaged(small: SmallCatalogue, tmp_path: Path) -> None:
+    run = fit(small, options(small, tmp_path / "views", views=("identity", "hflip")))
+    model = read_model(run / "models" / "best.joblib")
+    assert model["views"] == ["identity", "hflip"]
+    frame = pd.read_parquet(next((run / "predictions").glob("*.parquet")))
+    split = pd.read_csv(run / "split.csv").set_index("photo")
+    ids = np.array([bytes.fromhex(split.loc[photo, "content"]) for photo in frame["photo"]], "S32")
+    reader = FeatureCache(small.cache).reader(small.key.digest)
+    P = np.mean([proba(model, reader.read(ids, [column])) for column in small.columns], axis=0)
+    np.testing.assert_allclose(frame.filter(like="p:").to_numpy(), P, atol=1e-6)
+
+
+def test_ensemble_is_one_more_configuration_and_one_model_file(small: SmallCatalogue, tmp_path: Path) -> None:
+    run = fit(small, options(small, tmp_path / "ens", lr=(0.05, 0.02, 0.01), ensemble=2))
+    configs = pd.read_csv(run / "configs.csv")
+    assert configs["config_id"].iloc[-1] == "ensemble-2"
+    assert len(read_model(run / "models" / "ensemble-2.joblib")["members"]) == 2
+
+
+def test_photos_without_vectors_name_the_command_that_makes_them(small: SmallCatalogue, tmp_path: Path) -> None:
+    new = small.data.parent / "images" / "new-1.jpg"
+    new.write_bytes(b"never extracted")
+    more = small.data.with_name("more.csv")
+    write_rows(more, [*read_rows(small.data), ("new-1.jpg", "1", "long")])
+    try:
+        with pytest.raises(OptionError, match=r"1 of 121 photos have no vectors .*new-1.jpg.*run.py extract --backbone"):
+            fit(replace(small, data=more), options(small, tmp_path / "x"))
+    finally:
+        new.unlink()
+        more.unlink()
+    assert not (tmp_path / "x").exists()
+
+
+def test_two_kinds_of_vectors_are_told_apart(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path, photos=60)
+    cache = FeatureCache(small.cache)
+    reader = cache.reader(small.key.digest)
+    ids = reader.ids(small.columns[0])
+    other = base_key(architecture="resnet34")
+    with cache.writer(other, notes={"weights_source": "random:0"}) as writer:
+        writer.append(ids, {small.columns[0]: reader.read(ids, [small.columns[0]])})
+    with pytest.raises(OptionError, match=r"differ in architecture: resnet18 \| resnet34"):
+        fit(small, options(small, tmp_path / "x"))
+    with pytest.raises(OptionError, match="no cached vectors .* fit backbone resnet50; the cache holds: resnet18"):
+        fit_heads(
+            DataOptions(data=small.data),
+            KeyOptions(backbone="resnet50"),
+            SplitOptions(),
+            options(small, tmp_path / "x"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"heads": ("liner",)}, HeadError, "did you mean 'linear'"),
+        ({"heads": ("mlp",), "optimizers": ("lbfgs",)}, HeadError, "cannot train head 'mlp'"),
+        ({"use": ("levels",)}, OptionError, "block 'levels' of view 'identity' is not in the cache"),
+        ({"views": ("vflip",)}, OptionError, "of view 'vflip' is not in the cache"),
+        ({"threshold": "per-lable"}, OptionError, "did you mean 'per-label'"),
+        ({"cache": Path("nowhere")}, OptionError, "no embedding cache at nowhere"),
+    ],
+)
+def test_options_that_cannot_work_fail_before_anything_is_written(
+    small: SmallCatalogue, tmp_path: Path, changes: dict[str, object], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        fit(small, options(small, tmp_path / "x", **changes))
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_run_folder_is_never_overwritten(small: SmallCatalogue, run: Path) -> None:
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(RunError, match="already exists and is not empty"):
+        fit(small, options(small, run))
+    assert (run / "run.json").read_bytes() == before
