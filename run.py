@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from pipeline.catalogue import Finding
     from pipeline.comparison import Comparison
-    from pipeline.extract import ExtractReport
+    from pipeline.extract import ExtractReport, Progress
     from pipeline.fit_heads import FitReport
 
 Flat = Parameter(name="*")
@@ -135,7 +135,9 @@ def sample(out: Path, *, options: Annotated[SampleOptions, Flat] = SampleOptions
     from pipeline.sample import write_sample
 
     report = write_sample(out, options.format, options.images, options.seed)
-    say(f"sample: {report}")
+    odd = ", ".join(f"{what} {name}" for what, name in report.odd.items())
+    say(f"sample: {report.photos} photos of {report.products} products, {report.rows} rows -> {report.data}")
+    say(f"  {report.repeated} repeated rows, {report.without_photo} rows without a photo, and odd ones: {odd}")
 
 
 @app.command
@@ -209,7 +211,7 @@ def _extract(data: DataOptions, backbone: BackboneOptions, options: ExtractOptio
     catalogue = read_catalogue(data)
     _say_findings(catalogue.findings)
     with Bar("extract", "photo") as bar:
-        report = run_extract(catalogue.paths, backbone, options, lambda p: bar.show(p.done, p.total))
+        report = run_extract(catalogue.paths, backbone, options, bar.show)
     _say_extract(report)
     return report
 
@@ -274,7 +276,7 @@ class Bar:
 
     def __init__(self, what: str, unit: str) -> None:
         self.what, self.unit = what, unit
-        self.started = self.told = time.monotonic()
+        self.told = time.monotonic()
         self.bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> Bar:
@@ -284,8 +286,9 @@ class Bar:
         if self.bar is not None:
             self.bar.close()
 
-    def show(self, done: int, total: int) -> None:
+    def show(self, progress: Progress) -> None:
         """Say how far the work is."""
+        done, total = progress.done, progress.total
         if sys.stderr.isatty():
             if self.bar is None:
                 from tqdm import tqdm
@@ -296,8 +299,8 @@ class Bar:
         now = time.monotonic()
         if now - self.told >= 10:
             self.told = now
-            rate = done / (now - self.started)
-            say(f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
+            rate, left = progress.per_second, progress.seconds_left
+            say(f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {left:.0f} s left")
 
 
 def say(text: str) -> None:

@@ -91,7 +91,7 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     """
     if not options.cache.is_dir():
         raise OptionError(f"no embedding cache at {options.cache}; run `python run.py extract`, or name it with --cache")
-    catalogue = read_catalogue(data)
+    catalogue = read_catalogue(data, split.group_column)
     cache = FeatureCache(options.cache)
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
     readable = np.ones(len(ids), bool)

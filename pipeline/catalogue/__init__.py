@@ -1,0 +1,39 @@
+"""Catalogues: photos with labels from any input format, their label schema and their splits."""
+
+from pipeline.catalogue.cells import Cell, Coded, coded
+from pipeline.catalogue.findings import DROPS, KINDS, Finding, count_kinds
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.catalogue.read import FORMATS, read_catalogue
+from pipeline.catalogue.records import Catalogue
+from pipeline.catalogue.schema import dummies_view, empty_keys, infer_schema, never_in_train, same_content
+from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, write_split
+from pipeline.catalogue.splits import PARTS, Split, groups_of, make_split, parse_split
+
+__all__ = [
+    "DROPS",
+    "FORMATS",
+    "KINDS",
+    "PARTS",
+    "UNKNOWN",
+    "Catalogue",
+    "Cell",
+    "Coded",
+    "Finding",
+    "LabelSchema",
+    "Split",
+    "SplitFile",
+    "apply_split",
+    "coded",
+    "count_kinds",
+    "dummies_view",
+    "empty_keys",
+    "groups_of",
+    "infer_schema",
+    "make_split",
+    "never_in_train",
+    "parse_split",
+    "read_catalogue",
+    "read_split",
+    "same_content",
+    "write_split",
+]

@@ -1,0 +1,146 @@
+"""Columns of cells as small integer codes, so that millions of rows cost bytes and not objects."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+Cell = tuple[str, ...] | None
+"""The values of one key on one photo: None is unknown, () is known to have no value."""
+
+UNKNOWN_TOKENS = frozenset({"", "#N/A", "N/A", "NA", "nan"})
+"""Spellings of an unknown label, beside those of `--unknown`."""
+
+T = TypeVar("T")
+
+
+class Coded(Sequence[T], Generic[T]):
+    """A read-only column that stores each distinct entry once.
+
+    codes : int32 (n,), positions in `table`.
+    table : the distinct entries.
+    """
+
+    __slots__ = ("codes", "table")
+
+    def __init__(self, codes: npt.NDArray[np.int32], table: Iterable[T]) -> None:
+        self.codes = codes
+        self.table: tuple[T, ...] = tuple(table)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Coded[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Coded[T]:
+        if isinstance(index, slice):
+            return Coded(self.codes[index], self.table)
+        return self.table[int(self.codes[index])]
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.table.__getitem__, self.codes.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        same_length = isinstance(other, Sequence) and len(self) == len(other)
+        return same_length and all(a == b for a, b in zip(self, other, strict=True))  # type: ignore[call-overload]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Coded({len(self)} rows, {len(self.table)} distinct)"
+
+    @classmethod
+    def of(cls, codes: array[int], table: Iterable[T]) -> Coded[T]:
+        """A column from an array of C ints, which is copied."""
+        return cls(np.array(codes, np.int32), table)
+
+    def where(self, entry: T) -> npt.NDArray[np.bool_]:
+        """bool (n,): rows with this entry."""
+        hits = [i for i, e in enumerate(self.table) if e == entry]
+        return np.isin(self.codes, hits) if hits else np.zeros(len(self.codes), np.bool_)
+
+    def replace(self, rows: npt.NDArray[np.bool_], entry: T) -> Coded[T]:
+        """The column with one entry in all of these rows."""
+        if not rows.any():
+            return self
+        table = self.table if entry in self.table else (*self.table, entry)
+        return Coded(np.where(rows, np.int32(table.index(entry)), self.codes), table)
+
+    def take(self, rows: npt.NDArray[Any]) -> Coded[T]:
+        """The column of these rows (indices or a mask)."""
+        return Coded(self.codes[rows], self.table)
+
+    def compact(self) -> Coded[T]:
+        """The same column with only the entries in use, in order of first appearance."""
+        used, first, inverse = np.unique(self.codes, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty(len(order), np.int32)
+        rank[order] = np.arange(len(order), dtype=np.int32)
+        return Coded(rank[inverse.reshape(-1)], (self.table[used[i]] for i in order))
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """int64 (len(table),): rows per distinct entry."""
+        return np.bincount(self.codes, minlength=len(self.table))
+
+
+def coded(entries: Sequence[T]) -> Coded[T]:
+    """Any sequence of hashable entries as a coded column."""
+    if isinstance(entries, Coded):
+        return entries
+    table: dict[T, int] = {}
+    codes = np.fromiter((table.setdefault(e, len(table)) for e in entries), np.int32, len(entries))
+    return Coded(codes, table)
+
+
+class ColumnBuilder(Generic[T]):
+    """Builds a coded column row by row; rows that are never put hold the default."""
+
+    def __init__(self, default: T) -> None:
+        self._codes = array("i")
+        self._table: dict[T, int] = {default: 0}
+
+    def put(self, row: int, entry: T) -> None:
+        """Set a row; rows come in ascending order."""
+        self._fill(row)
+        self._codes.append(self._table.setdefault(entry, len(self._table)))
+
+    def finish(self, rows: int) -> Coded[T]:
+        """The column of that many rows."""
+        self._fill(rows)
+        return Coded.of(self._codes, self._table)
+
+    def _fill(self, rows: int) -> None:
+        if len(self._codes) < rows:
+            self._codes.extend([0] * (rows - len(self._codes)))
+
+
+def natural(text: str) -> tuple[Any, ...]:
+    """Sort key that orders numbers inside text by size: "2" before "10", "a2" before "a10"."""
+    parts = re.split(r"([0-9]+)", text)
+    return (tuple((0, int(p), "") if i % 2 else (1, 0, p.casefold()) for i, p in enumerate(parts) if p), text)
+
+
+def single_value(text: str, unknown: frozenset[str]) -> Cell:
+    """One cell of a column that holds at most one value: the stripped text, or None for an unknown token."""
+    value = text.strip()
+    return None if value in unknown else (value,)
+
+
+def several_values(values: Iterable[object], unknown: frozenset[str]) -> Cell:
+    """One cell from a list of values.
+
+    Unknown tokens and `none` are dropped, the rest is stripped, made distinct and sorted.
+    Nothing but unknown tokens is unknown (None); nothing but `none`, or nothing at all, is () - known to have no value.
+    """
+    texts = ["" if v is None else str(v).strip() for v in values]
+    known = [t for t in texts if t not in unknown]
+    if texts and not known:
+        return None
+    return tuple(sorted({t for t in known if t.casefold() != "none"}, key=natural))

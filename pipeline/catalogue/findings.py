@@ -1,0 +1,66 @@
+"""What was dropped or odd in a catalogue, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+KINDS: Mapping[str, str] = {
+    "repeated": "a row names a photo that an earlier row names; the earlier row is kept",
+    "missing-photo": "a row names a photo that is not on disk; the row is dropped",
+    "outside-images": "a row's path is absolute, climbs, or links out of the images folder; the row is dropped",
+    "no-name": "a row has no usable file name; the row is dropped",
+    "ragged-row": "a row has more cells than the header (dropped) or fewer (the missing ones are unknown)",
+    "path-form": "a photo was found under an equivalent spelling of its path",
+    "unicode-form": "a photo was found under another Unicode normal form of its name",
+    "not-an-image": "a file in the images folder is no photo; it is skipped",
+    "not-in-catalogue": "photos on disk that no row names",
+    "linked-folder": "a linked folder inside the images folder is not searched",
+    "unreadable-folder": "a folder that may not be read is not searched",
+    "no-class": "photos beside the class folders have no class; they are skipped",
+    "bad-attributes": "an attributes cell is no dict literal; its keys are unknown on that photo",
+    "key-does-not-apply": "rows carry a key that does not apply to their category; it is left out there",
+    "category-without-keys": "a category that the category-keys file does not list",
+    "unknown-cells": "how many photos have no known value for a key",
+    "empty-key": "a key without a single known value; it is left out",
+    "many-values": "a key has so many values that it looks like an identifier",
+    "encoding": "the table is not UTF-8",
+    "unnamed-column": "a column without a name is left out",
+    "option-ignored": "an option has no effect on this format",
+    "rejected": "a photo that could not be decoded; the row is dropped",
+    "same-content": "several photos have identical bytes; all rows are kept, in one part of the split",
+    "content-conflict": "photos with identical bytes have different labels",
+    "never-in-train": "a value that no row which fitting may see has",
+    "split-row-unused": "rows of a split file whose photo is not in the catalogue",
+    "group-crosses-parts": "a given split puts one product into several parts",
+}
+"""Every kind of finding, with its meaning."""
+
+DROPS = frozenset({"repeated", "missing-photo", "outside-images", "no-name", "rejected"})
+"""Kinds of which each finding is one dropped row (a `ragged-row` may be kept)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was dropped or odd.
+
+    kind : a stable slug, one of KINDS.
+    filename : the photo, file or key it is about; "" when it is about the whole catalogue.
+    detail : what was found and what was done about it.
+    """
+
+    kind: str
+    filename: str
+    detail: str
+
+
+def count_kinds(findings: Iterable[Finding]) -> dict[str, int]:
+    """Findings per kind, in the order of KINDS."""
+    counts = Counter(f.kind for f in findings)
+    return {kind: counts[kind] for kind in (*KINDS, *(k for k in counts if k not in KINDS)) if counts[kind]}
+
+
+def printable(name: str) -> str:
+    """The name as text that can be written as UTF-8 (bytes that are not UTF-8 become escapes)."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,124 @@
+"""The label schema: which keys there are, which values each has, and how cells become targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.cells import Cell, coded
+
+Bool = npt.NDArray[np.bool_]
+UInt8 = npt.NDArray[np.uint8]
+
+UNKNOWN = "#N/A"
+"""How an unknown cell is written, and the name of the extra value under `--na class`."""
+
+
+@dataclass(frozen=True)
+class LabelSchema:
+    """Keys, their values and how they are decided; columns of one key are contiguous.
+
+    keys : names in catalogue order.
+    values : per key, its values in a stable order (no UNKNOWN unless `--na class` added it, last).
+    single : per key, True when a photo has at most one value.
+    gate : category -> keys that apply to it, or None when every key applies to every photo.
+    category_key : the key whose value is the category the gate looks up, or None.
+    """
+
+    keys: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    single: tuple[bool, ...]
+    gate: Mapping[str, tuple[str, ...]] | None = None
+    category_key: str | None = None
+
+    @cached_property
+    def labels(self) -> tuple[tuple[str, str], ...]:
+        """All (key, value) pairs in column order; length L."""
+        return tuple((key, v) for key, vs in zip(self.keys, self.values, strict=True) for v in vs)
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        """Per key, its columns."""
+        ends = np.cumsum([0, *(len(v) for v in self.values)])
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """`<key>=<value>` in column order."""
+        return tuple(f"{key}={value}" for key, value in self.labels)
+
+    @property
+    def size(self) -> int:
+        """L, the number of columns."""
+        return len(self.labels)
+
+    def encode(
+        self, cells: Mapping[str, Sequence[Cell]], categories: Sequence[str | None] | None = None
+    ) -> tuple[UInt8, Bool]:
+        """Targets of the catalogue's cells.
+
+        Returns (Y, mask), both (n, L): Y multi-hot uint8; mask True where the truth is known.
+        An unknown cell masks its whole key; so does a key that does not apply to the category, and an absent key of a
+        category that the gate does not list.
+        A value outside the schema leaves its cell known and all-zero (it was never seen in training).
+        """
+        n = len(next(iter(cells.values()))) if cells else 0
+        Y = np.zeros((n, self.size), np.uint8)
+        mask = np.zeros((n, self.size), np.bool_)
+        applies, unlisted = self.applies(categories, n), self._unlisted(categories, n)
+        for i, (key, values, columns) in enumerate(zip(self.keys, self.values, self.slices, strict=True)):
+            # Each distinct cell is encoded once and then dealt to its rows.
+            column = coded(cells[key])
+            hot = np.array([[v in (cell or ()) for v in values] for cell in column.table], np.uint8)
+            known = np.array([cell is not None for cell in column.table], np.bool_)
+            if n and values:
+                Y[:, columns] = hot[column.codes]
+            empty = np.array([cell == () for cell in column.table], np.bool_)
+            mask[:, columns] = (known[column.codes] & applies[:, i] & ~(unlisted & empty[column.codes]))[:, None]
+        return Y, mask
+
+    def _unlisted(self, categories: Sequence[str | None] | None, n: int) -> Bool:
+        """(n,): photos whose category the gate does not list, so that an absent key says nothing about them."""
+        if self.gate is None or categories is None:
+            return np.zeros(n, np.bool_)
+        gate = self.gate
+        return np.fromiter((category is not None and category not in gate for category in categories), bool, n)
+
+    def applies(self, categories: Sequence[str | None] | None, n: int) -> Bool:
+        """(n, K): whether each key applies to each photo's category; True where gate or category is not known."""
+        result = np.ones((n, len(self.keys)), np.bool_)
+        if self.gate is None or categories is None:
+            return result
+        for i, key in enumerate(self.keys):
+            if key != self.category_key:
+                silent = {category for category, keys in self.gate.items() if key not in keys}
+                result[:, i] = np.fromiter((category not in silent for category in categories), bool, n)
+        return result
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; `from_json` inverts it."""
+        return {
+            "keys": list(self.keys),
+            "values": [list(v) for v in self.values],
+            "single": list(self.single),
+            "gate": None if self.gate is None else {c: list(k) for c, k in self.gate.items()},
+            "category_key": self.category_key,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LabelSchema:
+        """The schema that `to_json` wrote."""
+        gate = data.get("gate")
+        return cls(
+            keys=tuple(data["keys"]),
+            values=tuple(tuple(v) for v in data["values"]),
+            single=tuple(bool(s) for s in data["single"]),
+            gate=None if gate is None else {c: tuple(k) for c, k in gate.items()},
+            category_key=data.get("category_key"),
+        )

@@ -1,0 +1,87 @@
+"""The catalogue: photos on disk with their labels, the same whatever the input format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.cells import Cell, coded
+from pipeline.catalogue.findings import Finding
+from pipeline.catalogue.photos import PhotoPaths
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Rows whose photo is on disk; n rows, in the order of the data, each naming another file.
+
+    images : the folder the file names are relative to.
+    filenames : (n,), as written in the data.
+    paths : (n,), the files (a name may differ from its file in spelling, never in meaning).
+    keys : names of the keys, in the order of the data.
+    cells : per key, (n,) cells: a tuple of values, () for none, None for unknown.
+    categories : (n,) category of each photo or None for unknown; None for formats without categories.
+    category_keys : category -> keys that apply, when a file said so.
+    groups : (n,) product names from a column, None for unknown; None without such a column.
+    findings : everything that was dropped or odd.
+    format : "A", "B", "products" or "folder".
+    """
+
+    images: Path
+    filenames: Sequence[str]
+    paths: Sequence[Path]
+    keys: tuple[str, ...]
+    cells: Mapping[str, Sequence[Cell]]
+    findings: tuple[Finding, ...] = ()
+    format: str = "A"
+    categories: Sequence[str | None] | None = None
+    category_keys: Mapping[str, tuple[str, ...]] | None = None
+    groups: Sequence[str | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self.filenames)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of file names, keys, cells and categories; the folder's place does not count."""
+        digest = hashlib.sha256()
+
+        def add(text: str) -> None:
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little") + data)
+
+        for name in self.filenames:
+            add(name)
+        columns: dict[str, Sequence[Any]] = {f"key {key}": self.cells[key] for key in self.keys}
+        if self.categories is not None:
+            columns["categories"] = self.categories
+        for name, column in columns.items():
+            compact = coded(column).compact()
+            add(name)
+            add(repr(compact.table))
+            digest.update(compact.codes.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+    def take(self, rows: npt.NDArray[Any]) -> Catalogue:
+        """The catalogue of these rows (indices or a mask); findings are kept whole."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        places = index.tolist()
+        paths: Sequence[Path]
+        if isinstance(self.paths, PhotoPaths):
+            paths = PhotoPaths(self.paths.root, [self.paths.names[i] for i in places])
+        else:
+            paths = [self.paths[i] for i in places]
+        return replace(
+            self,
+            filenames=[self.filenames[i] for i in places],
+            paths=paths,
+            cells={key: coded(column).take(index) for key, column in self.cells.items()},
+            categories=None if self.categories is None else coded(self.categories).take(index),
+            groups=None if self.groups is None else coded(self.groups).take(index),
+        )

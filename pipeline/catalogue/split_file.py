@@ -1,0 +1,128 @@
+"""split.csv: the split of a run, written beside it and usable by another run."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.findings import Finding
+from pipeline.catalogue.splits import PARTS, Int64, Split
+from pipeline.errors import CatalogueError
+
+COLUMNS = ("photo", "content", "group", "part")
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """The rows of a split.csv: photo names, content ids (hex, "" for unreadable), groups and parts."""
+
+    path: Path
+    photos: list[str]
+    contents: list[str]
+    groups: list[int]
+    parts: list[str]
+
+
+def hex_ids(ids: npt.NDArray[np.bytes_]) -> list[str]:
+    """Content ids S32 (n,) as hex text, "" for the all-zero id of a photo that could not be read."""
+    raw = np.ascontiguousarray(ids.astype("S32")).view(np.uint8).reshape(len(ids), 32)
+    return [row.tobytes().hex() if row.any() else "" for row in raw]
+
+
+def write_split(path: Path, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64, split: Split) -> None:
+    """Write split.csv in one step: photo, content (hex), group, part."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(zip(filenames, hex_ids(ids), groups.tolist(), split.parts.tolist(), strict=True))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_split(path: Path) -> SplitFile:
+    """Read a split.csv, or the one in a run folder.
+
+    Raises CatalogueError when there is none, or a line of it is damaged.
+    """
+    path = path / "split.csv" if path.is_dir() else path
+    table = SplitFile(path, [], [], [], [])
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise CatalogueError(f"{path}: expected a split file with the columns {', '.join(COLUMNS)}.")
+            for row in reader:
+                if row["part"] not in PARTS or not (row["group"] or "").isdecimal():
+                    raise CatalogueError(
+                        f"{path}, line {reader.line_num}: group {row['group']!r}, part {row['part']!r}; "
+                        f"expected a number and one of {', '.join(PARTS)}."
+                    )
+                table.photos.append(row["photo"])
+                table.contents.append(row["content"])
+                table.groups.append(int(row["group"]))
+                table.parts.append(row["part"])
+    except FileNotFoundError:
+        raise CatalogueError(f"--split-from {path}: no such file. It takes a split.csv or a run folder.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CatalogueError(f"{path}: cannot be read as a split file ({error}).") from error
+    return table
+
+
+def apply_split(
+    table: SplitFile, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64
+) -> tuple[Split, tuple[Finding, ...]]:
+    """Give each photo the part it has in another run: by its name, else by its content.
+
+    Rows of the file whose photo is gone are reported; so are groups that the file spreads over parts.
+
+    Raises CatalogueError when a photo is not in the file, or when its name says one part and its bytes another (the
+    same picture would then be in two parts).
+    """
+    by_name = dict(zip(table.photos, table.parts, strict=True))
+    by_content = {c: p for c, p in zip(table.contents, table.parts, strict=True) if c}
+    parts: list[str] = []
+    new: list[str] = []
+    contents = hex_ids(ids)
+    for name, content in zip(filenames, contents, strict=True):
+        named, seen = by_name.get(name), by_content.get(content)
+        if named is not None and seen is not None and named != seen:
+            raise CatalogueError(
+                f"{name} is in part {named} of {table.path}, but the same bytes are in part {seen} there: the photo "
+                "was replaced. Make a new split, or restore the photo."
+            )
+        part = named or seen
+        parts.append(part or "")
+        if part is None:
+            new.append(name)
+    if new:
+        raise CatalogueError(
+            f"{len(new)} of {len(filenames)} photos are not in {table.path}, such as {new[0]!r}. "
+            "A given split must cover every photo: make a new split, or leave these photos out of --data."
+        )
+    found = [*_unused(table, filenames, contents), *_crossing(groups, parts)]
+    return Split(np.array(parts, f"<U{max(map(len, PARTS))}")), tuple(found)
+
+
+def _unused(table: SplitFile, filenames: Sequence[str], contents: Sequence[str]) -> list[Finding]:
+    names, present = set(filenames), set(contents)
+    unused = sum(p not in names and c not in present for p, c in zip(table.photos, table.contents, strict=True))
+    detail = f"{unused} row(s) of {table.path} name no photo of this catalogue"
+    return [Finding("split-row-unused", "", detail)] if unused else []
+
+
+def _crossing(groups: Int64, parts: list[str]) -> list[Finding]:
+    pairs = set(zip(groups.tolist(), parts, strict=True))
+    crossing = len(pairs) - len({group for group, _ in pairs})
+    if not crossing:
+        return []
+    detail = f"the given split puts photos of one product in two parts, {crossing} time(s)"
+    return [Finding("group-crosses-parts", "", detail)]

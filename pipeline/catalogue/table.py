@@ -1,0 +1,106 @@
+"""A CSV file as a header and rows of text, whatever its encoding, line ends or delimiter."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.catalogue.findings import Finding
+from pipeline.errors import CatalogueError
+
+_CHUNK = 1 << 20
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file whose header is read and whose rows are read on demand.
+
+    header : column names, stripped; "" for a column without a name.
+    findings : what was odd about the file itself.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    encoding: str
+    delimiter: str
+    findings: tuple[Finding, ...]
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """(line number, cells as text) of each row after the header; blank lines are skipped."""
+        with self.path.open(encoding=self.encoding, newline="") as file:
+            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
+            try:
+                next(reader)
+                for row in reader:
+                    if row:
+                        yield reader.line_num, row
+            except csv.Error as error:
+                raise CatalogueError(
+                    f"{self.path}, line {reader.line_num}: {error}. Is a quotation mark left open there? "
+                    "Every quoted cell must be closed, with quotation marks inside it doubled."
+                ) from error
+
+    def column(self, name: str) -> int | None:
+        """Position of the column, compared without regard to case; None if there is none."""
+        names = [h.casefold() for h in self.header]
+        return names.index(name.casefold()) if name.casefold() in names else None
+
+
+def open_table(path: Path) -> Table:
+    """Read the header of a CSV file.
+
+    UTF-8 (with or without a byte order mark) and UTF-16 are recognised; anything else is read as Latin-1 and reported.
+    The delimiter is the comma, or else the semicolon or tab if the header has no comma.
+
+    Raises CatalogueError when the file is missing, unreadable, empty, or names a column twice.
+    """
+    findings: list[Finding] = []
+    try:
+        encoding = _encoding(path)
+        with path.open(encoding=encoding, newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = _delimiter(first)
+            header = tuple(h.strip() for h in next(csv.reader(file, delimiter=delimiter), []))
+    except FileNotFoundError:
+        raise CatalogueError(f"{path}: no such file. --data takes a CSV file or a folder.") from None
+    except (OSError, csv.Error, UnicodeError) as error:
+        raise CatalogueError(f"{path}: cannot be read as a CSV file ({error}).") from error
+    if not any(header):
+        raise CatalogueError(f"{path}: the first line is empty; a line with the column names was expected.")
+    folded = [h.casefold() for h in header if h]
+    twice = sorted({h for h in folded if folded.count(h) > 1})
+    if twice:
+        raise CatalogueError(f"{path}: the header names a column twice: {', '.join(twice)}. Rename one of them.")
+    if encoding == "latin-1":
+        findings.append(Finding("encoding", path.name, "not valid UTF-8; read as Latin-1, so check accented letters"))
+    if "" in header:
+        detail = f"{header.count('')} column(s) without a name are left out"
+        findings.append(Finding("unnamed-column", path.name, detail))
+    return Table(path, header, encoding, delimiter, tuple(findings))
+
+
+def _encoding(path: Path) -> str:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        chunk = file.read(_CHUNK)
+        if chunk.startswith(_UTF16):
+            return "utf-16"
+        try:
+            while chunk:
+                decoder.decode(chunk)
+                chunk = file.read(_CHUNK)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "latin-1"
+    return "utf-8-sig"
+
+
+def _delimiter(header: str) -> str:
+    if "," in header:
+        return ","
+    return max(";\t", key=header.count) if any(d in header for d in ";\t") else ","

@@ -1,0 +1,1 @@
+"""Drawn garments for the sample catalogue."""

@@ -1,0 +1,173 @@
+"""The generated catalogue: its faults at their rates, its bytes, and pictures in which the labels can be seen."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.catalogue import count_kinds, infer_schema, read_catalogue
+from pipeline.drawing.canvas import SIZE
+from pipeline.drawing.cloth import PATTERNS
+from pipeline.drawing.garment import REACH, draw
+from pipeline.drawing.looks import make_look, make_shot
+from pipeline.drawing.necklines import NECKLINES
+from pipeline.errors import CatalogueError, OptionError
+from pipeline.options import DataOptions
+from pipeline.sample import SampleReport, write_sample
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleReport:
+    return write_sample(tmp_path_factory.mktemp("sample") / "a", images=150, seed=5)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.mark.parametrize("form", ["A", "B"])
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, form: str) -> None:
+    write_sample(tmp_path / "one", form, 12, seed=1)
+    write_sample(tmp_path / "two", form, 12, seed=1)
+    write_sample(tmp_path / "other", form, 12, seed=2)
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    photos = [set(digests(tmp_path / name / "images").items()) for name in ("one", "other")]
+    assert {name for name, _ in photos[0] & photos[1]} == {"Thumbs.db", ".DS_Store"}
+
+
+def test_the_faults_come_at_their_real_rates(sample: SampleReport) -> None:
+    catalogue = read_catalogue(DataOptions(data=sample.data))
+    assert len(catalogue) == sample.photos == 150
+    assert (sample.rows, sample.repeated, sample.without_photo) == (188, 1, 37)
+    assert count_kinds(catalogue.findings) == {
+        "repeated": 1,
+        "missing-photo": 37,
+        "not-an-image": 2,
+        "unknown-cells": 3,
+    }
+    with sample.data.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for key in ("neck", "sleeve_length", "pattern"):
+        assert 36 <= sum(row[key] == "#N/A" for row in rows) <= 38
+
+
+def test_the_labels_are_skewed_and_every_value_occurs(sample: SampleReport) -> None:
+    catalogue = read_catalogue(DataOptions(data=sample.data))
+    assert infer_schema(catalogue).values == (tuple("0123456"), tuple("0123"), tuple("0123456789"))
+    for key, majority, least in (("neck", "6", 0.4), ("sleeve_length", "3", 0.5), ("pattern", "9", 0.4)):
+        counts = Counter(cell[0] for cell in catalogue.cells[key] if cell)
+        assert counts.most_common(1)[0][0] == majority
+        assert least < counts[majority] / len(catalogue) < 0.7
+
+
+def test_a_product_has_several_photos_with_the_same_labels(sample: SampleReport) -> None:
+    catalogue = read_catalogue(DataOptions(data=sample.data))
+    products: dict[str, list[int]] = {}
+    for row, name in enumerate(catalogue.filenames):
+        products.setdefault(name.rpartition("-")[0], []).append(row)
+    assert len(products) == sample.products == 75
+    assert max(map(len, products.values())) >= 3
+    for rows in products.values():
+        for key in catalogue.keys:
+            assert len({catalogue.cells[key][row] for row in rows} - {None}) <= 1
+
+
+def test_the_odd_files_are_what_they_are_called(sample: SampleReport) -> None:
+    assert list(sample.odd) == ["truncated", "cmyk", "rotated", "grey", "alpha"]
+    pictures = {kind: Image.open(sample.images / name) for kind, name in sample.odd.items()}
+    with pytest.raises((OSError, UnidentifiedImageError), match=r"truncated"):
+        pictures["truncated"].load()
+    assert {kind: p.mode for kind, p in pictures.items() if kind != "truncated"} == {
+        "cmyk": "CMYK",
+        "rotated": "RGB",
+        "grey": "L",
+        "alpha": "RGBA",
+    }
+    assert pictures["rotated"].getexif()[0x0112] == 6
+    assert pictures["rotated"].size == SIZE[::-1]
+    assert sample.odd["alpha"].endswith(".png")
+    assert sorted(p.name for p in sample.images.iterdir() if p.suffix not in (".jpg", ".png")) == [
+        ".DS_Store",
+        "Thumbs.db",
+    ]
+
+
+def test_format_b_is_multi_valued_and_gated(tmp_path: Path) -> None:
+    report = write_sample(tmp_path / "b", "B", 60, seed=3)
+    assert report.category_keys is not None
+    assert set(json.loads(report.category_keys.read_text())) == {"t-shirt", "tank top", "hoodie"}
+    catalogue = read_catalogue(DataOptions(data=tmp_path / "b", category_keys=report.category_keys))
+    assert catalogue.format == "B"
+    schema = infer_schema(catalogue)
+    assert dict(zip(schema.keys, schema.single, strict=True)) == {
+        "category": True,
+        "neck_type": True,
+        "sleeve_length": True,
+        "pattern": False,
+        "colour": False,
+        "detail": False,
+    }
+    assert set(schema.values[0]) == {"t-shirt", "tank top", "hoodie"}
+    _, mask = schema.encode(catalogue.cells, catalogue.categories)
+    hoodies = np.array([c == "hoodie" for c in catalogue.categories or ()])
+    assert not mask[hoodies][:, schema.slices[1]].any()
+    assert mask[:, schema.slices[4]].all()
+
+
+@pytest.mark.parametrize("images", [1, 2, 5])
+def test_tiny_samples(tmp_path: Path, images: int) -> None:
+    report = write_sample(tmp_path / "s", images=images)
+    assert len(read_catalogue(DataOptions(data=report.data))) == images
+
+
+def test_writing_again_is_allowed_but_not_over_other_files(tmp_path: Path) -> None:
+    write_sample(tmp_path / "s", images=2)
+    write_sample(tmp_path / "s", images=2)
+    with pytest.raises(CatalogueError, match=r"already holds other files, such as .*give an empty or a new folder"):
+        write_sample(tmp_path / "s", images=2, seed=1)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(CatalogueError, match=r"is a file; the sample needs a folder"):
+        write_sample(tmp_path / "file", images=2)
+
+
+def test_bad_options(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"no sample format 'C'; expected A or B"):
+        write_sample(tmp_path, "C")
+    with pytest.raises(OptionError, match=r"--images 0: at least one photo"):
+        write_sample(tmp_path, images=0)
+
+
+# The labels can be seen: two looks that differ in one attribute differ much in the right place of the picture.
+
+
+def picture(neck: str, sleeve: str, pattern: str) -> np.ndarray:
+    rng = np.random.default_rng(8)
+    look = make_look(neck, sleeve, pattern, "teal", rng)
+    return np.asarray(draw(look, make_shot(look, np.random.default_rng(4))), np.float32)
+
+
+def changed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(one - other).max(2) > 40
+
+
+@pytest.mark.parametrize(("axis", "names", "share"), [(0, NECKLINES, 0.006), (1, REACH, 0.015), (2, PATTERNS, 0.02)])
+def test_every_pair_of_values_can_be_told_apart(axis: int, names: dict[str, object], share: float) -> None:
+    plain = ["round neck", "short", "solid"]
+    pictures = {name: picture(*(name if i == axis else p for i, p in enumerate(plain))) for name in names}
+    for one in pictures:
+        for other in pictures:
+            if one < other:
+                assert changed(pictures[one], pictures[other]).mean() > share, (one, other)
+
+
+def test_a_neckline_changes_the_upper_half_only() -> None:
+    difference = changed(picture("round neck", "short", "solid"), picture("polo collar", "short", "solid"))
+    assert difference[: SIZE[1] // 2].sum() > 10 * difference[SIZE[1] // 2 :].sum()
