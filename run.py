@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_origin
@@ -16,29 +18,39 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_origin
 from cyclopts import App, Argument, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from pipeline.errors import PipelineError
+from pipeline.errors import OptionError, PipelineError
 from pipeline.options import (
     BackboneOptions,
     CompareOptions,
     DataOptions,
+    ExportOptions,
     ExtractOptions,
     FitOptions,
     KeyOptions,
     PredictOptions,
+    PruneOptions,
     SampleOptions,
     SplitOptions,
+)
+from pipeline.summaries import (
+    cache_lines,
+    extract_lines,
+    finding_lines,
+    fit_lines,
+    prediction_lines,
+    sample_lines,
+    verify_lines,
 )
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from pipeline.catalogue import Finding
     from pipeline.comparison import Comparison
     from pipeline.extract import ExtractReport, Progress
-    from pipeline.fit_heads import FitReport
 
 Flat = Parameter(name="*")
 NO_NEGATIVE = Parameter(negative=())
+CACHE = Parameter(help="Folder of the embedding cache.")
 COMMANDS = ("demo", "sample", "extract", "fit-heads", "compare", "predict")
 
 
@@ -87,42 +99,31 @@ def demo(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Do the whole job on a generated catalogue: sample, extract, fit-heads, compare, predict."""
-    from pipeline.fit_heads import fit_heads
-    from pipeline.predict import load_model, write_predictions
+    out, table = options.out, options.out / "comparison.json"
+    data = ["--data", str(out / "catalogue"), "--cache", str(out / "features")]
+    preset = ["--preset", files.preset] if files.preset else []
+    blocks = [[]] if files.preset else [["--use", "pooled"], ["--use", "pooled,levels"]]
+    runs = [out / "runs" / (files.preset or "+".join(use[1:]).replace(",", "-")) for use in blocks]
+    if out.exists() and any(out.iterdir()):
+        raise OptionError(f"{out} already exists and is not empty; name another folder with --out, or remove it")
+    _step("sample", str(out / "catalogue"), "--images", str(options.images), "--seed", str(options.seed))
+    packaged = ["--backbone", "tf_efficientnet_lite0", "--weights", "package"]
+    _step("extract", *data, *packaged, *(preset or ["--features", "pooled,levels"]))
+    for run, use in zip(runs, blocks, strict=True):
+        _step("fit-heads", *data, *preset, *use, "--out", str(run))
+    _step("compare", *map(str, runs), "--report", str(out / "report.html"), "--json", str(table))
+    best = next(c for c in json.loads(table.read_text(encoding="utf-8"))["candidates"] if c["best"])
+    photos = [str(p) for p in sorted((out / "catalogue" / "images").glob("*-1.jpg"))[:8]]
+    _step("predict", *photos, "--model", best["model"], "--out", str(out / "predictions.csv"))
+    say(f"report       {out / 'report.html'} (the table above is in it)")
+    say(f"model        {best['model']}")
+    say(f"predictions  {out / 'predictions.csv'}")
 
-    out = options.out
-    catalogue = out / "catalogue"
-    sample(catalogue, SampleOptions(images=options.images, seed=options.seed))
-    data = DataOptions(data=catalogue)
-    backbone = BackboneOptions(backbone="tf_efficientnet_lite0", weights="package")
-    cache = out / "features"
-    if files.preset:
-        settings = _preset_settings(files.preset)
-        recipe = replace(settings["fit"], cache=cache, out=out / "runs" / files.preset)
-        extracting, variants = replace(settings["extract"], cache=cache), [recipe]
-        backbone = settings["backbone"]
-    else:
-        extracting = ExtractOptions(cache=cache, features=("pooled", "levels"))
-        common = FitOptions(cache=cache)
-        variants = [
-            replace(common, use=("pooled",), out=out / "runs" / "pooled"),
-            replace(common, use=("pooled", "levels"), out=out / "runs" / "pooled-levels"),
-        ]
-    _extract(data, backbone, extracting)
-    runs = []
-    for variant in variants:
-        report = fit_heads(data, KeyOptions(), SplitOptions(), variant, say)
-        _say_fit(report)
-        runs.append(report.run)
-    comparison = _compare(runs, CompareOptions(report=out / "report.html"))
-    best = Path(comparison.best_run) / "models" / "best.joblib"
-    photos = sorted((catalogue / "images").glob("*-1.jpg"))[:8]
-    frame = load_model(best).predict(photos)
-    write_predictions(frame, out / "predictions.csv")
-    say(f"table        above, and in {out / 'report.html'}")
-    say(f"report page  {out / 'report.html'}")
-    say(f"model file   {best}")
-    say(f"predictions  {out / 'predictions.csv'} ({len(frame)} photos)")
+
+def _step(*words: str) -> None:
+    """Run one command as a user would, and show it."""
+    say(f"\n$ python run.py {shlex.join(words)}")
+    parse(words)()
 
 
 @app.command
@@ -134,10 +135,7 @@ def sample(out: Path, *, options: Annotated[SampleOptions, Flat] = SampleOptions
     """
     from pipeline.sample import write_sample
 
-    report = write_sample(out, options.format, options.images, options.seed)
-    odd = ", ".join(f"{what} {name}" for what, name in report.odd.items())
-    say(f"sample: {report.photos} photos of {report.products} products, {report.rows} rows -> {report.data}")
-    say(f"  {report.repeated} repeated rows, {report.without_photo} rows without a photo, and odd ones: {odd}")
+    say_all(sample_lines(write_sample(out, options.format, options.images, options.seed)))
 
 
 @app.command
@@ -164,7 +162,7 @@ def fit_heads_command(
     """Fit many light heads on the cached vectors and write a run folder."""
     from pipeline.fit_heads import fit_heads
 
-    _say_fit(fit_heads(data, key, split, options, say))
+    say_all(fit_lines(fit_heads(data, key, split, options, say)))
 
 
 @app.command
@@ -196,12 +194,82 @@ def predict(
         photos: Photos, or folders of photos.
         model: Model file written by fit-heads.
     """
-    from pipeline.predict import predict_photos
+    from pipeline.predict import predict as run_predict
 
-    report = predict_photos(model, photos, options, _progress("predict"))
-    say(f"predict: {report.photos} photos, {len(report.rejects)} rejected -> {options.out}")
-    for path, reason in report.rejects[:20]:
-        say(f"  rejected {path}: {reason}")
+    with Bar("predict", "photo") as bar:
+        say_all(prediction_lines(run_predict(photos, model, options, bar.at), options.out))
+
+
+@cache_app.command(name="info")
+def cache_info(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
+    """Say which keys, rows, blocks and views the cache holds, how large they are and when they were made."""
+    from pipeline.cached import open_cache
+
+    say_all(cache_lines(open_cache(cache).keys(), cache))
+
+
+@cache_app.command(name="verify")
+def cache_verify(
+    *,
+    cache: Annotated[Path, CACHE] = Path("features"),
+    deep: Annotated[bool, Parameter(help="Read every byte.")] = False,
+    repair: Annotated[bool, Parameter(help="Drop what is bad, so that the next extract recomputes just that.")] = False,
+) -> int:
+    """Check that every shard is whole and belongs where it lies; exit code 1 when something is wrong."""
+    from pipeline.cached import open_cache
+
+    opened = open_cache(cache)
+    report = opened.verify(deep)
+    say_all(verify_lines(report))
+    if report.ok or not repair:
+        return 0 if report.ok else 1
+    done = opened.repair(report)
+    say(f"repaired: {len(done.removed)} removed, {len(done.rewritten)} written again, {done.rows_lost} rows to extract")
+    say_all(f"  left alone {problem.path}: {problem.detail}" for problem in done.left)
+    return 1 if done.left else 0
+
+
+@cache_app.command(name="export")
+def cache_export(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    key: Annotated[KeyOptions, Flat] = KeyOptions(),
+    options: Annotated[ExportOptions, Flat] = ExportOptions(),
+) -> None:
+    """Write one plain HDF5 or .npz file: a row per photo of the catalogue, or per cached content without one."""
+    from pipeline.cache_tools import export
+
+    report = export(data, key, options)
+    say(f"cache export: {report.rows} rows of {report.dim} numbers -> {report.path}")
+
+
+@cache_app.command(name="prune")
+def cache_prune(
+    *, data: Annotated[DataOptions, Flat] = DataOptions(), options: Annotated[PruneOptions, Flat] = PruneOptions()
+) -> None:
+    """Remove rows that the catalogue does not name (with --data), and keys no longer wanted (with --drop-key)."""
+    from pipeline.cache_tools import ids_of_catalogues
+    from pipeline.cached import open_cache
+
+    opened = open_cache(options.cache)
+    keep = None if data.data is None else ids_of_catalogues(opened, [data])
+    report = opened.prune(keep, options.drop_key, dry_run=not options.yes)
+    verb = "removed" if options.yes else "would remove (dry run; --yes removes)"
+    say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} keys, {report.bytes / 1e6:.1f} MB")
+    say_all(f"  key {digest[:16]}" for digest in report.keys)
+    say_all(f"  {path} of an older layout" for path in report.old_layouts)
+
+
+@cache_app.command(name="compact")
+def cache_compact(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
+    """Turn many small shards into few large ones; safe to interrupt."""
+    from pipeline.cached import open_cache
+
+    done = open_cache(cache).compact()
+    say(
+        f"cache compact: {done.shards_before} shards, {done.bytes_before / 1e6:.1f} MB -> {done.shards_after} shards, "
+        f"{done.bytes_after / 1e6:.1f} MB; {done.duplicate_rows} repeated rows joined"
+    )
 
 
 def _extract(data: DataOptions, backbone: BackboneOptions, options: ExtractOptions) -> ExtractReport:
@@ -209,49 +277,11 @@ def _extract(data: DataOptions, backbone: BackboneOptions, options: ExtractOptio
     from pipeline.extract import extract as run_extract
 
     catalogue = read_catalogue(data)
-    _say_findings(catalogue.findings)
+    say_all(finding_lines(catalogue.findings))
     with Bar("extract", "photo") as bar:
         report = run_extract(catalogue.paths, backbone, options, bar.show)
-    _say_extract(report)
+    say_all(extract_lines(report))
     return report
-
-
-def _say_findings(findings: Sequence[Finding], limit: int = 20) -> None:
-    from pipeline.catalogue import KINDS, count_kinds
-
-    for kind, count in count_kinds(findings).items():
-        say(f"  {kind} ({count}): {KINDS.get(kind, 'see below')}")
-        for finding in [f for f in findings if f.kind == kind][:3]:
-            say(f"    {finding.filename or '-'}: {finding.detail}")
-
-
-def _say_extract(report: ExtractReport) -> None:
-    widths = " + ".join(f"{block}/{view} {dim}" for block, view, dim in report.columns)
-    say(
-        f"extract: {report.photos} photos, {report.unique} distinct contents: {report.written} computed, "
-        f"{report.reused} already cached, {report.duplicates} repeat another photo's bytes, "
-        f"{len(report.rejects)} rejected"
-    )
-    say(f"  vectors {widths}, key {report.key[:16]}")
-    if report.written:
-        parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
-        say(f"  {report.images_per_second:.1f} images/s on {report.runtime}; {parts}")
-        if report.efficiency is not None:
-            say(f"  {report.efficiency:.0%} of the forward pass alone ({report.forward_per_second:.1f} images/s)")
-    for note in report.notes:
-        say(f"  note: {note}")
-    for reject in report.rejects[:20]:
-        say(f"  rejected {reject.path}: {reject.reason}")
-    if len(report.rejects) > 20:
-        say(f"  ... and {len(report.rejects) - 20} more rejects")
-
-
-def _say_fit(report: FitReport) -> None:
-    counts = ", ".join(f"{count} {part}" for part, count in report.parts.items())
-    say(f"fit-heads: {report.configs} configurations on {counts} photos in {report.seconds:.1f} s -> {report.run}")
-    say(f"  best on validation: {report.best} with thresholds {report.policy}, score {report.score:.4f}")
-    for note in report.notes:
-        say(f"  note: {note}")
 
 
 def _compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
@@ -277,6 +307,7 @@ class Bar:
     def __init__(self, what: str, unit: str) -> None:
         self.what, self.unit = what, unit
         self.told = time.monotonic()
+        self.started, self.first = 0.0, 0
         self.bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> Bar:
@@ -287,8 +318,14 @@ class Bar:
             self.bar.close()
 
     def show(self, progress: Progress) -> None:
+        """Say how far an extraction is."""
+        self.at(progress.done, progress.total)
+
+    def at(self, done: int, total: int) -> None:
         """Say how far the work is."""
-        done, total = progress.done, progress.total
+        if self.started == 0:
+            # Rates start with the first batch: what came before it was loading and compiling.
+            self.started, self.first = time.monotonic(), done
         if sys.stderr.isatty():
             if self.bar is None:
                 from tqdm import tqdm
@@ -299,8 +336,14 @@ class Bar:
         now = time.monotonic()
         if now - self.told >= 10:
             self.told = now
-            rate, left = progress.per_second, progress.seconds_left
-            say(f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {left:.0f} s left")
+            rate = (done - self.first) / (now - self.started) or float("nan")
+            say(f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
+
+
+def say_all(lines: Iterable[str]) -> None:
+    """Print several lines."""
+    for line in lines:
+        say(line)
 
 
 def say(text: str) -> None:
@@ -313,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        parse(tokens)()
+        code = parse(tokens)()
     except CycloptsError as error:
         print(f"{error}\nTry: python run.py {' '.join(tokens[:1])} --help", file=sys.stderr)
         return 2
@@ -328,7 +371,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def parse(tokens: Sequence[str]) -> Callable[[], Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,13 @@ class CachedFeatures:
         return f"--features {blocks} --views {','.join(self.views)}"
 
 
+def open_cache(root: Path) -> FeatureCache:
+    """An existing cache; OptionError when there is none."""
+    if not root.is_dir():
+        raise OptionError(f"no embedding cache at {root}; run `python run.py extract`, or name it with --cache")
+    return FeatureCache(root)
+
+
 def select_features(
     cache: FeatureCache, wanted: KeyOptions, ids: Ids, use: tuple[Sequence[str], Sequence[str]]
 ) -> CachedFeatures:
@@ -59,8 +67,8 @@ def select_features(
     if not fitting:
         there = "; ".join(describe(info) for info in infos) or "nothing"
         raise OptionError(
-            f"no cached vectors in {cache.root} fit {_wanted_text(wanted)}; the cache holds: {there}. "
-            f"Run first: python run.py extract {_wanted_options(wanted)}--cache {shlex.quote(str(cache.root))} --data ..."
+            f"no cached vectors in {cache.root} fit {_wanted_text(wanted)}; the cache holds: {there}. Run first: "
+            f"python run.py extract {_wanted_options(wanted)}--cache {shlex.quote(str(cache.root))} --data ..."
         )
     covering = [info for info in fitting if _covers(cache, info, ids)] if len(fitting) > 1 else fitting
     chosen = covering or fitting

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import FeatureCache
-from pipeline.cached import CachedFeatures, extract_command, select_features
+from pipeline.cached import CachedFeatures, extract_command, open_cache, select_features
 from pipeline.catalogue import (
     PARTS,
     UNKNOWN,
@@ -89,10 +89,8 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
 
     Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
     """
-    if not options.cache.is_dir():
-        raise OptionError(f"no embedding cache at {options.cache}; run `python run.py extract`, or name it with --cache")
+    cache = open_cache(options.cache)
     catalogue = read_catalogue(data, split.group_column)
-    cache = FeatureCache(options.cache)
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
@@ -156,8 +154,8 @@ def _in_cache(
     lost = [int(i) for i in absent if int(i) not in reasons]
     if lost:
         raise OptionError(
-            f"{len(lost)} of {len(ids)} photos have no vectors in the cache yet (first: {catalogue.filenames[lost[0]]}). "
-            f"Run: {extract_command(features.info, features.options())}"
+            f"{len(lost)} of {len(ids)} photos have no vectors in the cache yet "
+            f"(first: {catalogue.filenames[lost[0]]}). Run: {extract_command(features.info, features.options())}"
         )
     findings = tuple(Finding("rejected", catalogue.filenames[i], why) for i, why in sorted(reasons.items()))
     return np.flatnonzero(have), findings

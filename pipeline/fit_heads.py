@@ -243,7 +243,7 @@ def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, .
         notes.append(f"not learnable ({len(constant)} values, one class in training): {', '.join(constant[:10])}")
     lacking = experiment.split.not_measurable
     if lacking:
-        notes.append(f"not measurable ({len(lacking)} values, too few photos for every part): {', '.join(lacking[:10])}")
+        notes.append(f"not measurable ({len(lacking)} values, too few photos for all parts): {', '.join(lacking[:10])}")
     if experiment.features.info.notes.get("random_weights"):
         notes.append("the vectors come from random weights: good for tests and speed only")
     return tuple(notes)

@@ -255,3 +255,35 @@ class SampleOptions:
     format: Literal["A", "B"] = "A"
     images: int = 300
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported from the cache.
+
+    Attributes:
+        out: File to write: .h5 or .npz.
+        cache: Folder of the embedding cache.
+        use: Feature blocks to write side by side, separated by commas (default: all that are cached).
+        view: Which view to write.
+    """
+
+    out: Path = Path("features.h5")
+    cache: Path = Path("features")
+    use: tuple[str, ...] = ()
+    view: str = "identity"
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """What is removed from the cache.
+
+    Attributes:
+        cache: Folder of the embedding cache.
+        drop_key: First digits of keys that are no longer wanted (`cache info` lists them).
+        yes: Really remove; without it the command only says what it would remove.
+    """
+
+    cache: Path = Path("features")
+    drop_key: tuple[str, ...] = ()
+    yes: bool = False

@@ -161,7 +161,7 @@ def test_photos_without_vectors_name_the_command_that_makes_them(small: SmallCat
     more = small.data.with_name("more.csv")
     write_rows(more, [*read_rows(small.data), ("new-1.jpg", "1", "long")])
     try:
-        with pytest.raises(OptionError, match=r"1 of 121 photos have no vectors .*new-1.jpg.*run.py extract --backbone"):
+        with pytest.raises(OptionError, match=r"1 of 121 photos have no vectors .*new-1.jpg.*extract --backbone"):
             fit(replace(small, data=more), options(small, tmp_path / "x"))
     finally:
         new.unlink()
