@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +58,10 @@ def select_features(
 ) -> CachedFeatures:
     """The one base key that `wanted` and the photos name, and its columns.
 
-    use : blocks (none: all that are cached) and views.  ids : content ids of the catalogue's photos, S32 (n,). A key without any of them is passed over while
-    another has some. Raises OptionError when no key fits (it says which extract command to run), when several
-    fit (it says in which fields they differ), or when a block or view was not extracted.
+    use : blocks (none: all that are cached) and views.  ids : content ids of the catalogue's photos, S32 (n,); a key
+    without any of them is passed over while another has some.
+    Raises OptionError when no key fits (it says which extract command to run), when several fit (it says in which
+    fields they differ), or when a block or view was not extracted.
     """
     infos = cache.keys()
     fitting = [info for info in infos if _matches(info, wanted)]
@@ -78,22 +79,21 @@ def select_features(
             "Name one with --backbone, --weights, --size or --fit."
         )
     info = chosen[0]
-    there = {(column.block.name, column.view): column for column in info.columns}
     blocks, views = use
-    names = tuple(blocks) or tuple(b for b in BLOCK_ORDER if any(block == b for block, _ in there))
-    columns = []
-    for view in views:
-        row = []
-        for name in names:
-            if (name, view) not in there:
-                have = ", ".join(sorted(f"{b}/{v}" for b, v in there))
-                raise OptionError(
-                    f"block {name!r} of view {view!r} is not in the cache (it has {have}). Run: "
-                    + extract_command(info, f"--features {','.join(names)} --views {','.join(views)}")
-                )
-            row.append(there[name, view])
-        columns.append(tuple(row))
-    return CachedFeatures(info, tuple(columns))
+    cached = {(column.block.name, column.view): column for column in info.columns}
+    names = tuple(blocks) or tuple(b for b in BLOCK_ORDER if any(block == b for block, _ in cached))
+    return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views))
+
+
+def _columns_of(
+    info: KeyInfo, cached: Mapping[tuple[str, str], Column], names: Sequence[str], views: Sequence[str], view: str
+) -> tuple[Column, ...]:
+    for name in names:
+        if (name, view) not in cached:
+            have = ", ".join(sorted(f"{b}/{v}" for b, v in cached))
+            command = extract_command(info, f"--features {','.join(names)} --views {','.join(views)}")
+            raise OptionError(f"block {name!r} of view {view!r} is not in the cache (it has {have}). Run: {command}")
+    return tuple(cached[name, view] for name in names)
 
 
 def extract_command(info: KeyInfo, options: str = "") -> str:

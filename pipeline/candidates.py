@@ -57,12 +57,11 @@ class Candidate:
         return self.policies[self.chosen].thresholds
 
 
-def judge(config_id: str, head: FittedHead, X: Float32, truth: Truth, threshold: str) -> Candidate:
-    """Tune thresholds on validation rows X (n, d) or (V, n, d) and choose among the policies.
+def judge(config_id: str, head: FittedHead, P: Float32, truth: Truth, threshold: str) -> Candidate:
+    """Tune thresholds on the head's probabilities P (n, L) of the validation rows and choose among the policies.
 
     threshold : a policy, or auto for the best of `POLICIES` by score (the simplest of equals).
     """
-    P = head.predict_proba(X)
     policies = {}
     for policy in POLICIES if threshold == "auto" else (threshold,):
         limits = tune(P, truth.Y, truth.known, truth.schema, policy)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from cache import FeatureCache
+from cache import Column, FeatureCache, IdIndex, Reader
 from pipeline.cached import CachedFeatures, extract_command, open_cache, select_features
 from pipeline.catalogue import (
     PARTS,
@@ -32,13 +34,16 @@ from pipeline.catalogue import (
     same_content,
 )
 from pipeline.errors import OptionError
-from pipeline.heads.targets import Targets
+from pipeline.heads import FittedHead, Shard, ShardSource, Targets
 from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.bytes_]
 Na = Literal["mask", "class", "negative"]
+
+CHUNK = 4096
+"""Rows read from the cache at a time when not everything is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,22 @@ class FitTargets:
     Y: npt.NDArray[np.uint8]
     mask: Bool
     known: Bool
+
+
+@dataclass(frozen=True)
+class _Cached:
+    """Rows of the cache that look like an array of features to `ShardSource`; read when indexed."""
+
+    reader: Reader
+    columns: tuple[Column, ...]
+    ids: Ids
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.ids), sum(column.block.dim for column in self.columns)
+
+    def __getitem__(self, positions: npt.NDArray[np.int64]) -> Float32:
+        return np.asarray(self.reader.read(self.ids[positions], self.columns), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +92,66 @@ class Experiment:
     targets: FitTargets
     findings: tuple[Finding, ...]
 
-    def X(self, *parts: str) -> Float32:  # noqa: N802 - the field's name for a feature matrix
-        """Features of these parts: float32 (n, d), or (V, n, d) with several views."""
-        reader = self.cache.reader(self.features.info.digest)
-        ids = self.ids[self.split.rows(*parts)]
-        views = [reader.read(ids, columns) for columns in self.features.columns]
+    @property
+    def dim(self) -> int:
+        """Width of X."""
+        return self.features.dim
+
+    def source(self, part: str, limit: int) -> Float32 | ShardSource:
+        """Features of a part: an array (n, d), or (V, n, d) with several views; a stream above `limit` bytes.
+
+        A stream reads the cache's rows in chunks, in the order in which they were stored, and shuffles what fits into
+        its buffer. Raises OptionError for a stream of several views.
+        """
+        rows = self.split.rows(part)
+        size = 4 * self.dim * len(rows) * len(self.features.columns)
+        if size <= limit:
+            return self._read(self.ids[rows])
+        if len(self.features.columns) > 1:
+            raise OptionError(
+                f"{len(self.features.columns)} views of the {part} photos take {size / 2**30:.1f} GiB, and several "
+                f"views cannot be streamed; choose one with --views, or raise --memory (now {limit / 2**30:.1f} GiB)"
+            )
+        (columns,) = self.features.columns
+        stored = self._reader.ids(columns[0])
+        order = np.argsort(IdIndex(stored).find(self.ids[rows]), kind="stable")
+        chunks = np.array_split(order, max(1, len(order) // CHUNK))
+        return ShardSource(
+            [Shard(_Cached(self._reader, columns, self.ids[rows[at]]), np.arange(len(at)), at) for at in chunks],
+            buffer_rows=max(CHUNK, limit // (8 * self.dim)),
+        )
+
+    def predict(self, head: FittedHead, part: str) -> Float32:
+        """Probabilities (n, L) of a part's rows, read in chunks."""
+        ids = self.ids[self.split.rows(part)]
+        chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
+        return np.concatenate([head.predict_proba(self._read(chunk)) for chunk in chunks])
+
+    def sample(self, rows: int) -> Float32:
+        """The first training rows, one view: (rows, d)."""
+        ids = self.ids[self.split.rows("train")[:rows]]
+        return np.asarray(self._reader.read(ids, self.features.columns[0]), np.float32)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return self.cache.reader(self.features.info.digest)
+
+    def _read(self, ids: Ids) -> Float32:
+        views = [self._reader.read(ids, columns) for columns in self.features.columns]
         return views[0] if len(views) == 1 else np.stack(views)
 
     def targets_of(self, *parts: str) -> Targets:
         """Targets of the loss for the rows of these parts."""
         at, schema = self.split.rows(*parts), self.targets.schema
         return Targets(self.targets.Y[at], self.targets.mask[at], schema.slices, schema.single)
+
+
+def half_of_memory() -> int:
+    """Half of this machine's memory in bytes; 4 GiB where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):
+        return 4 * 2**30
 
 
 def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> Experiment:

@@ -14,38 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.candidates import Candidate, Truth, best_of, best_per_head_and_optimizer, judge
 from pipeline.catalogue import count_kinds, write_split
 from pipeline.errors import HeadError
-from pipeline.experiment import Experiment, load_experiment
+from pipeline.experiment import Experiment, half_of_memory, load_experiment
+from pipeline.fit_report import FitReport
 from pipeline.heads import FittedHead, SweepOptions, ensemble, fit_many, grid
 from pipeline.heads.sweep import Progress
 from pipeline.model_file import Decision, FeatureOrigin, Parts, build_model, save_model
 from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
 from pipeline.run_folder import RunFolder, host_facts, package_versions
 from pipeline.thresholds import parse_policy
-
-Float32 = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What one `fit-heads` call did.
-
-    run : its folder.  best : config_id chosen on validation, its threshold policy and validation score.
-    configs : how many were fit.  parts : photos per part.  notes : sentences a person should read.
-    """
-
-    run: Path
-    best: str
-    policy: str
-    score: float
-    configs: int
-    parts: Mapping[str, int]
-    seconds: float
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,7 +55,8 @@ def fit_heads(
         parse_policy(options.threshold)
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, key, split, options)
-    train, validation = experiment.X("train"), experiment.X("validation")
+    limit = int(options.memory * 2**30) if options.memory else half_of_memory()
+    train, validation = experiment.source("train", limit), experiment.source("validation", limit)
     loaded = time.perf_counter()
     fitted = fit_many(
         configs,
@@ -84,7 +65,7 @@ def fit_heads(
         SweepOptions(device=options.device, halving=options.halving, max_labels=options.max_labels, progress=progress),
     )
     fit_done = time.perf_counter()
-    candidates = _judge_all(fitted, experiment, validation, options)
+    candidates = _judge_all(fitted, experiment, options)
     best = best_of(candidates)
     kept = candidates if options.keep == "all" else [*best_per_head_and_optimizer(candidates)]
     folder.create()
@@ -106,20 +87,22 @@ def fit_heads(
     )
 
 
-def _judge_all(
-    fitted: Sequence[FittedHead], experiment: Experiment, X: Float32, options: FitOptions
-) -> list[Candidate]:
+def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: FitOptions) -> list[Candidate]:
     at = experiment.split.rows("validation")
     truth = Truth(experiment.targets.schema, experiment.targets.Y[at], experiment.targets.known[at])
     sound = [head for head in fitted if not head.diverged]
     if not sound:
         raise HeadError("every configuration diverged; try smaller learning rates with --lr")
-    candidates = [judge(head.config.config_id, head, X, truth, options.threshold) for head in sound]
+
+
+    def judged(config_id: str, head: FittedHead) -> Candidate:
+        return judge(config_id, head, experiment.predict(head, "validation"), truth, options.threshold)
+
+    candidates = [judged(head.config.config_id, head) for head in sound]
     if options.ensemble > 1 and len(candidates) > 1:
         alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
         top = sorted(alike, key=lambda c: -c.score)[: options.ensemble]
-        mean = ensemble([c.head for c in top])
-        candidates.append(judge(f"ensemble-{len(top)}", mean, X, truth, options.threshold))
+        candidates.append(judged(f"ensemble-{len(top)}", ensemble([c.head for c in top])))
     return candidates
 
 
@@ -158,11 +141,10 @@ def _write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence
     split, names = experiment.split, experiment.catalogue.filenames
     validation, test = split.rows("validation"), split.rows("test")
     rows = ([names[i] for i in (*validation, *test)], split.parts[np.concatenate([validation, test])].tolist())
-    X = experiment.X("test")
     columns = experiment.targets.schema.column_names
     decisions = {}
     for candidate in kept:
-        P = np.concatenate([candidate.P, candidate.head.predict_proba(X)])
+        P = np.concatenate([candidate.P, experiment.predict(candidate.head, "test")])
         folder.write_predictions(candidate.config_id, rows, P, columns)
         policies = {
             name: {"thresholds": policy.thresholds.tolist(), "validation_score": policy.score}
@@ -184,8 +166,7 @@ def _write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Cand
         weights_source=str(features.info.notes.get("weights_source", "")),
         views=features.views,
     )
-    sample = experiment.X("train")
-    rows = sample[0, :4] if sample.ndim == 3 else sample[:4]
+    rows = experiment.sample(4)
     for candidate in kept:
         info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": "train"}
         parts = Parts(candidate.head.members, candidate.head.links, info)

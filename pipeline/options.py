@@ -156,6 +156,7 @@ class FitOptions:
         trees: Trees per label of the LightGBM baseline.
         max_labels: Most labels the LightGBM baseline accepts.
         logreg_c: Inverse regularisation strength of the logistic regression baseline.
+        memory: GiB of features held in memory; more are streamed from the cache (default: half of the memory).
         device: Where to compute; auto takes the GPU when there is one.
         seed: Seed of initialisation, dropout and batch order.
         keep: Keep predictions and models of the best per head and optimizer, or of all.
@@ -189,6 +190,7 @@ class FitOptions:
     trees: int = 50
     max_labels: int = 200
     logreg_c: float = 1.0
+    memory: float | None = None
     device: Device = "auto"
     seed: int = 0
     keep: Literal["best", "all"] = "best"

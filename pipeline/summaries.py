@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from cache import KeyInfo
     from cache.verify import VerifyReport
     from pipeline.catalogue import Finding
-    from pipeline.extract import ExtractReport
-    from pipeline.fit_heads import FitReport
-    from pipeline.predict import Prediction
+    from pipeline.extract_report import ExtractReport
+    from pipeline.fit_report import FitReport
+    from pipeline.prediction import Prediction
     from pipeline.sample import SampleReport
 
 EXAMPLES = 3

@@ -148,6 +148,23 @@ def test_two_views_are_trained_on_and_averaged(small: SmallCatalogue, tmp_path: 
     np.testing.assert_allclose(frame.filter(like="p:").to_numpy(), P, atol=1e-6)
 
 
+def test_features_larger_than_the_memory_allowed_are_streamed_to_the_same_model(
+    small: SmallCatalogue, tmp_path: Path
+) -> None:
+    quick = {"heads": ("linear",), "optimizers": ("lbfgs",), "lr": (1.0,), "weight_decay": (0.01,), "epochs": 60}
+    held = fit(small, options(small, tmp_path / "held", **quick))
+    streamed = fit(small, options(small, tmp_path / "streamed", memory=1e-6, **quick))
+    name = next((held / "predictions").glob("*.parquet")).name
+    first, second = (pd.read_parquet(run / "predictions" / name) for run in (held, streamed))
+    assert first["photo"].tolist() == second["photo"].tolist()
+    np.testing.assert_allclose(second.filter(like="p:"), first.filter(like="p:"), atol=1e-4)
+
+
+def test_several_views_cannot_be_streamed(small: SmallCatalogue, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="several views cannot be streamed; choose one with --views"):
+        fit(small, options(small, tmp_path / "x", memory=1e-6, views=("identity", "hflip")))
+
+
 def test_ensemble_is_one_more_configuration_and_one_model_file(small: SmallCatalogue, tmp_path: Path) -> None:
     run = fit(small, options(small, tmp_path / "ens", lr=(0.05, 0.02, 0.01), ensemble=2))
     configs = pd.read_csv(run / "configs.csv")

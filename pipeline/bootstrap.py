@@ -1,0 +1,169 @@
+"""Uncertainty: figures recomputed on resampled products (groups of photos), the same resamples for every candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.metrics import PhotoSums
+
+Float = npt.NDArray[np.floating]
+
+OVERALL = (
+    "accuracy",
+    "key_macro_f1",
+    "macro_f1",
+    "micro_f1",
+    "iou",
+    "all_keys_right",
+    "samples_f1",
+    "element_accuracy",
+    "log_loss",
+)
+"""The figures of `OverallMetrics` that get an interval; rank-based ones would need a sort per resample."""
+
+PER_KEY = ("accuracy", "macro_f1", "iou")
+
+RATIOS = ("known", "right", "cells", "agree", "overlap", "true", "predicted", "loss", "iou", "pair")
+"""The fields of `PhotoSums` with one column per key."""
+
+WEIGHTS = 1 << 23
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Figures on every resample: overall[name] (B,), keys[name] (B, K). NaN where a resample defines none."""
+
+    overall: dict[str, Float]
+    keys: dict[str, Float]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resamples of groups with replacement: deterministic in the seed, hence paired between candidates.
+
+    groups : int (n,), which photos belong together; resamples : B.
+    """
+
+    groups: npt.NDArray[np.int64]
+    resamples: int = 1000
+    seed: int = 0
+
+    @cached_property
+    def _order(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        order = np.argsort(self.groups, kind="stable")
+        ranked = self.groups[order]
+        return order, np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+
+    @property
+    def count(self) -> int:
+        """Number of groups."""
+        return len(self._order[1])
+
+    def figures(self, sums: PhotoSums, schema: LabelSchema) -> Resampled:
+        """Every figure of `OVERALL` and `PER_KEY` on every resample of these n photos."""
+        grouped = self._grouped(sums, schema)
+        parts = [grouped.figures(weights) for weights in self._weights()]
+        return Resampled(
+            {name: np.concatenate([part.overall[name] for part in parts]) for name in OVERALL},
+            {name: np.concatenate([part.keys[name] for part in parts]) for name in PER_KEY},
+        )
+
+    def _weights(self) -> Iterator[npt.NDArray[np.float32]]:
+        """How often each group is drawn, (b, groups) at a time."""
+        rng = np.random.default_rng(self.seed)
+        step = max(1, WEIGHTS // self.count)
+        for start in range(0, self.resamples, step):
+            rows = min(step, self.resamples - start)
+            drawn = rng.integers(0, self.count, (rows, self.count)) + np.arange(rows)[:, None] * self.count
+            yield np.bincount(drawn.ravel(), minlength=rows * self.count).reshape(rows, -1).astype(np.float32)
+
+    def _sum(self, values: npt.NDArray[np.generic], dtype: type = np.float64) -> Float:
+        order, starts = self._order
+        result: Float = np.add.reduceat(values[order].astype(dtype), starts, axis=0)
+        return result
+
+    def _grouped(self, sums: PhotoSums, schema: LabelSchema) -> _Grouped:
+        some = sums.known.any(axis=1)
+        both = (sums.true + sums.predicted).sum(axis=1)
+        extra = {
+            "some": some,
+            "all_right": some & (sums.right | ~sums.known).all(axis=1),
+            "sample": 2 * sums.overlap.sum(axis=1) / np.maximum(both, 1),
+            "samples": both > 0,
+        }
+        wide = [getattr(sums, name) for name in RATIOS] + [column[:, None] for column in extra.values()]
+        scored = np.asarray((sums.tp | sums.fn).any(axis=0))
+        return _Grouped(
+            names=(*RATIOS, *extra),
+            widths=tuple(part.shape[1] for part in wide),
+            ratios=self._sum(np.concatenate(wide, axis=1)),
+            counts=tuple(self._sum(part[:, scored], np.float32) for part in (sums.tp, sums.fp, sums.fn)),
+            values=tuple(int(scored[columns].sum()) for columns in schema.slices),
+        )
+
+
+@dataclass(frozen=True)
+class _Grouped:
+    """Per group: the sums behind the ratios, side by side, and tp, fp, fn of the values that have a positive."""
+
+    names: tuple[str, ...]
+    widths: tuple[int, ...]
+    ratios: Float
+    counts: tuple[Float, ...]
+    values: tuple[int, ...]
+
+    def figures(self, weights: Float) -> Resampled:
+        """The figures under each row of weights (b, groups)."""
+        # One product over everything: many small ones would cost more in starting threads than in arithmetic.
+        split = np.split(weights.astype(np.float64) @ self.ratios, np.cumsum(self.widths)[:-1], axis=1)
+        total = dict(zip(self.names, split, strict=True))
+        every = {name: column.sum(axis=1) for name, column in total.items()}
+        f1 = _f1(*(weights @ part for part in self.counts))
+        per_key = np.split(f1, np.cumsum(self.values)[:-1], axis=1)
+        accuracy = _divide(total["right"], total["known"])
+        key_macro = np.stack([_nanmean(key) for key in per_key], axis=1)
+        overall = {
+            "accuracy": _nanmean(accuracy),
+            "key_macro_f1": _nanmean(key_macro),
+            "macro_f1": _nanmean(f1),
+            "micro_f1": _divide(2 * every["overlap"], every["true"] + every["predicted"]),
+            "iou": _divide(every["iou"], every["pair"]),
+            "all_keys_right": _divide(every["all_right"], every["some"]),
+            "samples_f1": _divide(every["sample"], every["samples"]),
+            "element_accuracy": _divide(every["agree"], every["cells"]),
+            "log_loss": _divide(every["loss"], every["cells"]),
+        }
+        keys = {"accuracy": accuracy, "macro_f1": key_macro, "iou": _divide(total["iou"], total["pair"])}
+        return Resampled(overall, keys)
+
+
+def interval(figures: Float) -> tuple[float, float] | None:
+    """The central 95 % of resampled figures (B,); None when fewer than half of the resamples define one."""
+    found = figures[np.isfinite(figures)]
+    if len(found) * 2 < max(1, len(figures)):
+        return None
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _f1(tp: Float, fp: Float, fn: Float) -> Float:
+    """F1 (b, w), NaN where a resample has no positive of the value."""
+    return np.where(tp + fn > 0, _divide(2 * tp, 2 * tp + fp + fn), np.nan)
+
+
+def _divide(part: Float, whole: Float) -> Float:
+    out = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out
+
+
+def _nanmean(values: Float) -> Float:
+    """Mean over the last axis of what is not NaN; NaN where nothing is, without a warning."""
+    found = np.isfinite(values)
+    return _divide(np.where(found, values, 0.0).sum(axis=-1), found.sum(axis=-1).astype(np.float64))

@@ -1,0 +1,127 @@
+"""What the report shows beside the table: facts about runs, notes, and the best candidate seen closer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.comparison import Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
+from pipeline.metrics import evaluate, known_cells
+from pipeline.ranking import reliability
+from pipeline.runs import Run, number
+from pipeline.thresholds import decide
+
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+UInt8 = npt.NDArray[np.uint8]
+
+CONFUSION_VALUES = 40
+"""A confusion matrix of more values than this is no picture any more."""
+
+
+def facts(run: Run) -> RunFacts:
+    """What a run's run.json says of data, backbone and dropped rows."""
+    info = run.info
+    key = info.get("cache_key") or {}
+    data = (info.get("options") or {}).get("data")
+    source = data.get("data") if isinstance(data, Mapping) else data
+    return RunFacts(
+        name=run.name,
+        path=str(run.path),
+        created=str(info.get("created", "")),
+        data=str(source or ""),
+        backbone=str(key.get("architecture", "")),
+        weights_source=str(info.get("weights_source", "")),
+        random_weights=run.random_weights,
+        blocks=tuple(f"{b['name']} ({b['dim']})" for b in info.get("blocks") or ()),
+        keys=run.schema.keys,
+        findings={str(kind): int(count) for kind, count in (info.get("findings") or {}).items()},
+        not_measurable=tuple(_label(entry) for entry in info.get("not_measurable") or ()),
+        configurations=len(run.configs),
+    )
+
+
+def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Sentences a reader of the figures must not miss."""
+    found = []
+    for run in runs:
+        if run.random_weights:
+            found.append(f"{run.name} was made with RANDOM backbone weights: its figures say nothing about quality.")
+    best = next(candidate for candidate in candidates if candidate.best)
+    fewer = [c.name for c in candidates if set(c.keys) != set(best.keys)]
+    if fewer:
+        found.append(
+            f"{len(fewer)} of {len(candidates)} candidates predict other keys than the best; their overall figures are"
+            " over their own keys, their differences over the keys they share with the best."
+        )
+    if best.metrics.overall.photos < 500:
+        found.append(f"Only {best.metrics.overall.photos} test photos: look at the intervals before the ranks.")
+    unscored = [row.key for row in best.metrics.keys if row.photos == 0]
+    if unscored:
+        found.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")
+    return tuple(found)
+
+
+def policies(run: Run, config_id: str, test: tuple[Float32, UInt8, Bool]) -> tuple[PolicyRow, ...]:
+    """One candidate under each of its stored threshold policies; test : (P, Y, mask), each (n, L)."""
+    P, Y, mask = test
+    entry = run.decisions[config_id]
+    rows = []
+    for name, stored in entry["policies"].items():
+        D = decide(P, run.schema, run.thresholds(config_id, name))
+        score = float(stored["validation_score"])
+        rows.append(PolicyRow(name, name == entry["chosen"], score, evaluate(P, D, Y, mask, run.schema)))
+    return tuple(rows)
+
+
+def confusions(D: Bool, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Confusion, ...]:
+    """Confusion matrices of the single-valued keys with at most `CONFUSION_VALUES` values; arrays are (n, L)."""
+    true, known = known_cells(Y, mask, schema)
+    found = []
+    for key, values, columns, single in zip(schema.keys, schema.values, schema.slices, schema.single, strict=True):
+        real = [j for j, value in enumerate(values) if value != UNKNOWN]
+        at = np.array(real, np.intp) + columns.start
+        rows = known[:, at].any(axis=1) & true[:, at].any(axis=1)
+        if not single or not rows.any() or len(real) > CONFUSION_VALUES:
+            continue
+        decided = np.concatenate([D[:, at], ~D[:, at].any(axis=1, keepdims=True)], axis=1)
+        counts = true[rows][:, at].astype(np.int64).T @ decided[rows].astype(np.int64)
+        cells = tuple(tuple(int(count) for count in row) for row in counts)
+        found.append(Confusion(key, tuple(values[j] for j in real), cells))
+    return tuple(found)
+
+
+def reliabilities(P: Float32, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Reliability, ...]:
+    """Calibration of every key that is known on some photo; arrays are (n, L)."""
+    true, known = known_cells(Y, mask, schema)
+    found = []
+    for key, columns, single in zip(schema.keys, schema.slices, schema.single, strict=True):
+        confidence, correct, count = reliability(P[:, columns], true[:, columns], known[:, columns], single)
+        if count.sum():
+            found.append(Reliability(key, _optional(confidence), _optional(correct), tuple(int(c) for c in count)))
+    return tuple(found)
+
+
+def curves(run: Run, config_id: str, name: str) -> Curve | None:
+    """Loss per epoch of one configuration; None when its history has none (baselines)."""
+    parts: dict[str, list[tuple[float, float]]] = {"train": [], "validation": []}
+    for row in run.history:
+        if row.get("config_id") == config_id and row.get("split") in parts:
+            epoch, loss = number(row.get("epoch")), number(row.get("loss"))
+            if epoch is not None and loss is not None:
+                parts[row["split"]].append((epoch, loss))
+    if len(parts["train"]) < 2 and len(parts["validation"]) < 2:
+        return None
+    best = number(run.configs.get(config_id, {}).get("best_epoch"))
+    return Curve(name, tuple(sorted(parts["train"])), tuple(sorted(parts["validation"])), best)
+
+
+def _label(entry: object) -> str:
+    return "=".join(str(part) for part in entry) if isinstance(entry, list | tuple) else str(entry)
+
+
+def _optional(figures: npt.NDArray[np.floating]) -> tuple[float | None, ...]:
+    return tuple(float(figure) if np.isfinite(figure) else None for figure in figures)

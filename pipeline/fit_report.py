@@ -1,0 +1,25 @@
+"""What `fit-heads` tells whoever called it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What one `fit-heads` call did.
+
+    run : its folder.  best : config_id chosen on validation, its threshold policy and validation score.
+    configs : how many were fit.  parts : photos per part.  notes : sentences a person should read.
+    """
+
+    run: Path
+    best: str
+    policy: str
+    score: float
+    configs: int
+    parts: Mapping[str, int]
+    seconds: float
+    notes: tuple[str, ...]

@@ -1,0 +1,108 @@
+"""Predictions as a table, and the table as a CSV or JSON lines file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.errors import OptionError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEPARATOR = "|"
+"""Between the values of a multi-valued key in a CSV cell; JSON lines keep them as a list."""
+
+PROBABILITY = "p:"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The table, one row per photo; rejects (path, reason), whose rows hold `#N/A` only; notes worth reading."""
+
+    frame: pd.DataFrame
+    rejects: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def photos(self) -> int:
+        """Rows of the table."""
+        return len(self.frame)
+
+
+def prediction_frame(
+    filenames: Sequence[str],
+    P: npt.NDArray[np.float32],
+    D: npt.NDArray[np.bool_],
+    schema: LabelSchema,
+    probabilities: bool = False,
+) -> pd.DataFrame:
+    """One row per photo: filename, then per key its decided value; P and D are (n, L).
+
+    A multi-valued key holds a list; UNKNOWN stands where nothing is decided. With `probabilities`, `p:<key>` follows:
+    the probability of the decided value (a list for a multi-valued key), None where nothing is decided.
+    """
+    import pandas as pd
+
+    columns: dict[str, list[Any]] = {"filename": list(filenames)}
+    chances: dict[str, list[Any]] = {}
+    for key, values, at, single in zip(schema.keys, schema.values, schema.slices, schema.single, strict=True):
+        shown: list[Any] = []
+        chance: list[Any] = []
+        for decided, p in zip(D[:, at], P[:, at], strict=True):
+            picked = np.flatnonzero(decided)
+            names, ps = [values[j] for j in picked], [round(float(p[j]), 6) for j in picked]
+            shown.append(UNKNOWN if not names else names[0] if single else names)
+            chance.append(None if not names else ps[0] if single else ps)
+        columns[key] = shown
+        chances[f"{PROBABILITY}{key}"] = chance
+    return pd.DataFrame({**columns, **(chances if probabilities else {})}, dtype=object)
+
+
+def write_predictions(frame: pd.DataFrame, out: Path) -> None:
+    """Write a prediction table whole or not at all: .csv in the shape of an attributes CSV, or .jsonl.
+
+    CSV: `#N/A` where nothing is decided, several values joined by `|`. JSON lines: null, and lists.
+    Raises OptionError for another suffix.
+    """
+    writers = {".csv": _write_csv, ".jsonl": _write_jsonl}
+    if out.suffix.lower() not in writers:
+        raise OptionError(f"predictions go to a .csv or .jsonl file, found {out.name!r}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        writers[out.suffix.lower()](frame, partial)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(frame.columns)
+        for row in frame.itertuples(index=False, name=None):
+            writer.writerow([_cell(value) for value in row])
+
+
+def _write_jsonl(frame: pd.DataFrame, path: Path) -> None:
+    names = [str(name) for name in frame.columns]
+    with path.open("w", encoding="utf-8") as file:
+        for row in frame.itertuples(index=False, name=None):
+            values = [None if isinstance(value, str) and value == UNKNOWN else value for value in row]
+            # Names that are not valid UTF-8 survive as escapes.
+            file.write(json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=True) + "\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return SEPARATOR.join(str(item) for item in value) if isinstance(value, list) else str(value)

@@ -1,0 +1,81 @@
+"""HTML that is safe by construction: every text is escaped unless this module made it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+VOID = frozenset({"meta", "line", "rect", "circle", "polyline", "path"})
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+Child = str | None | Iterable["Child"]
+
+
+def el(tag: str, *children: Child, **attributes: str | float | bool | None) -> Markup:
+    """One element; children that are not Markup are escaped, None is left out, lists are flattened.
+
+    A trailing underscore in an attribute's name is dropped, other underscores become dashes.
+    """
+    shown = []
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        key = key.rstrip("_").replace("_", "-")
+        shown.append(f" {key}" if value is True else f' {key}="{text(_plain(value))}"')
+    inside = "".join(_flat(children))
+    if tag in VOID and not inside:
+        return Markup(f"<{tag}{''.join(shown)}>" if tag == "meta" else f"<{tag}{''.join(shown)}/>")
+    return Markup(f"<{tag}{''.join(shown)}>{inside}</{tag}>")
+
+
+def text(value: str) -> Markup:
+    """Escaped text. Characters that are invisible or reverse the reading direction show as a replacement mark."""
+    if isinstance(value, Markup):
+        return value
+    return Markup(html.escape("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in value)))
+
+
+def table(
+    heads: Sequence[Child],
+    rows: Iterable[Sequence[Child]],
+    caption: str,
+    best: int | None = None,
+    words: Sequence[int] = (),
+) -> Markup:
+    """A table in a frame that scrolls by itself; the first cell of a row is its head, row `best` stands out.
+
+    words : columns that hold words, hence start at the left.
+    """
+    kind = ["words" if i in words else None for i in range(len(heads))]
+    body = [
+        el(
+            "tr",
+            el("th", row[0], scope="row"),
+            [el("td", cell, class_=kind[j]) for j, cell in enumerate(row) if j],
+            class_="best" if i == best else None,
+        )
+        for i, row in enumerate(rows)
+    ]
+    head = el("thead", el("tr", [el("th", each, scope="col", class_=kind[j]) for j, each in enumerate(heads)]))
+    whole = el("table", el("caption", caption), head, el("tbody", body))
+    return el("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def _flat(children: Iterable[Child]) -> list[str]:
+    found: list[str] = []
+    for child in children:
+        if isinstance(child, str):
+            found.append(text(child))
+        elif child is not None:
+            found += _flat(child)
+    return found
+
+
+def _plain(value: str | float | bool) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

@@ -1,0 +1,306 @@
+"""Comparing run folders: the figures by hand, who is best, what is refused, and what the table and JSON say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.bootstrap import Bootstrap, interval
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.compare import compare, table
+from pipeline.comparison import Comparison, save_json
+from pipeline.errors import OptionError, RunError
+from pipeline.metrics import photo_sums
+from pipeline.options import CompareOptions
+from tests.runfolder import CONFIGS, GOOD, ROWS, write_run
+
+QUICK = CompareOptions(bootstrap=50)
+LINEAR, MLP = CONFIGS
+
+
+def test_figures_of_the_best_by_hand(tmp_path: Path) -> None:
+    comparison = compare([write_run(tmp_path / "a")], QUICK)
+    best = comparison.best_candidate
+    neck, style = best.metrics.keys
+    # Five photos know their neck; h1 is v and called round, j1 is unknown.
+    assert (neck.photos, neck.accuracy) == (5, 0.8)
+    assert (style.photos, style.accuracy) == (5, 1.0)
+    assert best.metrics.overall.accuracy == pytest.approx(0.9)
+    assert best.metrics.overall.all_keys_right == pytest.approx(5 / 6)
+    majority = comparison.majority.metrics
+    # Most training photos are round, plain in 3 of 4, casual in 2 of 4.
+    assert majority.keys[0].accuracy == pytest.approx(3 / 5)
+    assert majority.keys[1].accuracy == pytest.approx(1 / 5)
+    assert comparison.parts == {"train": 4, "validation": 2, "test": 6}
+    assert comparison.groups == 5
+
+
+def test_the_best_is_chosen_on_validation_not_on_test(tmp_path: Path) -> None:
+    configs = {LINEAR: {**CONFIGS[LINEAR], "score": 0.3}, MLP: CONFIGS[MLP]}
+    comparison = compare([write_run(tmp_path / "a", configs=configs)], QUICK)
+    assert [c.config_id for c in comparison.candidates] == [MLP, LINEAR]
+    assert comparison.best == MLP
+    assert comparison.candidates[1].metrics.overall.accuracy > comparison.candidates[0].metrics.overall.accuracy
+
+
+def test_differences_are_paired_and_signed(tmp_path: Path) -> None:
+    configs = {LINEAR: CONFIGS[LINEAR], "twin-adam-00000009": {**CONFIGS[LINEAR], "score": 0.5}, MLP: CONFIGS[MLP]}
+    comparison = compare([write_run(tmp_path / "a", configs=configs)], QUICK)
+    best, twin, poor = comparison.candidates
+    assert best.differences == {}
+    same = twin.differences["accuracy"]
+    assert (same.value, same.low, same.high, same.within_noise) == (0.0, 0.0, 0.0, True)
+    worse = poor.differences["accuracy"]
+    assert worse.value == pytest.approx(0.1 - 0.9)
+    assert worse.high < 0
+    assert not worse.within_noise
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
+    """A run whose split.csv lists the same photos in another order gives the same figures and intervals."""
+    order = [5, 3, 0, 4, 1, 2, 11, 6, 9, 8, 7, 10]
+    judged = [i for i in order if ROWS[i][2] != "train"]
+    configs = {LINEAR: {**CONFIGS[LINEAR], "P": [GOOD[i - 4] for i in judged]}}
+    write_run(tmp_path / "a", configs={LINEAR: CONFIGS[LINEAR]})
+    write_run(tmp_path / "b", rows=[ROWS[i] for i in order], configs=configs)
+    first, second = compare([tmp_path / "a", tmp_path / "b"], QUICK).candidates
+    assert first.metrics == second.metrics
+    assert first.intervals == second.intervals
+    assert second.differences["accuracy"].value == 0.0
+
+
+def test_a_run_with_fewer_keys_is_compared_on_the_keys_it_has(tmp_path: Path) -> None:
+    configs = {LINEAR: {**CONFIGS[LINEAR], "score": 0.99}}
+    runs = [write_run(tmp_path / "neck", configs=configs, keys=("neck",)), write_run(tmp_path / "both")]
+    comparison = compare(runs, QUICK)
+    assert comparison.best == f"both/{LINEAR}"
+    narrow = next(c for c in comparison.candidates if c.run == "neck")
+    assert narrow.keys == ("neck",)
+    assert narrow.differences["accuracy"].value == 0.0
+    assert "1/2" in table(comparison)
+    assert any("predict other keys than the best" in note for note in comparison.notes)
+
+
+def test_runs_on_different_splits_are_refused(tmp_path: Path) -> None:
+    rows = [(*ROWS[0][:2], "test", *ROWS[0][3:]), *ROWS[1:]]
+    P = [*GOOD, GOOD[0]]
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", rows=rows, configs={LINEAR: {**CONFIGS[LINEAR], "P": P}})
+    with pytest.raises(RunError, match=r"different splits: 1 photo in other parts \(first: a1\.jpg, train and test\)"):
+        compare([tmp_path / "a", tmp_path / "b"], QUICK)
+
+
+def test_runs_on_other_photos_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", rows=ROWS[:-1])
+    with pytest.raises(RunError, match=r"1 photo in .*a only \(first: j1\.jpg\).*--split-from"):
+        compare([tmp_path / "a", tmp_path / "b"], QUICK)
+
+
+def test_runs_with_other_labels_are_refused(tmp_path: Path) -> None:
+    rows = [*ROWS[:-1], ("j1.jpg", 9, "test", "v", ("sporty",))]
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", rows=rows)
+    with pytest.raises(RunError, match=r"disagree on 'neck=round' of 1 photo of the test part \(first: j1\.jpg\)"):
+        compare([tmp_path / "a", tmp_path / "b"], QUICK)
+
+
+@pytest.mark.parametrize("name", ["run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json"])
+def test_an_incomplete_folder_names_what_is_missing(tmp_path: Path, name: str) -> None:
+    (write_run(tmp_path / "a") / name).unlink()
+    with pytest.raises(RunError, match=f"not a complete run folder: it has no {name}"):
+        compare([tmp_path / "a"], QUICK)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", "{", "run.json is not valid JSON"),
+        ("run.json", "[]", "holds a list, not an object"),
+        ("run.json", "{}", "lacks or garbles 'schema'"),
+        ("labels.parquet", "PAR1", "cannot be read as Parquet"),
+        ("split.csv", "photo,group,part\na.jpg,0,holdout\n", "unknown part 'holdout'"),
+        ("split.csv", "photo,group,part\nz.jpg,0,test\n", r"no row for 1 of the 1 photos of split.csv \(first: z"),
+        ("decisions.json", '{"linear-adam-00000001": {"chosen": "best"}}', "lacks its chosen policy"),
+    ],
+)
+def test_garbled_files_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (write_run(tmp_path / "a") / name).write_text(content)
+    with pytest.raises(RunError, match=message):
+        compare([tmp_path / "a"], QUICK)
+
+
+def test_predictions_that_miss_photos_are_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", rows=ROWS[:-1], configs={LINEAR: CONFIGS[LINEAR]})
+    source = tmp_path / "b" / "predictions" / f"{LINEAR}.parquet"
+    source.replace(tmp_path / "a" / "predictions" / f"{LINEAR}.parquet")
+    with pytest.raises(RunError, match=r"no row for 1 of the 6 photos of test \(first: j1\.jpg\)"):
+        compare([tmp_path / "a"], QUICK)
+
+
+def test_predictions_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    P = [row[:] for row in GOOD]
+    P[3][2] = float("nan")
+    write_run(tmp_path / "a", configs={LINEAR: {**CONFIGS[LINEAR], "P": P}})
+    with pytest.raises(RunError, match="not numbers; the fit diverged"):
+        compare([tmp_path / "a"], QUICK)
+
+
+def test_no_runs_no_folder_no_predictions(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no run folder given"):
+        compare([], QUICK)
+    with pytest.raises(RunError, match=r"no run folder .*absent"):
+        compare([tmp_path / "absent"], QUICK)
+    with pytest.raises(RunError, match="holds no predictions"):
+        compare([write_run(tmp_path / "a", configs={})], QUICK)
+
+
+def test_by_lists_the_best_per_value_of_a_field(tmp_path: Path) -> None:
+    comparison = compare([write_run(tmp_path / "a")], CompareOptions(bootstrap=10, by="lr"))
+    assert [(row.value, row.config_id, row.candidate) for row in comparison.by_rows] == [
+        ("0.001", LINEAR, LINEAR),
+        ("0.01", "mlp-sgd-00000003", None),
+        ("0.1", MLP, MLP),
+    ]
+    # Of the two sgd configurations the one without predictions is better on validation.
+    by_optimizer = compare([tmp_path / "a"], CompareOptions(bootstrap=10, by="optimizer")).by_rows
+    assert [(row.value, row.configurations, row.config_id) for row in by_optimizer] == [
+        ("adam", 1, LINEAR),
+        ("sgd", 2, "mlp-sgd-00000003"),
+    ]
+
+
+def test_by_an_unknown_field_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"no such field.*did you mean 'optimizer'"):
+        compare([write_run(tmp_path / "a")], CompareOptions(bootstrap=10, by="optimiser"))
+
+
+def test_stored_policies_of_the_best_are_judged(tmp_path: Path) -> None:
+    rows = compare([write_run(tmp_path / "a")], QUICK).policies
+    assert [(row.policy, row.chosen) for row in rows] == [("best", True), ("fixed:0.8", False)]
+    # At 0.8 only f1 and f2 keep their neck.
+    assert rows[1].metrics.keys[0].accuracy == pytest.approx(2 / 5)
+
+
+def test_confusion_counts_true_and_decided(tmp_path: Path) -> None:
+    (neck,) = compare([write_run(tmp_path / "a")], QUICK).confusions
+    assert (neck.key, neck.values) == ("neck", ("round", "v"))
+    assert neck.counts == ((3, 0, 0), (1, 1, 0))
+
+
+@pytest.mark.parametrize("marked", [{"random_weights": True}, {"weights_source": "random:7"}])
+def test_random_weights_are_marked(tmp_path: Path, marked: dict[str, object]) -> None:
+    comparison = compare([write_run(tmp_path / "a", **marked)], QUICK)
+    assert f"{LINEAR} (RANDOM WEIGHTS)" in table(comparison)
+    assert "a was made with RANDOM backbone weights: its figures say nothing about quality." in comparison.notes
+
+
+def test_table_is_aligned_and_complete(tmp_path: Path) -> None:
+    lines = table(compare([write_run(tmp_path / "a")], QUICK)).splitlines()
+    start = next(i for i, line in enumerate(lines) if "candidate" in line)
+    head, best, other, majority = lines[start], *lines[start + 2 : start + 5]
+    assert best.startswith(f"*  {LINEAR}")
+    assert other.split()[0] == MLP
+    assert majority.split()[0] == "majority"
+    at = head.index("elem acc")
+    assert [line[at : at + 8].strip() for line in (best, other, majority)] == ["0.920", "0.080", "0.600"]
+    assert "style (multi)" in "\n".join(lines)
+
+
+def test_the_table_shows_no_control_characters(tmp_path: Path) -> None:
+    evil = "linear-adam-\x1b[2Jx"
+    text = table(compare([write_run(tmp_path / "a", configs={evil: CONFIGS[LINEAR]})], QUICK))
+    assert "\x1b" not in text
+    assert "linear-adam-?[2Jx" in text
+
+
+def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:
+    rows = [(*row[:4], None if row[2] == "test" else row[4]) for row in ROWS]
+    comparison = compare([write_run(tmp_path / "a", rows=rows)], QUICK)
+    save_json(comparison, tmp_path / "out" / "c.json")
+    data = json.loads((tmp_path / "out" / "c.json").read_text())
+    assert data["best"] == LINEAR
+    assert data["candidates"][0]["metrics"]["keys"][1]["accuracy"] is None
+    assert data["candidates"][0]["metrics"]["overall"]["keys_scored"] == 1
+    assert data["majority"]["metrics"]["keys"][0]["accuracy"] == 0.6
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["c.json"]
+
+
+def test_same_seed_same_intervals(tmp_path: Path) -> None:
+    def intervals(comparison: Comparison) -> object:
+        return [c.intervals for c in comparison.candidates]
+
+    write_run(tmp_path / "a")
+    first, again = (compare([tmp_path / "a"], CompareOptions(bootstrap=50, seed=3)) for _ in range(2))
+    other = compare([tmp_path / "a"], CompareOptions(bootstrap=50, seed=4))
+    assert intervals(first) == intervals(again)
+    assert intervals(first) != intervals(other)
+
+
+def test_bootstrap_resamples_groups_not_photos() -> None:
+    """Ten copies of each photo in one group leave the interval as it was; as separate groups they would narrow it."""
+    schema = LabelSchema(("k",), (("a", "b"),), (True,))
+    rng = np.random.default_rng(0)
+    Y = np.eye(2, dtype=np.uint8)[rng.integers(0, 2, 60)]
+    D = np.eye(2, dtype=bool)[rng.integers(0, 2, 60)]
+
+    def width(copies: int, groups: np.ndarray) -> float:
+        y, d = np.repeat(Y, copies, axis=0), np.repeat(D, copies, axis=0)
+        sums = photo_sums(d.astype(float), d, y, np.ones_like(d), schema)
+        span = interval(Bootstrap(groups, 400).figures(sums, schema).overall["accuracy"])
+        assert span is not None
+        return span[1] - span[0]
+
+    one = width(1, np.arange(60))
+    assert width(10, np.repeat(np.arange(60), 10)) == pytest.approx(one)
+    assert width(10, np.arange(600)) < one / 2
+
+
+def test_bootstrap_agrees_with_plain_resampling() -> None:
+    """One resample at a time, photos repeated as drawn, gives the same macro F1, IoU and all-keys-right."""
+    from pipeline.metrics import evaluate
+
+    schema = LabelSchema(("n", "s"), (("a", "b", "c"), ("x", "y")), (True, False))
+    rng = np.random.default_rng(1)
+    Y, D = (rng.random((30, 5)) < 0.4 for _ in range(2))
+    mask = np.repeat(rng.random((30, 2)) < 0.8, [3, 2], axis=1)
+    P = rng.random((30, 5))
+    groups = rng.integers(0, 12, 30)
+    bootstrap = Bootstrap(groups, 5, seed=2)
+    figures = bootstrap.figures(photo_sums(P, D, Y, mask, schema), schema)
+    (weights,) = bootstrap._weights()
+    names = np.unique(groups)
+    for b in range(5):
+        rows = np.concatenate(
+            [np.tile(np.flatnonzero(groups == g), int(w)) for g, w in zip(names, weights[b], strict=True)]
+        )
+        plain = evaluate(P[rows], D[rows], Y[rows], mask[rows], schema).overall
+        for name, values in figures.overall.items():
+            assert values[b] == pytest.approx(getattr(plain, name)), name
+
+
+def test_compare_imports_neither_torch_nor_h5py(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    code = (
+        "import sys\nfor name in ('torch', 'timm', 'h5py', 'sklearn', 'scipy'): sys.modules[name] = None\n"
+        "from pathlib import Path\nfrom pipeline.compare import compare, table\n"
+        "from pipeline.options import CompareOptions\nfrom pipeline.report import write_report\n"
+        "assert 'pandas' not in sys.modules and 'pyarrow' not in sys.modules\n"
+        "c = compare([Path('a')], CompareOptions(bootstrap=5))\ntable(c)\nwrite_report(c, Path('r.html'))\n"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,270 @@
+"""The model file: what is in it, what is refused, and the README's snippet with everything else blocked."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.errors import ModelFileError
+from pipeline.model_file import (
+    Decision,
+    FeatureOrigin,
+    Parts,
+    build_model,
+    decisions,
+    proba,
+    read_model,
+    save_model,
+    schema_of,
+)
+
+TESTS = Path(__file__).parent
+SNIPPET = (TESTS / "snippet.txt").read_text(encoding="utf-8")
+
+SCHEMA = LabelSchema(
+    keys=("category", "neck", "style"),
+    values=(("shirt", "skirt"), ("round", "v", UNKNOWN), ("plain", "casual", "sporty")),
+    single=(True, True, False),
+    gate={"shirt": ("neck", "style"), "skirt": ("style",)},
+    category_key="category",
+)
+ORIGIN = FeatureOrigin(
+    blocks=[{"name": "pooled", "dim": 3, "digest": "aa"}, {"name": "levels", "dim": 2, "digest": "bb"}],
+    cache_key={"architecture": "resnet18", "size": 224, "mean": (0.5, 0.5, 0.5)},
+    weights_source="random:0",
+)
+
+
+def dense(rng: np.random.Generator, *widths: int) -> dict[str, Any]:
+    layers = [(rng.normal(size=(a, b)), rng.normal(size=b)) for a, b in pairwise(widths)]
+    return {"kind": "dense", "layers": layers, "hidden": "relu"}
+
+
+def make_model(members: int = 2, schema: LabelSchema = SCHEMA) -> dict[str, Any]:
+    rng = np.random.default_rng(1)
+    parts = Parts(
+        [dense(rng, 5, schema.size), dense(rng, 5, 4, 3, schema.size)][:members],
+        ["softmax" if single else "sigmoid" for single in schema.single],
+        {"head": "linear", "lr": np.float64(0.1)},
+    )
+    thresholds = np.linspace(0.0, 0.6, schema.size)
+    return build_model(schema, parts, Decision(thresholds, "per-label"), ORIGIN, rng.normal(size=(6, 5)))
+
+
+def test_what_comes_back_is_what_was_saved(tmp_path: Path) -> None:
+    model = make_model()
+    digest = save_model(model, tmp_path / "models" / "best.joblib")
+    read = read_model(tmp_path / "models" / "best.joblib", sha256=digest)
+    assert schema_of(read) == SCHEMA
+    X = np.random.default_rng(5).normal(size=(7, 5)).astype(np.float32)
+    assert (proba(read, X) == proba(model, X)).all()
+    assert read["decision"] == "per-label"
+    assert read["cache_key"] == {"architecture": "resnet18", "size": 224, "mean": [0.5, 0.5, 0.5]}
+    assert [block["order"] for block in read["blocks"]] == [0, 1]
+    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["best.joblib", "best.joblib.sha256"]
+
+
+def test_probabilities_by_hand() -> None:
+    schema = LabelSchema(("neck", "style"), (("round", "v"), ("plain",)), (True, False))
+    origin = FeatureOrigin([{"name": "pooled", "dim": 1, "digest": "aa"}], {}, "hub")
+    W1, W2 = np.array([[1.0, -1.0]]), np.array([[np.log(3.0), 0.0, 0.0], [0.0, 0.0, np.log(3.0)]])
+    member = {"kind": "dense", "layers": [(W1, np.zeros(2)), (W2, np.zeros(3))], "hidden": "relu"}
+    model = build_model(
+        schema, Parts([member], ["softmax", "sigmoid"]), Decision([0, 0, 0.5], "best"), origin, np.ones((1, 1))
+    )
+    # x = 1: hidden (1, 0), logits (log 3, 0 | 0); x = -1: hidden (0, 1), logits (0, 0 | log 3).
+    assert proba(model, np.array([[1.0], [-1.0]])) == pytest.approx(np.array([[0.75, 0.25, 0.5], [0.5, 0.5, 0.75]]))
+    assert model["selftest"]["X"].shape == (4, 1)
+
+
+def test_only_builtins_and_arrays_are_stored() -> None:
+    def check(value: Any) -> None:
+        if isinstance(value, dict):
+            for name, item in value.items():
+                assert type(name) is str
+                check(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                check(item)
+        else:
+            assert value is None or type(value) in (bool, int, float, str, np.ndarray), type(value)
+
+    check(make_model())
+
+
+def test_digest_file_is_what_sha256sum_checks(tmp_path: Path) -> None:
+    path = tmp_path / "m.joblib"
+    digest = save_model(make_model(), path)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (tmp_path / "m.joblib.sha256").read_text() == f"{digest}  m.joblib\n"
+
+
+def test_block_diagonal_weights_are_compressed(tmp_path: Path) -> None:
+    def saved(W: np.ndarray) -> int:
+        model = {"members": [{"kind": "dense", "layers": [(W, np.zeros(W.shape[1]))]}]}
+        save_model(model, tmp_path / "m.joblib")
+        return (tmp_path / "m.joblib").stat().st_size
+
+    block = np.kron(np.eye(8), np.ones((32, 32))).astype(np.float32)
+    assert saved(block) < block.nbytes / 10
+    assert saved(np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)) > block.nbytes
+
+
+def _break(change: Any) -> dict[str, Any]:
+    model = make_model()
+    change(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.pop("links"), "no field 'links'"),
+        (lambda m: m.pop("selftest"), "no 'selftest'"),
+        (lambda m: m.update(format="else"), "not a model file of this program .*found 'else'"),
+        (lambda m: m.update(version=2), "version 2, this program reads 1; update this program"),
+        (lambda m: m.update(version="0"), "version '0'.*fit the model again"),
+        (lambda m: m.update(links=["softmax", "tanh", "sigmoid"]), "unknown link 'tanh'"),
+        (lambda m: m.update(single=[True]), "3 keys, 1 entries in 'single'"),
+        (lambda m: m.update(thresholds=np.zeros(3)), r"8 labels, thresholds of shape \(3,\)"),
+        (lambda m: m.update(members=[]), "no members"),
+        (lambda m: m["labels"].reverse(), "not grouped in the order of keys"),
+        (lambda m: m["members"][0].update(hidden="tanh"), "kind 'tanh'; this program knows 'relu'"),
+        (lambda m: m["members"][0].update(kind="graph"), "neither 'dense' with layers nor 'estimator'"),
+        (lambda m: m["members"][1]["layers"].pop(), "member 1: 3 outputs for 8 labels"),
+        (lambda m: m["blocks"][0].update(dim=4), r"expected W \(6, m\) and b \(m,\), found \(5, 8\)"),
+        (lambda m: m["members"][0]["layers"][0][1].fill(np.nan), "not finite"),
+        (lambda m: m["members"][0]["layers"][0][1].fill(9), "fails its self-test: probabilities differ"),
+        (lambda m: m["selftest"].update(P=np.zeros((4, 2))), "fails its self-test"),
+        (lambda m: m["thresholds"].fill(0.99), "decides other values"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, change: Any, message: str) -> None:
+    save_model(_break(change), tmp_path / "m.joblib")
+    with pytest.raises(ModelFileError, match=message):
+        read_model(tmp_path / "m.joblib")
+
+
+def test_a_damaged_file_is_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "m.joblib"
+    save_model(make_model(), path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ModelFileError, match=r"is damaged: its SHA-256 is .* m\.joblib\.sha256 says"):
+        read_model(path)
+    (tmp_path / "m.joblib.sha256").unlink()
+    with pytest.raises(ModelFileError, match="cannot be read as a joblib file"):
+        read_model(path)
+
+
+def test_every_cut_of_a_file_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.joblib"
+    save_model(make_model(), path)
+    whole = path.read_bytes()
+    (tmp_path / "m.joblib.sha256").unlink()
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelFileError, match=r"m\.joblib"):
+            read_model(path)
+
+
+def test_another_digest_than_the_trusted_one_is_refused(tmp_path: Path) -> None:
+    save_model(make_model(), tmp_path / "m.joblib")
+    with pytest.raises(ModelFileError, match=r"not 00ff as asked; it was not loaded"):
+        read_model(tmp_path / "m.joblib", sha256="00ff")
+
+
+def test_files_that_are_not_models(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no model file"):
+        read_model(tmp_path / "absent.joblib")
+    joblib.dump([1, 2], tmp_path / "list.joblib")
+    with pytest.raises(ModelFileError, match="found 'list'"):
+        read_model(tmp_path / "list.joblib")
+    (tmp_path / "text.joblib").write_text("filename,neck\n")
+    with pytest.raises(ModelFileError, match="cannot be read as a joblib file"):
+        read_model(tmp_path / "text.joblib")
+
+
+def test_features_of_another_backbone_are_refused() -> None:
+    with pytest.raises(ModelFileError, match=r"expects vectors of 5 numbers \(pooled 3 \+ levels 2 of resnet18\)"):
+        proba(make_model(), np.zeros((2, 2048), np.float32))
+
+
+def test_a_key_without_values_is_refused() -> None:
+    schema = LabelSchema(("neck", "empty"), (("round", "v"), ()), (True, False))
+    with pytest.raises(ModelFileError, match="key 'empty' has no values"):
+        make_model(1, schema)
+
+
+def test_weights_of_the_other_byte_order_become_native(tmp_path: Path) -> None:
+    model = make_model()
+    expected = proba(model, model["selftest"]["X"])
+    for member in model["members"]:
+        member["layers"] = [(W.astype(">f4"), b.astype(">f4")) for W, b in member["layers"]]
+    save_model(model, tmp_path / "m.joblib")
+    read = read_model(tmp_path / "m.joblib")
+    assert all(W.dtype.isnative for member in read["members"] for W, _ in member["layers"])
+    assert (proba(read, model["selftest"]["X"]) == expected).all()
+
+
+def test_estimators_with_one_class_columns(tmp_path: Path) -> None:
+    sklearn = pytest.importorskip("sklearn")
+    from sklearn.dummy import DummyClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multioutput import MultiOutputClassifier
+
+    schema = LabelSchema(("style",), (("plain", "never", "always"),), (False,))
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 5)).astype(np.float32)
+    y = X[:, 0] > 0
+    fitted = MultiOutputClassifier(LogisticRegression())
+    fitted.estimators_ = [
+        LogisticRegression().fit(X, y.astype(int)),
+        DummyClassifier(strategy="constant", constant=0).fit(X, np.zeros(30, int)),
+        DummyClassifier(strategy="constant", constant=1).fit(X, np.ones(30, int)),
+    ]
+    parts = Parts([{"kind": "estimator", "estimator": fitted}], ["sigmoid"], {"sklearn": sklearn.__version__})
+    save_model(build_model(schema, parts, Decision([0.5] * 3, "fixed:0.5"), ORIGIN, X), tmp_path / "m.joblib")
+    P = proba(read_model(tmp_path / "m.joblib"), X)
+    assert P[:, 0] == pytest.approx(fitted.estimators_[0].predict_proba(X)[:, 1], abs=1e-6)
+    assert (P[:, 1] == 0).all()
+    assert (P[:, 2] == 1).all()
+
+
+def run_snippet(snippet: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The snippet in a process where nothing but joblib and NumPy can be imported."""
+    blocked = ["torch", "timm", "h5py", "sklearn", "scipy", "pandas", "pipeline", "cache", "PIL"]
+    code = f"import sys\nfor name in {blocked}: sys.modules[name] = None\n{snippet}\nnp.savez('out.npz', P=P, D=D)\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(folder / "out.npz") as out:
+        return out["P"], out["D"]
+
+
+PLAIN = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual", "sporty")), (True, False))
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, PLAIN], ids=["gate-and-unknown", "plain"])
+@pytest.mark.parametrize("members", [1, 2])
+def test_snippet_reproduces_the_model(tmp_path: Path, schema: LabelSchema, members: int) -> None:
+    model = make_model(members, schema)
+    save_model(model, tmp_path / "best.joblib")
+    X = np.concatenate([model["selftest"]["X"], np.random.default_rng(8).normal(size=(60, 5)).astype(np.float32)])
+    np.save(tmp_path / "features.npy", X)
+    P, D = run_snippet(SNIPPET, tmp_path)
+    assert P[:4] == pytest.approx(model["selftest"]["P"], abs=1e-6)
+    assert (D[:4] == model["selftest"]["decisions"]).all()
+    expected = proba(model, X)
+    assert np.abs(P - expected).max() < 1e-6
+    assert (decisions(model, expected) == D).all()
+    for columns in schema.slices:
+        assert D[:, columns].any()
+        assert not D[:, columns].all()
