@@ -1,0 +1,65 @@
+"""What an extraction says of itself: while it runs, and at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an extraction is: photos done of those to compute, photos per second, seconds left."""
+
+    done: int
+    total: int
+    per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class PhotoReject:
+    """A photo without a vector, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What an extraction did and where its time went.
+
+    Attributes:
+        key: Digest of the base key the vectors are under.
+        columns: (block, view, width) of each column asked for.
+        photos: Photos given.
+        unique: Distinct contents among those that could be read.
+        duplicates: Photos whose bytes another photo has too.
+        reused: Contents that were in the cache already.
+        written: Contents of which something was computed and stored.
+        rejects: Photos without a vector.
+        seconds: Wall time of `start` (weights), `hash`, `runtime` (conversion) and `total`; time summed over threads
+            of `read`, `decode`, `forward`; time of `write`.
+        images_per_second: Computed photos by wall time of the computing part, 0 when nothing was computed.
+        forward_per_second: Photos per second of the forward pass alone, measured after a long enough run.
+        runtime: What the forward pass ran on, with its batch size, workers and streams; empty when nothing ran.
+        notes: Lines the user should see, such as a fallback to a slower runtime or random weights.
+    """
+
+    key: str
+    columns: tuple[tuple[str, str, int], ...]
+    photos: int
+    unique: int
+    duplicates: int
+    reused: int
+    written: int
+    rejects: tuple[PhotoReject, ...]
+    seconds: dict[str, float]
+    images_per_second: float = 0.0
+    forward_per_second: float | None = None
+    runtime: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def efficiency(self) -> float | None:
+        """Share of the forward-only rate that the whole extraction reached, where that was measured."""
+        return self.images_per_second / self.forward_per_second if self.forward_per_second else None

@@ -1,0 +1,195 @@
+"""Every runtime against the eager module it stands for."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import runtimes
+from pipeline.backbones import BLOCKS, load_backbone
+from pipeline.errors import BackboneError, OptionError
+from pipeline.options import BackboneOptions
+from pipeline.runtimes import RuntimeOptions, choose_device, make_runtime
+from pipeline.runtimes.openvino import OpenVinoRuntime
+
+SIZE, BATCH = 64, 4
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The networks are tiny: threads cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return np.random.default_rng(0).integers(0, 256, (BATCH, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def load(name):
+    return load_backbone(BackboneOptions(backbone=name, weights="random:0", size=SIZE, fit="squash"))
+
+
+def options(**changes):
+    return RuntimeOptions(**{"device": "cpu", "batch_size": BATCH, "threads": 1, **changes})
+
+
+@functools.cache
+def _pair(name, net, device, precision):
+    """The eager reference and the runtime, made once for all tests of it."""
+    return load(net), make_runtime(name, load(net), BLOCKS, options(device=device, precision=precision))
+
+
+class RuntimeContract:
+    """What every runtime must do; a subclass names the runtime and how far it may be off."""
+
+    name = ""
+    device = "cpu"
+    precision = "fp32"
+    cosine = 0.99999
+    off = 1e-3
+
+    @pytest.fixture(params=["test_resnet", "test_efficientnet", "test_vit", "test_convnext"])
+    def pair(self, request):
+        return _pair(self.name, request.param, self.device, self.precision)
+
+    def test_gives_the_eager_vectors(self, pair, photos):
+        reference, runtime = pair
+        with torch.inference_mode():
+            expected = {name: rows.numpy() for name, rows in reference.module(BLOCKS)(torch.from_numpy(photos)).items()}
+        found = runtime(photos)
+        assert list(found) == list(BLOCKS)
+        for name, rows in expected.items():
+            lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(found[name], axis=1)
+            assert ((rows * found[name]).sum(axis=1) >= self.cosine * lengths).all(), name
+            assert np.abs(found[name] - rows).max() <= self.off * np.abs(rows).max(), name
+            assert found[name].dtype == np.float32
+        assert runtime.name == self.name
+        assert runtime.note == ""
+
+    def test_a_short_batch_gives_the_same_rows(self, pair, photos):
+        runtime = pair[1]
+        full, short = runtime(photos), runtime(photos[1:3])
+        for name in BLOCKS:
+            scale = np.abs(full[name]).max()
+            assert short[name].shape == full[name][1:3].shape
+            assert np.abs(short[name] - full[name][1:3]).max() <= 1e-5 * scale
+
+    def test_results_are_not_overwritten_by_the_next_batch(self, pair, photos):
+        runtime = pair[1]
+        first = runtime(photos)["pooled"]
+        kept = first.copy()
+        runtime(255 - photos)
+        assert np.array_equal(first, kept)
+
+    def test_another_shape_is_refused(self, pair):
+        for wrong in (np.zeros((1, 8, 8, 3), np.uint8), np.zeros((BATCH + 1, SIZE, SIZE, 3), np.uint8)):
+            with pytest.raises(ValueError, match=r"expected uint8 \(up to 4, 64, 64, 3\)"):
+                pair[1](wrong)
+
+
+class TestTorch(RuntimeContract):
+    name = "torch"
+
+
+class TestOpenVino(RuntimeContract):
+    name = "openvino"
+
+    def test_a_second_start_uses_the_stored_model(self, tmp_path, photos, monkeypatch):
+        stored = options(store=tmp_path / "runtimes")
+        first = make_runtime("openvino", load("test_resnet"), ("pooled",), stored)(photos)
+        monkeypatch.setattr(OpenVinoRuntime, "_converted", lambda *_: pytest.fail("converted again"))
+        second = make_runtime("openvino", load("test_resnet"), ("pooled",), stored)(photos)
+        assert np.array_equal(first["pooled"], second["pooled"])
+        assert [path.name for path in (tmp_path / "runtimes").iterdir() if path.name.startswith(".")] == []
+
+    def test_other_weights_blocks_or_batches_are_other_stored_models(self, tmp_path):
+        for seed, blocks, batch in ((0, ("pooled",), 4), (1, ("pooled",), 4), (0, ("grid",), 4), (0, ("pooled",), 2)):
+            chosen = BackboneOptions(backbone="test_resnet", weights=f"random:{seed}", size=SIZE, fit="squash")
+            make_runtime("openvino", load_backbone(chosen), blocks, options(store=tmp_path, batch_size=batch))
+        assert len(list(tmp_path.iterdir())) == 4
+
+    def test_a_store_that_cannot_be_written_is_no_obstacle(self, tmp_path, photos):
+        (tmp_path / "file").write_text("in the way")
+        runtime = make_runtime("openvino", load("test_resnet"), ("pooled",), options(store=tmp_path / "file" / "x"))
+        assert runtime(photos)["pooled"].shape == (BATCH, 96)
+
+    def test_without_the_package_eager_torch_stands_in(self, monkeypatch, photos):
+        monkeypatch.setitem(sys.modules, "openvino", None)
+        runtime = make_runtime("auto", load("test_resnet"), ("pooled",), options())
+        assert runtime.name == "torch"
+        assert runtime.note == (
+            "runtime openvino is not available (pip install openvino); using eager PyTorch, which is slower"
+        )
+        assert runtime(photos)["pooled"].shape == (BATCH, 96)
+
+
+@needs_gpu
+class TestTorchOnGpu(RuntimeContract):
+    name = "torch"
+    device = "cuda"
+
+
+@needs_gpu
+class TestCuda(RuntimeContract):
+    name = "cuda"
+    device = "cuda"
+
+
+@needs_gpu
+class TestCudaHalf(RuntimeContract):
+    name = "cuda"
+    device = "cuda"
+    precision = "half"
+    cosine = 0.999
+    off = 3e-2
+
+
+class TestChoice:
+    def test_auto_is_openvino_on_a_cpu(self):
+        assert make_runtime("auto", load("test_resnet"), ("pooled",), options()).name == "openvino"
+
+    def test_an_unknown_runtime_is_named(self):
+        with pytest.raises(OptionError, match="no runtime 'openvin'; there are auto, .*; did you mean openvino?"):
+            make_runtime("openvin", load("test_resnet"), ("pooled",), options())
+
+    def test_an_unknown_device_is_named(self):
+        with pytest.raises(OptionError, match="device is 'tpu'; it can be auto, cpu or cuda"):
+            choose_device("tpu")
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_a_gpu_that_is_not_there_is_an_error_only_when_asked_for(self):
+        assert choose_device("auto") == "cpu"
+        with pytest.raises(OptionError, match="device is cuda, but PyTorch sees no GPU here"):
+            choose_device("cuda")
+
+    def test_a_runtime_of_another_device_is_refused(self):
+        with pytest.raises(OptionError, match="runtime cuda does not run on device cpu"):
+            make_runtime("cuda", load("test_resnet"), ("pooled",), options())
+
+    def test_half_precision_is_for_gpus(self):
+        with pytest.raises(BackboneError, match="half precision needs a GPU"):
+            make_runtime("torch", load("test_resnet"), ("pooled",), options(precision="half"))
+
+    def test_streams_may_be_called_at_once(self, photos):
+        from concurrent.futures import ThreadPoolExecutor
+
+        runtime = make_runtime("openvino", load("test_resnet"), ("pooled",), options(threads=2))
+        assert runtime.streams == 2
+        alone = [runtime(np.roll(photos, shift, axis=1))["pooled"] for shift in range(6)]
+        with ThreadPoolExecutor(2) as pool:
+            together = list(pool.map(lambda shift: runtime(np.roll(photos, shift, axis=1))["pooled"], range(6)))
+        assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_every_registered_runtime_has_its_contract_here():
+    tested = {cls.name for cls in RuntimeContract.__subclasses__()}
+    assert tested == set(runtimes.RUNTIMES)
