@@ -1,0 +1,70 @@
+"""The embedding cache: vectors by photo content, keyed by everything that can change them, safe against kills.
+
+    cache = FeatureCache("features")
+    ids, problems = cache.files.ids(paths)
+    with cache.writer(key, notes={"runtime": "torch"}, wait=None) as writer:
+        new = writer.missing(ids, column)
+        writer.append(ids[new], {column: vectors})
+    features = cache.reader(key.digest).read(ids, [column])
+"""
+
+from cache.errors import (
+    CacheBusy,
+    CacheError,
+    CacheLayoutError,
+    CacheWriteError,
+    KeyMismatch,
+    MissingRows,
+    ShardDamaged,
+)
+from cache.export import ExportReport, Selection, export_h5, export_npz
+from cache.files import FileIndex, Rejected
+from cache.ids import NO_ID, IdIndex, Ids, as_ids, hex_to_ids, id_array, id_of, ids_to_hex, read_with_id
+from cache.key import LAYOUT_VERSION, BaseKey, Block, Column, canonical_json
+from cache.reader import Reader
+from cache.signals import interruptible
+from cache.store import FeatureCache, KeyInfo
+from cache.upkeep import CompactReport, PruneReport
+from cache.verify import Problem, RepairReport, VerifyReport
+from cache.writer import Writer, WriterOptions
+
+__all__ = [
+    "LAYOUT_VERSION",
+    "NO_ID",
+    "BaseKey",
+    "Block",
+    "CacheBusy",
+    "CacheError",
+    "CacheLayoutError",
+    "CacheWriteError",
+    "Column",
+    "CompactReport",
+    "ExportReport",
+    "FeatureCache",
+    "FileIndex",
+    "IdIndex",
+    "Ids",
+    "KeyInfo",
+    "KeyMismatch",
+    "MissingRows",
+    "Problem",
+    "PruneReport",
+    "Reader",
+    "Rejected",
+    "RepairReport",
+    "Selection",
+    "ShardDamaged",
+    "VerifyReport",
+    "Writer",
+    "WriterOptions",
+    "as_ids",
+    "canonical_json",
+    "export_h5",
+    "export_npz",
+    "hex_to_ids",
+    "id_array",
+    "id_of",
+    "ids_to_hex",
+    "interruptible",
+    "read_with_id",
+]

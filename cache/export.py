@@ -1,0 +1,148 @@
+"""One plain file out of a cache, for code that knows nothing of it: HDF5 or NumPy's .npz."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.durable import make_folder, temporary
+from cache.errors import CacheError
+from cache.ids import Ids, as_ids, ids_to_hex
+from cache.key import Column, canonical_json
+from cache.reader import Reader
+
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to export: columns side by side, and photos in order.
+
+    Without `ids`, every row that all columns hold; without `filenames`, rows are named by content id.
+    """
+
+    columns: tuple[Column, ...]
+    ids: Ids | None = None
+    filenames: Sequence[str | Path] | None = None
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The file written, its rows and the length of a row."""
+
+    path: Path
+    rows: int
+    dim: int
+
+
+def export_h5(reader: Reader, selection: Selection, out: Path | str) -> ExportReport:
+    """Write `features` (n, d) float32 and `filename` (n,) (or `content` (n,), 64 hex digits) to one HDF5 file.
+
+    Memory does not grow with n, but for the names. The file appears whole or not at all.
+
+    Raises
+    ------
+    MissingRows
+        If a row is not in the cache.
+    CacheWriteError
+        If the disk refuses.
+    """
+    import h5py
+
+    path, ids, label, names = _prepare(reader, selection, out)
+    dim = sum(column.block.dim for column in selection.columns)
+    with temporary(path, 4 * dim * len(ids)) as stray:
+        _require_space(path.parent, 4 * dim * len(ids))
+        with h5py.File(stray, "w", libver="earliest") as file:
+            file.attrs["key"] = canonical_json(reader.key.to_json())
+            file.attrs["columns"] = [column.name for column in selection.columns]
+            file.attrs["dims"] = [column.block.dim for column in selection.columns]
+            file.create_dataset(label, data=names, dtype=h5py.string_dtype("utf-8"))
+            place = _reserve(file, len(ids), dim)
+        # HDF5 has only reserved the space. Writing it ourselves makes a full disk a plain error, not a broken library.
+        with stray.open("r+b", buffering=0) as raw:
+            raw.seek(place)
+            for batch in reader.batches(ids, selection.columns, _BATCH):
+                _write_all(raw.fileno(), memoryview(batch.reshape(-1).view(np.uint8).data))
+            os.fsync(raw.fileno())
+    return ExportReport(path, len(ids), dim)
+
+
+def export_npz(reader: Reader, selection: Selection, out: Path | str) -> ExportReport:
+    """Write the same as `export_h5` to an uncompressed .npz that `numpy.load` reads without pickle.
+
+    Raises
+    ------
+    MissingRows
+        If a row is not in the cache.
+    CacheWriteError
+        If the disk refuses.
+    """
+    path, ids, label, names = _prepare(reader, selection, out)
+    dim = sum(column.block.dim for column in selection.columns)
+    with temporary(path, 4 * dim * len(ids)) as stray, stray.open("wb") as raw:
+        with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
+            with archive.open("features.npy", "w", force_zip64=True) as member:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), dim)}
+                np.lib.format.write_array_header_1_0(member, header)
+                for batch in reader.batches(ids, selection.columns, _BATCH):
+                    member.write(batch.tobytes())
+            with archive.open(f"{label}.npy", "w", force_zip64=True) as member:
+                texts = np.array([name.decode("utf-8", "replace") for name in names], dtype=np.str_)
+                np.lib.format.write_array(member, texts, allow_pickle=False)
+        raw.flush()
+        os.fsync(raw.fileno())
+    return ExportReport(path, len(ids), dim)
+
+
+def _prepare(reader: Reader, selection: Selection, out: Path | str) -> tuple[Path, Ids, str, list[bytes]]:
+    path = Path(out)
+    make_folder(path.parent)
+    if not selection.columns:
+        raise CacheError("no column was asked for; name at least one block and view")
+    ids = as_ids(selection.ids) if selection.ids is not None else _common_ids(reader, selection.columns)
+    if selection.filenames is None:
+        return path, ids, "content", [text.encode("ascii") for text in ids_to_hex(ids)]
+    if len(selection.filenames) != len(ids):
+        raise CacheError(f"{len(selection.filenames)} filenames for {len(ids)} rows; expected one each")
+    return path, ids, "filename", [os.fsencode(name) for name in selection.filenames]
+
+
+def _common_ids(reader: Reader, columns: Sequence[Column]) -> Ids:
+    ids = reader.ids(columns[0])
+    for column in columns[1:]:
+        ids = ids[reader.contains(ids, column)]
+    return ids
+
+
+def _reserve(file: Any, rows: int, dim: int) -> int:
+    """Make the dataset `features`, contiguous and not filled; returns where its bytes begin."""
+    from h5py import h5d, h5p, h5s, h5t
+
+    properties = h5p.create(h5p.DATASET_CREATE)
+    properties.set_layout(h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5d.FILL_TIME_NEVER)
+    space = h5s.create_simple((rows, dim))
+    made = h5d.create(file.id, b"features", h5t.IEEE_F32LE, space, dcpl=properties)
+    return int(made.get_offset()) if rows else 0
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    """Refuse before the HDF5 library starts a file that cannot fit: it does not take a full disk well."""
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _write_all(descriptor: int, left: memoryview) -> None:
+    while left:
+        left = left[os.write(descriptor, left) :]
+

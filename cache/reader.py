@@ -1,0 +1,202 @@
+"""The reader of one key: rows by content id, in batches or mapped, every byte verified before it is returned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.errors import CacheError, MissingRows
+from cache.folder import KeyFolder
+from cache.ids import IdIndex, Ids, as_ids, ids_to_hex
+from cache.key import BaseKey, Column
+from cache.shard import ShardName
+from cache.stored import Shard
+
+_REFRESHES = 3
+_THREADS = min(4, os.cpu_count() or 1)
+_THREADED_BYTES = 4 * 1024 * 1024
+
+
+class _ColumnRows:
+    """Shards of one column and where each id lies in them."""
+
+    def __init__(self, column: Column, shards: Sequence[Shard]) -> None:
+        self.shards = list(shards)
+        self.starts = np.cumsum([0, *(shard.rows for shard in shards)])
+        parts = [shard.read_ids() for shard in shards]
+        self.index = IdIndex(np.concatenate(parts) if parts else np.empty(0, dtype="S32"))
+        self.dtype: np.dtype[Any] = np.result_type(*(shard.dtype for shard in shards)) if parts else np.dtype("f4")
+        self.column = column
+
+    def read(self, places: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Copy the rows at `places` (positions in shard order) into `out` (n, d)."""
+        steps = np.diff(places)
+        run = bool(len(places) and (steps == 1).all())
+        order = np.arange(len(places)) if bool((steps >= 0).all()) else np.argsort(places, kind="stable")
+        ordered = places[order]
+        cuts = np.searchsorted(ordered, self.starts).tolist()
+
+        def copy(number: int) -> None:
+            part = slice(cuts[number], cuts[number + 1])
+            first = int(self.starts[number])
+            if run:
+                start = int(places[part.start]) - first
+                self.shards[number].read_run(start, start + part.stop - part.start, out[part])
+            else:
+                self.shards[number].read_rows(ordered[part] - first, out, order[part])
+
+        numbers = [number for number in range(len(self.shards)) if cuts[number] < cuts[number + 1]]
+        if out.nbytes < _THREADED_BYTES or len(numbers) < 2:
+            for number in numbers:
+                copy(number)
+            return
+        # Checking and copying both leave Python's lock, so a second core hides the cost of the checksums.
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for done in [pool.submit(copy, number) for number in numbers]:
+                done.result()
+
+
+class Reader:
+    """A consistent view of one key: what was committed when the reader was made.
+
+    Only what is asked for is opened; no file stays open between calls, so a reader may cross a fork or be pickled
+    by making it again. Shards that were compacted away meanwhile are found again in their new place.
+    """
+
+    def __init__(self, folder: KeyFolder) -> None:
+        self._folder = folder
+        found = folder.read_key()
+        self.key: BaseKey = found.base
+        self.notes: Mapping[str, Any] = found.notes
+        self._names = folder.shard_names()
+        self._rows: dict[Column, _ColumnRows] = {}
+        self.columns: tuple[Column, ...] = columns_of(folder, self.key, self._names)
+
+    def ids(self, column: Column) -> Ids:
+        """Distinct content ids of a column, in the order in which they were stored: S32 (n,)."""
+        index = self._open(column).index
+        return index.ids[~index.duplicates()]
+
+    def contains(self, ids: npt.ArrayLike, column: Column) -> npt.NDArray[np.bool_]:
+        """True where the column holds the row: bool (n,)."""
+        wanted = as_ids(ids)
+        if column not in self.columns:
+            return np.zeros(len(wanted), dtype=np.bool_)
+        return self._open(column).index.find(wanted) >= 0
+
+    def read(
+        self, ids: npt.ArrayLike, columns: Sequence[Column], out_dtype: npt.DTypeLike | None = np.float32
+    ) -> npt.NDArray[Any]:
+        """Rows in the order of `ids`, the columns side by side: (n, sum of dims).
+
+        Parameters
+        ----------
+        ids : S32 (n,)
+            May repeat.
+        columns
+            Columns in the order in which they are joined.
+        out_dtype
+            float32 unless told otherwise; None keeps the storage type.
+
+        Raises
+        ------
+        MissingRows
+            If the cache lacks a row; the text says how many and what to run.
+        ShardDamaged
+            If bytes on disk are not those that were written.
+        """
+        wanted = as_ids(ids)
+        if not columns:
+            raise CacheError("no column was asked for; name at least one block and view")
+        for attempt in range(_REFRESHES + 1):
+            try:
+                return self._read(wanted, columns, out_dtype)
+            except FileNotFoundError:
+                if attempt == _REFRESHES:
+                    raise
+                self._refresh()
+        raise CacheError(f"{self._folder.path} changes faster than it can be read")
+
+    def _read(self, ids: Ids, columns: Sequence[Column], out_dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
+        opened = [self._open(column) for column in columns]
+        dtype = np.dtype(out_dtype) if out_dtype is not None else np.result_type(*(rows.dtype for rows in opened))
+        places = [self._find(rows, ids) for rows in opened]
+        out = np.empty((len(ids), sum(column.block.dim for column in columns)), dtype)
+        start = 0
+        for column, rows, where in zip(columns, opened, places, strict=True):
+            rows.read(where, out[:, start : start + column.block.dim])
+            start += column.block.dim
+        return out
+
+    def _find(self, rows: _ColumnRows, ids: Ids) -> npt.NDArray[np.int64]:
+        places = rows.index.find(ids)
+        absent = places < 0
+        if absent.any():
+            count = int(absent.sum())
+            first = ids_to_hex(ids[absent][:1])[0]
+            raise MissingRows(
+                f"{count} of {len(ids)} rows of {rows.column.name} are not in {self._folder.path} (first: {first}); "
+                "run `python run.py extract` with the same options to compute them",
+                count,
+            )
+        return places
+
+    def batches(
+        self, ids: npt.ArrayLike, columns: Sequence[Column], batch_size: int = 1024
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Rows in the order of `ids`, at most `batch_size` at a time: float32 (b, sum of dims)."""
+        wanted = as_ids(ids)
+        for start in range(0, len(wanted), batch_size):
+            yield self.read(wanted[start : start + batch_size], columns)
+
+    def shards(self, column: Column) -> Iterator[tuple[Ids, npt.NDArray[Any]]]:
+        """Each shard's (ids S32 (n,), features (n, d) mapped without copying, in the storage type).
+
+        A row that a killed `compact` left twice comes twice.
+        """
+        for shard in self._open(column).shards:
+            yield shard.read_ids(), shard.mapped()
+
+    def _open(self, column: Column) -> _ColumnRows:
+        if column not in self._rows:
+            if column not in self.columns:
+                known = ", ".join(sorted(item.name for item in self.columns)) or "none"
+                raise MissingRows(
+                    f"{self._folder.path} has no column {column.name} ({column.block.dim} values); it has: {known}. "
+                    "Run `python run.py extract` with this block and view."
+                )
+            self._rows[column] = self._open_with_refresh(column)
+        return self._rows[column]
+
+    def _open_with_refresh(self, column: Column) -> _ColumnRows:
+        digest = column.digest(self.key)[:12]
+        for attempt in range(_REFRESHES + 1):
+            names = [name for name in self._names if name.column == digest]
+            try:
+                return _ColumnRows(column, [Shard(self._folder.path / name.text, self.key) for name in names])
+            except FileNotFoundError:
+                if attempt == _REFRESHES:
+                    raise
+                self._names = self._folder.shard_names()
+        raise CacheError(f"{self._folder.path} changes faster than it can be read")
+
+    def _refresh(self) -> None:
+        self._names = self._folder.shard_names()
+        self._rows.clear()
+
+
+def columns_of(folder: KeyFolder, base: BaseKey, names: Sequence[ShardName]) -> tuple[Column, ...]:
+    """Columns that have at least one shard, oldest first; each is told by the first of its shards still there."""
+    found: dict[str, Column] = {}
+    for name in names:
+        if name.column not in found:
+            try:
+                found[name.column] = Shard(folder.path / name.text, base).card.column
+            except FileNotFoundError:
+                continue
+    return tuple(found.values())
