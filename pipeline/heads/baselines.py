@@ -1,0 +1,210 @@
+"""Baselines: a real MultiOutputClassifier of logistic regression or of LightGBM, fitted column by column.
+
+Each column is fitted on its own known rows; a column of one class becomes a constant. Columns run side by side on
+threads, each with one thread inside: both libraries release the interpreter lock, the features are shared without a
+copy, and small fits do not wait for each other's inner threads.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import HeadError
+from pipeline.heads.config import HeadConfig
+from pipeline.heads.fitted import FittedHead
+from pipeline.heads.source import check_finite
+from pipeline.heads.targets import Targets
+
+Part = tuple[Any, Targets]
+_LOGREG_ITERATIONS = 300
+_MAX_BIN = 63
+_SECONDS_PER_NUMBER = {"logreg": 4e-8, "lightgbm": 1.2e-7}
+_SECONDS_PER_TREE_NUMBER = 2.8e-8
+
+
+@dataclass(frozen=True)
+class BaselineData:
+    """Features (n, d) or (V, n, d) in memory and targets of both parts; threads (0 is all cores); news goes to tell."""
+
+    train: Part
+    validation: Part
+    threads: int = 0
+    tell: Callable[[str], None] | None = None
+
+
+def check_label_limit(labels: int, limit: int) -> None:
+    """Raise HeadError when LightGBM would have to grow trees for more labels than `limit`."""
+    if labels > limit:
+        raise HeadError(
+            f"lightgbm fits one model per label: {labels} labels exceed the limit of {limit} and may take hours; "
+            f"choose fewer keys with --keys, or raise --max-labels"
+        )
+
+
+def estimate_seconds(config: HeadConfig, n: int, d: int, labels: int, threads: int = 0) -> float:
+    """Rough seconds a baseline takes on n rows of d features, from measurements on one core of a server.
+
+    Logistic regression: passes over the n d numbers. LightGBM: binning them, then trees on their chosen share.
+    """
+    per_column = _SECONDS_PER_NUMBER[config.head] * n * d
+    if config.head == "lightgbm":
+        per_column += _SECONDS_PER_TREE_NUMBER * config.trees * config.feature_fraction * n * d
+    return per_column * labels / _threads(threads)
+
+
+def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
+    """Fit one baseline and judge it on validation by its masked binary cross-entropy per known (photo, key) pair.
+
+    With views, each training row shows one of them, drawn from the configuration's seed.
+    Raises HeadError for features that are not finite or do not fit the targets.
+    """
+    X, targets = _one_view(data.train, config.seed), data.train[1]
+    expected = estimate_seconds(config, X.shape[0], X.shape[1], targets.size, data.threads)
+    _tell(data, f"{config.config_id}: {targets.size} labels, about {expected:.0f} s")
+    started = time.perf_counter()
+    shared = _Standardised(X) if config.head == "logreg" else _Raw(X)
+    estimators = []
+    for estimator in _fit_columns(config, shared, targets, _threads(data.threads)):
+        estimators.append(estimator)
+        if len(estimators) % max(1, targets.size // 10) == 0:
+            _tell(data, f"{config.config_id}: {len(estimators)} of {targets.size} labels")
+    fitted = FittedHead(
+        config=config,
+        members=[{"kind": "estimator", "estimator": _wrap(config, estimators, X.shape[1])}],
+        links=("sigmoid",) * len(targets.slices),
+        slices=targets.slices,
+        seconds=time.perf_counter() - started,
+        not_learnable=targets.not_learnable,
+    )
+    loss = binary_log_loss(fitted.predict_proba(data.validation[0]), data.validation[1])
+    history = [{"epoch": 0, "split": "validation", "loss": loss}]
+    return replace(fitted, history=history, validation_loss=loss)
+
+
+def binary_log_loss(P: npt.NDArray[np.float32], targets: Targets) -> float:
+    """Masked binary cross-entropy of probabilities (n, L), summed over a key's values, per known (photo, key) pair."""
+    clipped = np.clip(P.astype(np.float64), 1e-7, 1 - 1e-7)
+    losses = -np.where(targets.Y == 1, np.log(clipped), np.log1p(-clipped))
+    share = np.concatenate([np.full(s.stop - s.start, 1 / (s.stop - s.start)) for s in targets.slices])
+    return float((losses * targets.mask).sum() / (targets.mask * share).sum())
+
+
+class _Raw:
+    """Features as they are."""
+
+    def __init__(self, X: npt.NDArray[np.float32]) -> None:
+        self.X = X
+
+    def unfold(self, estimator: Any) -> Any:
+        return estimator
+
+
+class _Standardised:
+    """Features scaled once for all columns; the scaling is folded into each fitted linear model."""
+
+    def __init__(self, X: npt.NDArray[np.float32]) -> None:
+        self._mean = X.mean(axis=0, dtype=np.float64)
+        deviation = X.std(axis=0, dtype=np.float64)
+        self._deviation = np.where(deviation > 1e-6 * np.abs(self._mean), deviation, 1.0)
+        self.X = ((X - self._mean.astype(np.float32)) / self._deviation.astype(np.float32)).astype(np.float32)
+
+    def unfold(self, estimator: Any) -> Any:
+        """The same model for raw features."""
+        estimator.coef_ = estimator.coef_ / self._deviation
+        estimator.intercept_ = estimator.intercept_ - estimator.coef_ @ self._mean
+        return estimator
+
+
+def _fit_columns(config: HeadConfig, shared: _Raw | _Standardised, targets: Targets, threads: int) -> Iterator[Any]:
+    """Fitted estimators in column order; columns of one key share the gathered rows of their common mask."""
+    from joblib import Parallel, delayed
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1):
+        for columns in targets.slices:
+            for start, stop in _same_mask(targets.mask, columns):
+                rows = targets.mask[:, start]
+                X = shared.X if rows.all() else shared.X[rows]
+                jobs = (delayed(_fit_column)(config, X, targets.Y[rows, c]) for c in range(start, stop))
+                for estimator, learnt in Parallel(threads, prefer="threads", return_as="generator")(jobs):
+                    yield shared.unfold(estimator) if learnt else estimator
+
+
+def _same_mask(mask: npt.NDArray[np.bool_], columns: slice) -> Iterator[tuple[int, int]]:
+    """Runs of neighbouring columns that know the same rows."""
+    start = columns.start
+    for c in range(columns.start + 1, columns.stop + 1):
+        if c == columns.stop or not np.array_equal(mask[:, c], mask[:, start]):
+            yield start, c
+            start = c
+
+
+def _fit_column(config: HeadConfig, X: npt.NDArray[np.float32], y: npt.NDArray[np.uint8]) -> tuple[Any, bool]:
+    """(estimator, whether it learnt anything); a column of one class, or without rows, becomes a constant."""
+    from sklearn.dummy import DummyClassifier
+
+    if len(y) and y.min() != y.max():
+        return _template(config).fit(X, y.astype(np.int64)), True
+    constant = int(y[0]) if len(y) else 0
+    dummy = DummyClassifier(strategy="constant", constant=constant)
+    return dummy.fit(np.zeros((1, 1)), np.array([constant])), False
+
+
+def _template(config: HeadConfig) -> Any:
+    """An unfitted estimator for one column."""
+    if config.head == "logreg":
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(C=config.C, max_iter=_LOGREG_ITERATIONS, random_state=config.seed)
+    from lightgbm import LGBMClassifier
+
+    return LGBMClassifier(
+        n_estimators=config.trees,
+        num_leaves=config.leaves,
+        colsample_bytree=config.feature_fraction,
+        max_bin=_MAX_BIN,
+        random_state=config.seed,
+        n_jobs=1,
+        verbose=-1,
+        deterministic=True,
+        force_col_wise=True,
+    )
+
+
+def _wrap(config: HeadConfig, estimators: list[Any], dim: int) -> Any:
+    """A MultiOutputClassifier holding columns that were fitted on different rows, which its own `fit` cannot do."""
+    from sklearn.multioutput import MultiOutputClassifier
+
+    whole = MultiOutputClassifier(_template(config))
+    whole.estimators_ = estimators
+    whole.classes_ = [e.classes_ for e in estimators]
+    whole.n_features_in_ = dim
+    return whole
+
+
+def _one_view(part: Part, seed: int) -> npt.NDArray[np.float32]:
+    X, targets = part
+    array = np.asarray(X, np.float32)
+    if array.ndim == 3:
+        views = np.random.default_rng(seed).integers(array.shape[0], size=array.shape[1])
+        array = array[views, np.arange(array.shape[1])]
+    if array.ndim != 2 or 0 in array.shape or len(array) != len(targets):
+        raise HeadError(f"features of shape {np.shape(X)} do not fit {len(targets)} rows of targets")
+    check_finite(array)
+    return array
+
+
+def _threads(asked: int) -> int:
+    return asked or len(os.sched_getaffinity(0))
+
+
+def _tell(data: BaselineData, text: str) -> None:
+    if data.tell is not None:
+        data.tell(text)

@@ -1,0 +1,121 @@
+"""The baselines are the real thing: each column equals the library's own fit on that column's known rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lightgbm import LGBMClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
+
+from pipeline.errors import HeadError
+from pipeline.heads import HeadConfig, SweepOptions, Targets, estimate_seconds, fit_many
+from tests.heads.problems import SINGLE, SIZES, problem
+
+TRAIN_X, TRAIN = problem(150)
+HELD_X, HELD = problem(60, seed=1)
+
+
+def _fit(config: HeadConfig, train: Targets = TRAIN, **options):
+    return fit_many([config], (TRAIN_X, train), (HELD_X, HELD), SweepOptions(device="cpu", **options))[0]
+
+
+def test_logistic_regression_equals_a_fit_of_each_column() -> None:
+    fitted = _fit(HeadConfig(head="logreg", C=0.3))
+    mean, std = TRAIN_X.mean(axis=0, dtype=np.float64), TRAIN_X.std(axis=0, dtype=np.float64)
+    P = fitted.predict_proba(HELD_X)
+    for column in range(9):
+        known = TRAIN.mask[:, column]
+        alone = LogisticRegression(C=0.3).fit(((TRAIN_X - mean) / std)[known], TRAIN.Y[known, column])
+        expected = alone.predict_proba((HELD_X - mean) / std)[:, 1]
+        assert np.abs(P[:, column] - expected).max() < 1e-3
+
+
+def test_lightgbm_equals_a_fit_of_each_column() -> None:
+    fitted = _fit(HeadConfig(head="lightgbm", trees=5, feature_fraction=1.0))
+    P = fitted.predict_proba(HELD_X)
+    for column in range(9):
+        known = TRAIN.mask[:, column]
+        alone = LGBMClassifier(
+            n_estimators=5, num_leaves=15, max_bin=63, random_state=0, n_jobs=1, verbose=-1,
+            deterministic=True, force_col_wise=True,
+        ).fit(TRAIN_X[known], TRAIN.Y[known, column])  # fmt: skip
+        assert np.abs(P[:, column] - alone.predict_proba(HELD_X)[:, 1]).max() < 1e-6
+
+
+@pytest.mark.parametrize("head", ["logreg", "lightgbm"])
+def test_the_member_is_a_real_multi_output_classifier(head: str) -> None:
+    """Anyone with the library alone can call predict_proba and predict on it."""
+    fitted = _fit(HeadConfig(head=head, trees=5))
+    (member,) = fitted.members
+    estimator = member["estimator"]
+    assert member["kind"] == "estimator" and type(estimator) is MultiOutputClassifier
+    lists = estimator.predict_proba(HELD_X)
+    assert np.allclose(np.stack([p[:, 1] for p in lists], axis=1), fitted.predict_proba(HELD_X), atol=1e-6)
+    assert estimator.predict(HELD_X).shape == (60, 9)
+    assert fitted.links == ("sigmoid",) * 3
+
+
+@pytest.mark.parametrize("head", ["logreg", "lightgbm"])
+def test_one_class_columns_become_constants(head: str) -> None:
+    Y, mask = TRAIN.Y.copy(), TRAIN.mask.copy()
+    Y[:, 0], Y[:, 1] = 0, 1
+    mask[:, 3:5] = False
+    fitted = _fit(HeadConfig(head=head, trees=5), Targets.plain(Y, mask, SIZES, SINGLE))
+    P = fitted.predict_proba(HELD_X)
+    assert fitted.not_learnable == (0, 1, 3, 4)
+    assert set(P[:, 0]) == {0.0} and set(P[:, 1]) == {1.0} and set(P[:, 3]) == {0.0}
+
+
+def test_columns_may_know_different_rows_within_a_key() -> None:
+    mask = np.random.default_rng(0).random((150, 9)) < 0.6
+    fitted = _fit(HeadConfig(head="logreg"), Targets.plain(TRAIN.Y, mask, SIZES, SINGLE))
+    column = 6
+    alone = _fit(
+        HeadConfig(head="logreg"), Targets.plain(TRAIN.Y, np.repeat(mask[:, [column]], 9, axis=1), SIZES, SINGLE)
+    )
+    assert np.allclose(fitted.predict_proba(HELD_X)[:, column], alone.predict_proba(HELD_X)[:, column], atol=1e-6)
+
+
+def test_threads_do_not_change_the_numbers() -> None:
+    for head in ("logreg", "lightgbm"):
+        one, two = (_fit(HeadConfig(head=head, trees=5), threads=t).predict_proba(HELD_X) for t in (1, 2))
+        assert np.array_equal(one, two)
+
+
+def test_views_train_on_one_of_them_per_photo_and_average() -> None:
+    X = np.stack([TRAIN_X, TRAIN_X])
+    both = fit_many([HeadConfig(head="logreg")], (X, TRAIN), (np.stack([HELD_X] * 2), HELD), SweepOptions("cpu"))[0]
+    assert np.allclose(both.predict_proba(HELD_X), _fit(HeadConfig(head="logreg")).predict_proba(HELD_X), atol=1e-6)
+
+
+def test_validation_loss_is_recorded() -> None:
+    fitted = _fit(HeadConfig(head="logreg"))
+    P = fitted.predict_proba(HELD_X).astype(np.float64)
+    losses = -np.where(HELD.Y == 1, np.log(P), np.log1p(-P)) * HELD.mask
+    assert fitted.validation_loss == pytest.approx(losses.sum() / sum(HELD.mask[:, s.start].sum() for s in HELD.slices))
+    assert fitted.history == [{"epoch": 0, "split": "validation", "loss": fitted.validation_loss}]
+
+
+def test_the_time_is_stated_before_the_work() -> None:
+    seen: list[str] = []
+    config = HeadConfig(head="logreg")
+    _fit(config, progress=seen.append)
+    assert seen[0] == f"{config.config_id}: 9 labels, about 0 s"
+    assert seen[-1] == f"{config.config_id}: 9 of 9 labels"
+
+
+@pytest.mark.parametrize("head", ["logreg", "lightgbm"])
+def test_the_estimate_grows_with_rows_labels_and_shrinks_with_threads(head: str) -> None:
+    config = HeadConfig(head=head)
+    base = estimate_seconds(config, 1000, 500, 10, threads=1)
+    assert estimate_seconds(config, 2000, 500, 10, threads=1) == pytest.approx(2 * base)
+    assert estimate_seconds(config, 1000, 500, 30, threads=1) == pytest.approx(3 * base)
+    assert estimate_seconds(config, 1000, 500, 10, threads=2) == pytest.approx(base / 2)
+
+
+def test_lightgbm_has_a_label_limit_with_an_override() -> None:
+    config = HeadConfig(head="lightgbm", trees=1)
+    with pytest.raises(HeadError, match=r"9 labels exceed the limit of 8 and may take hours; .* raise --max-labels"):
+        _fit(config, max_labels=8)
+    assert _fit(config, max_labels=9).predict_proba(HELD_X).shape == (60, 9)

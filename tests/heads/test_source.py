@@ -1,0 +1,138 @@
+"""Feature sources: every row once, order from the seed alone, views, bounded memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import HeadError
+from pipeline.heads import Shard, ShardSource
+from pipeline.heads.source import ArraySource, moments
+
+
+def _shards(n: int, size: int) -> tuple[np.ndarray, list[Shard]]:
+    """Features whose first number is the row, stored as shards in an order of their own."""
+    X = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
+    X[:, 0] = np.arange(n)
+    stored = np.random.default_rng(1).permutation(n)
+    pieces = [stored[i : i + size] for i in range(0, n, size)]
+    return X, [Shard(X[p], np.arange(len(p)), p) for p in pieces]
+
+
+def _read(source: ArraySource | ShardSource, batch_size: int, seed: tuple[int, ...] | None):
+    return [(rows.tolist(), x.clone()) for rows, x in source.batches(batch_size, seed)]
+
+
+@pytest.mark.parametrize("kind", ["array", "shards"])
+@pytest.mark.parametrize("seed", [None, (0, 1)])
+def test_every_row_comes_once_with_its_features(kind: str, seed: tuple[int, ...] | None) -> None:
+    X, shards = _shards(53, 10)
+    source = ArraySource(X) if kind == "array" else ShardSource(shards, buffer_rows=16)
+    batches = _read(source, 8, seed)
+    assert [len(rows) for rows, _ in batches] == [8, 8, 8, 8, 8, 8, 5]
+    assert sorted(r for rows, _ in batches for r in rows) == list(range(53))
+    for rows, x in batches:
+        assert torch.equal(x, torch.from_numpy(X[rows]))
+
+
+@pytest.mark.parametrize("kind", ["array", "shards"])
+def test_order_depends_on_the_seed_alone(kind: str) -> None:
+    X, shards = _shards(40, 10)
+    source = ArraySource(X) if kind == "array" else ShardSource(shards, buffer_rows=16)
+    orders = [[r for rows, _ in _read(source, 7, seed) for r in rows] for seed in ((0, 0), (0, 0), (0, 1), (1, 0))]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2] and orders[0] != orders[3] and orders[2] != orders[3]
+
+
+def test_shards_are_read_one_buffer_at_a_time() -> None:
+    """The first batch needs no more shards than fill the buffer, however many there are."""
+    touched: list[int] = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, key):
+            touched.append(id(self))
+            return np.asarray(self)[key]
+
+    shards = [
+        Shard(np.full((10, 2), i, np.float32).view(Watched), np.arange(10), np.arange(10 * i, 10 * i + 10))
+        for i in range(50)
+    ]
+    next(iter(ShardSource(shards, buffer_rows=30).batches(4, (0,))))
+    assert len(set(touched)) == 3
+
+
+def test_memory_does_not_grow_with_the_number_of_shards() -> None:
+    """Python-side peak of a pass over 4 and over 40 shards of 2 MB made on the fly is one buffer either way."""
+
+    class Made:
+        shape = (2000, 256)
+
+        def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+            return np.ones((len(positions), 256), np.float32)
+
+    peaks = []
+    for count in (4, 40):
+        shards = [Shard(Made(), np.arange(2000), np.arange(2000 * i, 2000 * i + 2000)) for i in range(count)]
+        source = ShardSource(shards, buffer_rows=4000)
+        tracemalloc.start()
+        assert sum(len(rows) for rows, _ in source.batches(128, (0,))) == 2000 * count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 9e6
+
+
+def test_a_stored_vector_may_serve_two_rows() -> None:
+    shard = Shard(np.array([[1.0], [2.0]], np.float32), np.array([1, 0, 1]), np.array([0, 1, 2]))
+    rows, x = next(iter(ShardSource([shard]).batches(3, None)))
+    assert x[torch.argsort(rows)].tolist() == [[2.0], [1.0], [2.0]]
+
+
+def test_views_are_drawn_per_row_in_training_and_all_read_in_order() -> None:
+    X = np.stack([np.full((200, 1), v, np.float32) for v in range(3)])
+    source = ArraySource(X)
+    drawn = torch.cat([x for _, x in _read(source, 64, (0, 0))])[:, 0]
+    assert {float(v): int((drawn == v).sum()) > 40 for v in drawn.unique()} == {0.0: True, 1.0: True, 2.0: True}
+    in_order = torch.cat([x for _, x in _read(source, 64, None)])[:, 0]
+    assert in_order.tolist() == [0.0] * 200 + [1.0] * 200 + [2.0] * 200
+
+
+def test_moments_of_features_with_a_large_mean() -> None:
+    X = np.random.default_rng(0).normal(1000, 0.5, size=(9000, 4)).astype(np.float32)
+    X[:, 3] = 7
+    mean, deviation = moments(ArraySource(X))
+    assert np.allclose(mean, X.mean(axis=0, dtype=np.float64), rtol=1e-9)
+    assert np.allclose(deviation[:3], X[:, :3].std(axis=0, dtype=np.float64), rtol=1e-6)
+    assert float(deviation[3]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("shards", "message"),
+    [
+        ([], "no shard holds a row of the catalogue"),
+        ([Shard(np.zeros((2, 3)), np.arange(2), np.array([0, 5]))], r"shard rows must lie in 0..1, each once"),
+        ([Shard(np.zeros((2, 3)), np.arange(2), np.array([1, 1]))], "1 of 2 rows are in no shard"),
+        (
+            [Shard(np.zeros((1, d)), np.arange(1), np.array([d - 3])) for d in (3, 4)],
+            r"shards hold features of different sizes: \[3, 4\]",
+        ),
+    ],
+)
+def test_shards_that_do_not_fit(shards: list[Shard], message: str) -> None:
+    with pytest.raises(HeadError, match=message):
+        ShardSource(shards)
+
+
+def test_a_streamed_nan_is_found() -> None:
+    with pytest.raises(HeadError, match="a streamed shard holds a NaN or an infinity"):
+        moments(ShardSource([Shard(np.array([[1.0], [np.nan]], np.float32), np.arange(2), np.arange(2))]))
+
+
+def test_a_read_only_map_is_not_copied(tmp_path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.ones((4, 2), np.float32))
+    mapped = np.load(path, mmap_mode="r")
+    source = ArraySource(mapped)
+    assert source._flat.data_ptr() == mapped.ctypes.data
