@@ -37,10 +37,15 @@ class Policy:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One fitted head with its probabilities P (n, L) of the validation rows and its threshold policies."""
+    """One fitted head with its probabilities P (n, L) of the validation rows and its threshold policies.
+
+    made_of : the fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies and
+    metrics are still those of the fit on training rows alone.
+    """
 
     config_id: str
     head: FittedHead
+    made_of: tuple[FittedHead, ...]
     P: Float32
     policies: Mapping[str, Policy]
     chosen: str
@@ -57,8 +62,10 @@ class Candidate:
         return self.policies[self.chosen].thresholds
 
 
-def judge(config_id: str, head: FittedHead, P: Float32, truth: Truth, threshold: str) -> Candidate:
+def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth: Truth, threshold: str) -> Candidate:
     """Tune thresholds on the head's probabilities P (n, L) of the validation rows and choose among the policies.
+
+    fit : config_id, head, and what the head is made of.
 
     threshold : a policy, or auto for the best of `POLICIES` by score (the simplest of equals).
     """
@@ -70,7 +77,7 @@ def judge(config_id: str, head: FittedHead, P: Float32, truth: Truth, threshold:
     chosen = max(policies, key=lambda policy: policies[policy].score)
     D = decide(P, truth.schema, policies[chosen].thresholds)
     overall = evaluate(P, D, truth.Y, truth.known, truth.schema).to_json()["overall"]
-    return Candidate(config_id, head, P, policies, chosen, overall)
+    return Candidate(*fit, P, policies, chosen, overall)
 
 
 def best_of(candidates: Iterable[Candidate]) -> Candidate:

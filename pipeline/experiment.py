@@ -97,20 +97,20 @@ class Experiment:
         """Width of X."""
         return self.features.dim
 
-    def source(self, part: str, limit: int) -> Float32 | ShardSource:
-        """Features of a part: an array (n, d), or (V, n, d) with several views; a stream above `limit` bytes.
+    def source(self, *parts: str, limit: int) -> Float32 | ShardSource:
+        """Features of these parts: an array (n, d), or (V, n, d) with several views; a stream above `limit` bytes.
 
         A stream reads the cache's rows in chunks, in the order in which they were stored, and shuffles what fits into
         its buffer. Raises OptionError for a stream of several views.
         """
-        rows = self.split.rows(part)
+        rows = self.split.rows(*parts)
         size = 4 * self.dim * len(rows) * len(self.features.columns)
         if size <= limit:
             return self._read(self.ids[rows])
         if len(self.features.columns) > 1:
             raise OptionError(
-                f"{len(self.features.columns)} views of the {part} photos take {size / 2**30:.1f} GiB, and several "
-                f"views cannot be streamed; choose one with --views, or raise --memory (now {limit / 2**30:.1f} GiB)"
+                f"{len(self.features.columns)} views of {len(rows)} photos take {size / 2**30:.1f} GiB; several views "
+                f"cannot be streamed; choose one with --views, or raise --memory (now {limit / 2**30:.1f} GiB)"
             )
         (columns,) = self.features.columns
         stored = self._reader.ids(columns[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from pipeline.catalogue import count_kinds, write_split
 from pipeline.errors import HeadError
 from pipeline.experiment import Experiment, half_of_memory, load_experiment
 from pipeline.fit_report import FitReport
-from pipeline.heads import FittedHead, SweepOptions, ensemble, fit_many, grid
-from pipeline.heads.sweep import Progress
+from pipeline.heads import FittedHead, SweepOptions, Targets, ensemble, fit_many, grid
+from pipeline.heads.sweep import Features, Progress
 from pipeline.model_file import Decision, FeatureOrigin, Parts, build_model, save_model
 from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
 from pipeline.run_folder import RunFolder, host_facts, package_versions
@@ -55,22 +55,25 @@ def fit_heads(
         parse_policy(options.threshold)
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, key, split, options)
-    limit = int(options.memory * 2**30) if options.memory else half_of_memory()
-    train, validation = experiment.source("train", limit), experiment.source("validation", limit)
-    loaded = time.perf_counter()
-    fitted = fit_many(
-        configs,
-        (train, experiment.targets_of("train")),
-        (validation, experiment.targets_of("validation")),
-        SweepOptions(device=options.device, halving=options.halving, max_labels=options.max_labels, progress=progress),
+    sweep = SweepOptions(
+        device=options.device,
+        halving=options.halving,
+        seed=options.seed[0],
+        max_labels=options.max_labels,
+        progress=progress,
     )
-    fit_done = time.perf_counter()
+    loaded = time.perf_counter()
+    fitted = fit_many(configs, _part(experiment, options, "train"), _part(experiment, options, "validation"), sweep)
     candidates = _judge_all(fitted, experiment, options)
     best = best_of(candidates)
-    kept = candidates if options.keep == "all" else [*best_per_head_and_optimizer(candidates)]
+    kept = list(candidates) if options.keep == "all" else best_per_head_and_optimizer(candidates)
+    if options.refit:
+        best = _refit(best, experiment, options, sweep)
+        kept.insert(0, best)
+    fit_done = time.perf_counter()
     folder.create()
     _write_rows(folder, experiment)
-    _write_configs(folder, fitted, candidates)
+    _write_configs(folder, fitted, [best, *candidates] if options.refit else candidates)
     _write_predictions(folder, experiment, kept)
     _write_models(folder, experiment, kept, best)
     seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
@@ -94,16 +97,37 @@ def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: Fi
     if not sound:
         raise HeadError("every configuration diverged; try smaller learning rates with --lr")
 
+    def judged(config_id: str, head: FittedHead, made_of: tuple[FittedHead, ...]) -> Candidate:
+        P = experiment.predict(head, "validation")
+        return judge((config_id, head, made_of), P, truth, options.threshold)
 
-    def judged(config_id: str, head: FittedHead) -> Candidate:
-        return judge(config_id, head, experiment.predict(head, "validation"), truth, options.threshold)
-
-    candidates = [judged(head.config.config_id, head) for head in sound]
+    candidates = [judged(head.config.config_id, head, (head,)) for head in sound]
     if options.ensemble > 1 and len(candidates) > 1:
         alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
         top = sorted(alike, key=lambda c: -c.score)[: options.ensemble]
-        candidates.append(judged(f"ensemble-{len(top)}", ensemble([c.head for c in top])))
+        members = tuple(c.head for c in top)
+        candidates.append(judged(f"ensemble-{len(top)}", ensemble(members), members))
     return candidates
+
+
+def _part(experiment: Experiment, options: FitOptions, *parts: str) -> tuple[Features, Targets]:
+    limit = int(options.memory * 2**30) if options.memory else half_of_memory()
+    return experiment.source(*parts, limit=limit), experiment.targets_of(*parts)
+
+
+def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: SweepOptions) -> Candidate:
+    """The best candidate fit once more, on training and validation rows, up to the epochs chosen before.
+
+    Its thresholds and validation figures stay those of the fit it repeats: on rows it has now seen they would flatter.
+    """
+    more = _part(experiment, options, "train", "validation")
+    stops = tuple(head.best_epoch for head in best.made_of)
+    again = replace(sweep, halving=False, stop_at=stops)
+    heads = fit_many([head.config for head in best.made_of], more, _part(experiment, options, "validation"), again)
+    head = ensemble(heads) if len(heads) > 1 else heads[0]
+    note = f"{best.config_id} fit again on train + validation; validation figures are those before"
+    blank = replace(head, validation_loss=best.head.validation_loss, history=[], note=note)
+    return replace(best, config_id=f"{best.config_id}-refit", head=blank, made_of=tuple(heads))
 
 
 def _write_rows(folder: RunFolder, experiment: Experiment) -> None:
@@ -168,7 +192,8 @@ def _write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Cand
     )
     rows = experiment.sample(4)
     for candidate in kept:
-        info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": "train"}
+        fitted_on = "train + validation" if candidate.config_id.endswith("-refit") else "train"
+        info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": fitted_on}
         parts = Parts(candidate.head.members, candidate.head.links, info)
         decision = Decision(candidate.thresholds, candidate.chosen)
         model = build_model(experiment.targets.schema, parts, decision, origin, rows)
@@ -200,7 +225,7 @@ def _write_run(
             "weights_source": info.notes.get("weights_source"),
             "random_weights": bool(info.notes.get("random_weights", False)),
             "schema": experiment.targets.schema.to_json(),
-            "seeds": {"split": request.split.split_seed, "fit": request.fit.seed},
+            "seeds": {"split": request.split.split_seed, "fit": list(request.fit.seed)},
             "parts": experiment.split.counts(),
             "timings": dict(seconds),
             "best": best.config_id,

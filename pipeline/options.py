@@ -142,23 +142,26 @@ class FitOptions:
         betas: The two decay rates of adam and adamw.
         hidden: Hidden sizes to try for the MLP heads.
         dropout: Dropout rates to try for the MLP heads.
+        input_dropout: Share of the features dropped while training.
         epochs: Most epochs a torch head is trained for.
         batch_size: Rows per training step.
         schedule: How the learning rate moves (step: x0.1 every 7 epochs; plateau: halved when the loss stalls).
         loss: What the torch heads minimise (ce: softmax per single-valued key).
         label_smoothing: Share of the target spread over the other values.
         logit_adjust: Strength of logit adjustment for rare values (0 is off).
-        patience: Epochs without a better validation loss before a head stops.
+        monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1.
+        patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
         threshold: How probabilities become values: auto, best, or fixed:0.5 and the like, global, per-key, per-label.
         ensemble: Average this many of the best configurations into one more model (0 is off).
+        refit: Fit the best once more on train and validation rows, with every choice made before.
         trees: Trees per label of the LightGBM baseline.
         max_labels: Most labels the LightGBM baseline accepts.
         logreg_c: Inverse regularisation strength of the logistic regression baseline.
         memory: GiB of features held in memory; more are streamed from the cache (default: half of the memory).
         device: Where to compute; auto takes the GPU when there is one.
-        seed: Seed of initialisation, dropout and batch order.
+        seed: Seeds of initialisation and dropout to try; the first one also orders the batches.
         keep: Keep predictions and models of the best per head and optimizer, or of all.
         mlflow: Also log the run to this MLflow folder (needs the mlflow package).
         out: Run folder (default: runs/ and a name made of the date).
@@ -176,23 +179,26 @@ class FitOptions:
     betas: tuple[float, ...] = (0.9, 0.999)
     hidden: tuple[int, ...] = (512,)
     dropout: tuple[float, ...] = (0.3,)
+    input_dropout: float = 0.0
     epochs: int = 30
     batch_size: int = 256
     schedule: Literal["constant", "step", "plateau", "cosine", "onecycle"] = "constant"
     loss: Literal["bce", "weighted-bce", "ce", "focal", "asymmetric"] = "bce"
     label_smoothing: float = 0.0
     logit_adjust: float = 0.0
+    monitor: Literal["loss", "micro-f1"] = "loss"
     patience: int = 5
     halving: bool = False
     na: Literal["mask", "class", "negative"] = "mask"
     threshold: str = "auto"
     ensemble: int = 0
+    refit: bool = False
     trees: int = 50
     max_labels: int = 200
     logreg_c: float = 1.0
     memory: float | None = None
     device: Device = "auto"
-    seed: int = 0
+    seed: tuple[int, ...] = (0,)
     keep: Literal["best", "all"] = "best"
     mlflow: Path | None = None
     out: Path | None = None

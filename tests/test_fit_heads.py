@@ -172,6 +172,22 @@ def test_ensemble_is_one_more_configuration_and_one_model_file(small: SmallCatal
     assert len(read_model(run / "models" / "ensemble-2.joblib")["members"]) == 2
 
 
+@pytest.mark.parametrize("ensemble", [0, 2])
+def test_a_refit_keeps_every_choice_and_is_the_best_model(small: SmallCatalogue, tmp_path: Path, ensemble: int) -> None:
+    run = fit(small, options(small, tmp_path / "refit", lr=(0.05, 0.02), ensemble=ensemble, refit=True))
+    info = json.loads((run / "run.json").read_text())
+    assert info["best"].endswith("-refit")
+    before = info["best"].removesuffix("-refit")
+    decisions_of = json.loads((run / "decisions.json").read_text())
+    assert decisions_of[info["best"]] == decisions_of[before]
+    first, again = (pd.read_parquet(run / "predictions" / f"{c}.parquet") for c in (before, info["best"]))
+    validation, test = first["part"] == "validation", first["part"] == "test"
+    pd.testing.assert_frame_equal(first[validation], again[validation])
+    assert not np.allclose(first[test].filter(like="p:"), again[test].filter(like="p:"))
+    assert read_model(run / "models" / "best.joblib")["info"]["fitted_on"] == "train + validation"
+    assert compare([run], CompareOptions(bootstrap=10)).best_candidate.config_id == info["best"]
+
+
 def test_photos_without_vectors_name_the_command_that_makes_them(small: SmallCatalogue, tmp_path: Path) -> None:
     new = small.data.parent / "images" / "new-1.jpg"
     new.write_bytes(b"never extracted")

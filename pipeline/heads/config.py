@@ -37,7 +37,7 @@ class HeadSpec:
 
 
 _TRAINING = ("optimizer", "lr", "weight_decay", "momentum", "nesterov", "betas", "schedule", "epochs", "batch_size",
-             "loss", "label_smoothing", "logit_adjust", "patience", "seed")  # fmt: skip
+             "input_dropout", "loss", "label_smoothing", "logit_adjust", "monitor", "patience", "seed")  # fmt: skip
 _FIRST_ORDER = ("adam", "sgd", "adamw")
 
 HEADS: Mapping[str, HeadSpec] = {
@@ -49,6 +49,7 @@ HEADS: Mapping[str, HeadSpec] = {
 }
 OPTIMIZERS = (*_FIRST_ORDER, "lbfgs")
 SCHEDULES = ("constant", "step", "plateau", "cosine", "onecycle")
+MONITORS = ("loss", "micro-f1")
 LOSSES = ("bce", "weighted-bce", "ce", "focal", "asymmetric")
 
 DEFAULT_LR: Mapping[str, float] = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.1, "lbfgs": 1.0}
@@ -60,7 +61,7 @@ _OPTIMIZER_USES: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov"),
     "lbfgs": (),
 }
-_LBFGS_IGNORES = ("schedule", "batch_size")
+_LBFGS_IGNORES = ("schedule", "batch_size", "input_dropout")
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,14 @@ class HeadConfig:
         schedule: constant, step, plateau, cosine or onecycle (`pipeline.heads.schedules`).
         epochs: Most epochs.
         batch_size: Rows per step.
+        input_dropout: Share of the standardised features dropped while training, drawn per batch (see `reading`).
         loss: bce, weighted-bce, ce, focal or asymmetric (`pipeline.heads.losses`).
         hidden: Hidden layer sizes of mlp; exactly one for mlp-per-key.
         dropout: Share of hidden units dropped while training.
         label_smoothing: Share of the target spread over the other values.
         logit_adjust: Strength tau of logit adjustment; 0 is off.
-        patience: Epochs without a better validation loss before training stops; 0 never stops.
+        monitor: What chooses the epoch that is kept, on validation: loss (lowest) or micro-f1 (highest).
+        patience: Epochs without a better one by `monitor` before training stops; 0 never stops.
         seed: Seed of initialisation and dropout (not of the batch order).
         C: Inverse regularisation strength of logreg.
         trees: Trees per label of lightgbm.
@@ -103,11 +106,13 @@ class HeadConfig:
     schedule: str = "constant"
     epochs: int = 30
     batch_size: int = 256
+    input_dropout: float = 0.0
     loss: str = "bce"
     hidden: tuple[int, ...] = (512,)
     dropout: float = 0.0
     label_smoothing: float = 0.0
     logit_adjust: float = 0.0
+    monitor: str = "loss"
     patience: int = 5
     seed: int = 0
     C: float = 1.0
@@ -119,6 +124,7 @@ class HeadConfig:
         known("head", self.head, HEADS)
         known("schedule", self.schedule, SCHEDULES)
         known("loss", self.loss, LOSSES)
+        known("monitor", self.monitor, MONITORS)
         if self.optimizer:
             known("optimizer", self.optimizer, OPTIMIZERS)
         self._settle()
@@ -128,6 +134,12 @@ class HeadConfig:
     def spec(self) -> HeadSpec:
         """The head's row in `HEADS`."""
         return HEADS[self.head]
+
+    @property
+    def reading(self) -> tuple[int, float]:
+        """How it reads the features: batch size and input dropout. Configurations that read alike share one reading,
+        so what is dropped depends on the sweep's seed, not on the configuration's."""
+        return self.batch_size, self.input_dropout
 
     @property
     def config_id(self) -> str:
@@ -181,6 +193,7 @@ def _check_ranges(config: HeadConfig) -> None:
         ("batch_size", config.batch_size >= 1, "1 or more"),
         ("hidden", _hidden_fits(config), "one or more positive sizes (exactly one for mlp-per-key)"),
         ("dropout", 0 <= config.dropout < 1, "at least 0 and below 1"),
+        ("input_dropout", 0 <= config.input_dropout < 1, "at least 0 and below 1"),
         ("label_smoothing", 0 <= config.label_smoothing < 1, "at least 0 and below 1"),
         ("logit_adjust", math.isfinite(config.logit_adjust) and config.logit_adjust >= 0, "0 or more"),
         ("patience", config.patience >= 0, "0 (never stop early) or more"),
@@ -217,10 +230,11 @@ def grid(options: FitOptions) -> tuple[HeadConfig, ...]:
 
 def _grid_of(head: str, options: FitOptions) -> Iterable[HeadConfig]:
     if HEADS[head].is_baseline:
-        yield HeadConfig(head=head, C=options.logreg_c, trees=options.trees, seed=options.seed)
+        yield HeadConfig(head=head, C=options.logreg_c, trees=options.trees, seed=options.seed[0])
         return
-    axes = (options.optimizers, options.lr or (0.0,), options.weight_decay, options.hidden, options.dropout)
-    for optimizer, lr, weight_decay, hidden, dropout in itertools.product(*axes):
+    rates = options.lr or (0.0,)
+    axes = (options.optimizers, rates, options.weight_decay, options.hidden, options.dropout, options.seed)
+    for optimizer, lr, weight_decay, hidden, dropout, seed in itertools.product(*axes):
         yield HeadConfig(
             head=head,
             optimizer=optimizer,
@@ -234,9 +248,11 @@ def _grid_of(head: str, options: FitOptions) -> Iterable[HeadConfig]:
             schedule=options.schedule,
             epochs=options.epochs,
             batch_size=options.batch_size,
+            input_dropout=options.input_dropout,
             loss=options.loss,
             label_smoothing=options.label_smoothing,
             logit_adjust=options.logit_adjust,
+            monitor=options.monitor,
             patience=options.patience,
-            seed=options.seed,
+            seed=seed,
         )

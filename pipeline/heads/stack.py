@@ -44,14 +44,27 @@ def initial_parameters(config: HeadConfig, network: Network, train: Targets) -> 
     return parameters
 
 
-class Dropout:
-    """Inverted dropout with a generator per configuration, keeping a unit with probability 1 - round(256 p) / 256.
+def drop_units(h: Tensor, drop: int, generator: torch.Generator) -> None:
+    """Drop units of (b, H) in place, each with probability drop / 256, and scale the others up to keep the mean.
 
     One random byte per unit: eight units share a draw, which makes the draws a small part of a step.
     """
+    draw = torch.empty(-(-h.numel() // 8), dtype=torch.int64, device=h.device)
+    draw.random_(-(2**63), None, generator=generator)
+    kept = draw.view(torch.uint8)[: h.numel()].view(h.shape) >= drop
+    h.mul_(kept.to(h.dtype).mul_(256 / (256 - drop)))
+
+
+def in_bytes(share: float) -> int:
+    """A dropout share as a number of 256ths."""
+    return min(round(256 * share), 255)
+
+
+class Dropout:
+    """Inverted dropout with a generator per configuration, keeping a unit with probability 1 - round(256 p) / 256."""
 
     def __init__(self, configs: Sequence[HeadConfig], device: torch.device, dtype: torch.dtype) -> None:
-        self._drops = [min(round(256 * c.dropout), 255) for c in configs]
+        self._drops = [in_bytes(c.dropout) for c in configs]
         self._generators = [torch.Generator(device).manual_seed(c.seed + 1) for c in configs]
         self.active = any(self._drops)
         factors = [256 / (256 - d) for d in self._drops]
@@ -61,11 +74,7 @@ class Dropout:
         """Drop units of (G, b, H) in place."""
         for i, (drop, generator) in enumerate(zip(self._drops, self._generators, strict=True)):
             if drop:
-                units = h.shape[1] * h.shape[2]
-                draw = torch.empty(-(-units // 8), dtype=torch.int64, device=h.device)
-                draw.random_(-(2**63), None, generator=generator)
-                kept = draw.view(torch.uint8)[:units].view(h.shape[1:]) >= drop
-                h[i].mul_(kept.to(h.dtype).mul_(256 / (256 - drop)))
+                drop_units(h[i], drop, generator)
 
     def keep(self, positions: Sequence[int]) -> None:
         """Go on with some of the configurations, their generators where they were."""

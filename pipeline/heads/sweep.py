@@ -39,6 +39,8 @@ class SweepOptions:
         stack_bytes: Most memory for one stack's parameters, gradients, moments and best epoch.
         max_labels: Most labels a LightGBM head accepts, since it grows `trees` trees for each.
         threads: Threads of the baselines; 0 takes all cores.
+        stop_at: Epoch per configuration at which it stops and is kept, whatever its validation loss: for a refit whose
+            validation rows are among its training rows. Empty: the best epoch is kept.
         progress: Called with one line of text whenever there is news.
     """
 
@@ -50,6 +52,7 @@ class SweepOptions:
     stack_bytes: int = 2 * 1024**3
     max_labels: int = 200
     threads: int = 0
+    stop_at: tuple[int, ...] = ()
     progress: Progress | None = None
 
 
@@ -85,11 +88,11 @@ def fit_many(
 
 
 def _fit_torch(configs: Sequence[HeadConfig], data: FitData, options: SweepOptions) -> list[FittedHead]:
-    """The stacked configurations by batch size, then those that L-BFGS trains one by one."""
-    groups: dict[int, dict[int, HeadConfig]] = {}
+    """The stacked configurations by how they read the features, then those that L-BFGS trains one by one."""
+    groups: dict[tuple[int, float], dict[int, HeadConfig]] = {}
     for i, config in enumerate(configs):
         if config.optimizer != "lbfgs":
-            groups.setdefault(config.batch_size, {})[i] = config
+            groups.setdefault(config.reading, {})[i] = config
     run = _halve if options.halving else _run_out
     heads = {r.position: _finish(r, data) for r in run(list(groups.values()), data, options)}
     for i, config in enumerate(configs):
@@ -102,14 +105,14 @@ def _fit_torch(configs: Sequence[HeadConfig], data: FitData, options: SweepOptio
 def _run_out(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[Record]:
     """Train each group to its end before the next one takes memory."""
     for group in groups:
-        trainer = Trainer(group, data, options.stack_bytes)
+        trainer = Trainer(group, data, options.stack_bytes, options.stop_at)
         trainer.advance(max(c.epochs for c in group.values()), _reporter(options))
         yield from trainer.records
 
 
 def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[Record]:
     """Train all groups side by side; at each rung the worse half of the configurations of each loss stops."""
-    trainers = [Trainer(group, data, options.stack_bytes) for group in groups]
+    trainers = [Trainer(group, data, options.stack_bytes, options.stop_at) for group in groups]
     last = max((c.epochs for group in groups for c in group.values()), default=0)
     rung = options.rung
     while any(t.active for t in trainers):
@@ -195,6 +198,8 @@ def _check_targets(train: Targets, validation: Targets) -> None:
 def _check_configs(configs: Sequence[HeadConfig], train: tuple[Features, Targets], options: SweepOptions) -> None:
     if not configs:
         raise HeadError("no configuration to fit; name at least one head")
+    if options.stop_at and (len(options.stop_at) != len(configs) or options.halving):
+        raise HeadError(f"{len(options.stop_at)} epochs to stop at, {len(configs)} configurations; give one for each")
     if options.halving and options.rung < 1:
         raise HeadError(f"the first rung of halving is epoch {options.rung}, expected 1 or later")
     for config in configs:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pipeline.heads.config import HeadConfig
@@ -16,11 +17,12 @@ from pipeline.heads.losses import Batch, LossData
 from pipeline.heads.networks import make_network
 from pipeline.heads.schedules import RUNS_WHOLE, Rate
 from pipeline.heads.source import FeatureSource
-from pipeline.heads.stack import Setting, Stack, initial_parameters, parameter_count
+from pipeline.heads.stack import Setting, Stack, drop_units, in_bytes, initial_parameters, parameter_count
 
 _EVALUATION_ROWS = 512
 _CPU_STACK_PARAMETERS = 2_000_000  # parameters, gradients and state of a stack should stay near the cores
 _BLOCK = 1024
+_DROP_SEED = 1 << 40  # keeps the input dropout apart from the configurations' own generators
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,17 @@ class FitData:
     scale: Tensor
     order_seed: int
 
-    def train_batches(self, batch_size: int, epoch: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Standardised training batches of one epoch, in the order of (seed, epoch)."""
-        return self._ready(self.train.batches(batch_size, (self.order_seed, epoch)), self.setting.data)
+    def train_batches(self, reading: tuple[int, float], epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Standardised training batches of one epoch; (seed, epoch) decides their order and which inputs are dropped.
+
+        reading : batch size and input dropout (`HeadConfig.reading`).
+        """
+        batch_size, drop = reading[0], in_bytes(reading[1])
+        random = torch.Generator(self.setting.device).manual_seed(_DROP_SEED + (self.order_seed << 20) + epoch)
+        for x, batch in self._ready(self.train.batches(batch_size, (self.order_seed, epoch)), self.setting.data):
+            if drop:
+                drop_units(x, drop, random)
+            yield x, batch
 
     def train_in_order(self) -> Iterator[tuple[Tensor, Batch]]:
         """All training rows in large batches."""
@@ -62,12 +72,14 @@ class Record:
     rate: Rate
     history: list[dict[str, Any]] = field(default_factory=list)
     best: list[Tensor] | None = None
+    best_merit: float = -math.inf
     best_loss: float = math.inf
     best_epoch: int = 0
     seconds: float = 0.0
     note: str = ""
     diverged: bool = False
     done: bool = False
+    stop_at: int = 0
 
     def close_epoch(self, epoch: int, train_loss: float, validation: tuple[float, float]) -> bool:
         """Record an epoch (from 1), decide whether to go on; True when its parameters are the best so far."""
@@ -79,9 +91,13 @@ class Record:
             self.diverged, self.done, self.best_loss = True, True, math.inf
             self.note = f"diverged: loss not finite at epoch {epoch}; lower the learning rate"
             return False
-        better = loss < self.best_loss
+        merit = micro_f1 if self.config.monitor == "micro-f1" else -loss
+        better = merit > self.best_merit if not self.stop_at else epoch == self.stop_at
         if better:
-            self.best_loss, self.best_epoch = loss, epoch
+            self.best_merit, self.best_loss, self.best_epoch = merit, loss, epoch
+        if self.stop_at:
+            self.done = better
+            return better
         waited = epoch - self.best_epoch
         if self.config.patience and waited >= self.config.patience and self.config.schedule not in RUNS_WHOLE:
             self.done, self.note = True, f"stopped early at epoch {epoch}"
@@ -114,19 +130,23 @@ class Record:
 
 
 class Trainer:
-    """Configurations that share a batch size, as stacks by shape family, advanced epoch by epoch."""
+    """Configurations that read the features alike, as stacks by shape family, advanced epoch by epoch."""
 
-    def __init__(self, configs: Mapping[int, HeadConfig], data: FitData, stack_bytes: int) -> None:
+    def __init__(
+        self, configs: Mapping[int, HeadConfig], data: FitData, stack_bytes: int, stop_at: Sequence[int] = ()
+    ) -> None:
         self._data = data
         self._epoch = 0
-        self._batch_size = next(iter(configs.values())).batch_size
-        steps = -(-len(data.train) // self._batch_size)
+        self._reading = next(iter(configs.values())).reading
+        steps = -(-len(data.train) // self._reading[0])
         self.records: list[Record] = []
         self._stacks: list[tuple[Stack, list[Record]]] = []
         for members in _families(configs, data, stack_bytes):
             stack = Stack([configs[i] for i in members], data.setting)
             records = [Record(i, c, stack.network, Rate(c, steps)) for i, c in zip(members, stack.configs, strict=True)]
             self._stacks.append((stack, records))
+            for record in records:
+                record.stop_at = stop_at[record.position] if stop_at else 0
             self.records.extend(records)
 
     @property
@@ -152,7 +172,7 @@ class Trainer:
         self._compact()
 
     def _train_epoch(self) -> None:
-        for step, (x, batch) in enumerate(self._data.train_batches(self._batch_size, self._epoch)):
+        for step, (x, batch) in enumerate(self._data.train_batches(self._reading, self._epoch)):
             for stack, records in self._stacks:
                 stack.step(x, batch, [r.rate.at(self._epoch, step) for r in records])
         self._epoch += 1

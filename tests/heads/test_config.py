@@ -85,13 +85,13 @@ def test_grid_crosses_the_options_without_repeats() -> None:
 def test_grid_takes_every_training_option() -> None:
     options = FitOptions(
         heads=("mlp",), optimizers=("sgd",), lr=(0.3,), weight_decay=(0.1,), hidden=(7,), dropout=(0.5,), epochs=3,
-        batch_size=16, schedule="cosine", loss="ce", label_smoothing=0.1, logit_adjust=0.5, patience=2, seed=9,
+        batch_size=16, schedule="cosine", loss="ce", label_smoothing=0.1, logit_adjust=0.5, patience=2, seed=(9,), input_dropout=0.25,
         momentum=0.8, nesterov=True,
     )  # fmt: skip
     assert grid(options) == (
         HeadConfig(
             "mlp", "sgd", 0.3, 0.1, schedule="cosine", epochs=3, batch_size=16, loss="ce", hidden=(7,), dropout=0.5,
-            label_smoothing=0.1, logit_adjust=0.5, patience=2, seed=9, momentum=0.8, nesterov=True,
+            label_smoothing=0.1, logit_adjust=0.5, patience=2, seed=9, input_dropout=0.25, momentum=0.8, nesterov=True,
         ),
     )  # fmt: skip
     assert grid(FitOptions(heads=("linear",), optimizers=("adam",), betas=(0.5, 0.9)))[0].betas == (0.5, 0.9)
