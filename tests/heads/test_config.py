@@ -85,8 +85,8 @@ def test_grid_crosses_the_options_without_repeats() -> None:
 def test_grid_takes_every_training_option() -> None:
     options = FitOptions(
         heads=("mlp",), optimizers=("sgd",), lr=(0.3,), weight_decay=(0.1,), hidden=(7,), dropout=(0.5,), epochs=3,
-        batch_size=16, schedule="cosine", loss="ce", label_smoothing=0.1, logit_adjust=0.5, patience=2, seed=(9,), input_dropout=0.25,
-        momentum=0.8, nesterov=True,
+        batch_size=16, schedule="cosine", loss="ce", label_smoothing=0.1, logit_adjust=0.5, patience=2, seed=(9,),
+        input_dropout=0.25, momentum=0.8, nesterov=True,
     )  # fmt: skip
     assert grid(options) == (
         HeadConfig(
