@@ -115,7 +115,8 @@ def demo(
     best = next(c for c in json.loads(table.read_text(encoding="utf-8"))["candidates"] if c["best"])
     photos = [str(p) for p in sorted((out / "catalogue" / "images").glob("*-1.jpg"))[:8]]
     _step("predict", *photos, "--model", best["model"], "--out", str(out / "predictions.csv"))
-    say(f"report       {out / 'report.html'} (the table above is in it)")
+    say(f"\nThe table is above and on the report page. Photos, cache and runs are in {out}.")
+    say(f"report       {out / 'report.html'}")
     say(f"model        {best['model']}")
     say(f"predictions  {out / 'predictions.csv'}")
 

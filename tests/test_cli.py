@@ -77,7 +77,7 @@ def test_command_line_wins_over_the_config_file_which_wins_over_the_preset(tmp_p
     config = tmp_path / "flow.yaml"
     config.write_text(
         f"data: {small.data}\ncache: {small.cache}\nbackbone: resnet18\nweights: random:0\n"
-        "use: [pooled]\nviews: [identity]\nensemble: 0\n"
+        "use: [pooled]\nviews: [identity]\nensemble: 0\nrefit: false\nseed: [0]\n"
         "fit-heads:\n  heads: [linear]\n  optimizers: [sgd]\n  epochs: 2\n  lr: [0.1]\n  out: never\n"
     )
     out = tmp_path / "run"
