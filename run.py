@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,13 +45,12 @@ from pipeline.summaries import (
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from pipeline.comparison import Comparison
-    from pipeline.extract import ExtractReport, Progress
+    from pipeline.extract import Progress
 
 Flat = Parameter(name="*")
 NO_NEGATIVE = Parameter(negative=())
 CACHE = Parameter(help="Folder of the embedding cache.")
-COMMANDS = ("demo", "sample", "extract", "fit-heads", "compare", "predict")
+COMMANDS = ("demo", "sample", "extract", "fit-heads", "compare", "predict", "cache export", "cache prune")
 
 
 @dataclass(frozen=True)
@@ -102,15 +101,16 @@ def demo(
     out, table = options.out, options.out / "comparison.json"
     data = ["--data", str(out / "catalogue"), "--cache", str(out / "features")]
     preset = ["--preset", files.preset] if files.preset else []
+    config = ["--config", str(files.config)] if files.config else []
     blocks = [[]] if files.preset else [["--use", "pooled"], ["--use", "pooled,levels"]]
     runs = [out / "runs" / (files.preset or "+".join(use[1:]).replace(",", "-")) for use in blocks]
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OptionError(f"{out} already exists and is not empty; name another folder with --out, or remove it")
     _step("sample", str(out / "catalogue"), "--images", str(options.images), "--seed", str(options.seed))
     packaged = ["--backbone", "tf_efficientnet_lite0", "--weights", "package"]
-    _step("extract", *data, *packaged, *(preset or ["--features", "pooled,levels"]))
+    _step("extract", *data, *packaged, *config, *(preset or ["--features", "pooled,levels"]))
     for run, use in zip(runs, blocks, strict=True):
-        _step("fit-heads", *data, *preset, *use, "--out", str(run))
+        _step("fit-heads", *data, *packaged, *config, *preset, *use, "--out", str(run))
     _step("compare", *map(str, runs), "--report", str(out / "report.html"), "--json", str(table))
     best = next(c for c in json.loads(table.read_text(encoding="utf-8"))["candidates"] if c["best"])
     photos = [str(p) for p in sorted((out / "catalogue" / "images").glob("*-1.jpg"))[:8]]
@@ -128,7 +128,12 @@ def _step(*words: str) -> None:
 
 
 @app.command
-def sample(out: Path, *, options: Annotated[SampleOptions, Flat] = SampleOptions()) -> None:
+def sample(
+    out: Path,
+    *,
+    options: Annotated[SampleOptions, Flat] = SampleOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
     """Write a catalogue of drawn T-shirt photos with every wart of a real one.
 
     Args:
@@ -236,6 +241,7 @@ def cache_export(
     data: Annotated[DataOptions, Flat] = DataOptions(),
     key: Annotated[KeyOptions, Flat] = KeyOptions(),
     options: Annotated[ExportOptions, Flat] = ExportOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Write one plain HDF5 or .npz file: a row per photo of the catalogue, or per cached content without one."""
     from pipeline.cache_tools import export
@@ -246,7 +252,10 @@ def cache_export(
 
 @cache_app.command(name="prune")
 def cache_prune(
-    *, data: Annotated[DataOptions, Flat] = DataOptions(), options: Annotated[PruneOptions, Flat] = PruneOptions()
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    options: Annotated[PruneOptions, Flat] = PruneOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Remove rows that the catalogue does not name (with --data), and keys no longer wanted (with --drop-key)."""
     from pipeline.cache_tools import ids_of_catalogues
@@ -273,7 +282,7 @@ def cache_compact(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
     )
 
 
-def _extract(data: DataOptions, backbone: BackboneOptions, options: ExtractOptions) -> ExtractReport:
+def _extract(data: DataOptions, backbone: BackboneOptions, options: ExtractOptions) -> None:
     from pipeline.catalogue import read_catalogue
     from pipeline.extract import extract as run_extract
 
@@ -282,10 +291,9 @@ def _extract(data: DataOptions, backbone: BackboneOptions, options: ExtractOptio
     with Bar("extract", "photo") as bar:
         report = run_extract(catalogue.paths, backbone, options, bar.show)
     say_all(extract_lines(report))
-    return report
 
 
-def _compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
+def _compare(runs: Sequence[Path], options: CompareOptions) -> None:
     from pipeline.compare import compare as run_compare
     from pipeline.comparison import save_json
     from pipeline.comparison_table import table
@@ -299,7 +307,6 @@ def _compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     if options.json:
         save_json(comparison, options.json)
         say(f"json: {options.json}")
-    return comparison
 
 
 class Bar:
@@ -335,9 +342,9 @@ class Bar:
             self.bar.update(done - self.bar.n)
             return
         now = time.monotonic()
-        if now - self.told >= 10:
+        if now - self.told >= 10 and done > self.first:
             self.told = now
-            rate = (done - self.first) / (now - self.started) or float("nan")
+            rate = (done - self.first) / (now - self.started)
             say(f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
 
 
@@ -375,14 +382,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def parse(tokens: Sequence[str]) -> Callable[[], Any]:
+def parse(tokens: Sequence[str]) -> partial[Any]:
     """The command that these words name, ready to be called; CycloptsError for wrong usage."""
     words = list(tokens)
     command = words[0] if words else ""
+    inner = " ".join(words[:2]) if command == "cache" else command
     app.config = []
-    if command in COMMANDS:
-        words = _split_commas(words, command)
-        app.config = [Dict(_file_settings(words, command), source="config", use_commands_as_keys=False)]
+    if inner in COMMANDS:
+        words = _split_commas(words, inner)
+        app.config = [Dict(_file_settings(words, inner), source="config", use_commands_as_keys=False)]
     chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     return partial(chosen, *bound.args, **bound.kwargs)
 
@@ -391,7 +399,8 @@ def _expected(error: Exception) -> bool:
     """Whether an error is one that the user can act on; the cache is imported only when something went wrong."""
     from cache.errors import CacheError
 
-    return isinstance(error, PipelineError | CacheError)
+    # An OSError that names a file is a folder that may not be written, a disk that is full, a file where a folder goes.
+    return isinstance(error, PipelineError | CacheError) or (isinstance(error, OSError) and bool(error.filename))
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:
@@ -406,8 +415,13 @@ def _file_settings(tokens: Sequence[str], command: str) -> dict[str, Any]:
         from pipeline.config_file import find_preset, read_config
 
         known = {name: [a.name.removeprefix("--") for a in _arguments(name)] for name in COMMANDS}
+        known = {name: [o for o in names if o not in ("config", "preset")] for name, names in known.items()}
         for path in ([find_preset(preset)] if preset else []) + ([Path(config)] if config else []):
             settings |= read_config(path, known)[command]
+        for argument in _arguments(command):
+            value = settings.get(argument.name.removeprefix("--"))
+            if isinstance(value, str) and get_origin(argument.hint) is tuple:
+                settings[argument.name.removeprefix("--")] = value.split(",")
     return settings
 
 
@@ -422,25 +436,30 @@ def _value_of(tokens: Sequence[str], option: str) -> str | None:
 
 def _arguments(command: str) -> list[Argument]:
     """The named options of a command."""
-    return [a for a in app[command].assemble_argument_collection() if a.name.startswith("--")]
+    chosen = app
+    for word in command.split():
+        chosen = chosen[word]
+    return [a for a in chosen.assemble_argument_collection() if a.name.startswith("--")]
 
 
 def _split_commas(tokens: Sequence[str], command: str) -> list[str]:
     """`--heads linear,mlp` as the repeated option that the parser knows."""
     several = {a.name for a in _arguments(command) if get_origin(a.hint) is tuple}
     result: list[str] = []
-    option: str | None = None
+    option = ""
     for token in tokens:
         name, equals, value = token.partition("=")
-        if option is None and name in several and not equals:
+        if option:
+            result += [f"{option}={part}" for part in token.split(",")]
+            option = ""
+        elif name.replace("_", "-") in several:
             option = name
-        elif option is not None or (name in several and equals):
-            for part in (token if option is not None else value).split(","):
-                result += [name if option is None else option, part]
-            option = None
+            if equals:
+                result += [f"{name}={part}" for part in value.split(",")]
+                option = ""
         else:
             result.append(token)
-    return result if option is None else [*result, option]
+    return [*result, option] if option else result
 
 
 if __name__ == "__main__":

@@ -42,6 +42,16 @@ def export(data: DataOptions, key: KeyOptions, options: ExportOptions) -> Export
 
 
 def ids_of_catalogues(cache: FeatureCache, catalogues: Iterable[DataOptions]) -> npt.NDArray[np.bytes_]:
-    """Content ids (S32) of every photo these catalogues name."""
-    found = [cache.files.ids([Path(p) for p in read_catalogue(data).paths])[0] for data in catalogues]
+    """Content ids (S32) of every photo these catalogues name; OptionError when one cannot be read."""
+    found = []
+    for data in catalogues:
+        paths = [Path(path) for path in read_catalogue(data).paths]
+        ids, problems = cache.files.ids(paths)
+        if problems:
+            first = min(problems)
+            raise OptionError(
+                f"{len(problems)} photo(s) of {data.data} cannot be read (first: {paths[first]}, {problems[first]}), "
+                "so their rows are not known; make them readable or take them out of the catalogue"
+            )
+        found.append(ids)
     return np.concatenate(found)

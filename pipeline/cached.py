@@ -76,13 +76,30 @@ def select_features(
     if len(chosen) > 1:
         raise OptionError(
             f"{len(chosen)} kinds of vectors in {cache.root} fit; they differ in {_differences(chosen)}. "
-            "Name one with --backbone, --weights, --size or --fit."
+            "Name one with --backbone, --weights, --size, --fit or --precision, or remove one with "
+            "`cache prune --drop-key`."
         )
     info = chosen[0]
     blocks, views = use
     cached = {(column.block.name, column.view): column for column in info.columns}
-    names = tuple(blocks) or tuple(b for b in BLOCK_ORDER if any(block == b for block, _ in cached))
+    for name in blocks:
+        if name not in BLOCK_ORDER:
+            raise OptionError(f"there is no feature block {name!r}; there are {', '.join(BLOCK_ORDER)}")
+    names = tuple(blocks) or _common_blocks(cache, info, cached, ids, views)
     return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views))
+
+
+def _common_blocks(
+    cache: FeatureCache, info: KeyInfo, cached: Mapping[tuple[str, str], Column], ids: Ids, views: Sequence[str]
+) -> tuple[str, ...]:
+    """Blocks that every view has, for some of these photos if there are any; pooled when there are none."""
+    reader = cache.reader(info.digest)
+
+    def there(block: str) -> bool:
+        columns = [cached.get((block, view)) for view in views]
+        return all(c is not None and (not len(ids) or bool(reader.contains(ids, c).any())) for c in columns)
+
+    return tuple(block for block in BLOCK_ORDER if there(block)) or ("pooled",)
 
 
 def _columns_of(
@@ -100,6 +117,7 @@ def extract_command(info: KeyInfo, options: str = "") -> str:
     """The command that extends this key to more photos, blocks or views."""
     key, source = info.key, info.notes.get("weights_source", "hub")
     words = f"--backbone {key.architecture} --weights {shlex.quote(str(source))} --size {key.size} --fit {key.fit}"
+    words += f" --precision {key.precision}" if key.precision != "fp32" else ""
     return f"python run.py extract {words} {options}".rstrip() + " (with the same --data and --cache)"
 
 
@@ -115,6 +133,7 @@ def _matches(info: KeyInfo, wanted: KeyOptions) -> bool:
         "weights": info.notes.get("weights_source"),
         "size": info.key.size,
         "fit": info.key.fit,
+        "precision": info.key.precision,
     }
     return all(getattr(wanted, name) in (None, value) for name, value in have.items())
 

@@ -6,7 +6,9 @@
     fit-heads:
       heads: [linear, mlp]
 
-A section wins over the top; the command line wins over both. Paths are relative to the working directory.
+A section wins over the top; the command line wins over both. `weights`, `images` and `seed` at the top are the
+backbone's, the catalogue's and the heads': predict, sample, demo and compare take theirs from their own section.
+Paths are relative to the working directory.
 """
 
 from __future__ import annotations
@@ -17,6 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OptionError
+
+OWN_MEANING = {
+    "predict": ("weights",),
+    "sample": ("images", "seed"),
+    "demo": ("images", "seed"),
+    "compare": ("seed",),
+}
+"""Options whose name means something else in these commands: only their own section sets them."""
 
 PRESETS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -53,7 +63,8 @@ def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, d
             _check(name, everything, str(path))
             shared[name] = value
     for command, names in known.items():
-        result[command] = {k: v for k, v in shared.items() if k in names} | result[command]
+        own = OWN_MEANING.get(command, ())
+        result[command] = {k: v for k, v in shared.items() if k in names and k not in own} | result[command]
     return result
 
 

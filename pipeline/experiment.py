@@ -168,11 +168,12 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
-    parts, found = _split(catalogue, ids, groups, split)
+    override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
+    parts, found = _split(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
     if not all(parts.counts().values()):
         raise OptionError(f"the split of {len(ids)} photos leaves a part empty: {parts.counts()}; change --split")
     visible = parts.rows("train", "validation")
-    schema = infer_schema(catalogue, visible)
+    schema = infer_schema(catalogue, visible, override)
     findings = (
         *catalogue.findings,
         *dropped,
@@ -232,14 +233,15 @@ def _in_cache(
 
 
 def _split(
-    catalogue: Catalogue, ids: Ids, groups: npt.NDArray[np.int64], options: SplitOptions
+    catalogue: Catalogue, schema: LabelSchema, photos: tuple[Ids, npt.NDArray[np.int64]], options: SplitOptions
 ) -> tuple[Split, tuple[Finding, ...]]:
-    if options.split_from is not None:
-        return apply_split(read_split(options.split_from), catalogue.filenames, ids, groups)
-    schema = infer_schema(catalogue)
+    """The parts by `options`; photos are their ids and groups, schema holds the labels of every part."""
+    ids, groups = photos
     Y, mask = schema.encode(catalogue.cells, catalogue.categories)
-    fractions = parse_split(options.split)
-    return make_split(groups, Y, mask, fractions, options.split_seed, schema.column_names), ()
-
-
-__all__ = ["PARTS", "Experiment", "FitTargets", "fit_targets", "load_experiment"]
+    if options.split_from is None:
+        fractions = parse_split(options.split)
+        return make_split(groups, Y, mask, fractions, options.split_seed, schema.column_names), ()
+    given, found = apply_split(read_split(options.split_from), catalogue.filenames, ids, groups)
+    positives = np.stack([(Y * mask)[given.rows(part)].sum(0) for part in PARTS])
+    lacking = np.flatnonzero((positives.sum(0) > 0) & (positives == 0).any(0))
+    return replace(given, not_measurable=tuple(schema.column_names[i] for i in lacking)), found

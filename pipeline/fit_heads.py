@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.candidates import Candidate, Truth, best_of, best_per_head_and_optimizer, judge
 from pipeline.catalogue import count_kinds, write_split
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, OptionError
 from pipeline.experiment import Experiment, half_of_memory, load_experiment
 from pipeline.fit_report import FitReport
 from pipeline.heads import FittedHead, SweepOptions, Targets, ensemble, fit_many, grid
@@ -53,8 +53,12 @@ def fit_heads(
     configs = grid(options)
     if options.threshold != "auto":
         parse_policy(options.threshold)
+    if options.ensemble < 0 or options.ensemble == 1:
+        raise OptionError(f"--ensemble is {options.ensemble}; expected 0 (off), or 2 or more heads to average")
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, key, split, options)
+    # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
+    folder.path.mkdir(parents=True, exist_ok=True)
     sweep = SweepOptions(
         device=options.device,
         halving=options.halving,
@@ -87,6 +91,7 @@ def fit_heads(
         parts=experiment.split.counts(),
         seconds=seconds["total"],
         notes=_notes(experiment, fitted),
+        findings=experiment.findings,
     )
 
 
@@ -111,7 +116,7 @@ def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: Fi
 
 
 def _part(experiment: Experiment, options: FitOptions, *parts: str) -> tuple[Features, Targets]:
-    limit = int(options.memory * 2**30) if options.memory else half_of_memory()
+    limit = half_of_memory() if options.memory is None else int(options.memory * 2**30)
     return experiment.source(*parts, limit=limit), experiment.targets_of(*parts)
 
 
@@ -124,6 +129,8 @@ def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: 
     stops = tuple(head.best_epoch for head in best.made_of)
     again = replace(sweep, halving=False, stop_at=stops)
     heads = fit_many([head.config for head in best.made_of], more, _part(experiment, options, "validation"), again)
+    if any(head.diverged for head in heads):
+        raise HeadError(f"{best.config_id} diverged when fit again on train + validation; leave out --refit")
     head = ensemble(heads) if len(heads) > 1 else heads[0]
     note = f"{best.config_id} fit again on train + validation; validation figures are those before"
     blank = replace(head, validation_loss=best.head.validation_loss, history=[], note=note)

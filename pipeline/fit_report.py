@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.catalogue.findings import Finding
+
 
 @dataclass(frozen=True)
 class FitReport:
@@ -13,6 +15,7 @@ class FitReport:
 
     run : its folder.  best : config_id chosen on validation, its threshold policy and validation score.
     configs : how many were fit.  parts : photos per part.  notes : sentences a person should read.
+    findings : what was dropped or odd in the catalogue, its contents and its split.
     """
 
     run: Path
@@ -23,3 +26,4 @@ class FitReport:
     parts: Mapping[str, int]
     seconds: float
     notes: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()

@@ -26,6 +26,8 @@ class DataOptions:
         image_column: Column of a products CSV that holds the photo's file name.
         image_name: Pattern that makes a photo's file name from a row of a products CSV, such as "{id}.jpg".
         unknown: More spellings of "unknown", beside the empty cell, #N/A, N/A, NA and nan.
+        single: Keys to take as single-valued (default: those of which no photo has two values).
+        multi: Keys to take as multi-valued.
         category_keys: JSON file {category: [keys that apply to it]} (default: learnt from the training rows).
     """
 
@@ -36,6 +38,8 @@ class DataOptions:
     image_column: str | None = None
     image_name: str | None = None
     unknown: tuple[str, ...] = ()
+    single: tuple[str, ...] = ()
+    multi: tuple[str, ...] = ()
     category_keys: Path | None = None
 
 
@@ -65,12 +69,14 @@ class KeyOptions:
         weights: Where its weights came from, as given to extract.
         size: Side of the square the network saw, in pixels.
         fit: How a photo became that square.
+        precision: Arithmetic of the forward pass.
     """
 
     backbone: str | None = None
     weights: str | None = None
     size: int | None = None
     fit: Fit | None = None
+    precision: Literal["fp32", "half"] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ class FitOptions:
 
     Attributes:
         cache: Folder of the embedding cache.
-        use: Feature blocks to use, separated by commas (default: all that are cached for these photos).
+        use: Feature blocks to use, separated by commas (default: all that every wanted view of these photos has).
         views: Cached views to train and predict with (default: identity).
         heads: linear, mlp, mlp-per-key, logreg, lightgbm.
         optimizers: adam, sgd, adamw, lbfgs (torch heads only).
@@ -163,7 +169,6 @@ class FitOptions:
         device: Where to compute; auto takes the GPU when there is one.
         seed: Seeds of initialisation and dropout to try; the first one also orders the batches.
         keep: Keep predictions and models of the best per head and optimizer, or of all.
-        mlflow: Also log the run to this MLflow folder (needs the mlflow package).
         out: Run folder (default: runs/ and a name made of the date).
     """
 
@@ -200,7 +205,6 @@ class FitOptions:
     device: Device = "auto"
     seed: tuple[int, ...] = (0,)
     keep: Literal["best", "all"] = "best"
-    mlflow: Path | None = None
     out: Path | None = None
 
 

@@ -54,11 +54,14 @@ def extract_lines(report: ExtractReport) -> Iterator[str]:
 
 
 def fit_lines(report: FitReport) -> Iterator[str]:
-    """What was fit and what was best on validation."""
+    """What was dropped or odd, what was fit and what was best on validation."""
+    yield from finding_lines(report.findings)
     counts = ", ".join(f"{count} {part}" for part, count in report.parts.items())
     yield f"fit-heads: {report.configs} configurations on {counts} photos in {report.seconds:.1f} s -> {report.run}"
     yield f"  best on validation: {report.best} with thresholds {report.policy}, score {report.score:.4f}"
-    yield from (f"  note: {note}" for note in report.notes)
+    yield from (f"  note: {note}" for note in report.notes[:REJECTS])
+    if len(report.notes) > REJECTS:
+        yield f"  ... and {len(report.notes) - REJECTS} more notes, in configs.csv"
 
 
 def prediction_lines(prediction: Prediction, out: object) -> Iterator[str]:

@@ -105,3 +105,37 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     with os.fdopen(writer, "w") as pipe:
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fit-heads", "--heads", "linear,mlp"], {"heads": ("linear", "mlp")}),
+        (["fit-heads", "--heads=linear,mlp", "--weight_decay", "0,0.1"], {"weight_decay": (0.0, 0.1)}),
+        (["fit-heads", "--lr=0.1,2"], {"lr": (0.1, 2.0)}),
+        (["extract", "--unknown=-,?"], {"unknown": ("-", "?")}),
+        (["cache", "export", "--use", "pooled,levels"], {"use": ("pooled", "levels")}),
+        (["cache", "prune", "--drop-key", "abcd,ef01"], {"drop_key": ("abcd", "ef01")}),
+    ],
+)
+def test_commas_separate_the_values_of_an_option(words: list[str], expected: dict[str, object]) -> None:
+    bound = run.parse(words).keywords
+    found = {name: value for part in bound.values() for name, value in vars(part).items()}
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_commas_separate_values_in_a_config_file_too(tmp_path: Path) -> None:
+    config = tmp_path / "flow.yaml"
+    config.write_text("weights: package\nseed: 1,2\nfit-heads:\n  heads: linear,mlp\n")
+    fit = run.parse(["fit-heads", "--config", str(config)]).keywords["options"]
+    assert (fit.heads, fit.seed) == (("linear", "mlp"), (1, 2))
+    predict = run.parse(["predict", "a.jpg", "--model", "m.joblib", "--config", str(config)]).keywords
+    assert predict.get("options", options.PredictOptions()).weights is None, "the model knows its own weights"
+
+
+def test_a_run_folder_that_cannot_be_made_costs_no_work_and_no_traceback(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    done = cli("fit-heads", "--data", small.data, "--cache", small.cache, "--out", tmp_path / "file" / "run")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "file" in done.stderr and "epoch" not in done.stdout

@@ -16,10 +16,13 @@ ITERATIONS = 3
 """Iterations per epoch; validation is looked at between epochs."""
 
 
-def fit_lbfgs(position: int, config: HeadConfig, data: FitData) -> Record:
-    """Train one linear head on all rows at once; weight decay is the penalty wd/2 |W|^2 in the objective."""
+def fit_lbfgs(position: int, config: HeadConfig, data: FitData, stop_at: int = 0) -> Record:
+    """Train one linear head on all rows at once; weight decay is the penalty wd/2 |W|^2 in the objective.
+
+    stop_at : the epoch to stop at and keep, whatever the validation loss; 0 keeps the best one.
+    """
     stack = Stack([config], data.setting)
-    record = Record(position, config, stack.network, Rate(config, 1))
+    record = Record(position, config, stack.network, Rate(config, 1), stop_at=stop_at)
     optimizer = torch.optim.LBFGS(stack.parameters, lr=config.lr, max_iter=ITERATIONS, line_search_fn="strong_wolfe")
     started = time.perf_counter()
     for epoch in range(1, config.epochs + 1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,8 @@ def fit_many(
     stacked = [i for i in range(len(configs)) if i not in set(baselines)]
     if stacked:
         data = _prepare(train, validation, options)
-        heads = _fit_torch([configs[i] for i in stacked], data, options)
+        stops = tuple(options.stop_at[i] for i in stacked) if options.stop_at else ()
+        heads = _fit_torch([configs[i] for i in stacked], data, replace(options, stop_at=stops))
         results.update(zip(stacked, heads, strict=True))
     for i in baselines:
         data_in_memory = BaselineData(train, validation, options.threads, options.progress)
@@ -97,7 +98,7 @@ def _fit_torch(configs: Sequence[HeadConfig], data: FitData, options: SweepOptio
     heads = {r.position: _finish(r, data) for r in run(list(groups.values()), data, options)}
     for i, config in enumerate(configs):
         if config.optimizer == "lbfgs":
-            heads[i] = _finish(fit_lbfgs(i, config, data), data)
+            heads[i] = _finish(fit_lbfgs(i, config, data, options.stop_at[i] if options.stop_at else 0), data)
             _tell(options, f"{config.config_id}: validation loss {heads[i].validation_loss:.4f}")
     return [heads[i] for i in range(len(configs))]
 

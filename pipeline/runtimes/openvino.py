@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import shutil
 import tempfile
 import threading
 import warnings
@@ -16,6 +18,8 @@ import torch
 
 from pipeline.backbones import Backbone, base_key
 from pipeline.runtimes.base import Features, Pixels, Runtime, RuntimeOptions, Unavailable, cores
+
+_STRAY = ".converting-"
 
 
 class OpenVinoRuntime(Runtime):
@@ -76,13 +80,14 @@ class OpenVinoRuntime(Runtime):
     def _stored(self, openvino: Any, core: Any) -> Any:
         """The converted model from the store, put there on first use; what is under its final name is complete."""
         folder = Path(str(self.options.store)) / self._fingerprint(openvino.__version__)
+        _remove_strays(folder.parent)
         if (folder / "model.xml").is_file():
             return core.read_model(folder / "model.xml")
         model = self._converted()
         # Neither a store that cannot be written nor another process that was faster is a reason to stop.
         with contextlib.suppress(OSError):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".converting-", dir=folder.parent) as work:
+            with tempfile.TemporaryDirectory(prefix=f"{_STRAY}{os.getpid()}-", dir=folder.parent) as work:
                 openvino.save_model(model, Path(work, "ready", "model.xml"), compress_to_fp16=False)
                 Path(work, "ready").rename(folder)
         return model
@@ -92,6 +97,14 @@ class OpenVinoRuntime(Runtime):
         blocks = [block.digest(key) for block in self.backbone.blocks(self.blocks).values()]
         parts = ("openvino", version, torch.__version__, key.digest, self.batch_size, self.size, *blocks)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _remove_strays(store: Path) -> None:
+    """Remove what conversions that were killed left behind; those of living processes stay."""
+    for stray in store.glob(f"{_STRAY}*"):
+        owner = stray.name.removeprefix(_STRAY).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc").exists():
+            shutil.rmtree(stray, ignore_errors=True)
 
 
 class _Ordered(torch.nn.Module):
