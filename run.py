@@ -85,6 +85,7 @@ app = App(
     name="run.py",
     help="Garment photos to catalogue attributes: one frozen pass, cached vectors, many light heads, compared.",
     default_parameter=NO_NEGATIVE,
+    help_format="plaintext",
     version_flags=[],
 )
 cache_app = App(name="cache", help="Look after the embedding cache.", default_parameter=NO_NEGATIVE)
@@ -388,6 +389,9 @@ def parse(tokens: Sequence[str]) -> partial[Any]:
     command = words[0] if words else ""
     inner = " ".join(words[:2]) if command == "cache" else command
     app.config = []
+    if {"--help", "-h"} & set(words):
+        # Help needs no values; binding them would take as long as the help itself.
+        return partial(app.help_print, [word for word in words if not word.startswith("-")])
     if inner in COMMANDS:
         words = _split_commas(words, inner)
         app.config = [Dict(_file_settings(words, inner), source="config", use_commands_as_keys=False)]
