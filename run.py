@@ -154,7 +154,14 @@ def extract(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """See every photo once with a frozen backbone; its vectors go into the embedding cache."""
-    _extract(data, backbone, options)
+    from pipeline.catalogue import read_catalogue
+    from pipeline.extract import extract as run_extract
+
+    catalogue = read_catalogue(data)
+    say_all(finding_lines(catalogue.findings))
+    with Bar("extract", "photo") as bar:
+        report = run_extract(catalogue.paths, backbone, options, bar.show)
+    say_all(extract_lines(report))
 
 
 @app.command(name="fit-heads")
@@ -184,7 +191,19 @@ def compare(
     Args:
         runs: Run folders written by fit-heads, with the same split.
     """
-    _compare(runs, options)
+    from pipeline.compare import compare as run_compare
+    from pipeline.comparison import save_json
+    from pipeline.comparison_table import table
+    from pipeline.report import write_report
+
+    comparison = run_compare(runs, options)
+    say(table(comparison))
+    page = options.report or Path(runs[0]) / "report.html"
+    write_report(comparison, page)
+    say(f"report: {page}")
+    if options.json:
+        save_json(comparison, options.json)
+        say(f"json: {options.json}")
 
 
 @app.command
@@ -259,11 +278,11 @@ def cache_prune(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Remove rows that the catalogue does not name (with --data), and keys no longer wanted (with --drop-key)."""
-    from pipeline.cache_tools import ids_of_catalogues
+    from pipeline.cache_tools import ids_of_catalogue
     from pipeline.cached import open_cache
 
     opened = open_cache(options.cache)
-    keep = None if data.data is None else ids_of_catalogues(opened, [data])
+    keep = None if data.data is None else ids_of_catalogue(opened, data)
     report = opened.prune(keep, options.drop_key, dry_run=not options.yes)
     verb = "removed" if options.yes else "would remove (dry run; --yes removes)"
     say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} keys, {report.bytes / 1e6:.1f} MB")
@@ -281,33 +300,6 @@ def cache_compact(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
         f"cache compact: {done.shards_before} shards, {done.bytes_before / 1e6:.1f} MB -> {done.shards_after} shards, "
         f"{done.bytes_after / 1e6:.1f} MB; {done.duplicate_rows} repeated rows joined"
     )
-
-
-def _extract(data: DataOptions, backbone: BackboneOptions, options: ExtractOptions) -> None:
-    from pipeline.catalogue import read_catalogue
-    from pipeline.extract import extract as run_extract
-
-    catalogue = read_catalogue(data)
-    say_all(finding_lines(catalogue.findings))
-    with Bar("extract", "photo") as bar:
-        report = run_extract(catalogue.paths, backbone, options, bar.show)
-    say_all(extract_lines(report))
-
-
-def _compare(runs: Sequence[Path], options: CompareOptions) -> None:
-    from pipeline.compare import compare as run_compare
-    from pipeline.comparison import save_json
-    from pipeline.comparison_table import table
-    from pipeline.report import write_report
-
-    comparison = run_compare(runs, options)
-    say(table(comparison))
-    page = options.report or Path(runs[0]) / "report.html"
-    write_report(comparison, page)
-    say(f"report: {page}")
-    if options.json:
-        save_json(comparison, options.json)
-        say(f"json: {options.json}")
 
 
 class Bar:
@@ -456,11 +448,10 @@ def _split_commas(tokens: Sequence[str], command: str) -> list[str]:
         if option:
             result += [f"{option}={part}" for part in token.split(",")]
             option = ""
+        elif name.replace("_", "-") in several and equals:
+            result += [f"{name}={part}" for part in value.split(",")]
         elif name.replace("_", "-") in several:
             option = name
-            if equals:
-                result += [f"{name}={part}" for part in value.split(",")]
-                option = ""
         else:
             result.append(token)
     return [*result, option] if option else result

@@ -1,8 +1,7 @@
-"""Catalogue-aware work on the cache: export in a catalogue's order, and which rows catalogues still name."""
+"""Catalogue-aware work on the cache: export in a catalogue's order, and which rows a catalogue still names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +40,14 @@ def export(data: DataOptions, key: KeyOptions, options: ExportOptions) -> Export
     return write(cache.reader(features.info.digest), selection, options.out)
 
 
-def ids_of_catalogues(cache: FeatureCache, catalogues: Iterable[DataOptions]) -> npt.NDArray[np.bytes_]:
-    """Content ids (S32) of every photo these catalogues name; OptionError when one cannot be read."""
-    found = []
-    for data in catalogues:
-        paths = [Path(path) for path in read_catalogue(data).paths]
-        ids, problems = cache.files.ids(paths)
-        if problems:
-            first = min(problems)
-            raise OptionError(
-                f"{len(problems)} photo(s) of {data.data} cannot be read (first: {paths[first]}, {problems[first]}), "
-                "so their rows are not known; make them readable or take them out of the catalogue"
-            )
-        found.append(ids)
-    return np.concatenate(found)
+def ids_of_catalogue(cache: FeatureCache, data: DataOptions) -> npt.NDArray[np.bytes_]:
+    """Content ids (S32) of every photo a catalogue names; OptionError when one cannot be read."""
+    paths = [Path(path) for path in read_catalogue(data).paths]
+    ids, problems = cache.files.ids(paths)
+    if problems:
+        first = min(problems)
+        raise OptionError(
+            f"{len(problems)} photo(s) of {data.data} cannot be read (first: {paths[first]}, {problems[first]}), "
+            "so their rows are not known; make them readable or take them out of the catalogue"
+        )
+    return ids

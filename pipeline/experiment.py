@@ -92,11 +92,6 @@ class Experiment:
     targets: FitTargets
     findings: tuple[Finding, ...]
 
-    @property
-    def dim(self) -> int:
-        """Width of X."""
-        return self.features.dim
-
     def source(self, *parts: str, limit: int) -> Float32 | ShardSource:
         """Features of these parts: an array (n, d), or (V, n, d) with several views; a stream above `limit` bytes.
 
@@ -104,7 +99,7 @@ class Experiment:
         its buffer. Raises OptionError for a stream of several views.
         """
         rows = self.split.rows(*parts)
-        size = 4 * self.dim * len(rows) * len(self.features.columns)
+        size = 4 * self.features.dim * len(rows) * len(self.features.columns)
         if size <= limit:
             return self._read(self.ids[rows])
         if len(self.features.columns) > 1:
@@ -118,7 +113,7 @@ class Experiment:
         chunks = np.array_split(order, max(1, len(order) // CHUNK))
         return ShardSource(
             [Shard(_Cached(self._reader, columns, self.ids[rows[at]]), np.arange(len(at)), at) for at in chunks],
-            buffer_rows=max(CHUNK, limit // (8 * self.dim)),
+            buffer_rows=max(CHUNK, limit // (8 * self.features.dim)),
         )
 
     def predict(self, head: FittedHead, part: str) -> Float32:
