@@ -170,14 +170,16 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--photos", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=12)
+    parser.add_argument("--reads-only", action="store_true")
     parser.add_argument("--folder", type=Path, default=None, help="where to work; a temporary folder if not given")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the run")
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         reads(folder, options.rows, options.dim, options.repeats)
-        nothing_to_do(folder, options.photos)
-        streaming(folder, 4000, 512)
+        if not options.reads_only:
+            nothing_to_do(folder, options.photos)
+            streaming(folder, 4000, 512)
 
 
 if __name__ == "__main__":
