@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import torch
 from pipeline.errors import OptionError, RunError
 
 NAME = "checkpoint.pt"
+
+# What torch's reader raises on bytes that are no checkpoint.
+_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -49,8 +53,9 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError) as error:
-        raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); remove it to start again") from error
+    except _DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{path} is damaged ({reason}); remove it to start again") from error
     return content
 
 
