@@ -36,4 +36,5 @@ def augment(pixels: Tensor, hflip: float, crop: float, rng: np.random.Generator)
     grid = affine_grid(torch.from_numpy(theta).to(images.device), list(seen.shape), align_corners=False)
     # Without a border the half pixel beyond the outermost centres would fade to black.
     sampled = grid_sample(seen, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return sampled.permute(0, 2, 3, 1)
+    # Channels last in memory, as decoded photos are: convolutions of either pass take about half the time on a CPU.
+    return sampled.permute(0, 2, 3, 1).contiguous()
