@@ -154,7 +154,12 @@ def _compute(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> None:
 def _is_written_down(run: _Run) -> bool:
     """Whether the cache knows what trained the weights; vectors made from a copy that did not say come without."""
     seen, digest = run.backbone.seen, run.key.digest
-    known = {name: IdIndex(run.cache.attached_ids(digest, name)) for name in (TRAIN, CHOICE)}
+    if not seen:
+        return True
+    try:
+        known = {name: IdIndex(run.cache.attached_ids(digest, name)) for name in (TRAIN, CHOICE)}
+    except CacheError:  # damaged: the weights file still has it
+        return False
     return all((known[name].find(ids) >= 0).all() for name, ids in ((TRAIN, seen.train), (CHOICE, seen.choice)))
 
 

@@ -130,14 +130,16 @@ def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
 
     Raises OptionError when it holds another one.
     """
-    finished = (folder / _RUN).is_file()
-    if (finished or (folder / NAME).is_file()) and (folder / _STARTED).is_file():
-        require_same(folder, made_with, json.loads((folder / _STARTED).read_text(encoding="utf-8")))
-    if finished:
-        for leftover in (folder / NAME, folder / f".{_SPLIT}.new"):
-            leftover.unlink(missing_ok=True)
-        return True
-    (folder / f".{_SPLIT}.new").replace(folder / _SPLIT)
+    new, finished = folder / f".{_SPLIT}.new", (folder / _RUN).is_file() and (folder / WEIGHTS).is_file()
+    try:
+        if (finished or (folder / NAME).is_file()) and (folder / _STARTED).is_file():
+            require_same(folder, made_with, json.loads((folder / _STARTED).read_text(encoding="utf-8")))
+        if finished:
+            (folder / NAME).unlink(missing_ok=True)
+            return True
+        new.replace(folder / _SPLIT)
+    finally:
+        new.unlink(missing_ok=True)
     text = json.dumps(made_with, indent=1)
     write_whole(folder / _STARTED, lambda path: path.write_text(text, encoding="utf-8"))
     return False

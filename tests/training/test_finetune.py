@@ -157,6 +157,7 @@ def test_a_finished_training_is_reported_again_and_another_one_refused(tuned: Tu
     with pytest.raises(OptionError, match=r"holds a training with other settings \(lr was 0.003, now 0.5\)"):
         tune(tuned.data, tuned.report.folder, lr=0.5)
     assert tuned.report.weights.read_bytes() == before
+    test_folder_holds_what_is_promised_and_no_leftovers(tuned)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +212,9 @@ def test_a_bare_copy_of_the_weights_carries_the_ids_and_a_lost_list_is_said(tune
     listed = cache.attached_ids(key, "trained_on")
     assert listed.tolist() == read_seen(str(copy)).train.tolist()
     (path,) = (tmp_path / "features").glob("*/trained_on.ids")
+    path.write_bytes(b"damaged")
+    run_extract(tuned, replace(BACKBONE, weights=str(copy)), tmp_path / "features")
+    assert cache.attached_ids(key, "trained_on").tolist() == listed.tolist()
     path.unlink()
     with pytest.raises(OptionError, match="list of photos .* is gone .* run the same extract command again"):
         fit(tuned, cache.root, str(copy), SplitOptions(split_seed=7), tmp_path / "run")
