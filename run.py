@@ -25,6 +25,7 @@ from pipeline.options import (
     DataOptions,
     ExportOptions,
     ExtractOptions,
+    FinetuneOptions,
     FitOptions,
     KeyOptions,
     PredictOptions,
@@ -36,6 +37,7 @@ from pipeline.summaries import (
     cache_lines,
     extract_lines,
     finding_lines,
+    finetune_lines,
     fit_lines,
     prediction_lines,
     sample_lines,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 Flat = Parameter(name="*")
 NO_NEGATIVE = Parameter(negative=())
 CACHE = Parameter(help="Folder of the embedding cache.")
-COMMANDS = ("demo", "sample", "extract", "fit-heads", "compare", "predict", "cache export", "cache prune")
+COMMANDS = ("demo", "sample", "extract", "fit-heads", "compare", "predict", "finetune", "cache export", "cache prune")
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,24 @@ def predict(
 
     with Bar("predict", "photo") as bar:
         say_all(prediction_lines(run_predict(photos, model, options, bar.at), options.out))
+
+
+@app.command
+def finetune(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    backbone: Annotated[BackboneOptions, Flat] = BackboneOptions(),
+    split: Annotated[SplitOptions, Flat] = SplitOptions(),
+    options: Annotated[FinetuneOptions, Flat] = FinetuneOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Train the backbone on one key, then freeze it into a weights file for extract; resumes where it was killed."""
+    from pipeline.finetune import finetune as run_finetune
+    from pipeline.training.loop import Watch
+
+    with Bar("decode", "photo") as decoding, Bar("finetune", "photo") as bar:
+        report = run_finetune(data, backbone, split, options, Watch(say, decoding.at, bar.at))
+    say_all(finetune_lines(report))
 
 
 @cache_app.command(name="info")

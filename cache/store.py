@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy.typing as npt
 
+from cache.attached import attached_path, read_attached
 from cache.errors import CacheError, ShardDamaged
 from cache.files import FileIndex
 from cache.folder import KeyFolder, require_layout
+from cache.ids import Ids
 from cache.key import BaseKey, Column
 from cache.reader import Reader, columns_of
 from cache.upkeep import COMPACT_BYTES, CompactReport, PruneReport, compact, prune
@@ -106,6 +108,16 @@ class FeatureCache:
         if reader.key.digest[: len(key_digest)] != key_digest:
             raise CacheError(f"{folder.path} holds key {reader.key.digest}, expected {key_digest}")
         return reader
+
+    def attached_ids(self, key_digest: str, name: str) -> Ids:
+        """Content ids that `Writer.attach_ids` put beside a key: S32 (n,), sorted; none if there is no such set.
+
+        Raises
+        ------
+        CacheError
+            If the set on disk is damaged.
+        """
+        return read_attached(attached_path(KeyFolder.of(self.root, key_digest).path, name))
 
     def verify(self, deep: bool = False) -> VerifyReport:
         """Check the cache; see `cache.verify.verify`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache.attached import SUFFIX, read_attached
 from cache.durable import FolderLock, remove_files, strays
 from cache.errors import CacheBusy, CacheError, CacheLayoutError, ShardDamaged
 from cache.folder import KeyFolder
@@ -111,6 +112,11 @@ def _check_folder(folder: KeyFolder, deep: bool, probe: Probe, totals: _Totals) 
         return problems
     if not folder.key_file_is_whole(base):
         problems.append(Problem("key-file", folder.key_path, "lost or damaged; the shards still tell the key"))
+    for path in sorted(folder.path.glob(f"*{SUFFIX}")):
+        try:
+            read_attached(path)
+        except (CacheError, OSError) as error:
+            problems.append(Problem("damaged", path, str(error)))
     good: dict[str, list[Ids]] = {}
     for name in names:
         path = folder.path / name.text

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.attached import attached_path, write_attached
 from cache.durable import FolderLock, commit_file, make_folder, remove_files
 from cache.errors import CacheError, CacheWriteError
 from cache.folder import KeyFolder, make_root, require_layout
@@ -175,6 +176,19 @@ class Writer:
             self._oldest = time.monotonic()
         self._commit_full()
         return new_rows
+
+    def attach_ids(self, name: str, ids: npt.ArrayLike) -> None:
+        """Add content ids to a named set beside the key, at once; the key's digest does not know of it.
+
+        Raises
+        ------
+        CacheError
+            If the name cannot be one.
+        CacheWriteError
+            If the disk refuses.
+        """
+        self._check_open()
+        write_attached(attached_path(self._folder.path, name), as_ids(ids))
 
     def flush(self) -> None:
         """Commit every row appended so far.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from cache import BaseKey, Block
 from pipeline.errors import BackboneError, OptionError
 from pipeline.images import DECODER, PIXEL_POLICY, Transform
 from pipeline.options import BackboneOptions
+from pipeline.seen import Seen, nothing_seen, read_seen
 from pipeline.weights import digest, load_net
 
 BLOCKS = ("pooled", "levels", "grid")
@@ -88,6 +89,7 @@ class Backbone:
         transform: How a photo becomes its input.
         weights_sha256: Canonical digest of the weights (see `pipeline.weights.digest`).
         weights_source: hub, package, random:SEED or the file's path, as asked for.
+        seen: Photos whose labels had a part in the weights, as far as the file says.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Backbone:
     transform: Transform
     weights_sha256: str
     weights_source: str
+    seen: Seen = field(default_factory=nothing_seen)
 
     @property
     def random(self) -> bool:
@@ -165,7 +168,7 @@ def load_backbone(options: BackboneOptions) -> Backbone:
         std=tuple(resolved["std"]),
         crop_pct=resolved["crop_pct"],
     )
-    return Backbone(options.backbone, net, transform, digest(net), options.weights)
+    return Backbone(options.backbone, net, transform, digest(net), options.weights, read_seen(options.weights))
 
 
 def freeze(module: _ModuleT) -> _ModuleT:

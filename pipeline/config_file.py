@@ -7,7 +7,8 @@
       heads: [linear, mlp]
 
 A section wins over the top; the command line wins over both. `weights`, `images` and `seed` at the top are the
-backbone's, the catalogue's and the heads': predict, sample, demo and compare take theirs from their own section.
+backbone's, the catalogue's and the heads': predict, sample, demo and compare take theirs from their own section, as
+finetune takes how it trains.
 Paths are relative to the working directory.
 """
 
@@ -25,6 +26,10 @@ OWN_MEANING = {
     "sample": ("images", "seed"),
     "demo": ("images", "seed"),
     "compare": ("seed",),
+    "finetune": (
+        *("lr", "weight-decay", "momentum", "betas", "schedule", "epochs", "batch-size"),
+        *("patience", "monitor", "seed", "memory"),
+    ),
 }
 """Options whose name means something else in these commands: only their own section sets them."""
 

@@ -36,6 +36,7 @@ from pipeline.catalogue import (
 from pipeline.errors import OptionError
 from pipeline.heads import FittedHead, Shard, ShardSource, Targets
 from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.seen import require_unseen, seen_of_key
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -164,9 +165,10 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
-    parts, found = _split(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
+    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
     if not all(parts.counts().values()):
         raise OptionError(f"the split of {len(ids)} photos leaves a part empty: {parts.counts()}; change --split")
+    require_unseen(seen_of_key(cache, features.info), ids, parts, str(features.info.notes.get("weights_source", "")))
     visible = parts.rows("train", "validation")
     schema = infer_schema(catalogue, visible, override)
     findings = (
@@ -227,7 +229,7 @@ def _in_cache(
     return np.flatnonzero(have), findings
 
 
-def _split(
+def split_rows(
     catalogue: Catalogue, schema: LabelSchema, photos: tuple[Ids, npt.NDArray[np.int64]], options: SplitOptions
 ) -> tuple[Split, tuple[Finding, ...]]:
     """The parts by `options`; photos are their ids and groups, schema holds the labels of every part."""

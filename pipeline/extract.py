@@ -29,6 +29,7 @@ from pipeline.embed import Batch, Embedder, EmbedOptions
 from pipeline.extract_report import ExtractReport, PhotoReject, Progress
 from pipeline.images import TOO_MANY_PIXELS, require_view
 from pipeline.options import BackboneOptions, ExtractOptions
+from pipeline.seen import CHOICE, TRAIN
 
 _PROBE_SECONDS = 20.0
 
@@ -100,6 +101,9 @@ def extract(
     if todo.any():
         with interruptible():
             _compute(run, ids, rows[todo])
+    elif not _is_written_down(run):
+        with _writer(run):
+            pass
     run.seconds["total"] = time.perf_counter() - began
     _spread_rejects(run, ids)
     return _report(run, int(first.sum()), int(known.sum()), int((~todo).sum()))
@@ -132,9 +136,7 @@ def _lacking(run: _Run, ids: Ids) -> npt.NDArray[np.bool_]:
 
 
 def _compute(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> None:
-    notes = {"weights_source": run.backbone.weights_source, "random_weights": run.backbone.random}
-    storage = WriterOptions(dtype=run.options.dtype)
-    with run.cache.writer(run.key, notes=notes, wait=run.options.wait, options=storage) as writer:
+    with _writer(run) as writer:
         # Asked again under the lock: while this process waited, another may have written some of them.
         lacking = np.stack([writer.missing(ids[rows], column) for column in run.columns], axis=1)
         jobs = list(_jobs(lacking, run.columns))
@@ -147,6 +149,32 @@ def _compute(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> None:
         run.seconds["compute"] = time.perf_counter() - run.began - run.seconds["runtime"]
         if embedder is not None and run.seconds["compute"] > _PROBE_SECONDS:
             run.forward_per_second = embedder.forward_rate() / len(embedder.views)
+
+
+def _is_written_down(run: _Run) -> bool:
+    """Whether the cache knows what trained the weights; vectors made from a copy that did not say come without."""
+    seen, digest = run.backbone.seen, run.key.digest
+    if not seen:
+        return True
+    try:
+        known = {name: IdIndex(run.cache.attached_ids(digest, name)) for name in (TRAIN, CHOICE)}
+    except CacheError:  # damaged: the weights file still has it
+        return False
+    return all((known[name].find(ids) >= 0).all() for name, ids in ((TRAIN, seen.train), (CHOICE, seen.choice)))
+
+
+@contextlib.contextmanager
+def _writer(run: _Run) -> Iterator[Writer]:
+    """The key's writer; which photos trained the weights is written down before any vector is."""
+    backbone, storage = run.backbone, WriterOptions(dtype=run.options.dtype)
+    notes = {"weights_source": backbone.weights_source, "random_weights": backbone.random}
+    if backbone.seen:
+        notes |= backbone.seen.note()
+    with run.cache.writer(run.key, notes=notes, wait=run.options.wait, options=storage) as writer:
+        if backbone.seen:
+            writer.attach_ids(TRAIN, backbone.seen.train)
+            writer.attach_ids(CHOICE, backbone.seen.choice)
+        yield writer
 
 
 def _jobs(

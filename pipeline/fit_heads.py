@@ -231,6 +231,7 @@ def _write_run(
             "views": experiment.features.views,
             "weights_source": info.notes.get("weights_source"),
             "random_weights": bool(info.notes.get("random_weights", False)),
+            "fine_tuned": info.notes.get("fine_tuned"),
             "schema": experiment.targets.schema.to_json(),
             "seeds": {"split": request.split.split_seed, "fit": list(request.fit.seed)},
             "parts": experiment.split.counts(),

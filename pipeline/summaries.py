@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cache.verify import VerifyReport
     from pipeline.catalogue import Finding
     from pipeline.extract_report import ExtractReport
+    from pipeline.finetune_report import FinetuneReport
     from pipeline.fit_report import FitReport
     from pipeline.prediction import Prediction
     from pipeline.sample import SampleReport
@@ -62,6 +63,24 @@ def fit_lines(report: FitReport) -> Iterator[str]:
     yield from (f"  note: {note}" for note in report.notes[:REJECTS])
     if len(report.notes) > REJECTS:
         yield f"  ... and {len(report.notes) - REJECTS} more notes, in configs.csv"
+
+
+def finetune_lines(report: FinetuneReport) -> Iterator[str]:
+    """What was trained, how good its best epoch is on validation, and the commands that compare it."""
+    yield from finding_lines(report.findings)
+    used, best, resumed = report.used, report.best, report.resumed_from
+    how = "finished before" if report.finished_before else f"resumed after epoch {resumed}" if resumed else "done"
+    yield (
+        f"finetune: {how}; {report.trains} of the backbone on {report.key} ({report.values} values), "
+        f"{used['train']} photos to train, {used['validation']} to choose the epoch -> {report.weights}"
+    )
+    yield (
+        f"  epoch {int(best['epoch'])} of {report.epochs} kept: validation loss {best['validation_loss']:.4f}, "
+        f"score {best['validation_score']:.4f}"
+    )
+    yield from (f"  note: {note}" for note in report.notes)
+    yield "  next, frozen against fine-tuned on this split:"
+    yield from (f"    {command}" for command in report.next_commands)
 
 
 def prediction_lines(prediction: Prediction, out: object) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = {"pipeline.extract", "pipeline.fit_heads", "pipeline.compare", "pipeline.predict"}
+STAGES = {"pipeline.extract", "pipeline.fit_heads", "pipeline.compare", "pipeline.predict", "pipeline.finetune"}
 NEVER = {
     "cache": {"pipeline", "torch", "timm"},
     "pipeline.compare": {"torch", "h5py", "timm", "cache"},
@@ -18,6 +18,8 @@ NEVER = {
     "pipeline.model_file": {"torch", "h5py", "timm", "cache"},
     "pipeline.catalogue": {"torch", "h5py", "timm", "cache"},
     "pipeline.heads": {"h5py", "cache", "timm", "pipeline.embed"},
+    "pipeline.training": {"h5py", "cyclopts", "pipeline.embed", "pipeline.cached"},
+    "pipeline.seen": {"torch", "h5py", "timm"},
     "pipeline.options": {"cyclopts", "torch", "numpy"},
 }
 

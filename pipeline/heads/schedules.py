@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-
-from pipeline.heads.config import HeadConfig
+from typing import Protocol
 
 _STEP_EVERY, _STEP_FACTOR = 7, 0.1
 _PLATEAU_FACTOR, _PLATEAU_PATIENCE, _PLATEAU_FLOOR, _PLATEAU_THRESHOLD = 0.5, 3, 1e-6, 1e-4
@@ -25,10 +24,26 @@ RUNS_WHOLE = frozenset({"cosine", "onecycle"})
 """Schedules on which early stopping does not act (the best epoch is still kept)."""
 
 
+class Scheduled(Protocol):
+    """What a schedule has to know of a configuration."""
+
+    @property
+    def schedule(self) -> str:
+        """Name of the schedule."""
+
+    @property
+    def lr(self) -> float:
+        """The learning rate that the schedule moves."""
+
+    @property
+    def epochs(self) -> int:
+        """Most epochs that are trained."""
+
+
 class Rate:
     """The learning rate of one configuration, asked before every step and told the loss of every epoch."""
 
-    def __init__(self, config: HeadConfig, steps_per_epoch: int) -> None:
+    def __init__(self, config: Scheduled, steps_per_epoch: int) -> None:
         self._config = config
         self._steps = steps_per_epoch
         self._shape = _SHAPES[config.schedule]

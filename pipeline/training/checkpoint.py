@@ -1,0 +1,82 @@
+"""Files that are whole or not there, and the one training that may write to a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import OptionError, RunError
+
+NAME = "checkpoint.pt"
+
+# What torch's reader raises on bytes that are no checkpoint.
+_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file under another name; fsync it, then rename it to `path` and fsync the folder."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
+    """Replace the folder's checkpoint: tensors, numbers, texts, lists and dicts of them."""
+    write_whole(folder / NAME, lambda path: torch.save(dict(content), path))
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The folder's checkpoint, on the CPU; None when there is none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{path} is damaged ({reason}); remove it to start again") from error
+    return content
+
+
+def require_same(folder: Path, given: Mapping[str, Any], held: Mapping[str, Any]) -> None:
+    """Compare what decides the numbers of this training with what a folder's training was started with.
+
+    Raises:
+        OptionError: naming what differs, with both values.
+    """
+    names = [name for name in {**held, **given} if given.get(name) != held.get(name)]
+    if names:
+        said = "; ".join(f"{name} was {held.get(name)}, now {given.get(name)}" for name in names)
+        raise OptionError(f"{folder} holds a training with other settings ({said}); name another folder with --out")
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which dies with the process. Raises RunError while another training has it."""
+    with (folder / "lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another process is training in {folder}; let it finish, or name another --out") from None
+        yield

@@ -1,0 +1,306 @@
+"""`finetune` on a tiny network: it learns, resumes after a real kill, freezes, and fit-heads is not fooled by it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from cache import FeatureCache, ids_to_hex
+from pipeline.backbones import load_backbone
+from pipeline.compare import compare
+from pipeline.errors import OptionError, RunError
+from pipeline.extract import extract
+from pipeline.finetune import finetune
+from pipeline.finetune_report import FinetuneReport
+from pipeline.fit_heads import fit_heads
+from pipeline.options import (
+    BackboneOptions,
+    CompareOptions,
+    DataOptions,
+    ExtractOptions,
+    FinetuneOptions,
+    FitOptions,
+    KeyOptions,
+    SplitOptions,
+)
+from pipeline.seen import read_seen
+from pipeline.training.loop import Watch
+from tests.training.stripes import write_stripes
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32)
+QUICK = FinetuneOptions(
+    key="stripes", lr=0.003, head_lr=0.01, epochs=5, batch_size=12, train="last:3", norm="trained", device="cpu"
+)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    data: DataOptions
+    report: FinetuneReport
+
+    @property
+    def weights(self) -> BackboneOptions:
+        return replace(BACKBONE, weights=str(self.report.weights))
+
+
+def tune(data: DataOptions, out: Path, split: SplitOptions | None = None, **changes: Any) -> FinetuneReport:
+    return finetune(data, BACKBONE, split or SplitOptions(), replace(QUICK, out=out, **changes))
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    folder = tmp_path_factory.mktemp("tuned")
+    data = DataOptions(data=write_stripes(folder / "data"))
+    torch.set_num_threads(1)
+    return Tuned(data, tune(data, folder / "out"))
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(path)
+
+
+def test_learning_falls_and_the_best_epoch_is_kept(tuned: Tuned) -> None:
+    losses = [float(row["train_loss"]) for row in history(tuned.report.folder)]
+    assert losses[-1] < 0.5 * losses[0]
+    validation = [float(row["validation_loss"]) for row in history(tuned.report.folder)]
+    assert tuned.report.best["validation_loss"] == min(validation)
+    assert tuned.report.best["validation_score"] > 0.6
+
+
+def test_folder_holds_what_is_promised_and_no_leftovers(tuned: Tuned) -> None:
+    names = {path.name for path in tuned.report.folder.iterdir()}
+    assert names == {"backbone.safetensors", "split.csv", "history.csv", "run.json", "started.json", "lock"}
+    content = json.loads((tuned.report.folder / "run.json").read_text())
+    assert content["weights_sha256"] == load_backbone(tuned.weights).weights_sha256 != content["start_sha256"]
+    assert tuned.report.weights.stat().st_mode & 0o077 == (tuned.report.folder / "run.json").stat().st_mode & 0o077
+
+
+def test_frozen_stages_are_the_start_s_bit_for_bit(tuned: Tuned) -> None:
+    start = load_backbone(BACKBONE).net.state_dict()
+    after = tensors(tuned.report.weights)
+    same = {name for name, tensor in after.items() if torch.equal(tensor, start[name])}
+    frozen = {name for name in after if name.startswith(("conv1", "bn1", "layer1"))}
+    assert any("running_mean" in name for name in frozen)
+    assert same == frozen
+
+
+def test_weights_file_says_which_photos_trained_it_and_which_chose(tuned: Tuned) -> None:
+    with (tuned.report.folder / "split.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with tuned.data.data.open(newline="") as file:  # type: ignore[union-attr]
+        known = {row["filename"] for row in csv.DictReader(file) if row["stripes"] != "#N/A"}
+    assert "p00.png" not in {row["photo"] for row in rows}  # it cannot be decoded
+    of = {part: {r["content"] for r in rows if r["part"] == part and r["photo"] in known} for part in ("train", "test")}
+    chosen = {r["content"] for r in rows if r["part"] == "validation" and r["photo"] in known}
+    seen = read_seen(str(tuned.report.weights))
+    assert set(ids_to_hex(seen.train)) == of["train"] and len(seen.train) == tuned.report.used["train"]
+    assert set(ids_to_hex(seen.choice)) == chosen
+    assert not of["test"] & {*ids_to_hex(seen.train), *ids_to_hex(seen.choice)}
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(tuned: Tuned, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    words = f"""finetune --data {tuned.data.data} --backbone test_resnet --weights random:0 --size 32 --key stripes
+        --lr 0.003 --head-lr 0.01 --epochs 5 --batch-size 12 --train last:3 --norm trained --device cpu --out {out}"""
+    command = [sys.executable, "-c", f"import torch; torch.set_num_threads(1); import run; run.main({words.split()!r})"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 2/5" in line:
+            break
+    deadline = time.monotonic() + 60
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert (out / "checkpoint.pt").exists() and not (out / "run.json").exists()
+    report = tune(tuned.data, out)
+    assert report.resumed_from in (1, 2, 3, 4)
+    assert history(out) == history(tuned.report.folder)
+    expected = tensors(tuned.report.weights)
+    found = tensors(report.weights)
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_finished_training_is_reported_again_and_another_one_refused(tuned: Tuned) -> None:
+    before = tuned.report.weights.read_bytes()
+    again = tune(tuned.data, tuned.report.folder)
+    assert again.finished_before and again.best == tuned.report.best
+    with pytest.raises(OptionError, match=r"holds a training with other settings \(lr was 0.003, now 0.5\)"):
+        tune(tuned.data, tuned.report.folder, lr=0.5)
+    assert tuned.report.weights.read_bytes() == before
+    test_folder_holds_what_is_promised_and_no_leftovers(tuned)
+
+
+@pytest.fixture(scope="module")
+def cached(tuned: Tuned, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cache = tmp_path_factory.mktemp("cached") / "features"
+    for backbone in (BACKBONE, tuned.weights):
+        run_extract(tuned, backbone, cache)
+    return cache
+
+
+def run_extract(tuned: Tuned, backbone: BackboneOptions, cache: Path) -> str:
+    images = sorted((tuned.data.data.parent / "images").iterdir())  # type: ignore[union-attr]
+    options = ExtractOptions(cache=cache, runtime="torch", device="cpu", workers=1)
+    return extract(images, backbone, options).key
+
+
+def fit(tuned: Tuned, cache: Path, weights: str, split: SplitOptions, out: Path) -> Path:
+    options = FitOptions(cache=cache, heads=("linear",), optimizers=("adam",), lr=(0.01,), epochs=20, out=out)
+    return fit_heads(tuned.data, KeyOptions(weights=weights), split, options).run
+
+
+def test_extract_takes_the_file_under_a_new_key_and_one_table_holds_both(
+    tuned: Tuned, cached: Path, tmp_path: Path
+) -> None:
+    keys = FeatureCache(cached).keys()
+    assert len(keys) == 2 and len({info.key.weights_sha256 for info in keys}) == 2
+    split = SplitOptions(split_from=tuned.report.folder)
+    frozen = fit(tuned, cached, "random:0", split, tmp_path / "frozen")
+    fine = fit(tuned, cached, tuned.weights.weights, split, tmp_path / "fine-tuned")
+    digests = [json.loads((folder / "run.json").read_text())["split_digest"] for folder in (frozen, fine)]
+    assert len({*digests, json.loads((tuned.report.folder / "run.json").read_text())["split_digest"]}) == 1
+    comparison = compare([frozen, fine], CompareOptions(bootstrap=5))
+    stripes = {c.run: c.metrics.keys[0].accuracy for c in comparison.candidates}
+    assert set(stripes) == {"frozen", "fine-tuned"}
+    assert stripes["fine-tuned"] >= stripes["frozen"]  # type: ignore[operator]
+
+
+def test_fit_heads_refuses_to_judge_on_photos_the_backbone_learnt_from(
+    tuned: Tuned, cached: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match=r"\d+ of the \d+ test photos trained it.*--split-from .*out/split\.csv"):
+        fit(tuned, cached, tuned.weights.weights, SplitOptions(split_seed=7), tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    fit(tuned, cached, "random:0", SplitOptions(split_seed=7), tmp_path / "never-trained")
+
+
+def test_a_bare_copy_of_the_weights_carries_the_ids_and_a_lost_list_is_said(tuned: Tuned, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere.safetensors"
+    copy.write_bytes(tuned.report.weights.read_bytes())
+    key = run_extract(tuned, replace(BACKBONE, weights=str(copy)), tmp_path / "features")
+    cache = FeatureCache(tmp_path / "features")
+    listed = cache.attached_ids(key, "trained_on")
+    assert listed.tolist() == read_seen(str(copy)).train.tolist()
+    (path,) = (tmp_path / "features").glob("*/trained_on.ids")
+    path.write_bytes(b"damaged")
+    run_extract(tuned, replace(BACKBONE, weights=str(copy)), tmp_path / "features")
+    assert cache.attached_ids(key, "trained_on").tolist() == listed.tolist()
+    path.unlink()
+    with pytest.raises(OptionError, match="list of photos .* is gone .* run the same extract command again"):
+        fit(tuned, cache.root, str(copy), SplitOptions(split_seed=7), tmp_path / "run")
+    run_extract(tuned, replace(BACKBONE, weights=str(copy)), tmp_path / "features")
+    assert cache.attached_ids(key, "trained_on").tolist() == listed.tolist()
+
+
+def test_vectors_of_a_file_that_did_not_say_learn_it_from_one_that_does(tuned: Tuned, tmp_path: Path) -> None:
+    silent = tmp_path / "silent.pth"
+    torch.save(tensors(tuned.report.weights), silent)
+    key = run_extract(tuned, replace(BACKBONE, weights=str(silent)), tmp_path / "features")
+    cache = FeatureCache(tmp_path / "features")
+    assert not len(cache.attached_ids(key, "trained_on"))
+    assert run_extract(tuned, tuned.weights, tmp_path / "features") == key
+    assert len(cache.attached_ids(key, "trained_on")) == tuned.report.used["train"]
+
+
+def test_training_the_classifier_alone_leaves_backbone_and_lists_alone(tuned: Tuned, tmp_path: Path) -> None:
+    report = tune(tuned.data, tmp_path / "head", train="head", epochs=1)
+    backbone = load_backbone(replace(BACKBONE, weights=str(report.weights)))
+    assert backbone.weights_sha256 == load_backbone(BACKBONE).weights_sha256
+    assert not backbone.seen
+    assert any("the backbone is what it was" in note for note in report.notes)
+
+
+def test_a_second_fine_tuning_keeps_the_first_one_s_list_and_may_not_choose_on_it(tuned: Tuned, tmp_path: Path) -> None:
+    options = replace(QUICK, key="tone", epochs=1, out=tmp_path / "second")
+    with pytest.raises(OptionError, match="learnt from"):
+        finetune(tuned.data, tuned.weights, SplitOptions(split_seed=7), options)
+    report = finetune(tuned.data, tuned.weights, SplitOptions(split_from=tuned.report.folder), options)
+    first, second = read_seen(str(tuned.report.weights)), read_seen(str(report.weights))
+    assert set(first.train.tolist()) < set(second.train.tolist())  # photos unknown to the first key came in
+
+
+def test_patience_stops_and_memory_changes_nothing(tuned: Tuned, tmp_path: Path) -> None:
+    lines: list[str] = []
+    options = replace(QUICK, lr=1e-9, head_lr=1e-9, epochs=9, patience=2, monitor="score")
+    runs = []
+    for memory in (None, 0.0):
+        out = tmp_path / f"memory-{memory}"
+        runs.append(
+            finetune(
+                tuned.data, BACKBONE, SplitOptions(), replace(options, memory=memory, out=out), Watch(lines.append)
+            )
+        )
+    assert runs[0].epochs == runs[0].best["epoch"] + 2 < 9
+    assert history(runs[0].folder) == history(runs[1].folder)
+    assert len([line for line in lines if "epoch 2/9" in line]) == 2
+
+
+def test_a_multi_valued_key_and_bf16_train_too(tuned: Tuned, tmp_path: Path) -> None:
+    data = replace(tuned.data, multi=("stripes",))
+    report = finetune(data, BACKBONE, SplitOptions(), replace(QUICK, amp="bf16", out=tmp_path / "multi"))
+    losses = [float(row["train_loss"]) for row in history(report.folder)]
+    assert losses[0] < 0.8 and losses[-1] < 0.8 * losses[0]  # binary losses start near log 2
+    assert all(tensor.dtype != torch.bfloat16 for tensor in tensors(report.weights).values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "text"),
+    [
+        ({"key": ""}, OptionError, "name the key to train on with --key; the keys are: stripes, tone"),
+        ({"key": "neck"}, OptionError, "there is no key 'neck'"),
+        ({"lr": 0.0}, OptionError, "--lr must be above 0"),
+        ({"crop": 0.0}, OptionError, "--crop is a share"),
+        ({"amp": "fp16"}, OptionError, "--amp fp16 needs a GPU"),
+        ({"train": "last:9"}, OptionError, "N from 1 to 5 stages"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(
+    tuned: Tuned, tmp_path: Path, changes: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        tune(tuned.data, tmp_path / "out", **changes)
+
+
+def test_a_folder_of_other_things_is_left_alone(tuned: Tuned, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds no training"):
+        tune(tuned.data, tmp_path)
+
+
+@needs_gpu
+@pytest.mark.parametrize("amp", ["bf16", "fp16", "off"])
+def test_a_gpu_trains_the_same_task(tuned: Tuned, tmp_path: Path, amp: str) -> None:
+    report = tune(tuned.data, tmp_path / amp, device="cuda", amp=amp)
+    losses = [float(row["train_loss"]) for row in history(report.folder)]
+    assert losses[-1] < 0.6 * losses[0]
+    assert all(np.isfinite(tensor.numpy()).all() for tensor in tensors(report.weights).values())
