@@ -61,7 +61,7 @@ _OPTIMIZER_USES: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov"),
     "lbfgs": (),
 }
-_LBFGS_IGNORES = ("schedule", "batch_size", "input_dropout")
+_LBFGS_IGNORES = ("schedule", "batch_size", "input_dropout", "seed")
 
 
 @dataclass(frozen=True)

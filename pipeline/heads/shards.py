@@ -112,6 +112,7 @@ class ShardSource:
                     yield from self._cut(rows, features, order[:whole], batch_size)
                     filled -= whole
                     rows[:filled], features[:filled] = rows[order[whole:]], features[order[whole:]]
+            del chunk  # what is left of it would keep the whole piece in memory while the next one is read
         yield from self._cut(rows, features, shuffle.order(rows[:filled]), batch_size)
 
     def _cut(self, rows: Int64, features: Float32, order: Int64, size: int) -> Iterator[tuple[Tensor, Tensor]]:

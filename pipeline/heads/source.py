@@ -115,7 +115,7 @@ def moments(source: FeatureSource) -> tuple[Tensor, Tensor]:
         chunk = x.double().cpu()
         own, size = chunk.mean(dim=0), len(chunk)
         delta, total = own - mean, count + size
-        squares += ((chunk - own) ** 2).sum(dim=0) + delta**2 * (count * size / total)
+        squares += chunk.sub_(own).square_().sum(dim=0) + delta**2 * (count * size / total)
         mean, count = mean + delta * (size / total), total
     if not bool(torch.isfinite(squares).all()):
         raise HeadError("features must be finite; a streamed shard holds a NaN or an infinity, verify the cache")

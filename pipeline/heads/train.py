@@ -50,8 +50,8 @@ class FitData:
             yield x, batch
 
     def train_in_order(self) -> Iterator[tuple[Tensor, Batch]]:
-        """All training rows in large batches."""
-        return self._ready(self.train.batches(_EVALUATION_ROWS, None), self.setting.data)
+        """All training rows in batches that suit one configuration alone."""
+        return self._ready(self.train.batches(4 * _EVALUATION_ROWS, None), self.setting.data)
 
     def validation_batches(self) -> Iterator[tuple[Tensor, Batch]]:
         """All validation rows (and views) in large batches."""
