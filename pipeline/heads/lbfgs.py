@@ -1,9 +1,9 @@
 """L-BFGS for the linear head: all rows at once, one configuration at a time, every label with its own history and step.
 
 The objective of a linear head falls apart: a sigmoid column shares no parameter with another, a softmax key none with
-other keys. Each such block runs its own L-BFGS (the two-loop recursion of Nocedal 1980), while one product of all rows with all
-columns serves every block's loss and gradient. One L-BFGS over all parameters, as in torch.optim, has to find a common
-step for easy and hard labels and needs several times the passes.
+other keys. Each such block runs its own L-BFGS (the two-loop recursion of Nocedal 1980), while one product of all rows
+with all columns serves every block's loss and gradient. One L-BFGS over all parameters, as in torch.optim, has to find
+a common step for easy and hard labels and needs more passes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Descent:
         self.step = self.config.lr * first
 
     def advance(self) -> None:
-        """Try the next step of every block in one pass; one whose objective does not fall enough tries half of it next."""
+        """Try the next step of every block in one pass; where the objective does not fall enough, half of it is next."""
         tried = self._measure(self.now.at + self.step[:, None] * self.way)
         slope = self._dot(self.now.gradient, self.way)
         rounding = 4 * torch.finfo(tried.at.dtype).eps * self.now.objective.abs()

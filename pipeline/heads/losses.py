@@ -203,8 +203,9 @@ class StackedLoss:
         return total, slope.div_(self.pairs(batch).clamp_min(1e-12))
 
     def columns(self, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(S (g, L) by column, dS/dz (g, b, L)) of logits z (g, b, L); z is used up. A softmax key's share of S stands in
-        its first column.
+        """(S (g, L) by column, dS/dz (g, b, L)) of logits z (g, b, L); z is used up.
+
+        A softmax key's share of S stands in its first column.
         """
         if self._shift is not None:
             z += self._shift
