@@ -148,8 +148,11 @@ class _Shuffle:
         """Shuffle (rows, views) through a buffer that holds all rows or only some, in which case no order is kept."""
         n, views = sizes
         self._random = np.random.default_rng([*seed, 1])
-        order, self._shown = drawn(seed, n, views) if holds_all or views > 1 else (None, None)
-        self._order = order if holds_all else None
+        self._order: Int64 | None = None
+        self._shown: UInt8 | None = None
+        if holds_all or views > 1:
+            order, self._shown = drawn(seed, n, views)
+            self._order = order if holds_all else None
 
     def pieces(self, shards: Sequence[Shard], views: int) -> Iterator[tuple[Shard, int]]:
         return ((shards[i], 0) for i in self._random.permutation(len(shards)))
