@@ -68,7 +68,7 @@ class _Descent:
         self.step = self.config.lr * first
 
     def advance(self) -> None:
-        """Try the next step of every block in one pass; where the objective does not fall enough, half of it is next."""
+        """Try the next step of every block in one pass; where the objective hardly falls, half of it is next."""
         tried = self._measure(self.now.at + self.step[:, None] * self.way)
         slope = self._dot(self.now.gradient, self.way)
         rounding = 4 * torch.finfo(tried.at.dtype).eps * self.now.objective.abs()
