@@ -436,8 +436,8 @@ def _file_settings(tokens: Sequence[str], command: str) -> dict[str, Any]:
             settings |= read_config(path, known)[command]
         for argument in _arguments(command):
             value = settings.get(argument.name.removeprefix("--"))
-            if isinstance(value, str) and get_origin(argument.hint) is tuple:
-                settings[argument.name.removeprefix("--")] = value.split(",")
+            if isinstance(value, str | int | float) and get_origin(argument.hint) is tuple:
+                settings[argument.name.removeprefix("--")] = str(value).split(",")
     return settings
 
 

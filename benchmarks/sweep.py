@@ -235,7 +235,7 @@ def bench_logreg(args: argparse.Namespace) -> dict[str, object]:
     clipped = np.clip(P, 1e-7, 1 - 1e-7)
     peer_loss = float(-(Tv.Y * np.log(clipped) + (1 - Tv.Y) * np.log1p(-clipped)).sum(axis=1).mean())
     decay = 1 / (args.C * len(X))  # the same penalty, for a loss that is a mean over rows
-    config = HeadConfig(optimizer="sgd", lr=0.5, weight_decay=decay, schedule="cosine", epochs=args.epochs)
+    config = HeadConfig(optimizer="lbfgs", weight_decay=decay, epochs=args.epochs)
     ours_s, (head,) = timed(lambda: fit_many([config], (X, T), (Xv, Tv), SweepOptions(device=args.device)))
     losses = [r["loss"] for r in head.history if r["split"] == "validation"]
     equal = next((e for e, loss in enumerate(losses, 1) if loss <= peer_loss), None)

@@ -20,13 +20,13 @@ import torch
 from timm.data.config import resolve_model_data_config
 
 from cache import BaseKey, Block
+from pipeline.blocks import BLOCKS
 from pipeline.errors import BackboneError, OptionError
 from pipeline.images import DECODER, PIXEL_POLICY, Transform
 from pipeline.options import BackboneOptions
 from pipeline.seen import Seen, nothing_seen, read_seen
 from pipeline.weights import digest, load_net
 
-BLOCKS = ("pooled", "levels", "grid")
 GRID = (2, 1)
 PRECISIONS = ("fp32", "half")
 

@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Column, FeatureCache, KeyInfo
+from pipeline.blocks import BLOCKS
 from pipeline.errors import OptionError
 from pipeline.options import KeyOptions
-
-BLOCK_ORDER = ("pooled", "levels", "grid")
 
 Ids = npt.NDArray[np.bytes_]
 
@@ -83,8 +82,8 @@ def select_features(
     blocks, views = use
     cached = {(column.block.name, column.view): column for column in info.columns}
     for name in blocks:
-        if name not in BLOCK_ORDER:
-            raise OptionError(f"there is no feature block {name!r}; there are {', '.join(BLOCK_ORDER)}")
+        if name not in BLOCKS:
+            raise OptionError(f"there is no feature block {name!r}; there are {', '.join(BLOCKS)}")
     names = tuple(blocks) or _common_blocks(cache, info, cached, ids, views)
     return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views))
 
@@ -99,7 +98,7 @@ def _common_blocks(
         columns = [cached.get((block, view)) for view in views]
         return all(c is not None and (not len(ids) or bool(reader.contains(ids, c).any())) for c in columns)
 
-    return tuple(block for block in BLOCK_ORDER if there(block)) or ("pooled",)
+    return tuple(block for block in BLOCKS if there(block)) or ("pooled",)
 
 
 def _columns_of(

@@ -41,6 +41,7 @@ class Candidate:
 
     made_of : the fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies and
     metrics are still those of the fit on training rows alone.
+    fitted_on : the parts of the split its head has learnt from.
     """
 
     config_id: str
@@ -50,6 +51,7 @@ class Candidate:
     policies: Mapping[str, Policy]
     chosen: str
     metrics: Mapping[str, Any]
+    fitted_on: str = "train"
 
     @property
     def score(self) -> float:
@@ -85,10 +87,22 @@ def best_of(candidates: Iterable[Candidate]) -> Candidate:
     return max(candidates, key=lambda candidate: candidate.score)
 
 
-def best_per_head_and_optimizer(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """The best of each pair of head and optimizer, in order of first appearance."""
-    groups: dict[tuple[str, str, int], list[Candidate]] = {}
-    for candidate in candidates:
+ASKED = ("loss", "label_smoothing", "logit_adjust", "schedule", "batch_size", "hidden", "dropout")
+"""Fields of which `compare --by` is asked; rates, decays and seeds are searched, their best is enough."""
+
+
+def worth_keeping(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The best of each pair of head and optimizer, then the best of each value of every other field in `ASKED` that
+    was varied, in order of first appearance: what a comparison needs to answer a question on test photos.
+    """
+    listed = list(candidates)
+    groups: dict[tuple[Any, ...], list[Candidate]] = {}
+    for candidate in listed:
         config = candidate.head.config
-        groups.setdefault((config.head, config.optimizer, len(candidate.head.members)), []).append(candidate)
-    return [best_of(group) for group in groups.values()]
+        groups.setdefault((config.head, config.optimizer, len(candidate.made_of)), []).append(candidate)
+    for name in ASKED:
+        for candidate in listed:
+            config = candidate.head.config
+            if len(candidate.made_of) == 1 and name in config.spec.uses:
+                groups.setdefault((name, getattr(config, name)), []).append(candidate)
+    return list({candidate.config_id: candidate for candidate in map(best_of, groups.values())}.values())

@@ -97,25 +97,22 @@ class Experiment:
         """Features of these parts: an array (n, d), or (V, n, d) with several views; a stream above `limit` bytes.
 
         A stream reads the cache's rows in chunks, in the order in which they were stored, and shuffles what fits into
-        its buffer. Raises OptionError for a stream of several views.
+        its buffer; of several views it reads the one that a row shows in that epoch.
         """
         rows = self.split.rows(*parts)
         size = 4 * self.features.dim * len(rows) * len(self.features.columns)
         if size <= limit:
             return self._read(self.ids[rows])
-        if len(self.features.columns) > 1:
-            raise OptionError(
-                f"{len(self.features.columns)} views of {len(rows)} photos take {size / 2**30:.1f} GiB; several views "
-                f"cannot be streamed; choose one with --views, or raise --memory (now {limit / 2**30:.1f} GiB)"
-            )
-        (columns,) = self.features.columns
-        stored = self._reader.ids(columns[0])
+        stored = self._reader.ids(self.features.columns[0][0])
         order = np.argsort(IdIndex(stored).find(self.ids[rows]), kind="stable")
         chunks = np.array_split(order, max(1, len(order) // CHUNK))
-        return ShardSource(
-            [Shard(_Cached(self._reader, columns, self.ids[rows[at]]), np.arange(len(at)), at) for at in chunks],
-            buffer_rows=max(CHUNK, limit // (8 * self.features.dim)),
-        )
+        return ShardSource([self._shard(rows, at) for at in chunks], max(CHUNK, limit // (8 * self.features.dim)))
+
+    def _shard(self, rows: npt.NDArray[np.intp], at: npt.NDArray[np.intp]) -> Shard:
+        """The rows of a part that stand at some positions of it, to be read when their turn comes."""
+        ids = self.ids[rows[at]]
+        first, *others = (_Cached(self._reader, columns, ids) for columns in self.features.columns)
+        return Shard(first, np.arange(len(at)), at, tuple(others))
 
     def predict(self, head: FittedHead, part: str) -> Float32:
         """Probabilities (n, L) of a part's rows, read in chunks."""

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.candidates import Candidate, Truth, best_of, best_per_head_and_optimizer, judge
+from pipeline.candidates import Candidate, Truth, best_of, judge, worth_keeping
 from pipeline.catalogue import count_kinds, write_split
 from pipeline.errors import HeadError, OptionError
 from pipeline.experiment import Experiment, half_of_memory, load_experiment
 from pipeline.fit_report import FitReport
 from pipeline.heads import FittedHead, SweepOptions, Targets, ensemble, fit_many, grid
 from pipeline.heads.sweep import Features, Progress
+from pipeline.mlflow_log import MlflowStore
 from pipeline.model_file import Decision, FeatureOrigin, Parts, build_model, save_model
 from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
 from pipeline.run_folder import RunFolder, host_facts, package_versions
@@ -57,6 +58,7 @@ def fit_heads(
         raise OptionError(f"--ensemble is {options.ensemble}; expected 0 (off), or 2 or more heads to average")
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, key, split, options)
+    store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
     folder.path.mkdir(parents=True, exist_ok=True)
     sweep = SweepOptions(
@@ -70,7 +72,7 @@ def fit_heads(
     fitted = fit_many(configs, _part(experiment, options, "train"), _part(experiment, options, "validation"), sweep)
     candidates = _judge_all(fitted, experiment, options)
     best = best_of(candidates)
-    kept = list(candidates) if options.keep == "all" else best_per_head_and_optimizer(candidates)
+    kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
     if options.refit:
         best = _refit(best, experiment, options, sweep)
         kept.insert(0, best)
@@ -82,6 +84,7 @@ def fit_heads(
     _write_models(folder, experiment, kept, best)
     seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
     _write_run(folder, experiment, _Request(data, key, split, options), best, seconds)
+    logged = () if store is None else (f"{store.log(folder.path)} configurations logged to MLflow in {store.folder}",)
     return FitReport(
         run=folder.path,
         best=best.config_id,
@@ -90,7 +93,7 @@ def fit_heads(
         configs=len(fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=_notes(experiment, fitted),
+        notes=(*_notes(experiment, fitted), *logged),
         findings=experiment.findings,
     )
 
@@ -134,7 +137,8 @@ def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: 
     head = ensemble(heads) if len(heads) > 1 else heads[0]
     note = f"{best.config_id} fit again on train + validation; validation figures are those before"
     blank = replace(head, validation_loss=best.head.validation_loss, history=[], note=note)
-    return replace(best, config_id=f"{best.config_id}-refit", head=blank, made_of=tuple(heads))
+    seen = "train + validation"
+    return replace(best, config_id=f"{best.config_id}-refit", head=blank, made_of=tuple(heads), fitted_on=seen)
 
 
 def _write_rows(folder: RunFolder, experiment: Experiment) -> None:
@@ -199,8 +203,7 @@ def _write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Cand
     )
     rows = experiment.sample(4)
     for candidate in kept:
-        fitted_on = "train + validation" if candidate.config_id.endswith("-refit") else "train"
-        info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": fitted_on}
+        info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": candidate.fitted_on}
         parts = Parts(candidate.head.members, candidate.head.links, info)
         decision = Decision(candidate.thresholds, candidate.chosen)
         model = build_model(experiment.targets.schema, parts, decision, origin, rows)

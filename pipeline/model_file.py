@@ -27,6 +27,7 @@ import numpy.typing as npt
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import ModelFileError
 from pipeline.model_check import FORMAT, VERSION, check_model
+from pipeline.probabilities import mean_probabilities
 from pipeline.thresholds import decide
 
 Float32 = npt.NDArray[np.float32]
@@ -35,8 +36,6 @@ Model = dict[str, Any]
 
 TOLERANCE = 1e-4
 """Largest absolute difference of a self-test probability: other BLAS libraries round float32 differently."""
-
-ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,7 @@ def schema_of(model: Mapping[str, Any]) -> LabelSchema:
 def proba(model: Mapping[str, Any], X: npt.NDArray[np.floating]) -> Float32:
     """Probabilities (n, L) of features X (n, d): the mean over members. Raises ModelFileError on another width."""
     check_width(model, X)
-    P = np.zeros((len(X), len(model["labels"])), np.float32)
-    for start in range(0, len(X), ROWS):
-        rows = np.asarray(X[start : start + ROWS], np.float32)
-        for member in model["members"]:
-            P[start : start + ROWS] += _member_proba(model, member, rows) / len(model["members"])
-    return P
+    return mean_probabilities(model["members"], model["links"], schema_of(model).slices, X)
 
 
 def decisions(model: Mapping[str, Any], P: npt.NDArray[np.floating]) -> Bool:
@@ -165,36 +159,6 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
         raise ModelFileError(f"{path} has no 'selftest'; it is not whole")
     _self_test(model, path)
     return model
-
-
-def _member_proba(model: Mapping[str, Any], member: Mapping[str, Any], X: Float32) -> Float32:
-    if member["kind"] == "estimator":
-        return _estimator_proba(member["estimator"], X)
-    hidden = X
-    for i, (W, b) in enumerate(member["layers"]):
-        hidden = (np.maximum(hidden, 0) if i else hidden) @ W + b
-    P = np.empty_like(hidden)
-    for columns, link in zip(schema_of(model).slices, model["links"], strict=True):
-        z = hidden[:, columns]
-        if link == "softmax":
-            e = np.exp(z - z.max(axis=1, keepdims=True))
-            P[:, columns] = e / e.sum(axis=1, keepdims=True)
-        else:
-            P[:, columns] = (1 + np.tanh(z / 2)) / 2
-    return P
-
-
-def _estimator_proba(estimator: Any, X: Float32) -> Float32:
-    """Probability of class 1 per column; a MultiOutputClassifier answers with one (n, classes) array per column."""
-    answer = estimator.predict_proba(X)
-    if not isinstance(answer, list):
-        return np.asarray(answer, np.float32)
-    P = np.zeros((len(X), len(answer)), np.float32)
-    for column, (fitted, found) in enumerate(zip(estimator.estimators_, answer, strict=True)):
-        classes = list(fitted.classes_)
-        if 1 in classes:
-            P[:, column] = found[:, classes.index(1)]
-    return P
 
 
 def _plain_member(member: Mapping[str, Any]) -> dict[str, Any]:

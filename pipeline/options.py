@@ -12,6 +12,8 @@ from typing import Literal
 Format = Literal["auto", "A", "B", "products", "folder"]
 Fit = Literal["crop", "squash", "pad"]
 Device = Literal["auto", "cpu", "cuda"]
+Schedule = Literal["constant", "step", "plateau", "cosine", "onecycle"]
+Loss = Literal["bce", "weighted-bce", "ce", "focal", "asymmetric"]
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,11 @@ class FitOptions:
         dropout: Dropout rates to try for the MLP heads.
         input_dropout: Share of the features dropped while training.
         epochs: Most epochs a torch head is trained for.
-        batch_size: Rows per training step.
-        schedule: How the learning rate moves (step: x0.1 every 7 epochs; plateau: halved when the loss stalls).
-        loss: What the torch heads minimise (ce: softmax per single-valued key).
-        label_smoothing: Share of the target spread over the other values.
-        logit_adjust: Strength of logit adjustment for rare values (0 is off).
+        batch_size: Rows per training step; sizes to try.
+        schedule: How the learning rate moves, ways to try (step: x0.1 every 7 epochs; plateau: halved when stalled).
+        loss: What the torch heads minimise, losses to try (ce: softmax per single-valued key).
+        label_smoothing: Shares of the target spread over the other values to try.
+        logit_adjust: Strengths of logit adjustment for rare values to try (0 is off).
         monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1.
         patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
@@ -168,7 +170,8 @@ class FitOptions:
         memory: GiB of features held in memory; more are streamed from the cache (default: half of the memory).
         device: Where to compute; auto takes the GPU when there is one.
         seed: Seeds of initialisation and dropout to try; the first one also orders the batches.
-        keep: Keep predictions and models of the best per head and optimizer, or of all.
+        keep: Keep predictions and models of the best per head, optimizer, loss, size and so on, or of all.
+        mlflow: Folder of a local MLflow store: also log every configuration there (needs mlflow-skinny or mlflow).
         out: Run folder (default: runs/ and a name made of the date).
     """
 
@@ -186,11 +189,11 @@ class FitOptions:
     dropout: tuple[float, ...] = (0.3,)
     input_dropout: float = 0.0
     epochs: int = 30
-    batch_size: int = 256
-    schedule: Literal["constant", "step", "plateau", "cosine", "onecycle"] = "constant"
-    loss: Literal["bce", "weighted-bce", "ce", "focal", "asymmetric"] = "bce"
-    label_smoothing: float = 0.0
-    logit_adjust: float = 0.0
+    batch_size: tuple[int, ...] = (256,)
+    schedule: tuple[Schedule, ...] = ("constant",)
+    loss: tuple[Loss, ...] = ("bce",)
+    label_smoothing: tuple[float, ...] = (0.0,)
+    logit_adjust: tuple[float, ...] = (0.0,)
     monitor: Literal["loss", "micro-f1"] = "loss"
     patience: int = 5
     halving: bool = False
@@ -205,6 +208,7 @@ class FitOptions:
     device: Device = "auto"
     seed: tuple[int, ...] = (0,)
     keep: Literal["best", "all"] = "best"
+    mlflow: Path | None = None
     out: Path | None = None
 
 

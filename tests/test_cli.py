@@ -57,6 +57,7 @@ def test_every_option_has_a_help_text() -> None:
         (["predict", "photo.jpg"], 2, "--model"),
         (["predict", "photo.jpg", "--model", "none.joblib"], 1, "no model file none.joblib"),
         (["compare", "no-run"], 1, "no run folder no-run"),
+        (["fit-heads", "--loss", "bce,cross"], 2, "cross"),
         (["fit-heads", "--preset", "bets"], 1, "no preset named 'bets'"),
         (["cache", "info", "--cache", "nowhere"], 1, "nowhere"),
     ],
@@ -113,6 +114,9 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
         (["fit-heads", "--heads", "linear,mlp"], {"heads": ("linear", "mlp")}),
         (["fit-heads", "--heads=linear,mlp", "--weight_decay", "0,0.1"], {"weight_decay": (0.0, 0.1)}),
         (["fit-heads", "--lr=0.1,2"], {"lr": (0.1, 2.0)}),
+        (["fit-heads", "--loss", "bce,ce", "--batch-size", "16,128"], {"loss": ("bce", "ce"), "batch_size": (16, 128)}),
+        (["fit-heads", "--schedule=step", "--logit-adjust", "0.5"], {"schedule": ("step",), "logit_adjust": (0.5,)}),
+        (["fit-heads", "--label-smoothing=0,0.1"], {"label_smoothing": (0.0, 0.1)}),
         (["extract", "--unknown=-,?"], {"unknown": ("-", "?")}),
         (["cache", "export", "--use", "pooled,levels"], {"use": ("pooled", "levels")}),
         (["cache", "prune", "--drop-key", "abcd,ef01"], {"drop_key": ("abcd", "ef01")}),
@@ -126,11 +130,23 @@ def test_commas_separate_the_values_of_an_option(words: list[str], expected: dic
 
 def test_commas_separate_values_in_a_config_file_too(tmp_path: Path) -> None:
     config = tmp_path / "flow.yaml"
-    config.write_text("weights: package\nseed: 1,2\nfit-heads:\n  heads: linear,mlp\n")
+    config.write_text(
+        "weights: package\nseed: 1,2\nfit-heads:\n  heads: linear,mlp\n"
+        "  batch-size: 16\n  loss: ce\n  logit-adjust: 0.5\n  schedule: [step, cosine]\n"
+    )
     fit = run.parse(["fit-heads", "--config", str(config)]).keywords["options"]
     assert (fit.heads, fit.seed) == (("linear", "mlp"), (1, 2))
+    assert (fit.batch_size, fit.loss, fit.logit_adjust, fit.schedule) == ((16,), ("ce",), (0.5,), ("step", "cosine"))
     predict = run.parse(["predict", "a.jpg", "--model", "m.joblib", "--config", str(config)]).keywords
     assert predict.get("options", options.PredictOptions()).weights is None, "the model knows its own weights"
+
+
+@pytest.mark.parametrize(
+    ("preset", "loss", "batch"), [("best", "ce", 256), ("reference-a", "bce", 16), ("reference-b", "bce", 128)]
+)
+def test_presets_give_one_loss_and_one_batch_size(preset: str, loss: str, batch: int) -> None:
+    fit = run.parse(["fit-heads", "--preset", preset]).keywords["options"]
+    assert (fit.loss, fit.batch_size) == ((loss,), (batch,))
 
 
 def test_a_run_folder_that_cannot_be_made_costs_no_work_and_no_traceback(tmp_path: Path) -> None:

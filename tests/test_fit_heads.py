@@ -160,9 +160,33 @@ def test_features_larger_than_the_memory_allowed_are_streamed_to_the_same_model(
     np.testing.assert_allclose(second.filter(like="p:"), first.filter(like="p:"), atol=1e-4)
 
 
-def test_several_views_cannot_be_streamed(small: SmallCatalogue, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="several views cannot be streamed; choose one with --views"):
-        fit(small, options(small, tmp_path / "x", memory=1e-6, views=("identity", "hflip")))
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_several_views_are_streamed_to_the_same_model(small: SmallCatalogue, tmp_path: Path, head: str) -> None:
+    """Both train on batches in the same order with the same view drawn for each row, and predict averages."""
+    quick = {"heads": (head,), "hidden": (8,), "views": ("identity", "hflip"), "epochs": 6, "batch_size": (16,)}
+    held = fit(small, options(small, tmp_path / "held", **quick))
+    streamed = fit(small, options(small, tmp_path / "streamed", memory=1e-6, **quick))
+    name = next((held / "predictions").glob("*.parquet")).name
+    first, second = (pd.read_parquet(run / "predictions" / name) for run in (held, streamed))
+    assert first["photo"].tolist() == second["photo"].tolist()
+    np.testing.assert_allclose(second.filter(like="p:"), first.filter(like="p:"), atol=1e-5)
+    assert read_model(streamed / "models" / "best.joblib")["views"] == ["identity", "hflip"]
+
+
+def test_losses_and_sizes_are_compared_by_one_fit(small: SmallCatalogue, tmp_path: Path) -> None:
+    """The best of each value keeps its predictions, so that `--by` can name a judged candidate for each of them."""
+    asked = {"loss": ("bce", "ce"), "batch_size": (16, 64), "lr": (0.05, 0.0001)}
+    run = fit(small, options(small, tmp_path / "losses", **asked))
+    configs = pd.read_csv(run / "configs.csv")
+    assert len(configs) == configs["config_id"].nunique() == 8
+    kept = {path.stem for path in (run / "predictions").glob("*.parquet")}
+    for field, values in (("loss", ["bce", "ce"]), ("batch_size", ["16", "64"])):
+        rows = compare([run], CompareOptions(by=field, bootstrap=10)).by_rows
+        assert [row.value for row in rows] == values
+        assert {row.candidate for row in rows} <= kept
+        for row in rows:
+            same = configs[configs[field].astype(str) == row.value]
+            assert row.config_id == same.loc[same["validation_score"].idxmax(), "config_id"]
 
 
 def test_ensemble_is_one_more_configuration_and_one_model_file(small: SmallCatalogue, tmp_path: Path) -> None:
@@ -184,7 +208,8 @@ def test_a_refit_keeps_every_choice_and_is_the_best_model(small: SmallCatalogue,
     validation, test = first["part"] == "validation", first["part"] == "test"
     pd.testing.assert_frame_equal(first[validation], again[validation])
     assert not np.allclose(first[test].filter(like="p:"), again[test].filter(like="p:"))
-    assert read_model(run / "models" / "best.joblib")["info"]["fitted_on"] == "train + validation"
+    fitted_on = {c: read_model(run / "models" / f"{c}.joblib")["info"]["fitted_on"] for c in (before, info["best"])}
+    assert fitted_on == {before: "train", info["best"]: "train + validation"}
     assert compare([run], CompareOptions(bootstrap=10)).best_candidate.config_id == info["best"]
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pipeline.heads.estimators import MLPPerKeyHead as MLPPerKeyHead
     from pipeline.heads.fitted import FittedHead as FittedHead
     from pipeline.heads.fitted import ensemble as ensemble
+    from pipeline.heads.shards import Shard as Shard
+    from pipeline.heads.shards import ShardSource as ShardSource
     from pipeline.heads.source import FeatureSource as FeatureSource
-    from pipeline.heads.source import Shard as Shard
-    from pipeline.heads.source import ShardSource as ShardSource
     from pipeline.heads.sweep import SweepOptions as SweepOptions
     from pipeline.heads.sweep import fit_many as fit_many
     from pipeline.heads.targets import Targets as Targets
@@ -39,8 +39,8 @@ _HOME = {
     "LogRegHead": "estimators",
     "MLPHead": "estimators",
     "MLPPerKeyHead": "estimators",
-    "Shard": "source",
-    "ShardSource": "source",
+    "Shard": "shards",
+    "ShardSource": "shards",
     "SweepOptions": "sweep",
     "Targets": "targets",
     "ensemble": "fitted",

@@ -61,7 +61,7 @@ _OPTIMIZER_USES: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov"),
     "lbfgs": (),
 }
-_LBFGS_IGNORES = ("schedule", "batch_size", "input_dropout")
+_LBFGS_IGNORES = ("schedule", "batch_size", "input_dropout", "seed")
 
 
 @dataclass(frozen=True)
@@ -232,27 +232,30 @@ def _grid_of(head: str, options: FitOptions) -> Iterable[HeadConfig]:
     if HEADS[head].is_baseline:
         yield HeadConfig(head=head, C=options.logreg_c, trees=options.trees, seed=options.seed[0])
         return
-    rates = options.lr or (0.0,)
-    axes = (options.optimizers, rates, options.weight_decay, options.hidden, options.dropout, options.seed)
-    for optimizer, lr, weight_decay, hidden, dropout, seed in itertools.product(*axes):
+    axes = {
+        "optimizer": options.optimizers,
+        "lr": options.lr or (0.0,),
+        "weight_decay": options.weight_decay,
+        "hidden": [(size,) for size in options.hidden],
+        "dropout": options.dropout,
+        "loss": options.loss,
+        "label_smoothing": options.label_smoothing,
+        "logit_adjust": options.logit_adjust,
+        "schedule": options.schedule,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+    }
+    if empty := [name for name, values in axes.items() if not values]:
+        raise HeadError(f"nothing to try for {empty[0]}; give it one value or more, or leave it out")
+    for point in itertools.product(*axes.values()):
         yield HeadConfig(
             head=head,
-            optimizer=optimizer,
-            lr=lr,
-            weight_decay=weight_decay,
             momentum=options.momentum,
             nesterov=options.nesterov,
             betas=options.betas,  # type: ignore[arg-type]  # the length is checked with the ranges
-            hidden=(hidden,),
-            dropout=dropout,
-            schedule=options.schedule,
             epochs=options.epochs,
-            batch_size=options.batch_size,
             input_dropout=options.input_dropout,
-            loss=options.loss,
-            label_smoothing=options.label_smoothing,
-            logit_adjust=options.logit_adjust,
             monitor=options.monitor,
             patience=options.patience,
-            seed=seed,
+            **dict(zip(axes, point, strict=True)),  # type: ignore[arg-type]  # each axis has its field's type
         )

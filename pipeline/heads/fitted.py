@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from pipeline.errors import HeadError
 from pipeline.heads.config import HeadConfig
+from pipeline.probabilities import mean_probabilities
 
 Float32 = npt.NDArray[np.float32]
-_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -58,65 +58,17 @@ class FittedHead:
             return mean
         if array.ndim != 2:
             raise HeadError(f"features must be (photos, numbers) or (views, photos, numbers), got shape {array.shape}")
-        parts = [self._chunk(array[i : i + _ROWS]) for i in range(0, len(array), _ROWS)]
-        return np.concatenate(parts) if parts else np.empty((0, self.slices[-1].stop), np.float32)
+        expected = self._width
+        if array.shape[1] != expected:
+            raise HeadError(f"features have {array.shape[1]} numbers per photo, this head was fitted on {expected}")
+        return mean_probabilities(self.members, self.links, self.slices, array)
 
-    def _chunk(self, X: npt.NDArray[np.floating]) -> Float32:
-        total = np.zeros((len(X), self.slices[-1].stop), np.float32)
-        for member in self.members:
-            if member["kind"] == "dense":
-                total += _linked(dense_logits(member["layers"], X), self.links, self.slices)
-            else:
-                total += column_probabilities(member["estimator"], X)
-        total /= len(self.members)
-        return total
-
-
-def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: npt.NDArray[np.floating]) -> Float32:
-    """Logits (n, L) float32 of dense layers with rectifiers between them.
-
-    Raises HeadError when X does not have the first layer's number of features.
-    """
-    if X.shape[1] != layers[0][0].shape[0]:
-        raise HeadError(
-            f"features have {X.shape[1]} numbers per photo, this head was fitted on {layers[0][0].shape[0]}"
-        )
-    h = np.asarray(X, np.float32)
-    for i, (W, b) in enumerate(layers):
-        h = h @ W + b
-        if i + 1 < len(layers):
-            np.maximum(h, 0, out=h)
-    return h
-
-
-def _linked(z: Float32, links: Sequence[str], slices: Sequence[slice]) -> Float32:
-    P = np.empty_like(z)
-    for link, columns in zip(links, slices, strict=True):
-        part = z[:, columns]
-        if link == "softmax":
-            grown = np.exp(part - part.max(axis=1, keepdims=True))
-            P[:, columns] = grown / grown.sum(axis=1, keepdims=True)
-        else:
-            # exp of a non-positive number never overflows
-            small = np.exp(-np.abs(part))
-            P[:, columns] = np.where(part >= 0, 1, small) / (1 + small)
-    return P
-
-
-def column_probabilities(estimator: Any, X: npt.NDArray[np.floating]) -> Float32:
-    """(n, L) float32 probabilities of class 1 from a MultiOutputClassifier's list of (n, classes) arrays.
-
-    A column fitted on one class gives a single column of ones; it becomes the constant 0 or 1 of that class.
-    Raises HeadError when X does not have the number of features the estimator was fitted on.
-    """
-    expected = getattr(estimator, "n_features_in_", X.shape[1])
-    if X.shape[1] != expected:
-        raise HeadError(f"features have {X.shape[1]} numbers per photo, this head was fitted on {expected}")
-    columns = []
-    for fitted in estimator.estimators_:
-        classes = list(fitted.classes_)
-        columns.append(fitted.predict_proba(X)[:, classes.index(1)] if 1 in classes else np.zeros(len(X)))
-    return np.stack(columns, axis=1).astype(np.float32)
+    @property
+    def _width(self) -> int:
+        first = self.members[0]
+        if first["kind"] == "dense":
+            return int(first["layers"][0][0].shape[0])
+        return int(first["estimator"].n_features_in_)
 
 
 def ensemble(heads: Sequence[FittedHead]) -> FittedHead:

@@ -202,17 +202,33 @@ class StackedLoss:
         total = self._apply(z, batch, self._smoothing, slope)
         return total, slope.div_(self.pairs(batch).clamp_min(1e-12))
 
+    def columns(self, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(S (g, L) by column, dS/dz (g, b, L)) of logits z (g, b, L); z is used up.
+
+        A softmax key's share of S stands in its first column.
+        """
+        if self._shift is not None:
+            z += self._shift
+        slope, split = torch.empty_like(z), z.new_zeros((z.shape[0], z.shape[2]))
+        self._apply(z, batch, self._smoothing, slope, split)
+        return split, slope
+
     def value(self, z: Tensor, batch: Batch) -> Tensor:
         """S (g,) of plain logits, without smoothing and adjustment."""
         return self._apply(z, batch, None, None)
 
-    def _apply(self, z: Tensor, batch: Batch, smoothing: Tensor | None, slope: Tensor | None) -> Tensor:
+    def _apply(
+        self, z: Tensor, batch: Batch, smoothing: Tensor | None, slope: Tensor | None, split: Tensor | None = None
+    ) -> Tensor:
         total = z.new_zeros(z.shape[0])
         for run in self._pieces.sigmoid:
             y = batch.y[:, run]
             target = y if smoothing is None else y * (1 - smoothing) + smoothing / 2
             loss, dz = self._cell(z[..., run], target, self._weight[run])
-            total += _known_sum(loss, batch.known[:, run])
+            if split is None:
+                total += _known_sum(loss, batch.known[:, run])
+            else:
+                split[:, run] = (loss * batch.known[:, run]).sum(dim=1)
             if slope is not None:
                 torch.mul(dz, batch.known[:, run], out=slope[..., run])
         for i, columns in enumerate(self._pieces.soft):
@@ -222,7 +238,11 @@ class StackedLoss:
                 target = target * (1 - smoothing) + smoothing / target.shape[-1]
             known = batch.soft_known[:, i]
             log_p = torch.log_softmax(z[..., columns], dim=-1)
-            total -= (log_p * target).sum(dim=-1) @ known
+            each = (log_p * target).sum(dim=-1) @ known
+            if split is None:
+                total -= each
+            else:
+                split[:, columns.start] = -each
             if slope is not None:
                 torch.mul(log_p.exp_().sub_(target), known[:, None], out=slope[..., columns])
         return total

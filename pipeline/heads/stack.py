@@ -148,9 +148,17 @@ class Stack:
         self._tally.pairs += self._loss.pairs(batch)
         yield from self.network.backward(self.parameters, passed, dz, self.grads)
 
-    def pairs(self, batch: Batch) -> Tensor:
-        """N of the objective on this batch."""
-        return self._loss.pairs(batch)
+    def sums(self, x: Tensor, batch: Batch) -> Tensor:
+        """S (G, L) of this batch by column (`StackedLoss.columns`); dS/d parameters are in `grads`, without dropout.
+
+        For networks of one part, whose gradients all last until the next call. N of the batch goes to the tally.
+        """
+        z, passed = self.network.forward(self.parameters, x, None)
+        split, dz = self._loss.columns(z, batch)
+        self._tally.pairs += self._loss.pairs(batch)
+        for _ in self.network.backward(self.parameters, passed, dz, self.grads):
+            pass
+        return split
 
     def evaluate(self, x: Tensor, batch: Batch) -> None:
         """Add the plain loss and the micro-F1 counts of this batch to the tally."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from pipeline.heads.losses import LossData, links
 from pipeline.heads.source import ArraySource, FeatureSource, moments
 from pipeline.heads.stack import Setting
 from pipeline.heads.targets import Targets
-from pipeline.heads.train import FitData, Record, Trainer
+from pipeline.heads.train import FitData, Record, Report, Trainer
 
 Features = npt.NDArray[np.floating] | FeatureSource
 Progress = Callable[[str], None]
@@ -112,7 +113,7 @@ def _run_out(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: Sw
 
 
 def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[Record]:
-    """Train all groups side by side; at each rung the worse half of the configurations of each loss stops."""
+    """Train all groups side by side; at each rung the worse half of the configurations of each objective stops."""
     trainers = [Trainer(group, data, options.stack_bytes, options.stop_at) for group in groups]
     last = max((c.epochs for group in groups for c in group.values()), default=0)
     rung = options.rung
@@ -128,10 +129,17 @@ def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: Swee
 
 
 def _worse_half(records: Sequence[Record]) -> set[int]:
-    """Positions to drop; losses of different kinds are on different scales, so each kind is halved on its own."""
+    """Positions to drop. Losses of different kinds are on different scales, and smoothing or adjustment is not meant to
+    lower the plain one, so each objective is halved on its own; micro-F1 compares them all.
+    """
+    kinds: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        c = record.config
+        kind = (c.loss, c.label_smoothing, c.logit_adjust) if c.monitor == "loss" else (c.monitor,)
+        kinds.setdefault(kind, []).append(record)
     doomed: set[int] = set()
-    for loss in {r.config.loss for r in records}:
-        ranked = sorted((r for r in records if r.config.loss == loss), key=lambda r: (r.best_loss, r.position))
+    for members in kinds.values():
+        ranked = sorted(members, key=lambda r: (-r.best_merit, r.position))
         doomed |= {r.position for r in ranked[-(-len(ranked) // 2) :]}
     return doomed
 
@@ -210,12 +218,18 @@ def _check_configs(configs: Sequence[HeadConfig], train: tuple[Features, Targets
             check_label_limit(train[1].size, options.max_labels)
 
 
-def _reporter(options: SweepOptions) -> Callable[[int, int, float], None] | None:
+def _reporter(options: SweepOptions) -> Report | None:
     if options.progress is None:
         return None
-    return lambda epoch, active, loss: _tell(
-        options, f"epoch {epoch}: {active} configurations go on, best validation loss {loss:.4f}"
-    )
+
+    def report(epoch: int, active: int, records: Sequence[Record]) -> None:
+        lowest: dict[str, float] = {}
+        for r in records:
+            lowest[r.config.loss] = min(r.best_loss, lowest.get(r.config.loss, math.inf))
+        told = [f"{loss} {value:.4f}" if len(lowest) > 1 else f"{value:.4f}" for loss, value in lowest.items()]
+        _tell(options, f"epoch {epoch}: {active} configurations go on, best validation loss {', '.join(told)}")
+
+    return report
 
 
 def _tell(options: SweepOptions, text: str) -> None:

@@ -50,8 +50,8 @@ class FitData:
             yield x, batch
 
     def train_in_order(self) -> Iterator[tuple[Tensor, Batch]]:
-        """All training rows in large batches."""
-        return self._ready(self.train.batches(_EVALUATION_ROWS, None), self.setting.data)
+        """All training rows in batches that suit one configuration alone."""
+        return self._ready(self.train.batches(4 * _EVALUATION_ROWS, None), self.setting.data)
 
     def validation_batches(self) -> Iterator[tuple[Tensor, Batch]]:
         """All validation rows (and views) in large batches."""
@@ -129,6 +129,10 @@ class Record:
         return [(W.astype("float32", copy=False), b.astype("float32")) for W, b in layers]
 
 
+Report = Callable[[int, int, Sequence[Record]], None]
+"""Told after an epoch: its number, how many configurations go on, the records of all."""
+
+
 class Trainer:
     """Configurations that read the features alike, as stacks by shape family, advanced epoch by epoch."""
 
@@ -154,7 +158,7 @@ class Trainer:
         """Records still in training."""
         return [r for _, records in self._stacks for r in records]
 
-    def advance(self, until: int, report: Callable[[int, int, float], None] | None) -> None:
+    def advance(self, until: int, report: Report | None) -> None:
         """Train up to epoch `until`, or until every configuration is done."""
         while self._stacks and self._epoch < until:
             started = time.perf_counter()
@@ -163,7 +167,7 @@ class Trainer:
             self._share_time(time.perf_counter() - started)
             self._compact()
             if report is not None:
-                report(self._epoch, len(self.active), min((r.best_loss for r in self.records), default=math.nan))
+                report(self._epoch, len(self.active), self.records)
 
     def drop(self, records: Sequence[Record], note: str) -> None:
         """Stop some configurations; their best epoch so far is kept."""

@@ -82,10 +82,29 @@ def test_grid_crosses_the_options_without_repeats() -> None:
     assert len({c.config_id for c in made}) == 13
 
 
+@pytest.mark.parametrize(
+    ("axis", "values"),
+    [
+        ("loss", ("bce", "ce", "focal")),
+        ("label_smoothing", (0.0, 0.1)),
+        ("logit_adjust", (0.0, 0.5, 1.0)),
+        ("schedule", ("constant", "step", "cosine")),
+        ("batch_size", (16, 128)),
+    ],
+)
+def test_grid_tries_every_value_of_an_axis_under_an_id_of_its_own(axis: str, values: tuple[Any, ...]) -> None:
+    made = grid(FitOptions(heads=("linear", "logreg"), optimizers=("adam", "sgd"), **{axis: values}))
+    assert sorted(getattr(c, axis) for c in made if c.optimizer == "sgd") == sorted(values)
+    assert len({c.config_id for c in made}) == len(made) == 2 * len(values) + 1
+    with pytest.raises(HeadError, match=f"nothing to try for {axis}"):
+        grid(FitOptions(**{axis: ()}))
+
+
 def test_grid_takes_every_training_option() -> None:
     options = FitOptions(
         heads=("mlp",), optimizers=("sgd",), lr=(0.3,), weight_decay=(0.1,), hidden=(7,), dropout=(0.5,), epochs=3,
-        batch_size=16, schedule="cosine", loss="ce", label_smoothing=0.1, logit_adjust=0.5, patience=2, seed=(9,),
+        batch_size=(16,), schedule=("cosine",), loss=("ce",), label_smoothing=(0.1,), logit_adjust=(0.5,), patience=2,
+        seed=(9,),
         input_dropout=0.25, momentum=0.8, nesterov=True,
     )  # fmt: skip
     assert grid(options) == (

@@ -247,3 +247,28 @@ def test_compacted_neighbours_do_not_matter() -> None:
     alone = fit_many([long], (TRAIN_X, TRAIN), (HELD_X, HELD), options)[0]
     assert np.abs(stacked.predict_proba(HELD_X) - alone.predict_proba(HELD_X)).max() <= 1e-6
     assert len(stacked.history) == 16
+
+
+@pytest.mark.parametrize("loss", ["bce", "ce", "weighted-bce", "focal"])
+def test_lbfgs_ends_where_that_of_torch_ends(loss: str) -> None:
+    """A history and a step per label or softmax key, or one for all of them: the optimum is the same."""
+    config = HeadConfig(optimizer="lbfgs", loss=loss, weight_decay=0.05, epochs=60, patience=0)
+    (head,) = fit_many([config], (TRAIN_X, TRAIN), (TRAIN_X, TRAIN), SweepOptions(device="cpu", dtype="float64"))
+    mean, deviation = moments(ArraySource(TRAIN_X))
+    x, held = ((torch.tensor(X, dtype=torch.float64) - mean) / deviation for X in (TRAIN_X, HELD_X))
+    net = Alone(config, x.shape[1], TRAIN)
+    optimizer = torch.optim.LBFGS(net.parameters(), max_iter=500, tolerance_change=1e-12, line_search_fn="strong_wolfe")
+    rows = np.arange(len(x))
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        penalty = sum(p.square().sum() for name, p in net.named_parameters() if name.endswith("weight"))
+        value = _objective(config, net(x), TRAIN, rows, TRAIN) + 0.05 / 2 * penalty
+        value.backward()
+        return value
+
+    optimizer.step(objective)
+    with torch.no_grad():
+        expected = _probabilities(config, net(held))
+    assert np.abs(head.predict_proba(HELD_X) - expected).max() < 0.01
+    assert len(head.history) < 2 * 60 and head.note.startswith("converged at epoch")

@@ -64,7 +64,8 @@ def test_shards_are_read_one_buffer_at_a_time() -> None:
     assert len(set(touched)) == 3
 
 
-def test_memory_does_not_grow_with_the_number_of_shards() -> None:
+@pytest.mark.parametrize("views", [1, 3])
+def test_memory_does_not_grow_with_the_number_of_shards(views: int) -> None:
     """Python-side peak of a pass over 4 and over 40 shards of 2 MB made on the fly is one buffer either way."""
 
     class Made:
@@ -75,7 +76,8 @@ def test_memory_does_not_grow_with_the_number_of_shards() -> None:
 
     peaks = []
     for count in (4, 40):
-        shards = [Shard(Made(), np.arange(2000), np.arange(2000 * i, 2000 * i + 2000)) for i in range(count)]
+        more = (Made(),) * (views - 1)
+        shards = [Shard(Made(), np.arange(2000), np.arange(2000 * i, 2000 * i + 2000), more) for i in range(count)]
         source = ShardSource(shards, buffer_rows=4000)
         tracemalloc.start()
         assert sum(len(rows) for rows, _ in source.batches(128, (0,))) == 2000 * count
@@ -99,6 +101,61 @@ def test_views_are_drawn_per_row_in_training_and_all_read_in_order() -> None:
     assert in_order.tolist() == [0.0] * 200 + [1.0] * 200 + [2.0] * 200
 
 
+def _views(n: int, size: int, views: int) -> tuple[np.ndarray, list[Shard]]:
+    """(V, n, 2) features (row, view), and the same as shards in an order of their own."""
+    X = np.stack([np.stack([np.arange(n), np.full(n, v)], axis=1) for v in range(views)]).astype(np.float32)
+    stored = np.random.default_rng(1).permutation(n)
+    pieces = [stored[i : i + size] for i in range(0, n, size)]
+    return X, [Shard(X[0][p], np.arange(len(p)), p, tuple(X[v][p] for v in range(1, views))) for p in pieces]
+
+
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_a_buffer_that_holds_all_rows_streams_the_batches_of_an_array(views: int) -> None:
+    X, shards = _views(53, 10, views)
+    array, stream = ArraySource(X), ShardSource(shards, buffer_rows=60)
+    for seed in ((0, 0), (0, 1), (5, 0)):
+        pairs = zip(_read(array, 8, seed), _read(stream, 8, seed), strict=True)
+        assert all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
+
+
+def test_a_smaller_buffer_shows_each_row_in_the_view_that_an_array_shows() -> None:
+    X, shards = _views(200, 30, 3)
+    shown = []
+    for source in (ArraySource(X), ShardSource(shards, buffer_rows=40)):
+        x = torch.cat([x for _, x in _read(source, 16, (3, 4))])
+        assert sorted(x[:, 0].tolist()) == list(range(200))
+        shown.append(x[torch.argsort(x[:, 0]), 1].tolist())
+    assert shown[0] == shown[1]
+    assert {shown[0].count(v) > 40 for v in (0.0, 1.0, 2.0)} == {True}
+
+
+def test_streamed_views_come_one_after_the_other_in_order() -> None:
+    _, shards = _views(53, 10, 2)
+    batches = _read(ShardSource(shards, buffer_rows=16), 8, None)
+    x = torch.cat([x for _, x in batches])
+    assert x[:, 1].tolist() == [0.0] * 53 + [1.0] * 53
+    assert [r for rows, _ in batches for r in rows] == x[:, 0].tolist()
+    assert sorted(x[53:, 0].tolist()) == list(range(53))
+
+
+def test_a_view_is_read_only_where_it_is_shown() -> None:
+    read = [0, 0]
+
+    class Counting:
+        shape = (100, 2)
+
+        def __init__(self, view: int) -> None:
+            self.view = view
+
+        def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+            read[self.view] += len(positions)
+            return np.zeros((len(positions), 2), np.float32)
+
+    shard = Shard(Counting(0), np.arange(100), np.arange(100), (Counting(1),))
+    assert sum(len(rows) for rows, _ in ShardSource([shard]).batches(16, (0,))) == 100
+    assert sum(read) == 100 and min(read) > 20
+
+
 def test_moments_of_features_with_a_large_mean() -> None:
     X = np.random.default_rng(0).normal(1000, 0.5, size=(9000, 4)).astype(np.float32)
     X[:, 3] = 7
@@ -117,6 +174,10 @@ def test_moments_of_features_with_a_large_mean() -> None:
         (
             [Shard(np.zeros((1, d)), np.arange(1), np.array([d - 3])) for d in (3, 4)],
             r"shards hold features of different sizes: \[3, 4\]",
+        ),
+        (
+            [Shard(np.zeros((1, 3)), np.arange(1), np.array([v]), (np.zeros((1, 3)),) * v) for v in (0, 1)],
+            r"shards hold different numbers of views: \[1, 2\]",
         ),
     ],
 )

@@ -116,6 +116,29 @@ def test_halving_keeps_the_winner_and_drops_hopeless_rates() -> None:
     assert sum(len(h.history) for h in halved) < 0.5 * sum(len(h.history) for h in full)
 
 
+def test_halving_judges_each_objective_on_its_own_unless_micro_f1_compares_them() -> None:
+    """Losses, smoothing and adjustment all move the plain loss; by micro-F1 the rates alone decide."""
+    kinds = [{}, {"loss": "ce"}, {"loss": "ce", "logit_adjust": 1.0}, {"loss": "ce", "label_smoothing": 0.3}]
+    base = HeadConfig(epochs=2, batch_size=32)
+    configs = [replace(base, lr=lr, **kind) for lr in (0.1, 1e-5) for kind in kinds]
+    by_loss, by_f1 = (
+        fit_many([replace(c, monitor=m) for c in configs], TRAIN, HELD, replace(CPU, halving=True))
+        for m in ("loss", "micro-f1")
+    )
+    assert [h.note == "halved away at epoch 1" for h in by_loss] == [False] * 4 + [True] * 4
+    f1 = [h.history[1]["micro_f1"] for h in by_f1]
+    kept = [f1[i] for i, h in enumerate(by_f1) if h.note != "halved away at epoch 1"]
+    assert sorted(kept) == sorted(f1)[4:]
+
+
+def test_progress_tells_losses_of_different_kinds_apart() -> None:
+    seen: list[str] = []
+    configs = [HeadConfig(loss=loss, epochs=1, lr=0.01) for loss in ("bce", "ce")]
+    heads = fit_many(configs, TRAIN, HELD, replace(CPU, progress=seen.append))
+    bce, ce = (h.validation_loss for h in heads)
+    assert seen == [f"epoch 1: 0 configurations go on, best validation loss bce {bce:.4f}, ce {ce:.4f}"]
+
+
 def test_same_seed_same_numbers() -> None:
     configs = [HeadConfig(head="mlp", dropout=0.5, hidden=(8,), seed=s, **FAST) for s in (0, 0, 1)]
     first, again, other_order = (

@@ -1,0 +1,66 @@
+"""From features to probabilities with NumPy alone: the members of a head, as they lie in a model file too.
+
+A member is {"kind": "dense", "layers": [(W (d_in, d_out), b (d_out,)), ...], "hidden": "relu"}, or
+{"kind": "estimator", "estimator": a fitted scikit-learn style object}. Several members are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+
+_ROWS = 4096
+
+
+def mean_probabilities(
+    members: Sequence[Mapping[str, Any]], links: Sequence[str], slices: Sequence[slice], X: npt.NDArray[np.floating]
+) -> Float32:
+    """Probabilities (n, L) float32 of features X (n, d), in pieces of 4,096 rows: the mean over the members.
+
+    links : per key "sigmoid" or "softmax", for dense members.  slices : per key, its columns of the L.
+    """
+    P = np.zeros((len(X), slices[-1].stop), np.float32)
+    for start in range(0, len(X), _ROWS):
+        rows = np.asarray(X[start : start + _ROWS], np.float32)
+        for member in members:
+            P[start : start + _ROWS] += _of_member(member, links, slices, rows)
+    P /= len(members)
+    return P
+
+
+def _of_member(member: Mapping[str, Any], links: Sequence[str], slices: Sequence[slice], X: Float32) -> Float32:
+    if member["kind"] == "estimator":
+        return _of_estimator(member["estimator"], X)
+    hidden = X
+    for i, (W, b) in enumerate(member["layers"]):
+        hidden = (np.maximum(hidden, 0) if i else hidden) @ W + b
+    P = np.empty_like(hidden)
+    for columns, link in zip(slices, links, strict=True):
+        z = hidden[:, columns]
+        if link == "softmax":
+            e = np.exp(z - z.max(axis=1, keepdims=True))
+            P[:, columns] = e / e.sum(axis=1, keepdims=True)
+        else:
+            P[:, columns] = (1 + np.tanh(z / 2)) / 2  # 1 / (1 + exp(-z)) without overflow
+    return P
+
+
+def _of_estimator(estimator: Any, X: Float32) -> Float32:
+    """Probability of class 1 per column; a MultiOutputClassifier answers with one (n, classes) array per column.
+
+    A column fitted on one class gives a single column of ones; it becomes the constant 0 or 1 of that class.
+    """
+    answer = estimator.predict_proba(X)
+    if not isinstance(answer, list):
+        return np.asarray(answer, np.float32)
+    P = np.zeros((len(X), len(answer)), np.float32)
+    for column, (fitted, found) in enumerate(zip(estimator.estimators_, answer, strict=True)):
+        classes = list(fitted.classes_)
+        if 1 in classes:
+            P[:, column] = found[:, classes.index(1)]
+    return P
