@@ -123,7 +123,7 @@ class Shard:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """A descriptor for reading: file objects cost as much again as the system call, for every shard of a large cache."""
+    """A descriptor for reading: a file object costs as much again as the system call, for every shard there is."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield descriptor
