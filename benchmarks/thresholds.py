@@ -1,6 +1,6 @@
 """Seconds to tune thresholds: 2,520 values on 50,000 photos, beside a plain loop over NumPy's argsort.
 
-    python benchmarks/thresholds.py [--values 2520] [--photos 50000] [--keys 40]
+python benchmarks/thresholds.py [--values 2520] [--photos 50000] [--keys 40]
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Probabilities that mean what they say: per key a temperature, or Platt's two numbers, folded into the last layer.
 
 A softmax key's logits are divided by one temperature (Guo et al. 2017), so z becomes scale * z; a sigmoid key's become
-scale * z + shift (Platt 1999), the same two numbers for all its values. Both are fitted on known validation cells by the
-mean log loss, with a Gaussian prior on (log scale, shift) that weighs as much as one photo, and scale stays positive:
+scale * z + shift (Platt 1999), the same two numbers for all its values. Both are fitted on known validation cells by
+the log loss, with a Gaussian prior on (log scale, shift) that weighs as much as one photo, and scale stays positive:
 on one member and one view the order of a key's values cannot change.
 
 Averages (ensembles, several views) get one scale and shift for all their members, fitted on the loss of the averaged

@@ -74,7 +74,7 @@ def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth
 
     fit : config_id, head, and what the head is made of.
 
-    threshold : a policy, or auto for the best of `POLICIES` by score (the simplest of equals); auto also stores `EXTRA`.
+    threshold : a policy, or auto for the best of `POLICIES` by score (the simplest of equals); it also stores `EXTRA`.
     """
     policies = {}
     for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (threshold,):

@@ -32,6 +32,7 @@ from pipeline.thresholds import decide
 
 __all__ = ["compare", "table"]
 
+
 @dataclass(frozen=True)
 class _Entry:
     """One configuration of one run, not judged yet."""

@@ -116,7 +116,7 @@ def _between(code: int, lower: int) -> float:
 def _narrowed(
     parts: Sequence[Codes], positives: int
 ) -> tuple[Codes, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """The cells of the score ranges in which the best cut can lie, and per range the (cells, true cells) left out above.
+    """The cells of the ranges that can hold the best cut, and per range the (cells, true cells) left out above it.
 
     Ranges are those of equal leading bits. Within one, no cut can beat deciding all of its true cells and no false one.
     """

@@ -159,8 +159,8 @@ class FitOptions:
         patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
-        threshold: How probabilities become values: auto, best, fixed:0.5 and the like, global, per-key, per-label (tuned for
-            F1), precision:0.9 and the like, count (as many values as are true).
+        threshold: How probabilities become values: auto, best, fixed:0.5 and the like, global, per-key, per-label
+            (tuned for F1), precision:0.9 and the like, count (as many values as are true).
         calibrate: Fit a temperature or Platt scaling per key on validation and fold it into the model.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         refit: Fit the best once more on train and validation rows, with every choice made before.

@@ -134,7 +134,8 @@ def parse_policy(policy: str) -> tuple[str, float | None]:
         near = difflib.get_close_matches(policy, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise OptionError(
-            f"no threshold policy {policy!r}: there are best, fixed:T, global, per-key, per-label, precision:P, count{hint}"
+            f"no threshold policy {policy!r}: there are best, fixed:T, global, per-key, per-label, precision:P,"
+            f" count{hint}"
         )
     return name, None
 
