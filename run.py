@@ -195,17 +195,21 @@ def compare(
     """
     from pipeline.compare import compare as run_compare
     from pipeline.comparison import save_json
+    from pipeline.comparison_csv import save_csv
     from pipeline.comparison_table import table
     from pipeline.report import write_report
 
     comparison = run_compare(runs, options)
-    say(table(comparison))
+    say(table(comparison, color=sys.stdout.isatty()))
     page = options.report or Path(runs[0]) / "report.html"
     write_report(comparison, page)
     say(f"report: {page}")
     if options.json:
         save_json(comparison, options.json)
         say(f"json: {options.json}")
+    if options.csv:
+        save_csv(comparison, options.csv)
+        say(f"csv: {options.csv}")
 
 
 @app.command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,7 +32,8 @@ PER_KEY = ("accuracy", "macro_f1", "iou")
 RATIOS = ("known", "right", "cells", "agree", "overlap", "true", "predicted", "loss", "iou", "pair")
 """The fields of `PhotoSums` with one column per key."""
 
-WEIGHTS = 1 << 23
+WEIGHTS, KEEP = 1 << 21, 1 << 27
+"""Numbers drawn at a time, and kept at most."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Bootstrap:
     """
 
     groups: npt.NDArray[np.int64]
-    resamples: int = 1000
+    resamples: int = 10_000
     seed: int = 0
 
     @cached_property
@@ -74,8 +75,15 @@ class Bootstrap:
             {name: np.concatenate([part.keys[name] for part in parts]) for name in PER_KEY},
         )
 
-    def _weights(self) -> Iterator[npt.NDArray[np.float32]]:
-        """How often each group is drawn, (b, groups) at a time."""
+    def _weights(self) -> Iterable[npt.NDArray[np.float32]]:
+        """How often each group is drawn, (b, groups) at a time; kept for the next candidate while that is small."""
+        return self._kept if self.resamples * self.count <= KEEP else self._drawn()
+
+    @cached_property
+    def _kept(self) -> tuple[npt.NDArray[np.float32], ...]:
+        return tuple(self._drawn())
+
+    def _drawn(self) -> Iterator[npt.NDArray[np.float32]]:
         rng = np.random.default_rng(self.seed)
         step = max(1, WEIGHTS // self.count)
         for start in range(0, self.resamples, step):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from pipeline.bootstrap import OVERALL, PER_KEY, Bootstrap, Resampled, interval
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.comparison import Candidate, Comparison, Difference, Interval
-from pipeline.comparison_by import best_by_field
+from pipeline.comparison import Candidate, Comparison, Interval
+from pipeline.comparison_by import best_by_field, differences_by_field
 from pipeline.comparison_details import confusions, curves, facts, notes, policies, reliabilities
+from pipeline.comparison_pairs import Judged, Judges, judged
 from pipeline.comparison_table import table
+from pipeline.comparison_values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
-from pipeline.figures import Metrics
 from pipeline.metrics import evaluate, majority_baseline, photo_sums
 from pipeline.options import CompareOptions
 from pipeline.runs import Run, number, read_run
@@ -30,11 +31,6 @@ from pipeline.same_rows import check_same_rows
 from pipeline.thresholds import decide
 
 __all__ = ["compare", "table"]
-
-DIFFERENCES = ("accuracy", "key_macro_f1", "micro_f1", "iou", "all_keys_right")
-
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -49,24 +45,6 @@ class _Entry:
     def rank(self) -> tuple[int, float]:
         score = self.run.score(self.config_id)
         return len(self.run.schema.keys), -np.inf if score is None or np.isnan(score) else score
-
-
-@dataclass(frozen=True)
-class _Judged:
-    """A candidate's arrays of the test photos, each (n, L), and its figures on every resample."""
-
-    entry: _Entry
-    schema: LabelSchema
-    P: Float32
-    D: Bool
-    Y: npt.NDArray[np.uint8]
-    mask: Bool
-    metrics: Metrics
-    figures: Resampled
-
-    @property
-    def test(self) -> tuple[Float32, npt.NDArray[np.uint8], Bool]:
-        return self.P, self.Y, self.mask
 
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
@@ -84,9 +62,15 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     entries = sorted(_entries(loaded), key=lambda entry: entry.rank, reverse=True)
     best = entries[0]
     resamples = Bootstrap(best.run.groups[_test_rows(best.run)], options.bootstrap, options.seed)
+    named = {entry.name: entry for entry in entries}
+    judges = Judges(lambda name: _judge(named[name], resamples), resamples)
     reference = _judge(best, resamples)
-    others = (_candidate(_judge(entry, resamples), reference, resamples) for entry in entries[1:])
-    candidates = (_candidate(reference, reference, resamples), *others)
+    judges.add(reference)
+    candidates = (
+        _candidate(best, reference, judges),
+        *(_candidate(entry, _judge(entry, resamples), judges, best.name) for entry in entries[1:]),
+    )
+    by_rows = best_by_field(loaded, options.by, {(e.run.path, e.config_id): e.name for e in entries})
     return Comparison(
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         runs=tuple(facts(run) for run in loaded),
@@ -97,12 +81,16 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         majority=_majority(best.run, resamples),
         best=best.name,
         by=options.by,
-        by_rows=best_by_field(loaded, options.by, {(e.run.path, e.config_id): e.name for e in entries}),
+        by_rows=by_rows,
         policies=policies(best.run, best.config_id, reference.test),
         confusions=confusions(reference.D, reference.Y, reference.mask, best.run.schema),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
         notes=notes(loaded, candidates),
+        pairs=judges.pairs([entry.name for entry in entries]),
+        by_differences=differences_by_field(options.by, by_rows, judges),
+        values=value_rows(best.run, reference),
+        calibration=calibration_rows(best.run, best.config_id, reference, _test_order(best.run)),
     )
 
 
@@ -123,43 +111,39 @@ def _test_rows(run: Run) -> npt.NDArray[np.intp]:
     return rows[np.argsort([run.photos[i] for i in rows], kind="stable")]
 
 
-def _judge(entry: _Entry, resamples: Bootstrap) -> _Judged:
+def _test_order(run: Run) -> npt.NDArray[np.intp]:
+    """Where the rows of `_test_rows` stand among the run's test rows."""
+    return np.searchsorted(run.rows("test"), _test_rows(run))
+
+
+def _judge(entry: _Entry, resamples: Bootstrap) -> Judged:
     run, rows = entry.run, _test_rows(entry.run)
-    P = run.probabilities(entry.config_id, "test")[np.searchsorted(run.rows("test"), rows)]
+    P = run.probabilities(entry.config_id, "test")[_test_order(run)]
     D = decide(P, run.schema, run.thresholds(entry.config_id))
-    return _figures(entry, run.schema, (P, D, run.Y[rows], run.mask[rows]), resamples)
+    return judged(entry.name, run.schema, (P, D, run.Y[rows], run.mask[rows]), resamples)
 
 
-def _figures(
-    entry: _Entry,
-    schema: LabelSchema,
-    arrays: tuple[Float32, Bool, npt.NDArray[np.uint8], Bool],
-    resamples: Bootstrap,
-) -> _Judged:
-    metrics = evaluate(*arrays, schema)
-    return _Judged(entry, schema, *arrays, metrics, resamples.figures(photo_sums(*arrays, schema), schema))
-
-
-def _candidate(judged: _Judged, best: _Judged, resamples: Bootstrap) -> Candidate:
-    entry, run = judged.entry, judged.entry.run
+def _candidate(entry: _Entry, found: Judged, judges: Judges, best: str | None = None) -> Candidate:
+    """The record of a candidate; best : the name of the best one, None for itself."""
+    judges.add(found)
+    run = entry.run
     settings = run.configs.get(entry.config_id, {})
     model = run.path / "models" / f"{entry.config_id}.joblib"
-    key = run.info.get("cache_key") or {}
     return Candidate(
         name=entry.name,
         run=run.name,
         config_id=entry.config_id,
         settings=dict(settings),
-        backbone=str(key.get("architecture", "")),
+        backbone=run.facts["backbone"],
         random_weights=run.random_weights,
         policy=str(run.decisions[entry.config_id]["chosen"]),
         validation_score=run.score(entry.config_id),
         seconds=number(settings.get("seconds")),
-        metrics=judged.metrics,
-        intervals=_intervals(judged.figures),
-        key_intervals=_key_intervals(judged.figures, judged.schema),
-        differences={} if judged is best else _differences(judged, best, resamples),
-        best=judged is best,
+        metrics=found.metrics,
+        intervals=_intervals(found.figures),
+        key_intervals=_key_intervals(found.figures, found.schema),
+        differences={} if best is None else judges.differences(entry.name, best),
+        best=best is None,
         model=str(model) if model.is_file() else "",
     )
 
@@ -198,42 +182,3 @@ def _key_intervals(figures: Resampled, schema: LabelSchema) -> Mapping[str, Mapp
         spans = {name: interval(figures.keys[name][:, i]) for name in PER_KEY}
         found[key] = {name: span for name, span in spans.items() if span is not None}
     return found
-
-
-def _differences(judged: _Judged, best: _Judged, resamples: Bootstrap) -> Mapping[str, Difference]:
-    """Paired differences to the best candidate, on the keys that both predict."""
-    shared = [key for key in best.schema.keys if key in judged.schema.keys]
-    if not shared:
-        return {}
-    mine, theirs = _restricted(judged, shared, resamples), _restricted(best, shared, resamples)
-    found = {}
-    for name in DIFFERENCES:
-        here, there = getattr(mine.metrics.overall, name), getattr(theirs.metrics.overall, name)
-        span = interval(mine.figures.overall[name] - theirs.figures.overall[name])
-        if here is not None and there is not None and span is not None:
-            found[name] = Difference(here - there, *span, within_noise=span[0] <= 0.0 <= span[1])
-    return found
-
-
-def _restricted(judged: _Judged, keys: Sequence[str], resamples: Bootstrap) -> _Judged:
-    """The same candidate on some of its keys."""
-    if set(keys) == set(judged.schema.keys):
-        return judged
-    schema, at = subset(judged.schema, keys)
-    arrays = (judged.P[:, at], judged.D[:, at], judged.Y[:, at], judged.mask[:, at])
-    return _figures(judged.entry, schema, arrays, resamples)
-
-
-def subset(schema: LabelSchema, keys: Sequence[str]) -> tuple[LabelSchema, npt.NDArray[np.intp]]:
-    """The schema of some keys, in the order given, and the positions of their columns. The gate is left behind."""
-    at = [schema.keys.index(key) for key in keys]
-    columns = np.concatenate([np.arange(schema.slices[i].start, schema.slices[i].stop) for i in at])
-    part = replace(
-        schema,
-        keys=tuple(keys),
-        values=tuple(schema.values[i] for i in at),
-        single=tuple(schema.single[i] for i in at),
-        gate=None,
-        category_key=None,
-    )
-    return part, columns.astype(np.intp)

@@ -110,6 +110,71 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two candidates on the same resamples: the first's figures minus the second's, on the keys both have.
+
+    verdict : "first better" or "second better" when accuracy or macro F1 says so and the other does not contradict,
+    "mixed" when they contradict each other, else "no difference shown".
+    """
+
+    first: str
+    second: str
+    differences: Mapping[str, Difference]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ByDifference:
+    """The best configurations, by validation, of two values of the `--by` field, as a `Pair` of candidates."""
+
+    field: str
+    first_value: str
+    second_value: str
+    first: str
+    second: str
+    differences: Mapping[str, Difference]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ValueRow:
+    """One value under the best candidate; None where nothing could be measured.
+
+    train, support : known training and test photos that have it. decided : known test photos on which it is decided.
+    learnable : whether any training photo has it; a value that only test photos have is no column of any head.
+    """
+
+    key: str
+    value: str
+    train: int
+    support: int
+    decided: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+    learnable: bool
+
+
+@dataclass(frozen=True)
+class CalibrationRow:
+    """One key of the best candidate before and after calibration, on test.
+
+    method : temperature (logits times scale), platt (logits times scale plus shift) or none. error_*, loss_* :
+    calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
+    """
+
+    key: str
+    method: str
+    scale: float
+    shift: float
+    error_before: float | None
+    error_after: float | None
+    loss_before: float | None
+    loss_after: float | None
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What one run says of itself; findings : kind -> count of dropped or odd rows."""
 
@@ -133,7 +198,8 @@ class Comparison:
 
     parts : photos per part; groups : products among the test photos, the unit of resampling. majority : the baseline
     that never looks at a photo, from the training rows of the run with the most keys. best : name of the candidate
-    with the highest validation score among those with the most keys.
+    with the highest validation score among those with the most keys. pairs : every two of the first candidates, best
+    first. by_differences : every two values of `by` whose best configurations were judged.
     """
 
     created: str
@@ -151,6 +217,10 @@ class Comparison:
     reliability: tuple[Reliability, ...]
     curves: tuple[Curve, ...]
     notes: tuple[str, ...]
+    pairs: tuple[Pair, ...] = ()
+    by_differences: tuple[ByDifference, ...] = ()
+    values: tuple[ValueRow, ...] = ()
+    calibration: tuple[CalibrationRow, ...] = ()
 
     @property
     def best_candidate(self) -> Candidate:

@@ -1,12 +1,14 @@
-"""`compare --by FIELD`: the best configuration, by validation, for every value of one field of configs.csv."""
+"""`compare --by FIELD`: the best configuration, by validation, for every value of one field, set against each other."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
-from pipeline.comparison import ByRow
+from pipeline.comparison import ByDifference, ByRow
+from pipeline.comparison_pairs import Judges
 from pipeline.errors import OptionError
 from pipeline.runs import Run, number
 
@@ -15,10 +17,13 @@ RESULTS = ("config_id", "validation_", "best_epoch", "seconds", "not", "policy")
 
 
 def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[Path, str], str]) -> tuple[ByRow, ...]:
-    """One row per value of `field`; judged : (run, config_id) -> name of the candidate, where test figures exist."""
+    """One row per value of `field`; judged : (run, config_id) -> name of the candidate, where test figures exist.
+
+    The field is a column of configs.csv or a fact of the runs (backbone, size, na, use, ...).
+    """
     if field is None:
         return ()
-    known = dict.fromkeys(name for run in runs for row in run.configs.values() for name in row)
+    known = dict.fromkeys(name for run in runs for config_id in run.configs for name in run.settings(config_id))
     if field not in known:
         near = difflib.get_close_matches(field, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -26,16 +31,28 @@ def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[
         raise OptionError(f"--by {field}: configs.csv has no such field, it has {offered}{hint}")
     groups: dict[str, list[tuple[float, Run, str]]] = {}
     for run in runs:
-        for config_id, row in run.configs.items():
+        for config_id in run.configs:
             score = run.score(config_id)
             rank = -1.0 if score is None or score != score else score
-            groups.setdefault(row.get(field) or "", []).append((rank, run, config_id))
+            groups.setdefault(run.settings(config_id).get(field) or "", []).append((rank, run, config_id))
     rows = []
     for value in sorted(groups, key=_by_number):
         _, run, config_id = max(groups[value], key=lambda entry: entry[0])
         name = judged.get((run.path, config_id))
         rows.append(ByRow(value, len(groups[value]), config_id, run.name, run.score(config_id), name))
     return tuple(rows)
+
+
+def differences_by_field(field: str | None, rows: Sequence[ByRow], judges: Judges) -> tuple[ByDifference, ...]:
+    """Every two values of the field, their best configurations compared on the same resamples."""
+    found = []
+    for one, other in combinations(rows, 2):
+        if field is not None and one.candidate is not None and other.candidate is not None:
+            pair = judges.pair(one.candidate, other.candidate)
+            found.append(
+                ByDifference(field, one.value, other.value, pair.first, pair.second, pair.differences, pair.verdict)
+            )
+    return tuple(found)
 
 
 def _by_number(value: str) -> tuple[bool, float, str]:

@@ -1,36 +1,85 @@
-"""A comparison as plain aligned text for the terminal."""
+"""A comparison as tables for the terminal, drawn by rich."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from pipeline.comparison import Candidate, Comparison, Interval
+from pipeline.comparison import Candidate, Comparison, Difference, Interval
+from pipeline.comparison_pairs import DECIDING, NO_DIFFERENCE
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 NONE = "-"
+NAMES = {"accuracy": "key acc", "key_macro_f1": "macro F1"}
+PAIRS = 10
+"""Pairs shown; all are in the JSON and CSV files."""
 
 Cell = Callable[[Candidate], str]
 
 
-def table(comparison: Comparison) -> str:
-    """The overall table, the best configuration per value of `--by`, the per-key table, and the notes."""
+def table(comparison: Comparison, color: bool = False) -> str:
+    """Every candidate, what the paired differences show, the best per value of `--by`, the keys, and the notes.
+
+    color : with terminal colours.
+    """
     parts = comparison.parts
-    best = comparison.best_candidate
     head = (
         f"{parts.get('train', 0)} photos to train, {parts.get('validation', 0)} to choose, {parts.get('test', 0)} to"
-        f" test ({comparison.groups} products). Test figures with 95 % intervals over products; known labels only."
+        f" test ({comparison.groups} products). Test figures with 95 % intervals over products ({comparison.resamples}"
+        " resamples); known labels only."
     )
-    blocks = [head, _overall(comparison)]
+    best = comparison.best_candidate
+    blocks: list[RenderableType] = [head, "", _overall(comparison)]
+    if comparison.pairs:
+        blocks.append(_pairs(comparison))
     if comparison.by is not None:
         blocks.append(_by(comparison))
-    blocks.append(f"Per key: {best.name} against the majority baseline\n{_per_key(comparison)}")
-    star = "* best by validation score. "
-    noise = "~ difference to the best within noise." if len(comparison.candidates) > 1 else ""
-    blocks.append("\n".join([f"{star}{noise}".strip(), *comparison.notes]))
-    text = "\n\n".join(blocks)
-    return "\n".join(one_line(line) for line in text.split("\n")) + "\n"
+    blocks.append(_per_key(comparison))
+    lost = [f"{row.key}={row.value}" for row in comparison.values if not row.learnable]
+    if lost:
+        blocks.append(f"not learnable (never seen in training): {', '.join(lost[:10])}{_more(len(lost) - 10)}")
+    calibrated = [row for row in comparison.calibration if row.error_before is not None]
+    if calibrated:
+        before, after = (
+            sum(figure for row in calibrated if (figure := getattr(row, name)) is not None) / len(calibrated)
+            for name in ("error_before", "error_after")
+        )
+        blocks.append(f"calibration error of {best.name}, mean over keys: {before:.3f} before, {after:.3f} after")
+    blocks.append("* best by validation score. Differences are paired: the same resampled products for both.")
+    return _text([*blocks, *comparison.notes], color)
 
 
-def _overall(comparison: Comparison) -> str:
+def _text(blocks: Sequence[RenderableType], color: bool) -> str:
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = [Text(one_line(block)) if isinstance(block, str) else block for block in blocks]
+    console = Console(file=io.StringIO(), width=10_000, force_terminal=color, no_color=not color, legacy_windows=False)
+    with console.capture() as captured:
+        for block in shown:
+            console.print(block, soft_wrap=isinstance(block, Text))
+    return "\n".join(line.rstrip() for line in captured.get().split("\n"))
+
+
+def _grid(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> RenderableType:
+    """A table whose columns in `left` are aligned to the left, the others to the right; nothing in it is markup."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=SIMPLE, title=Text(one_line(title)) if title else None, title_justify="left", padding=(0, 1))
+    for i, name in enumerate(heads):
+        grid.add_column(Text(one_line(name)), justify="left" if i in left else "right", no_wrap=True)
+    for row in rows:
+        style = "bold" if row[0] == "*" else ("dim" if row[-1] == NO_DIFFERENCE else None)
+        grid.add_row(*(Text(one_line(cell)) for cell in row), style=style)
+    return grid
+
+
+def _overall(comparison: Comparison) -> RenderableType:
     all_keys = len(comparison.best_candidate.keys)
     columns: list[tuple[str, Cell]] = [
         ("", lambda c: "*" if c.best else ""),
@@ -46,15 +95,24 @@ def _overall(comparison: Comparison) -> str:
         ("loss", lambda c: decimal(c.metrics.overall.log_loss)),
         ("pred/true", ratio),
         ("fit s", lambda c: NONE if c.seconds is None else f"{c.seconds:.1f}"),
-        ("acc - best", _difference),
     ]
     if any(len(c.keys) != all_keys for c in comparison.candidates):
         columns.insert(2, ("keys", lambda c: f"{len(c.keys)}/{all_keys}"))
     rows = [[cell(c) for _, cell in columns] for c in (*comparison.candidates, comparison.majority)]
-    return align([name for name, _ in columns], rows, left=2)
+    return _grid("", [name for name, _ in columns], rows, left=(0, 1))
 
 
-def _by(comparison: Comparison) -> str:
+def _pairs(comparison: Comparison) -> RenderableType:
+    heads = ["first", "second", *(f"{NAMES[name]}, first - second" for name in DECIDING), "verdict"]
+    rows = [[p.first, p.second, *_cells(p.differences), p.verdict] for p in comparison.pairs[:PAIRS]]
+    more = len(comparison.pairs) - PAIRS
+    title = "Candidates against each other" + (f" ({more} more pairs in --json and --csv)" if more > 0 else "")
+    return _grid(title, heads, rows, left=(0, 1, 4))
+
+
+def _by(comparison: Comparison) -> RenderableType:
+    from rich.console import Group
+
     judged = {candidate.name: candidate for candidate in comparison.candidates}
     rows = []
     for row in comparison.by_rows:
@@ -64,14 +122,29 @@ def _by(comparison: Comparison) -> str:
         name = row.config_id if len(comparison.runs) == 1 else f"{row.run}/{row.config_id}"
         shown = [row.value or "(none)", str(row.configurations), row.candidate or name]
         rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
-    heads = [comparison.by or "", "configs", "best by validation", "valid.", "key acc", "macro F1"]
-    text = align(heads, rows, left=1, also_left=(2,))
+    field = comparison.by or ""
+    heads = [field, "configs", "best by validation", "valid.", "key acc", "macro F1"]
+    blocks: list[RenderableType] = [_grid(f"By {field}", heads, rows, left=(0, 2))]
     if any(row.candidate is None for row in comparison.by_rows):
-        text += f"\n{NONE}: no test predictions kept; fit-heads --keep all keeps them"
-    return text
+        blocks.append(f"{NONE}: no test predictions kept; fit-heads --keep all keeps them")
+    if comparison.by_differences:
+        heads = ["first", "second", *(f"{NAMES[name]}, first - second" for name in DECIDING), "verdict"]
+        against = [
+            [d.first_value or "(none)", d.second_value or "(none)", *_cells(d.differences), d.verdict]
+            for d in comparison.by_differences
+        ]
+        blocks.append(_grid(f"{field} against {field}", heads, against, left=(0, 1, 4)))
+    return Group(*blocks)
 
 
-def _per_key(comparison: Comparison) -> str:
+def _cells(differences: Mapping[str, Difference]) -> list[str]:
+    found = [differences.get(name) for name in DECIDING]
+    return [NONE if d is None else f"{d.value:+.3f} [{d.low:+.3f} {d.high:+.3f}]" for d in found]
+
+
+def _per_key(comparison: Comparison) -> RenderableType:
+    from rich.console import Group
+
     best, majority = comparison.best_candidate, comparison.majority
     heads = ["key", "photos", "values", "acc", "majority", "bal acc", "macro F1", "majority"]
     heads += ["micro F1", "mAP", "IoU", "loss", "calib. err"]
@@ -95,22 +168,12 @@ def _per_key(comparison: Comparison) -> str:
                 decimal(mine.calibration_error),
             ]
         )
-    return align(heads, rows, left=1) + "\nvalues: with a test photo / in all; macro F1 and mAP are over the former"
+    grid = _grid(f"Per key: {best.name} against the majority baseline", heads, rows, left=(0,))
+    return Group(grid, "values: with a test photo / in all; macro F1 and mAP are over the former", "")
 
 
-def align(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int, also_left: Sequence[int] = ()) -> str:
-    """Columns padded to their widest cell; the first `left` (and `also_left`) to the left, the others to the right."""
-    table = [[one_line(cell) for cell in row] for row in (heads, *rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
-    lines = []
-    for row in table:
-        cells = [
-            cell.ljust(width) if i < left or i in also_left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "-" * max(len(line) for line in lines))
-    return "\n".join(lines)
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
 
 
 def one_line(text: str) -> str:
@@ -138,10 +201,3 @@ def ratio(candidate: Candidate) -> str:
     if overall.predicted_per_photo is None or not overall.true_per_photo:
         return NONE
     return f"{overall.predicted_per_photo / overall.true_per_photo:.2f}"
-
-
-def _difference(candidate: Candidate) -> str:
-    found = candidate.differences.get("accuracy")
-    if found is None:
-        return ""
-    return f"{found.value:+.3f}{'~' if found.within_noise else ' '}"

@@ -82,6 +82,8 @@ class Experiment:
     """Everything one fit reads; per-row fields have n entries in catalogue order.
 
     ids : content ids, S32.  groups : int64, photos that must share a part.  split : the part of each row.
+    targets : what fitting and choosing may know; every cell of a test row is unknown and 0 in it.
+    truth : the labels of all rows, for labels.parquet and nothing else.
     """
 
     catalogue: Catalogue
@@ -92,6 +94,7 @@ class Experiment:
     split: Split
     targets: FitTargets
     findings: tuple[Finding, ...]
+    truth: FitTargets
 
     def source(self, *parts: str, limit: int) -> Float32 | ShardSource:
         """Features of these parts: an array (n, d), or (V, n, d) with several views; a stream above `limit` bytes.
@@ -119,6 +122,10 @@ class Experiment:
         ids = self.ids[self.split.rows(part)]
         chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
         return np.concatenate([head.predict_proba(self._read(chunk)) for chunk in chunks])
+
+    def read(self, rows: npt.NDArray[np.intp]) -> Float32:
+        """Features of these rows: (n, d), or (V, n, d) with several views."""
+        return self._read(self.ids[rows])
 
     def sample(self, rows: int) -> Float32:
         """The first training rows, one view: (rows, d)."""
@@ -176,8 +183,9 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
         *empty_keys(catalogue, schema),
         *never_in_train(catalogue, schema),
     )
-    targets = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
-    return Experiment(catalogue, cache, features, ids, groups, parts, targets, findings)
+    truth = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
+    targets = without_rows(truth, parts.rows("test"))
+    return Experiment(catalogue, cache, features, ids, groups, parts, targets, findings, truth)
 
 
 def fit_targets(
@@ -201,6 +209,14 @@ def fit_targets(
     if na == "class":
         known[:, [columns.stop - 1 for columns in schema.slices]] = False
     return FitTargets(schema, Y, mask, known)
+
+
+def without_rows(targets: FitTargets, rows: npt.NDArray[np.intp]) -> FitTargets:
+    """The targets with every cell of these rows unknown and 0."""
+    Y, mask, known = targets.Y.copy(), targets.mask.copy(), targets.known.copy()
+    for cells in (Y, mask, known):
+        cells[rows] = 0
+    return replace(targets, Y=Y, mask=mask, known=known)
 
 
 def _in_cache(

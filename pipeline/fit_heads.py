@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
 from pipeline.candidates import Candidate, Truth, best_of, judge, worth_keeping
 from pipeline.catalogue import count_kinds, write_split
 from pipeline.errors import HeadError, OptionError
@@ -106,16 +107,26 @@ def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: Fi
         raise HeadError("every configuration diverged; try smaller learning rates with --lr")
 
     def judged(config_id: str, head: FittedHead, made_of: tuple[FittedHead, ...]) -> Candidate:
+        calibration = _calibration(head, experiment, truth) if options.calibrate == "on" else None
+        head = head if calibration is None else calibrated(head, calibration)
         P = experiment.predict(head, "validation")
-        return judge((config_id, head, made_of), P, truth, options.threshold)
+        return replace(judge((config_id, head, made_of), P, truth, options.threshold), calibration=calibration)
 
     candidates = [judged(head.config.config_id, head, (head,)) for head in sound]
     if options.ensemble > 1 and len(candidates) > 1:
         alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
         top = sorted(alike, key=lambda c: -c.score)[: options.ensemble]
-        members = tuple(c.head for c in top)
+        members = tuple(head for c in top for head in c.made_of)
         candidates.append(judged(f"ensemble-{len(top)}", ensemble(members), members))
     return candidates
+
+
+def _calibration(head: FittedHead, experiment: Experiment, truth: Truth) -> Calibration | None:
+    if not can_be_calibrated(head):
+        return None
+    at = rows_to_look_at(len(truth.Y))
+    X = experiment.read(experiment.split.rows("validation")[at])
+    return fit_calibration(head, X, truth.Y[at], truth.known[at])
 
 
 def _part(experiment: Experiment, options: FitOptions, *parts: str) -> tuple[Features, Targets]:
@@ -135,6 +146,7 @@ def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: 
     if any(head.diverged for head in heads):
         raise HeadError(f"{best.config_id} diverged when fit again on train + validation; leave out --refit")
     head = ensemble(heads) if len(heads) > 1 else heads[0]
+    head = head if best.calibration is None else calibrated(head, best.calibration)
     note = f"{best.config_id} fit again on train + validation; validation figures are those before"
     blank = replace(head, validation_loss=best.head.validation_loss, history=[], note=note)
     seen = "train + validation"
@@ -142,7 +154,7 @@ def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: 
 
 
 def _write_rows(folder: RunFolder, experiment: Experiment) -> None:
-    names, targets = experiment.catalogue.filenames, experiment.targets
+    names, targets = experiment.catalogue.filenames, experiment.truth
     write_split(folder.path / "split.csv", names, experiment.ids, experiment.groups, experiment.split)
     folder.write_labels(names, targets.schema.column_names, (targets.Y, targets.known))
     folder.write_csv(
@@ -177,7 +189,7 @@ def _write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence
     validation, test = split.rows("validation"), split.rows("test")
     rows = ([names[i] for i in (*validation, *test)], split.parts[np.concatenate([validation, test])].tolist())
     columns = experiment.targets.schema.column_names
-    decisions = {}
+    decisions: dict[str, Any] = {}
     for candidate in kept:
         P = np.concatenate([candidate.P, experiment.predict(candidate.head, "test")])
         folder.write_predictions(candidate.config_id, rows, P, columns)
@@ -190,6 +202,14 @@ def _write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence
             "policies": policies,
             "chosen": candidate.chosen,
         }
+        if candidate.calibration is not None:
+            decisions[candidate.config_id]["calibration"] = candidate.calibration.to_json()
+    best = kept_best if (kept_best := best_of(kept)).calibration is not None else None
+    if best is not None:
+        before = experiment.predict(best.uncalibrated, "test")
+        at = split.rows("test")
+        rows = [names[i] for i in at], split.parts[at].tolist()
+        folder.write_predictions(f"uncalibrated/{best.config_id}", rows, before, columns)
     folder.write_json("decisions.json", decisions)
 
 

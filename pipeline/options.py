@@ -161,7 +161,9 @@ class FitOptions:
         patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
-        threshold: How probabilities become values: auto, best, or fixed:0.5 and the like, global, per-key, per-label.
+        threshold: How probabilities become values: auto, best, fixed:0.5 and the like, global, per-key, per-label
+            (tuned for F1), precision:0.9 and the like, count (as many values as are true).
+        calibrate: Fit a temperature or Platt scaling per key on validation and fold it into the model.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         refit: Fit the best once more on train and validation rows, with every choice made before.
         trees: Trees per label of the LightGBM baseline.
@@ -199,6 +201,7 @@ class FitOptions:
     halving: bool = False
     na: Literal["mask", "class", "negative"] = "mask"
     threshold: str = "auto"
+    calibrate: Literal["off", "on"] = "on"
     ensemble: int = 0
     refit: bool = False
     trees: int = 50
@@ -272,9 +275,11 @@ class CompareOptions:
     """What the comparison shows.
 
     Attributes:
-        by: Show the best configuration per value of this field of configs.csv (head, optimizer, lr, ...).
+        by: Set the best of each value of this field against each other: head, optimizer, lr, loss and so on, or what
+            differs between runs, such as na, backbone, size, use, run.
         report: Where the report page goes (default: report.html in the first run folder).
         json: Also write the whole comparison as JSON to this file.
+        csv: Also write every figure, with its interval, as a row of this file.
         bootstrap: Resamples for the confidence intervals.
         seed: Seed of the resampling.
     """
@@ -282,7 +287,8 @@ class CompareOptions:
     by: str | None = None
     report: Path | None = None
     json: Path | None = None
-    bootstrap: int = 1000
+    csv: Path | None = None
+    bootstrap: int = 10_000
     seed: int = 0
 
 

@@ -33,15 +33,21 @@ def mean_probabilities(
     return P
 
 
+def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: npt.NDArray[np.floating]) -> Float32:
+    """What comes out of the last of the layers (W, b), with a rectifier between two, for features X (n, d): (n, L)."""
+    hidden = np.asarray(X, np.float32)
+    for i, (W, b) in enumerate(layers):
+        hidden = (np.maximum(hidden, 0) if i else hidden) @ W + b
+    return hidden
+
+
 def _of_member(member: Mapping[str, Any], links: Sequence[str], slices: Sequence[slice], X: Float32) -> Float32:
     if member["kind"] == "estimator":
         return _of_estimator(member["estimator"], X)
-    hidden = X
-    for i, (W, b) in enumerate(member["layers"]):
-        hidden = (np.maximum(hidden, 0) if i else hidden) @ W + b
-    P = np.empty_like(hidden)
+    logits = dense_logits(member["layers"], X)
+    P = np.empty_like(logits)
     for columns, link in zip(slices, links, strict=True):
-        z = hidden[:, columns]
+        z = logits[:, columns]
         if link == "softmax":
             e = np.exp(z - z.max(axis=1, keepdims=True))
             P[:, columns] = e / e.sum(axis=1, keepdims=True)

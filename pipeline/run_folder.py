@@ -37,7 +37,7 @@ class RunFolder:
 
     def create(self) -> None:
         """Make the folders."""
-        for sub in ("predictions", "models"):
+        for sub in ("predictions/uncalibrated", "models"):
             (self.path / sub).mkdir(parents=True, exist_ok=True)
 
     def digest(self, name: str) -> str:

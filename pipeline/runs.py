@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from pipeline.errors import RunError
 
 FILES = ("run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json")
 PARTS = ("train", "validation", "test")
+UNSEEN = re.compile(r"(.*): (\d+) photo\(s\), none that", re.DOTALL)
 
 Row = dict[str, str]
 
@@ -58,13 +60,55 @@ class Run:
         return np.flatnonzero(self.parts == part)
 
     @cached_property
+    def unseen(self) -> tuple[tuple[str, str, int], ...]:
+        """(key, value, photos) of the values that only test photos have, as dropped.csv lists them."""
+        path = self.path / "dropped.csv"
+        rows = _csv(path) if path.is_file() else []
+        found = []
+        for row in rows:
+            match = UNSEEN.match(row.get("detail") or "")
+            if row.get("kind") == "never-in-train" and match:
+                found.append((row["photo"], match[1].removeprefix(f"{row['photo']}="), int(match[2])))
+        return tuple(found)
+
+    def settings(self, config_id: str) -> Row:
+        """What a configuration is made of: its row of configs.csv, and what the whole run was made with."""
+        return {**self.facts, **self.configs.get(config_id, {})}
+
+    @cached_property
+    def facts(self) -> Row:
+        """What every configuration of the run shares and another run may have otherwise."""
+        key, options = self.info.get("cache_key") or {}, self.info.get("options") or {}
+        given = options.get("fit")
+        fit = given if isinstance(given, Mapping) else {}
+        return {
+            "run": self.name,
+            "backbone": str(key.get("architecture", "")),
+            "weights": str(self.info.get("weights_source") or ""),
+            "size": str(key.get("size", "")),
+            "fit": str(key.get("fit", "")),
+            "precision": str(key.get("precision", "")),
+            "use": "+".join(str(block["name"]) for block in self.info.get("blocks") or ()),
+            "views": "+".join(str(view) for view in self.info.get("views") or ()),
+            "na": str(fit.get("na", "")),
+            "calibrate": str(fit.get("calibrate", "")),
+        }
+
+    @cached_property
     def predicted(self) -> tuple[str, ...]:
         """Configurations whose probabilities and thresholds are both there, in the order of decisions.json."""
         return tuple(config for config in self.decisions if self._predictions(config).is_file())
 
     def probabilities(self, config_id: str, part: str) -> npt.NDArray[np.float32]:
         """P (rows of the part, L) of one configuration; RunError unless every photo of the part has its row."""
-        path = self._predictions(config_id)
+        return self._read(self._predictions(config_id), config_id, part)
+
+    def uncalibrated(self, config_id: str) -> npt.NDArray[np.float32] | None:
+        """P (test rows, L) before calibration; None when the run did not keep it (it does for its best)."""
+        path = self.path / "predictions" / "uncalibrated" / f"{config_id}.parquet"
+        return self._read(path, config_id, "test") if path.is_file() else None
+
+    def _read(self, path: Path, config_id: str, part: str) -> npt.NDArray[np.float32]:
         names = [f"p:{column}" for column in self.schema.column_names]
         table = _parquet(path, ["photo", *names])
         at = _positions(table.column("photo").to_pylist(), [self.photos[i] for i in self.rows(part)], path, part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,17 @@ def base_key(**changes: object) -> BaseKey:
     return BaseKey(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def write_catalogue(folder: Path, photos: int = 120, unknown_every: int = 7) -> SmallCatalogue:
-    """`photos` files of two per product; neck and sleeve can be read off the vectors by a linear head."""
+def write_catalogue(
+    folder: Path,
+    photos: int = 120,
+    unknown_every: int = 7,
+    informative: bool = True,
+    tell: Collection[str] = (),
+) -> SmallCatalogue:
+    """`photos` files of two per product; neck and sleeve can be read off the vectors by a linear head.
+
+    Vectors that are not `informative` are noise; `tell` names photos whose first numbers give their neck away.
+    """
     images = folder / "data" / "images"
     images.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -52,7 +62,9 @@ def write_catalogue(folder: Path, photos: int = 120, unknown_every: int = 7) -> 
         (images / name).write_bytes(b"photo %d" % i)
         known = "#N/A" if product % unknown_every == 0 else NECKS[neck]
         rows.append((name, known, SLEEVES[sleeve]))
-        vectors.append(centres[neck, sleeve] + rng.normal(size=DIM))
+        vectors.append(centres[neck, sleeve] * informative + rng.normal(size=DIM))
+        if name in tell:
+            vectors[-1][:3] = 4.0 * (np.arange(3) == neck)
     data = folder / "data" / "attributes.csv"
     write_rows(data, rows)
     key, block = base_key(), Block("pooled", DIM)

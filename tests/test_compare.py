@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from pipeline.bootstrap import Bootstrap, interval
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.compare import compare, table
 from pipeline.comparison import Comparison, save_json
+from pipeline.comparison_csv import save_csv
 from pipeline.errors import OptionError, RunError
 from pipeline.metrics import photo_sums
 from pipeline.options import CompareOptions
-from tests.runfolder import CONFIGS, GOOD, ROWS, write_run
+from tests.runfolder import CONFIGS, GOOD, POOR, ROWS, write_run
 
 QUICK = CompareOptions(bootstrap=50)
 LINEAR, MLP = CONFIGS
@@ -161,6 +163,95 @@ def test_no_runs_no_folder_no_predictions(tmp_path: Path) -> None:
         compare([write_run(tmp_path / "a", configs={})], QUICK)
 
 
+def test_every_pair_is_compared_and_equals_show_no_difference(tmp_path: Path) -> None:
+    configs = {LINEAR: CONFIGS[LINEAR], "twin-adam-00000009": {**CONFIGS[LINEAR], "score": 0.5}, MLP: CONFIGS[MLP]}
+    comparison = compare([write_run(tmp_path / "a", configs=configs)], QUICK)
+    names = [c.name for c in comparison.candidates]
+    assert [(p.first, p.second) for p in comparison.pairs] == [
+        (names[0], names[1]),
+        (names[0], names[2]),
+        (names[1], names[2]),
+    ]
+    assert [p.verdict for p in comparison.pairs] == ["no difference shown", "first better", "first better"]
+    last = comparison.pairs[2].differences["accuracy"]
+    assert last.value == pytest.approx(0.8)
+    assert last.low > 0
+    text = table(comparison)
+    assert "no difference shown" in text
+    assert "first better" in text
+
+
+def test_by_sets_the_values_of_a_field_against_each_other(tmp_path: Path) -> None:
+    configs = {**CONFIGS, "linear-sgd-00000008": {**CONFIGS[LINEAR], "optimizer": "sgd", "score": 0.7}}
+    comparison = compare([write_run(tmp_path / "a", configs=configs)], CompareOptions(bootstrap=50, by="optimizer"))
+    (found,) = comparison.by_differences
+    assert (found.first_value, found.second_value) == ("adam", "sgd")
+    assert (found.first, found.second) == (LINEAR, "linear-sgd-00000008")
+    assert found.verdict == "no difference shown"
+    assert "optimizer against optimizer" in table(comparison)
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "values"),
+    [
+        ("na", {"options": {"fit": {"na": "class"}}}, ("class", "mask")),
+        ("backbone", {"cache_key": {"architecture": "resnet50", "size": 224}}, ("resnet18", "resnet50")),
+        ("size", {"cache_key": {"architecture": "resnet18", "size": 96}}, ("96", "224")),
+        ("use", {"blocks": [{"name": n, "dim": 2} for n in ("pooled", "levels")]}, ("pooled", "pooled+levels")),
+        ("run", {}, ("a", "b")),
+    ],
+)  # fmt: skip
+def test_by_works_on_what_differs_between_runs(
+    tmp_path: Path, field: str, other: dict[str, object], values: tuple[str, str]
+) -> None:
+    plain = {"options": {"fit": {"na": "mask"}}}
+    write_run(tmp_path / "a", configs={LINEAR: CONFIGS[LINEAR]}, **plain)
+    write_run(tmp_path / "b", configs={LINEAR: {**CONFIGS[LINEAR], "P": POOR}}, **{**plain, **other})
+    comparison = compare([tmp_path / "a", tmp_path / "b"], CompareOptions(bootstrap=50, by=field))
+    (found,) = comparison.by_differences
+    assert (found.first_value, found.second_value) == values
+    assert {found.first, found.second} == {f"a/{LINEAR}", f"b/{LINEAR}"}
+    assert found.verdict == ("first better" if found.first.startswith("a") else "second better")
+
+
+def test_values_by_hand_and_those_no_head_can_learn(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a")
+    detail = "neck=a: b: 2 photo(s), none that fitting may see; it cannot be predicted"
+    (run / "dropped.csv").write_text(f"kind,photo,detail\nmissing-photo,x.jpg,gone\nnever-in-train,neck,\"{detail}\"\n")
+    comparison = compare([run], QUICK)
+    rows = {(row.key, row.value): row for row in comparison.values}
+    # Round: f1, f2, i1 right and h1 wrongly; v: g1 of g1 and h1.
+    first, second = rows["neck", "round"], rows["neck", "v"]
+    assert (first.train, first.support, first.decided, first.precision, first.recall) == (2, 3, 4, 0.75, 1.0)
+    assert (second.support, second.decided, second.precision, second.recall) == (2, 1, 1.0, 0.5)
+    assert second.f1 == pytest.approx(2 / 3)
+    assert first.average_precision == pytest.approx((1 + 1 + 1) / 3)
+    assert [(key, value) for (key, value), row in rows.items() if not row.learnable] == [
+        ("style", "sporty"),
+        ("neck", "a: b"),
+    ]
+    assert rows["neck", "a: b"].support == 2
+    assert "not learnable (never seen in training): style=sporty, neck=a: b" in table(comparison)
+
+
+def test_csv_has_every_figure_with_its_interval(tmp_path: Path) -> None:
+    comparison = compare([write_run(tmp_path / "a")], CompareOptions(bootstrap=50, by="optimizer"))
+    save_csv(comparison, tmp_path / "out" / "c.csv")
+    with (tmp_path / "out" / "c.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    def one(**fields: str) -> dict[str, str]:
+        (found,) = [row for row in rows if all(row[name] == value for name, value in fields.items())]
+        return found
+
+    accuracy = one(kind="overall", candidate=LINEAR, figure="accuracy")
+    span = comparison.best_candidate.intervals["accuracy"]
+    assert (float(accuracy["estimate"]), float(accuracy["low"]), float(accuracy["high"])) == pytest.approx((0.9, *span))
+    assert one(kind="pair", candidate=LINEAR, against=MLP, figure="accuracy")["verdict"] == "first better"
+    assert one(kind="value", key="neck", value="v", figure="recall")["estimate"] == "0.5"
+    assert one(kind="key", candidate="majority", key="neck", figure="accuracy")["estimate"] == "0.6"
+
+
 def test_by_lists_the_best_per_value_of_a_field(tmp_path: Path) -> None:
     comparison = compare([write_run(tmp_path / "a")], CompareOptions(bootstrap=10, by="lr"))
     assert [(row.value, row.config_id, row.candidate) for row in comparison.by_rows] == [
@@ -205,11 +296,12 @@ def test_table_is_aligned_and_complete(tmp_path: Path) -> None:
     lines = table(compare([write_run(tmp_path / "a")], QUICK)).splitlines()
     start = next(i for i, line in enumerate(lines) if "candidate" in line)
     head, best, other, majority = lines[start], *lines[start + 2 : start + 5]
-    assert best.startswith(f"*  {LINEAR}")
+    assert best.split()[:2] == ["*", LINEAR]
     assert other.split()[0] == MLP
     assert majority.split()[0] == "majority"
     at = head.index("elem acc")
     assert [line[at : at + 8].strip() for line in (best, other, majority)] == ["0.920", "0.080", "0.600"]
+    assert not any("\x1b" in line for line in lines)
     assert "style (multi)" in "\n".join(lines)
 
 

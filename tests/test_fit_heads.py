@@ -7,13 +7,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 
 from cache import FeatureCache
+from pipeline import experiment
 from pipeline.compare import compare
 from pipeline.errors import HeadError, OptionError, RunError
+from pipeline.experiment import Experiment, load_experiment
 from pipeline.fit_heads import fit_heads
 from pipeline.model_file import decisions, proba, read_model
 from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
@@ -46,7 +49,9 @@ def test_run_folder_holds_every_file_that_other_code_relies_on(run: Path) -> Non
     fixed = {"run.json", "split.csv", "labels.parquet", "configs.csv", "history.csv", "decisions.json", "dropped.csv"}
     configs = pd.read_csv(run / "configs.csv")["config_id"].tolist()
     assert len(configs) == 5
+    best = json.loads((run / "run.json").read_text())["best"]
     expected = fixed | {"models/best.joblib", "models/best.joblib.sha256"}
+    expected |= {f"predictions/uncalibrated/{best}.parquet"}
     for config_id in configs:
         expected |= {f"predictions/{config_id}.parquet"}
         expected |= {f"models/{config_id}.joblib", f"models/{config_id}.joblib.sha256"}
@@ -98,23 +103,89 @@ def test_compare_finds_what_the_vectors_say(run: Path) -> None:
     assert majority is not None and majority < 0.7
 
 
-def test_labels_of_test_photos_change_nothing_that_is_fitted_or_chosen(
-    run: Path, small: SmallCatalogue, tmp_path: Path
-) -> None:
+def files_that_differ(first: Path, second: Path) -> set[str]:
+    """Files of two run folders that differ, but for the clock, the folder and what is said of the data file itself."""
+    names = {path.relative_to(run).as_posix() for run in (first, second) for path in run.rglob("*") if path.is_file()}
+    return {name for name in names if _content(first / name) != _content(second / name)}
+
+
+def _content(path: Path) -> object:
+    if not path.is_file() or path.suffix == ".sha256":
+        return path.is_file()  # a digest is of a file that is compared itself
+    if path.suffix == ".joblib":
+        model = read_model(path)
+        model["info"] = {**model["info"], "run": ""}
+        return joblib.hash(model)
+    if path.name == "run.json":
+        named = {"name", "created", "timings", "options", "data_digest", "findings", "not_measurable"}
+        return {name: value for name, value in json.loads(path.read_text()).items() if name not in named}
+    if path.name == "configs.csv":
+        return pd.read_csv(path).drop(columns="seconds").to_csv()
+    if path.name == "dropped.csv":
+        return [row for row in path.read_text().splitlines() if not row.startswith(("never-in-train", "unknown-cells"))]
+    return path.read_bytes()
+
+
+def fit_twice(small: SmallCatalogue, run: Path, folder: Path) -> tuple[Path, Path]:
+    """Fits on one split, the second with every test label replaced by the rarest value or a value nobody else has."""
     part = pd.read_csv(run / "split.csv").set_index("photo")["part"]
     rows = read_rows(small.data)
-    spoiled = [(n, "2", "long") if part[n] == "test" else (n, neck, sleeve) for n, neck, sleeve in rows]
-    first = fit(small, options(small, tmp_path / "a"), SplitOptions(split_from=run))
+    wrong = [(row[0], "2" if i % 2 else "99", "long") for i, row in enumerate(rows)]
+    spoiled = [other if part[row[0]] == "test" else row for row, other in zip(rows, wrong, strict=True)]
     other = small.data.with_name("spoiled.csv")
     write_rows(other, spoiled)
+    every = {"heads": ("linear", "mlp"), "hidden": (8,), "optimizers": ("adam", "sgd"), "ensemble": 2, "keep": "all"}
     try:
-        second = fit(replace(small, data=other), options(small, tmp_path / "b"), SplitOptions(split_from=run))
+        return (
+            fit(small, options(small, folder / "a", **every), SplitOptions(split_from=run)),
+            fit(replace(small, data=other), options(small, folder / "b", **every), SplitOptions(split_from=run)),
+        )
     finally:
         other.unlink()
-    assert (first / "labels.parquet").read_bytes() != (second / "labels.parquet").read_bytes()
-    name = pd.read_csv(first / "configs.csv")["config_id"].item()
-    for file in (f"predictions/{name}.parquet", "decisions.json", "history.csv"):
-        assert (first / file).read_bytes() == (second / file).read_bytes(), file
+
+
+def test_labels_of_test_photos_change_no_file_but_the_truth(run: Path, small: SmallCatalogue, tmp_path: Path) -> None:
+    assert files_that_differ(*fit_twice(small, run, tmp_path)) == {"labels.parquet"}
+
+
+def test_a_leak_of_test_labels_into_fitting_would_be_seen(
+    run: Path, small: SmallCatalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same check on a program that fits on test rows too, with their labels, as a careless change might."""
+    honest = Experiment.targets_of, Experiment.source
+    monkeypatch.setattr(experiment, "without_rows", lambda targets, rows: targets)
+    monkeypatch.setattr(Experiment, "targets_of", lambda self, *parts: honest[0](self, *_leaky(parts)))
+    monkeypatch.setattr(Experiment, "source", lambda self, *parts, limit: honest[1](self, *_leaky(parts), limit=limit))
+    changed = files_that_differ(*fit_twice(small, run, tmp_path))
+    assert {"history.csv", "decisions.json", "configs.csv", "models/best.joblib"} <= changed
+
+
+def test_fitting_never_holds_a_test_label_even_when_it_asks_for_one(small: SmallCatalogue, tmp_path: Path) -> None:
+    whole = load_experiment(
+        DataOptions(data=small.data), KeyOptions(), SplitOptions(), options(small, tmp_path / "never")
+    )
+    held, truth, at = whole.targets_of("test"), whole.truth, whole.split.rows("test")
+    assert truth.known[at].any() and truth.Y[at].any()
+    assert not held.mask.any() and not held.Y.any() and not whole.targets.known[at].any()
+
+
+def _leaky(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return (*parts, "test") if "train" in parts else parts
+
+
+def test_a_feature_that_tells_the_label_on_test_rows_only_gains_nothing(tmp_path: Path) -> None:
+    """A planted column is noise where fitting may look and the label on test rows: only a leak could use it."""
+    small = write_catalogue(tmp_path / "noise", informative=False)
+    first = fit(small, options(small, tmp_path / "first"))
+    part = pd.read_csv(first / "split.csv").set_index("photo")["part"]
+    planted = write_catalogue(tmp_path / "planted", informative=False, tell={n for n, p in part.items() if p == "test"})
+    second = fit(planted, options(planted, tmp_path / "second"), SplitOptions(split_from=first))
+    best = compare([second], CompareOptions(bootstrap=200))
+    neck = best.best_candidate.metrics.keys[0].accuracy
+    assert neck is not None and neck < 0.65, "three values, drawn at random"
+    told = write_catalogue(tmp_path / "told", informative=False, tell=set(part.index))
+    third = fit(told, options(told, tmp_path / "third"), SplitOptions(split_from=first))
+    assert (compare([third], CompareOptions(bootstrap=20)).best_candidate.metrics.keys[0].accuracy or 0) > 0.9
 
 
 def test_same_seed_same_numbers(small: SmallCatalogue, tmp_path: Path) -> None:

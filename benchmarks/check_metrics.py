@@ -1,0 +1,294 @@
+"""Every figure that `compare` reports of a run, computed again by scikit-learn from the run's files alone.
+
+    python benchmarks/check_metrics.py RUN [--json comparison.json]
+
+Reads predictions/, labels.parquet, split.csv, decisions.json and the schema in run.json with pandas, applies the
+decision rule photo by photo, asks scikit-learn for the figures, and prints and exits 1 where the comparison (of the
+JSON file, or made now) says another number. Nothing of this project is used but `compare` itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn import metrics as sk
+
+UNKNOWN = "#N/A"
+CLOSE = 1e-6
+
+Figures = dict[str, Any]
+
+
+class Files:
+    """What a run folder says of its test photos: per key the values, the truth with NaN where unknown."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.schema = json.loads((run / "run.json").read_text(encoding="utf-8"))["schema"]
+        self.decisions = json.loads((run / "decisions.json").read_text(encoding="utf-8"))
+        split = pd.read_csv(run / "split.csv", dtype=str, keep_default_na=False).set_index("photo")["part"]
+        labels = pd.read_parquet(run / "labels.parquet").set_index("photo")
+        self.test, self.train = (labels.loc[split.index[split == part]] for part in ("test", "train"))
+        self.keys: list[str] = self.schema["keys"]
+        self.values = {
+            key: [value for value in values if value != UNKNOWN]
+            for key, values in zip(self.keys, self.schema["values"], strict=True)
+        }
+        self.single = dict(zip(self.keys, self.schema["single"], strict=True))
+
+    def truth(self, key: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+        """1, 0 or NaN per value of a key."""
+        frame = (self.test if rows is None else rows)[[f"{key}={value}" for value in self.values[key]]]
+        return frame.set_axis(self.values[key], axis=1).astype(float)
+
+    def probabilities(self, config_id: str, folder: str = "predictions") -> pd.DataFrame:
+        frame = pd.read_parquet(self.run / folder / f"{config_id}.parquet")
+        return frame[frame["part"] == "test"].set_index("photo").drop(columns="part").loc[self.test.index]
+
+    def decided(self, config_id: str, P: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Per key 1 where a value is decided, by the stored thresholds of the chosen policy and the gate."""
+        entry = self.decisions[config_id]
+        limits = iter(entry["policies"][entry["chosen"]]["thresholds"])
+        out = {}
+        for key, values in zip(self.keys, self.schema["values"], strict=True):
+            limit = [next(limits) for _ in values]
+            rows = []
+            for scores in P[[f"p:{key}={value}" for value in values]].itertuples(index=False):
+                best = int(np.argmax(scores))
+                allowed = [best] if self.single[key] else range(len(values))
+                chosen = {values[j] for j in allowed if float(scores[j]) >= limit[j]}
+                rows.append(set() if values[best] == UNKNOWN else chosen - {UNKNOWN})
+            out[key] = pd.DataFrame(
+                [[int(v in row) for v in self.values[key]] for row in rows], P.index, self.values[key]
+            )
+        return self._gated(out)
+
+    def _gated(self, decided: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+        gate, category = self.schema.get("gate"), self.schema.get("category_key")
+        if gate is None or category not in decided:
+            return decided
+        for photo, row in decided[category].iterrows():
+            said = [value for value in row.index if row[value]]
+            for key in self.keys:
+                if said and key != category and not any(key in gate.get(value, self.keys) for value in said):
+                    decided[key].loc[photo] = 0
+        return decided
+
+    def majority(self) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+        """The training shares as probabilities, and the most common decision, the same for every test photo."""
+        P, D = {}, {}
+        for key in self.keys:
+            share = self.truth(key, self.train).mean().fillna(0.0).astype(np.float32)
+            for value in self.values[key]:
+                P[f"p:{key}={value}"] = share[value]
+            said = share >= 0.5
+            if self.single[key]:
+                said = pd.Series(False, share.index)
+                said[share.idxmax()] = share.max() > 0
+            D[key] = pd.DataFrame([said.astype(int)] * len(self.test), self.test.index)
+        return pd.DataFrame([P] * len(self.test), self.test.index), D
+
+
+def figures(files: Files, P: pd.DataFrame, D: dict[str, pd.DataFrame]) -> tuple[Figures, list[Figures], list[Figures]]:
+    """(overall, per key, per value) by scikit-learn."""
+    keys, values, known, blocks = [], [], {}, []
+    for key in files.keys:
+        truth = files.truth(key)
+        rows = truth.notna().all(axis=1)
+        known[key] = rows
+        y, d = truth[rows].to_numpy(int), D[key][rows].to_numpy()
+        p = P.loc[rows, [f"p:{key}={value}" for value in files.values[key]]].to_numpy(float)
+        keys.append({"key": key, **of_key(y, d, p, files.single[key])})
+        values += [
+            {"key": key, "value": v, **of_value(y[:, j], d[:, j], p[:, j])} for j, v in enumerate(files.values[key])
+        ]
+        blocks.append((y, d, p, rows.to_numpy()))
+    return overall(blocks, keys, values), keys, values
+
+
+def of_key(y: np.ndarray, d: np.ndarray, p: np.ndarray, single: bool) -> Figures:
+    if not len(y):
+        return {"photos": 0, "accuracy": None, "macro_f1": None}
+    scored = y.any(axis=0)
+    pairs = (y | d).any(axis=1)
+    return {
+        "photos": len(y),
+        "scored_values": int(scored.sum()),
+        "log_loss": log_loss(y, p),
+        "element_accuracy": sk.accuracy_score(y.ravel(), d.ravel()),
+        "micro_f1": optional(sk.f1_score, y, d, average="micro") if (y.any() or d.any()) else None,
+        "macro_f1": sk.f1_score(y, d, average="macro", labels=np.flatnonzero(scored), zero_division=0)
+        if scored.any()
+        else None,
+        "samples_f1": sk.f1_score(y[pairs], d[pairs], average="samples", zero_division=0) if pairs.any() else None,
+        "mean_average_precision": mean([sk.average_precision_score(y[:, j], p[:, j]) for j in np.flatnonzero(scored)]),
+        "accuracy": sk.accuracy_score(y, d),
+        "balanced_accuracy": balanced(y, d, single),
+        "iou": sk.jaccard_score(y[pairs], d[pairs], average="samples", zero_division=0) if pairs.any() else None,
+        "predicted_per_photo": float(d.sum(axis=1).mean()),
+        "true_per_photo": float(y.sum(axis=1).mean()),
+        "calibration_error": calibration_error(y, p, single),
+    }
+
+
+def of_value(y: np.ndarray, d: np.ndarray, p: np.ndarray) -> Figures:
+    has, says = int(y.sum()), int(d.sum())
+    return {
+        "support": has,
+        "decided": says,
+        "precision": sk.precision_score(y, d) if says else None,
+        "recall": sk.recall_score(y, d) if has else None,
+        "f1": sk.f1_score(y, d) if has else None,
+        "average_precision": sk.average_precision_score(y, p) if has else None,
+    }
+
+
+def overall(blocks: list[Any], keys: list[Figures], values: list[Figures]) -> Figures:
+    """All keys side by side: cells are pooled, photos are joined."""
+    n = len(blocks[0][3])
+    truth, decided, right, some, all_known = (
+        np.zeros(n),
+        np.zeros(n),
+        np.ones(n, bool),
+        np.zeros(n, bool),
+        np.ones(n, bool),
+    )
+    both, ious = np.zeros(n), []
+    for y, d, _, rows in blocks:
+        truth[rows] += y.sum(axis=1)
+        decided[rows] += d.sum(axis=1)
+        both[rows] += (y & d).sum(axis=1)
+        right[rows] &= (y == d).all(axis=1)
+        some |= rows
+        all_known &= rows
+        pairs = (y | d).any(axis=1)
+        ious += [sk.jaccard_score(a, b) for a, b in zip(y[pairs], d[pairs], strict=True)] if len(y) else []
+    y, d, p = (np.concatenate([block[i].ravel() for block in blocks]) for i in range(3))
+    filled = truth + decided > 0
+    return {
+        "photos": int(some.sum()),
+        "photos_all_known": int(all_known.sum()),
+        "scored_values": sum(v["support"] > 0 for v in values),
+        "log_loss": sk.log_loss(y, np.clip(p, 1e-7, 1 - 1e-7), labels=[0, 1]),
+        "element_accuracy": sk.accuracy_score(y, d),
+        "micro_f1": sk.f1_score(y, d),
+        "macro_f1": mean([v["f1"] for v in values]),
+        "key_macro_f1": mean([k["macro_f1"] for k in keys]),
+        "samples_f1": float((2 * both[filled] / (truth + decided)[filled]).mean()),
+        "mean_average_precision": mean([v["average_precision"] for v in values]),
+        "accuracy": mean([k["accuracy"] for k in keys]),
+        "balanced_accuracy": mean([k.get("balanced_accuracy") for k in keys]),
+        "iou": mean(ious),
+        "all_keys_right": float(right[some].mean()),
+        "predicted_per_photo": float(decided[some].mean()),
+        "true_per_photo": float(truth[some].mean()),
+        "calibration_error": mean([k.get("calibration_error") for k in keys]),
+    }
+
+
+def log_loss(y: np.ndarray, p: np.ndarray) -> float:
+    return float(sk.log_loss(y.ravel(), np.clip(p.ravel(), 1e-7, 1 - 1e-7), labels=[0, 1]))
+
+
+def balanced(y: np.ndarray, d: np.ndarray, single: bool) -> float | None:
+    if single:
+        return mean([sk.recall_score(y[:, j], d[:, j]) for j in np.flatnonzero(y.any(axis=0))])
+    both = np.flatnonzero(y.any(axis=0) & ~y.all(axis=0))
+    return mean([sk.balanced_accuracy_score(y[:, j], d[:, j]) for j in both])
+
+
+def calibration_error(y: np.ndarray, p: np.ndarray, single: bool) -> float:
+    """Fifteen bins of equal width, weighted by count; the best value of a single-valued key, else every cell."""
+    at = p.argmax(axis=1)
+    sure = p[np.arange(len(p)), at] if single else p.ravel()
+    right = y[np.arange(len(y)), at] if single else y.ravel()
+    frame = pd.DataFrame({"sure": sure, "right": right, "bin": np.minimum((sure * 15).astype(int), 14)})
+    bins = frame.groupby("bin").agg(sure=("sure", "mean"), right=("right", "mean"), n=("sure", "size"))
+    return float(((bins["sure"] - bins["right"]).abs() * bins["n"]).sum() / len(frame))
+
+
+def optional(score: Any, *arrays: np.ndarray, **options: Any) -> float | None:
+    return float(score(*arrays, zero_division=0, **options))
+
+
+def mean(found: list[float | None]) -> float | None:
+    kept = [figure for figure in found if figure is not None]
+    return float(np.mean(kept)) if kept else None
+
+
+def differing(place: str, own: Figures, said: Figures) -> list[str]:
+    """A line per figure of `own` that the comparison gives otherwise."""
+    lines = []
+    for name, figure in own.items():
+        other = said.get(name)
+        numbers = isinstance(figure, int | float) and isinstance(other, int | float)
+        if not (abs(figure - other) <= CLOSE if numbers else figure == other):
+            lines.append(f"{place} {name}: compare says {other}, scikit-learn {figure}")
+    return lines
+
+
+def check(run: Path, comparison: Figures) -> tuple[int, list[str]]:
+    """(figures checked, lines of differences) of a comparison of this one run."""
+    files = Files(run)
+    lines, count = [], 0
+    for said in [*comparison["candidates"], comparison["majority"]]:
+        name = said["config_id"]
+        P = None if name == "majority" else files.probabilities(name)
+        P, D = files.majority() if P is None else (P, files.decided(name, P))
+        total, keys, values = figures(files, P, D)
+        lines += differing(f"{name} overall", total, said["metrics"]["overall"])
+        for own, theirs in zip(keys, said["metrics"]["keys"], strict=True):
+            lines += differing(f"{name} {own['key']}", own, theirs)
+        count += len(total) + sum(map(len, keys))
+        if said["best"]:
+            listed = {(row["key"], row["value"]): row for row in comparison["values"]}
+            for own in values:
+                found = listed.get((own["key"], own["value"]), {})
+                seen = int(files.truth(own["key"], files.train)[own["value"]].sum())
+                lines += differing(f"{name} {own['key']}={own['value']}", {**own, "train": seen}, found)
+            count += sum(map(len, values))
+            lines += calibration(files, name, D, comparison["calibration"])
+    return count, lines
+
+
+def calibration(files: Files, name: str, D: dict[str, pd.DataFrame], rows: list[Figures]) -> list[str]:
+    lines = []
+    for part, folder in (("after", "predictions"), ("before", "predictions/uncalibrated")):
+        if rows and (files.run / folder / f"{name}.parquet").is_file():
+            _, keys, _ = figures(files, files.probabilities(name, folder), D)
+            for own, said in zip(keys, rows, strict=True):
+                found = {f"error_{part}": own.get("calibration_error"), f"loss_{part}": own.get("log_loss")}
+                lines += differing(f"{name} {own['key']} calibration", found, said)
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--json", type=Path, help="what `compare RUN --json` wrote (default: compare now)")
+    asked = parser.parse_args()
+    if asked.json is None:
+        sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+        from pipeline.compare import compare
+        from pipeline.options import CompareOptions
+
+        comparison = compare([asked.run], CompareOptions(bootstrap=10)).to_json()
+    else:
+        comparison = json.loads(asked.json.read_text(encoding="utf-8"))
+    warnings.filterwarnings("ignore", category=UserWarning)
+    count, lines = check(asked.run, comparison)
+    print(*lines[:40], sep="\n", end="\n" if lines else "")
+    verdict = f"{len(lines)} DIFFER" if lines else f"all agree with scikit-learn to {CLOSE:g}"
+    print(f"{count} figures of {len(comparison['candidates'])} candidates and the majority baseline: {verdict}")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
