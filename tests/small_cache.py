@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from cache import BaseKey, Block, Column, FeatureCache
 
@@ -38,8 +39,11 @@ def base_key(**changes: object) -> BaseKey:
     return BaseKey(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def write_catalogue(folder: Path, photos: int = 120, unknown_every: int = 7) -> SmallCatalogue:
-    """`photos` files of two per product; neck and sleeve can be read off the vectors by a linear head."""
+def write_catalogue(folder: Path, photos: int = 120, unknown_every: int = 7, pictures: bool = False) -> SmallCatalogue:
+    """`photos` files of two per product; neck and sleeve can be read off the vectors by a linear head.
+
+    The files are real photos only with `pictures`: fitting reads their ids, not their pixels.
+    """
     images = folder / "data" / "images"
     images.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -49,7 +53,10 @@ def write_catalogue(folder: Path, photos: int = 120, unknown_every: int = 7) -> 
         product = i // 2
         neck, sleeve = product % 3, (product // 3) % 2
         name = f"shirt{product}-{i % 2}.jpg"
-        (images / name).write_bytes(b"photo %d" % i)
+        if pictures:
+            Image.new("RGB", (120, 160), (i, 2 * i % 256, 255 - i)).save(images / name)
+        else:
+            (images / name).write_bytes(b"photo %d" % i)
         known = "#N/A" if product % unknown_every == 0 else NECKS[neck]
         rows.append((name, known, SLEEVES[sleeve]))
         vectors.append(centres[neck, sleeve] + rng.normal(size=DIM))
