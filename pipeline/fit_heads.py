@@ -96,7 +96,7 @@ def fit_heads(
         configs=len(fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*_notes(experiment, fitted), *near_notes),
+        notes=(*near_notes, *_notes(experiment, fitted)),
         findings=experiment.findings,
     )
 
