@@ -88,6 +88,29 @@ def select_features(
     return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views))
 
 
+def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> npt.NDArray[np.float32]:
+    """The pooled vectors, identity view, of these contents: float32 (n, d).
+
+    Raises OptionError when some are not cached or they would take more than `limit` bytes.
+    """
+    column = next((c for c in info.columns if (c.block.name, c.view) == ("pooled", "identity")), None)
+    reader = cache.reader(info.digest)
+    have = 0 if column is None else int(reader.contains(ids, column).sum())
+    if column is None or have < len(ids):
+        command = extract_command(info, "--features pooled --views identity")
+        raise OptionError(
+            f"near-duplicates are searched by the block pooled, which {len(ids) - have} of {len(ids)} photos lack. "
+            f"Run: {command}"
+        )
+    size = 4 * column.block.dim * len(ids)
+    if size > limit:
+        raise OptionError(
+            f"near-duplicates of {len(ids)} photos need {size / 2**30:.1f} GiB of vectors in memory; raise --memory "
+            f"(now {limit / 2**30:.1f} GiB)"
+        )
+    return reader.read(ids, [column])
+
+
 def _common_blocks(
     cache: FeatureCache, info: KeyInfo, cached: Mapping[tuple[str, str], Column], ids: Ids, views: Sequence[str]
 ) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.comparison import Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
 from pipeline.metrics import evaluate, known_cells
+from pipeline.neighbours import sentence
 from pipeline.ranking import reliability
 from pipeline.runs import Run, number
 from pipeline.thresholds import decide
@@ -50,6 +51,8 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
     for run in runs:
         if run.random_weights:
             found.append(f"{run.name} was made with RANDOM backbone weights: its figures say nothing about quality.")
+        if near := sentence(run.info.get("near_duplicates")):
+            found.append(f"{run.name}: {near}.")
     best = next(candidate for candidate in candidates if candidate.best)
     fewer = [c.name for c in candidates if set(c.keys) != set(best.keys)]
     if fewer:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import Column, FeatureCache, IdIndex, Reader
-from pipeline.cached import CachedFeatures, extract_command, open_cache, select_features
+from pipeline.cached import CachedFeatures, extract_command, open_cache, read_pooled, select_features
 from pipeline.catalogue import (
+    LARGEST_GROUP,
     PARTS,
     UNKNOWN,
     Catalogue,
@@ -26,6 +27,7 @@ from pipeline.catalogue import (
     empty_keys,
     groups_of,
     infer_schema,
+    join_groups,
     make_split,
     never_in_train,
     parse_split,
@@ -35,6 +37,7 @@ from pipeline.catalogue import (
 )
 from pipeline.errors import OptionError
 from pipeline.heads import FittedHead, Shard, ShardSource, Targets
+from pipeline.neighbours import all_pairs, check_cosine
 from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
 from pipeline.seen import require_unseen, seen_of_key
 
@@ -132,6 +135,11 @@ class Experiment:
         ids = self.ids[self.split.rows("train")[:rows]]
         return np.asarray(self._reader.read(ids, self.features.columns[0]), np.float32)
 
+    def pooled(self, limit: int) -> tuple[npt.NDArray[np.intp], Float32]:
+        """The first photo of each content, ascending, and their pooled vectors. Raises as `read_pooled` does."""
+        rows = _first_of_each(self.ids)
+        return rows, read_pooled(self.cache, self.features.info, self.ids[rows], limit)
+
     @cached_property
     def _reader(self) -> Reader:
         return self.cache.reader(self.features.info.digest)
@@ -144,6 +152,11 @@ class Experiment:
         """Targets of the loss for the rows of these parts."""
         at, schema = self.split.rows(*parts), self.targets.schema
         return Targets(self.targets.Y[at], self.targets.mask[at], schema.slices, schema.single)
+
+
+def memory_limit(options: FitOptions) -> int:
+    """Bytes of features that may be held in memory at a time."""
+    return half_of_memory() if options.memory is None else int(options.memory * 2**30)
 
 
 def half_of_memory() -> int:
@@ -159,6 +172,11 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
 
     Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
     """
+    check_cosine(split.near_duplicates)
+    if split.regroup and split.split_from is not None:
+        raise OptionError("--regroup makes another split, --split-from keeps a given one; leave one of them out")
+    if split.regroup and not split.near_duplicates:
+        raise OptionError("--regroup needs the cosine from which photos belong together, but --near-duplicates is 0")
     cache = open_cache(options.cache)
     catalogue = read_catalogue(data, split.group_column)
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
@@ -168,6 +186,8 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
+    if split.regroup:
+        groups = _regroup(groups, ids, (cache, features), split.near_duplicates, memory_limit(options))
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
     parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
     if not all(parts.counts().values()):
@@ -240,6 +260,27 @@ def _in_cache(
         )
     findings = tuple(Finding("rejected", catalogue.filenames[i], why) for i, why in sorted(reasons.items()))
     return np.flatnonzero(have), findings
+
+
+def _first_of_each(ids: Ids) -> npt.NDArray[np.intp]:
+    return np.sort(np.unique(ids, return_index=True)[1])
+
+
+def _regroup(
+    groups: npt.NDArray[np.int64], ids: Ids, cached: tuple[FeatureCache, CachedFeatures], cosine: float, limit: int
+) -> npt.NDArray[np.int64]:
+    """Groups joined over near-duplicates. Raises OptionError when that makes one too large for a fair split."""
+    cache, features = cached
+    rows = _first_of_each(ids)
+    pairs = all_pairs(read_pooled(cache, features.info, ids[rows], limit), cosine)
+    joined = join_groups(groups, ((rows[found.first], rows[found.second]) for found in pairs))
+    before, after = (int(np.bincount(numbers).max(initial=0)) for numbers in (groups, joined))
+    if before < after and after > LARGEST_GROUP * len(ids):
+        raise OptionError(
+            f"--regroup joins {after} of {len(ids)} photos into one group (cosine >= {cosine:g}, each like the next), "
+            f"more than {LARGEST_GROUP:.0%}: no fair split; raise --near-duplicates, or leave out --regroup"
+        )
+    return joined
 
 
 def split_rows(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,19 @@ import numpy as np
 
 from pipeline.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
 from pipeline.candidates import Candidate, Truth, best_of, judge, worth_keeping
-from pipeline.catalogue import count_kinds, write_split
+from pipeline.catalogue import PARTS, Finding, count_kinds, write_split
 from pipeline.errors import HeadError, OptionError
-from pipeline.experiment import Experiment, half_of_memory, load_experiment
+from pipeline.experiment import Experiment, load_experiment, memory_limit
 from pipeline.fit_report import FitReport
 from pipeline.heads import FittedHead, SweepOptions, Targets, ensemble, fit_many, grid
 from pipeline.heads.sweep import Features, Progress
 from pipeline.mlflow_log import MlflowStore
 from pipeline.model_file import Decision, FeatureOrigin, Parts, build_model, save_model
+from pipeline.neighbours import Neighbour, Neighbours, across_parts, sentence
 from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
 from pipeline.run_folder import RunFolder, host_facts, package_versions
 from pipeline.thresholds import parse_policy
+from pipeline.thumbnails import choose_photos, write_thumbnails
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def fit_heads(
         parse_policy(options.threshold)
     if options.ensemble < 0 or options.ensemble == 1:
         raise OptionError(f"--ensemble is {options.ensemble}; expected 0 (off), or 2 or more heads to average")
+    if options.thumbnails < 0:
+        raise OptionError(f"--thumbnails is {options.thumbnails}; expected 0 (none), or the most photos to keep")
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, key, split, options)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
@@ -79,12 +83,14 @@ def fit_heads(
         kept.insert(0, best)
     fit_done = time.perf_counter()
     folder.create()
+    experiment = _write_thumbnails(folder, experiment, options.thumbnails)
+    near, near_notes = _write_neighbours(folder, experiment, split, memory_limit(options))
     _write_rows(folder, experiment)
     _write_configs(folder, fitted, [best, *candidates] if options.refit else candidates)
     _write_predictions(folder, experiment, kept)
     _write_models(folder, experiment, kept, best)
     seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
-    _write_run(folder, experiment, _Request(data, key, split, options), best, seconds)
+    _write_run(folder, experiment, _Request(data, key, split, options), (best, near), seconds)
     logged = () if store is None else (f"{store.log(folder.path)} configurations logged to MLflow in {store.folder}",)
     return FitReport(
         run=folder.path,
@@ -94,7 +100,7 @@ def fit_heads(
         configs=len(fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*_notes(experiment, fitted), *logged),
+        notes=(*near_notes, *_notes(experiment, fitted), *logged),
         findings=experiment.findings,
     )
 
@@ -130,8 +136,7 @@ def _calibration(head: FittedHead, experiment: Experiment, truth: Truth) -> Cali
 
 
 def _part(experiment: Experiment, options: FitOptions, *parts: str) -> tuple[Features, Targets]:
-    limit = half_of_memory() if options.memory is None else int(options.memory * 2**30)
-    return experiment.source(*parts, limit=limit), experiment.targets_of(*parts)
+    return experiment.source(*parts, limit=memory_limit(options)), experiment.targets_of(*parts)
 
 
 def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: SweepOptions) -> Candidate:
@@ -162,6 +167,36 @@ def _write_rows(folder: RunFolder, experiment: Experiment) -> None:
         [{"kind": f.kind, "photo": f.filename, "detail": f.detail} for f in experiment.findings],
         ("kind", "photo", "detail"),
     )
+
+
+def _write_thumbnails(folder: RunFolder, experiment: Experiment, limit: int) -> Experiment:
+    """Thumbnails of test photos; the experiment with one finding more when some photos have none."""
+    test = experiment.split.rows("test")
+    rows = test[choose_photos(experiment.ids[test], limit)]
+    names, paths = experiment.catalogue.filenames, experiment.catalogue.paths
+    problems = write_thumbnails(folder.path, [names[i] for i in rows], [paths[i] for i in rows])
+    if not problems:
+        return experiment
+    first, why = next(iter(problems.items()))
+    detail = f"{len(problems)} of {len(rows)} test photos have no thumbnail, such as this one: {why}"
+    return replace(experiment, findings=(*experiment.findings, Finding("no-thumbnail", first, detail)))
+
+
+def _write_neighbours(
+    folder: RunFolder, experiment: Experiment, options: SplitOptions, limit: int
+) -> tuple[Neighbours | None, tuple[str, ...]]:
+    """Near-duplicates across the parts, and what a person should know of them."""
+    if not options.near_duplicates:
+        return None, ()
+    try:
+        rows, X = experiment.pooled(limit)
+    except OptionError as error:
+        return None, (f"no neighbours.csv: {error}",)
+    names = [experiment.catalogue.filenames[i] for i in rows]
+    near = across_parts(names, experiment.split.parts[rows], X, PARTS, options.near_duplicates)
+    folder.write_csv("neighbours.csv", [asdict(pair) for pair in near.closest], [f.name for f in fields(Neighbour)])
+    note = sentence(near.to_json())
+    return near, (note,) if note else ()
 
 
 def _write_configs(folder: RunFolder, fitted: Sequence[FittedHead], candidates: Sequence[Candidate]) -> None:
@@ -233,9 +268,14 @@ def _write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Cand
 
 
 def _write_run(
-    folder: RunFolder, experiment: Experiment, request: _Request, best: Candidate, seconds: Mapping[str, float]
+    folder: RunFolder,
+    experiment: Experiment,
+    request: _Request,
+    found: tuple[Candidate, Neighbours | None],
+    seconds: Mapping[str, float],
 ) -> None:
     info = experiment.features.info
+    best, near = found
     folder.write_json(
         "run.json",
         {
@@ -263,6 +303,7 @@ def _write_run(
             "policy": best.chosen,
             "not_measurable": list(experiment.split.not_measurable),
             "findings": count_kinds(experiment.findings),
+            "near_duplicates": near.to_json() if near else None,
         },
     )
 

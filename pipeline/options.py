@@ -91,6 +91,8 @@ class SplitOptions:
         split_seed: Seed of the split.
         group_column: Column of the CSV that names the product; photos of one product stay in one part.
         group_regex: Regular expression whose first group (or whole match) in the file name is the product.
+        near_duplicates: Cosine of pooled vectors from which photos of different parts are listed (0 is off).
+        regroup: Keep photos with such a cosine in one part, as if they were of one product.
     """
 
     split: str = "64/16/20"
@@ -98,6 +100,8 @@ class SplitOptions:
     split_seed: int = 0
     group_column: str | None = None
     group_regex: str | None = None
+    near_duplicates: float = 0.98
+    regroup: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,7 @@ class FitOptions:
         device: Where to compute; auto takes the GPU when there is one.
         seed: Seeds of initialisation and dropout to try; the first one also orders the batches.
         keep: Keep predictions and models of the best per head, optimizer, loss, size and so on, or of all.
+        thumbnails: Small pictures of at most this many test photos are kept for the report (0 is none).
         mlflow: Folder of a local MLflow store: also log every configuration there (needs mlflow-skinny or mlflow).
         out: Run folder (default: runs/ and a name made of the date).
     """
@@ -211,6 +216,7 @@ class FitOptions:
     device: Device = "auto"
     seed: tuple[int, ...] = (0,)
     keep: Literal["best", "all"] = "best"
+    thumbnails: int = 5000
     mlflow: Path | None = None
     out: Path | None = None
 

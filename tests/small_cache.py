@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from cache import BaseKey, Block, Column, FeatureCache
 
@@ -45,10 +46,12 @@ def write_catalogue(
     unknown_every: int = 7,
     informative: bool = True,
     tell: Collection[str] = (),
+    pictures: bool = False,
 ) -> SmallCatalogue:
     """`photos` files of two per product; neck and sleeve can be read off the vectors by a linear head.
 
     Vectors that are not `informative` are noise; `tell` names photos whose first numbers give their neck away.
+    The files are real photos only with `pictures`: fitting reads their ids, not their pixels.
     """
     images = folder / "data" / "images"
     images.mkdir(parents=True)
@@ -59,7 +62,10 @@ def write_catalogue(
         product = i // 2
         neck, sleeve = product % 3, (product // 3) % 2
         name = f"shirt{product}-{i % 2}.jpg"
-        (images / name).write_bytes(b"photo %d" % i)
+        if pictures:
+            Image.new("RGB", (120, 160), (i, 2 * i % 256, 255 - i)).save(images / name)
+        else:
+            (images / name).write_bytes(b"photo %d" % i)
         known = "#N/A" if product % unknown_every == 0 else NECKS[neck]
         rows.append((name, known, SLEEVES[sleeve]))
         vectors.append(centres[neck, sleeve] * informative + rng.normal(size=DIM))

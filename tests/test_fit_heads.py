@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from cache import FeatureCache
 from pipeline import experiment
@@ -20,6 +22,7 @@ from pipeline.experiment import Experiment, load_experiment
 from pipeline.fit_heads import fit_heads
 from pipeline.model_file import decisions, proba, read_model
 from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.thumbnails import read_thumbnails
 from tests.small_cache import SmallCatalogue, base_key, read_rows, write_catalogue, write_rows
 
 
@@ -47,6 +50,7 @@ def run(small: SmallCatalogue, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_run_folder_holds_every_file_that_other_code_relies_on(run: Path) -> None:
     names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     fixed = {"run.json", "split.csv", "labels.parquet", "configs.csv", "history.csv", "decisions.json", "dropped.csv"}
+    fixed |= {"neighbours.csv"}
     configs = pd.read_csv(run / "configs.csv")["config_id"].tolist()
     assert len(configs) == 5
     best = json.loads((run / "run.json").read_text())["best"]
@@ -282,6 +286,84 @@ def test_a_refit_keeps_every_choice_and_is_the_best_model(small: SmallCatalogue,
     fitted_on = {c: read_model(run / "models" / f"{c}.joblib")["info"]["fitted_on"] for c in (before, info["best"])}
     assert fitted_on == {before: "train", info["best"]: "train + validation"}
     assert compare([run], CompareOptions(bootstrap=10)).best_candidate.config_id == info["best"]
+
+
+def test_thumbnails_of_test_photos_outlive_the_photos(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path, photos=60, pictures=True)
+    run = fit(small, options(small, tmp_path / "first"))
+    split = pd.read_csv(run / "split.csv").set_index("photo")["part"]
+    test = set(split.index[split == "test"])
+    kept = read_thumbnails(run, split.index)
+    assert set(kept) == test
+    assert {Image.open(io.BytesIO(picture)).size for picture in kept.values()} == {(72, 96)}
+    few = fit(small, options(small, tmp_path / "few", thumbnails=3), SplitOptions(split_from=run))
+    assert len(read_thumbnails(few, test)) == 3
+    none = fit(small, options(small, tmp_path / "none", thumbnails=0), SplitOptions(split_from=run))
+    assert not (none / "thumbnails").exists()
+    with pytest.raises(OptionError, match="--thumbnails is -1; expected 0"):
+        fit(small, options(small, tmp_path / "x", thumbnails=-1))
+
+
+def test_photos_that_are_no_pictures_any_more_are_one_finding_and_no_failure(run: Path) -> None:
+    dropped = pd.read_csv(run / "dropped.csv").set_index("kind")
+    tests = (pd.read_csv(run / "split.csv")["part"] == "test").sum()
+    expected = f"{tests} of {tests} test photos have no thumbnail, such as this one: not an image in a known format"
+    assert dropped.loc["no-thumbnail", "detail"] == expected
+    assert json.loads((run / "run.json").read_text())["findings"]["no-thumbnail"] == 1
+
+
+def test_near_duplicates_across_parts_are_listed_and_regroup_keeps_them_together(
+    small: SmallCatalogue, tmp_path: Path
+) -> None:
+    apart = fit(small, options(small, tmp_path / "apart"), SplitOptions(near_duplicates=0.93))
+    near = pd.read_csv(apart / "neighbours.csv")
+    assert list(near.columns) == ["photo_a", "part_a", "photo_b", "part_b", "cosine"]
+    part = pd.read_csv(apart / "split.csv").set_index("photo")["part"]
+    assert len(near) and (near["cosine"] >= 0.93).all()
+    for side in "ab":
+        assert part[near[f"photo_{side}"]].tolist() == near[f"part_{side}"].tolist()
+    info = json.loads((apart / "run.json").read_text())["near_duplicates"]
+    assert sum(info["pairs"].values()) == info["listed"] == len(near)
+    told = compare([apart], CompareOptions(bootstrap=10)).notes
+    first = f"first: {near['photo_a'][0]} ~ {near['photo_b'][0]}; neighbours.csv lists them"
+    assert any(f"{len(near)} near-duplicate pairs" in note and first in note for note in told)
+    together = fit(small, options(small, tmp_path / "together"), SplitOptions(near_duplicates=0.93, regroup=True))
+    assert len(pd.read_csv(together / "neighbours.csv")) == 0
+    group = pd.read_csv(together / "split.csv").set_index("photo")["group"]
+    assert group[near["photo_a"]].tolist() == group[near["photo_b"]].tolist()
+    assert (
+        group[[f"shirt{i}-0.jpg" for i in range(60)]].tolist() == group[[f"shirt{i}-1.jpg" for i in range(60)]].tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (
+            SplitOptions(near_duplicates=0.2, regroup=True),
+            r"--regroup joins \d+ of 120 photos into one group .*raise --near",
+        ),
+        (SplitOptions(near_duplicates=0.0, regroup=True), "--regroup needs the cosine .* --near-duplicates is 0"),
+        (SplitOptions(split_from=Path("x"), regroup=True), "--regroup makes another split, --split-from keeps"),
+        (SplitOptions(near_duplicates=98), "--near-duplicates is 98; expected a cosine"),
+    ],
+)
+def test_near_duplicate_options_that_cannot_work_are_named(
+    small: SmallCatalogue, tmp_path: Path, split: SplitOptions, message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        fit(small, options(small, tmp_path / "x"), split)
+    assert not (tmp_path / "x").exists()
+
+
+def test_search_for_near_duplicates_can_be_off_or_impossible(small: SmallCatalogue, tmp_path: Path) -> None:
+    off = fit(small, options(small, tmp_path / "off"), SplitOptions(near_duplicates=0))
+    assert not (off / "neighbours.csv").exists()
+    assert json.loads((off / "run.json").read_text())["near_duplicates"] is None
+    report = fit_heads(
+        DataOptions(data=small.data), KeyOptions(), SplitOptions(), options(small, tmp_path / "tight", memory=1e-6)
+    )
+    assert any("no neighbours.csv: near-duplicates of 120 photos need" in note for note in report.notes)
 
 
 def test_photos_without_vectors_name_the_command_that_makes_them(small: SmallCatalogue, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import images
+from pipeline import decoding, images
 from pipeline.errors import BadImage, OptionError
 from pipeline.images import Transform, decode, to_pixels, view
 
@@ -158,7 +158,7 @@ class TestJpegDecoders:
     def test_both_decoders_give_the_same_pixels(self, options, size, monkeypatch):
         data = encoded(scene(*size), "JPEG", quality=80, **options)
         fast = decode(data)
-        monkeypatch.setattr(images, "simplejpeg", None)
+        monkeypatch.setattr(decoding, "simplejpeg", None)
         assert np.array_equal(fast, decode(data))
 
     def test_harmless_junk_behind_the_picture_is_accepted(self):

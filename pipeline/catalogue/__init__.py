@@ -7,12 +7,13 @@ from pipeline.catalogue.read import FORMATS, read_catalogue
 from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.schema import dummies_view, empty_keys, infer_schema, never_in_train, same_content
 from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, write_split
-from pipeline.catalogue.splits import PARTS, Split, groups_of, make_split, parse_split
+from pipeline.catalogue.splits import LARGEST_GROUP, PARTS, Split, groups_of, join_groups, make_split, parse_split
 
 __all__ = [
     "DROPS",
     "FORMATS",
     "KINDS",
+    "LARGEST_GROUP",
     "PARTS",
     "UNKNOWN",
     "Catalogue",
@@ -29,6 +30,7 @@ __all__ = [
     "empty_keys",
     "groups_of",
     "infer_schema",
+    "join_groups",
     "make_split",
     "never_in_train",
     "parse_split",

@@ -34,6 +34,7 @@ KINDS: Mapping[str, str] = {
     "never-in-train": "a value that no row which fitting may see has",
     "split-row-unused": "rows of a split file whose photo is not in the catalogue",
     "group-crosses-parts": "a given split puts one product into several parts",
+    "no-thumbnail": "test photos of which no small picture could be made for the report; they are judged all the same",
 }
 """Every kind of finding, with its meaning."""
 

@@ -19,7 +19,9 @@ PARTS = ("train", "validation", "test")
 
 Int64 = npt.NDArray[np.int64]
 
-_LARGEST_GROUP = 0.2
+LARGEST_GROUP = 0.2
+"""Largest share of all photos that one group may have."""
+
 _FEWEST_GROUPS = 4
 _PRODUCT = re.compile(r"(.+?)-[0-9]+")
 _SIZE_WEIGHT = 5.0
@@ -117,21 +119,40 @@ def _matches(filenames: Sequence[str], regex: str) -> list[object]:
 
 
 def _linked(names: Int64, ids: npt.NDArray[np.bytes_]) -> Int64:
-    """Union-find of name groups over the photos whose bytes occur more than once."""
-    parent = list(range(int(names.max(initial=-1)) + 1))
+    """Name groups joined over the photos whose bytes occur more than once."""
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    same = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != b""))
+    return _union(names, [(order[same], order[same + 1])])
+
+
+def join_groups(groups: Int64, pairs: Iterable[tuple[Int64, Int64]]) -> Int64:
+    """Groups in which both photos of every pair are in one group: int64 (n,), numbered by first appearance.
+
+    pairs : portions of photos that belong together, as positions (p,) and (p,).
+    """
+    return _number(_union(groups, pairs).tolist())
+
+
+def _union(groups: Int64, pairs: Iterable[tuple[Int64, Int64]]) -> Int64:
+    """Union-find of groups over pairs of photos."""
+    parent = list(range(int(groups.max(initial=-1)) + 1))
 
     def root(node: int) -> int:
         while parent[node] != node:
             parent[node] = node = parent[parent[node]]
         return node
 
-    order = np.argsort(ids, kind="stable")
-    ordered = ids[order]
-    same = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != b""))
-    for first, second in zip(names[order[same]].tolist(), names[order[same + 1]].tolist(), strict=True):
-        a, b = root(first), root(second)
-        parent[max(a, b)] = min(a, b)
-    return np.array([root(node) for node in range(len(parent))], np.int64)[names]
+    for first, second in pairs:
+        # Each portion is taken through what is joined already, so that a cloud of near-equal photos costs no loop.
+        left, right = groups[first], groups[second]
+        links = np.unique(np.stack([left, right], axis=1)[left != right], axis=0)
+        for one, other in links.tolist():
+            a, b = root(one), root(other)
+            parent[max(a, b)] = min(a, b)
+        if len(links):
+            groups = np.array([root(node) for node in range(len(parent))], np.int64)[groups]
+    return groups
 
 
 def make_split(
@@ -173,9 +194,9 @@ def _check_groups(groups: Int64) -> int:
             "--group-column what a product is."
         )
     largest = int(sizes.max())
-    if largest > 1 and largest > _LARGEST_GROUP * len(groups):
+    if largest > 1 and largest > LARGEST_GROUP * len(groups):
         raise CatalogueError(
-            f"One group has {largest} of {len(groups)} photos, more than {_LARGEST_GROUP:.0%}: no fair split. "
+            f"One group has {largest} of {len(groups)} photos, more than {LARGEST_GROUP:.0%}: no fair split. "
             "Photos are grouped by file name up to -<n>.ext unless told otherwise, and by identical bytes; say with "
             '--group-regex what a product is, such as --group-regex "^(.+)_[0-9]+[.]jpg$", or name a --group-column.'
         )

@@ -1,0 +1,210 @@
+"""Near-duplicates: photos whose vectors nearly point the same way, found exactly and without n x n numbers in memory.
+
+For unit vectors, cosine >= c means a squared distance <= 2 - 2c, and no orthogonal projection makes a distance larger.
+So a projection to a few directions in which the photos differ most rules out nearly every pair; rows sorted by the
+first of them need to be compared with a window of their neighbours only; what is left is compared in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import OptionError
+
+MOST_LISTED = 10_000
+"""Most pairs that are listed, the closest first; all are counted."""
+
+_DIRECTIONS = 64
+_SAMPLE = 4096
+_ROWS, _WINDOW, _GATHER = 1024, 4096, 2048
+_SLACK = 1e-5  # single-precision rounding of distances between vectors of length 1
+_DENSE = 0.02  # above this share of a tile, one matrix product is cheaper than gathering its pairs
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+class Pairs(NamedTuple):
+    """Pairs of rows and their cosines: int64 (p,), int64 (p,), float32 (p,)."""
+
+    first: Int64
+    second: Int64
+    cosine: Float32
+
+    def take(self, at: npt.NDArray[Any]) -> Pairs:
+        """Some of them: positions or a mask."""
+        return Pairs(self.first[at], self.second[at], self.cosine[at])
+
+    def join(self, more: Pairs) -> Pairs:
+        """These and more."""
+        return Pairs(*(np.concatenate([getattr(side, name) for side in (self, more)]) for name in self._fields))
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """One pair of near-duplicates: a line of neighbours.csv. `photo_a` is in the part that is trained on less."""
+
+    photo_a: str
+    part_a: str
+    photo_b: str
+    part_b: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Near-duplicates across the parts of a split.
+
+    cosine : the least cosine that counts.  closest : at most `MOST_LISTED` pairs, best first.  counts : all pairs per
+    two parts, such as "test-train".  test_photos : photos of the last part with a near-duplicate in another part.
+    """
+
+    cosine: float
+    closest: tuple[Neighbour, ...]
+    counts: dict[str, int]
+    test_photos: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What run.json keeps: the limit, the counts, the closest pair."""
+        first = [self.closest[0].photo_a, self.closest[0].photo_b] if self.closest else []
+        counts = {"pairs": self.counts, "test_photos": self.test_photos, "listed": len(self.closest)}
+        return {"cosine": self.cosine, **counts, "closest": first}
+
+
+def sentence(near: Mapping[str, Any] | None) -> str | None:
+    """What a person should know of a run's near-duplicates, from `Neighbours.to_json`; None when there are none."""
+    total = sum(near["pairs"].values()) if near else 0
+    if not near or not total:
+        return None
+    each = ", ".join(f"{pair} {count}" for pair, count in near["pairs"].items() if count)
+    return (
+        f"{total} near-duplicate pairs lie in different parts (cosine >= {near['cosine']:g}; {each}; "
+        f"{near['test_photos']} test photos), first: {' ~ '.join(near['closest'])}; neighbours.csv lists them, "
+        "--regroup keeps them together"
+    )
+
+
+def check_cosine(cosine: float) -> None:
+    """Raise OptionError unless this can be a limit: above 0 and below 1, or 0 for none."""
+    if not 0 <= cosine < 1:
+        raise OptionError(f"--near-duplicates is {cosine:g}; expected a cosine above 0 and below 1, or 0 for no search")
+
+
+def across_parts(
+    photos: Sequence[str], parts: npt.NDArray[np.str_], X: Float32, order: Sequence[str], cosine: float
+) -> Neighbours:
+    """Pairs of photos of different parts with at least this cosine.
+
+    photos, parts : (n,) names, and parts out of `order`, which goes from the part trained on to the last one, test.
+    X : float32 (n, d).
+    """
+    unit = _unit(X)
+    rows = {part: np.flatnonzero(parts == part) for part in order}
+    closest, counts, touched = _no_pairs(), {}, np.zeros(len(X), bool)
+    for earlier, later in combinations(order, 2):
+        found = 0
+        for pairs in _search(unit, rows[later], rows[earlier], cosine):
+            found += len(pairs.first)
+            touched[pairs.first] = True
+            closest = _best(closest, pairs)
+        counts[f"{later}-{earlier}"] = found
+    listed = tuple(
+        Neighbour(photos[a], str(parts[a]), photos[b], str(parts[b]), round(value, 4))
+        for a, b, value in zip(*(column.tolist() for column in closest), strict=True)
+    )
+    return Neighbours(cosine, listed, counts, int(touched[rows[order[-1]]].sum()))
+
+
+def all_pairs(X: Float32, cosine: float) -> Iterator[Pairs]:
+    """All pairs of different rows of X, float32 (n, d), with at least this cosine: each once, in portions."""
+    every = np.arange(len(X))
+    return _search(_unit(X), every, every, cosine)
+
+
+def _unit(X: Float32) -> Float32:
+    length = np.sqrt(np.einsum("ij,ij->i", X, X))
+    unit: Float32 = X / np.maximum(length, np.finfo(np.float32).tiny)[:, None]
+    return unit
+
+
+def _search(unit: Float32, left: Int64, right: Int64, cosine: float) -> Iterator[Pairs]:
+    """Pairs of a row of `left` and one of `right`; of two equal sets, each pair of different rows once."""
+    same = left is right
+    basis = _basis(unit)
+    P, left = _sorted_projection(unit, left, basis)
+    Q, right = (P, left) if same else _sorted_projection(unit, right, basis)
+    limit = 2 - 2 * cosine + _SLACK
+    reach = float(np.sqrt(limit))
+    half = (np.einsum("ij,ij->i", Q, Q) - limit) / 2
+    for start in range(0, len(P), _ROWS):
+        block = P[start : start + _ROWS]
+        own = np.einsum("ij,ij->i", block, block) / 2
+        begin = start if same else int(np.searchsorted(Q[:, 0], block[0, 0] - reach, side="left"))
+        end = int(np.searchsorted(Q[:, 0], block[-1, 0] + reach, side="right"))
+        for at in range(begin, end, _WINDOW):
+            stop = min(at + _WINDOW, end)
+            near = block @ Q[at:stop].T >= half[at:stop] + own[:, None]
+            if same and at < start + len(block):
+                near &= np.arange(at, stop) > np.arange(start, start + len(block))[:, None]
+            yield from _confirm(unit, (left[start : start + _ROWS], right[at:stop]), near, cosine)
+
+
+def _confirm(unit: Float32, rows: tuple[Int64, Int64], near: npt.NDArray[np.bool_], cosine: float) -> Iterator[Pairs]:
+    """Those of the pairs marked in a tile that hold in full."""
+    left, right = rows
+    if near.mean() > _DENSE:
+        product = unit[left] @ unit[right].T
+        i, j = np.nonzero(near & (product >= cosine))
+        yield Pairs(left[i], right[j], product[i, j])
+        return
+    i, j = np.nonzero(near)
+    for at in range(0, len(i), _GATHER):
+        a, b = left[i[at : at + _GATHER]], right[j[at : at + _GATHER]]
+        pairs = Pairs(a, b, np.einsum("ij,ij->i", unit[a], unit[b]))
+        yield pairs.take(pairs.cosine >= cosine)
+
+
+def _basis(unit: Float32) -> Float32:
+    """Orthonormal directions (d, k) that carry most of the rows' variance; any would be right, these rule out most.
+
+    Subspace iteration on a sample of the rows: a few thin products where an eigendecomposition would take seconds.
+    """
+    rng = np.random.default_rng(0)
+    width = unit.shape[1]
+    if width <= _DIRECTIONS:
+        return np.eye(width, dtype=np.float32)
+    sample = unit[np.sort(rng.choice(len(unit), min(len(unit), _SAMPLE), replace=False))]
+    sample = sample - sample.mean(axis=0)
+    basis = rng.standard_normal((width, _DIRECTIONS)).astype(np.float32)
+    for _ in range(4):
+        basis = np.linalg.qr(sample.T @ (sample @ basis))[0]
+    return basis
+
+
+def _sorted_projection(unit: Float32, rows: Int64, basis: Float32) -> tuple[Float32, Int64]:
+    """The rows in these directions, ordered by the first: (m, k) and the rows' numbers (m,)."""
+    made = np.concatenate([unit[rows[at : at + _WINDOW]] @ basis for at in range(0, len(rows), _WINDOW)] or [basis[:0]])
+    order = np.argsort(made[:, 0], kind="stable")
+    return made[order], rows[order]
+
+
+def _best(closest: Pairs, more: Pairs) -> Pairs:
+    """The best of both, by cosine and then by row, so that the portions' order does not matter."""
+    if len(more.cosine) > MOST_LISTED:
+        more = more.take(more.cosine >= np.partition(more.cosine, -MOST_LISTED)[-MOST_LISTED])
+    if len(closest.cosine) == MOST_LISTED:
+        more = more.take(more.cosine >= closest.cosine[-1])
+    if not len(more.first):
+        return closest
+    joined = closest.join(more)
+    return joined.take(np.lexsort((joined.second, joined.first, -joined.cosine))[:MOST_LISTED])
+
+
+def _no_pairs() -> Pairs:
+    return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))

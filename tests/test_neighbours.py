@@ -1,0 +1,122 @@
+"""Near-duplicates across parts: exactly those of the plain product, in bounded portions, best first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline import neighbours
+from pipeline.catalogue import join_groups
+from pipeline.errors import OptionError
+from pipeline.neighbours import Pairs, across_parts, all_pairs, check_cosine, sentence
+
+PARTS = ("train", "validation", "test")
+
+
+def cloud(rows: int, width: int, spread: float, seed: int = 0) -> np.ndarray:
+    """Rectified features with near-duplicates: a third of the rows are noisy copies of earlier ones."""
+    rng = np.random.default_rng(seed)
+    X = np.maximum(rng.normal(size=(rows, width)) + 2 * rng.normal(size=(1, width)), 0)
+    copies = rng.choice(rows // 2, rows // 3, replace=False)
+    X[-len(copies) :] = X[copies] + spread * rng.random((len(copies), 1)) * rng.normal(size=(len(copies), width))
+    return (X * rng.uniform(0.1, 10, (rows, 1))).astype(np.float32)
+
+
+def plain(X: np.ndarray, cosine: float) -> dict[tuple[int, int], float]:
+    unit = X.astype(np.float64) / np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+    i, j = np.nonzero(np.triu(unit @ unit.T >= cosine, 1))
+    return {(a, b): float(unit[a] @ unit[b]) for a, b in zip(i.tolist(), j.tolist(), strict=True)}
+
+
+def found(X: np.ndarray, cosine: float) -> dict[tuple[int, int], float]:
+    pairs = [p for portion in all_pairs(X, cosine) for p in zip(*(c.tolist() for c in portion), strict=True)]
+    keys = {tuple(sorted(pair[:2])): pair[2] for pair in pairs}
+    assert len(keys) == len(pairs), "a pair came twice"
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("rows", "width", "cosine"), [(300, 20, 0.98), (1500, 200, 0.98), (1500, 200, 0.9), (3, 70, 0.5)]
+)
+def test_pairs_are_exactly_those_of_the_plain_product(rows: int, width: int, cosine: float) -> None:
+    X = cloud(rows, width, 0.5)
+    expected = plain(X, cosine)
+    assert expected or rows == 3
+    got = found(X, cosine)
+    assert got.keys() == expected.keys()
+    np.testing.assert_allclose([got[pair] for pair in sorted(got)], [expected[p] for p in sorted(expected)], atol=1e-5)
+
+
+def test_many_alike_photos_are_found_too() -> None:
+    """A cloud in which nearly every pair counts: no projection rules anything out."""
+    X = cloud(400, 100, 0.1) + np.float32(100)
+    assert found(X, 0.95).keys() == plain(X, 0.95).keys()
+    assert len(found(X, 0.95)) > 50_000
+
+
+def test_only_pairs_of_different_parts_count_and_the_held_back_photo_comes_first() -> None:
+    X = cloud(900, 90, 0.5)
+    parts = np.random.default_rng(1).choice(PARTS, 900)
+    near = across_parts([f"{i}.jpg" for i in range(900)], parts, X, PARTS, 0.98)
+    expected = {pair: cosine for pair, cosine in plain(X, 0.98).items() if parts[pair[0]] != parts[pair[1]]}
+    assert {tuple(sorted((int(n.photo_a[:-4]), int(n.photo_b[:-4])))) for n in near.closest} == expected.keys()
+    assert sum(near.counts.values()) == len(expected) > 20
+    assert [n.cosine for n in near.closest] == sorted((n.cosine for n in near.closest), reverse=True)
+    assert {(n.part_a, n.part_b) for n in near.closest} == {
+        ("validation", "train"),
+        ("test", "train"),
+        ("test", "validation"),
+    }
+    touched = {i for pair in expected for i in pair if parts[i] == "test"}
+    assert near.test_photos == len(touched)
+
+
+def test_list_is_capped_and_the_count_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = cloud(2500, 80, 0.5)
+    parts = np.array(PARTS)[np.arange(2500) % 3]
+    names = [str(i) for i in range(2500)]
+    whole = across_parts(names, parts, X, PARTS, 0.97)
+    monkeypatch.setattr(neighbours, "MOST_LISTED", 7)
+    capped = across_parts(names, parts, X, PARTS, 0.97)
+    assert len(whole.closest) > 50
+    assert capped.counts == whole.counts
+    assert capped.closest == whole.closest[:7]
+    assert capped.to_json()["listed"] == 7
+
+
+def test_a_vector_of_zeros_and_an_empty_part_have_no_neighbours() -> None:
+    X = np.zeros((4, 100), np.float32)
+    near = across_parts(list("abcd"), np.array(["train", "train", "test", "test"]), X, PARTS, 0.5)
+    assert near.counts == {"validation-train": 0, "test-train": 0, "test-validation": 0}
+    assert sentence(near.to_json()) is None
+
+
+def test_sentence_counts_and_names() -> None:
+    X = np.eye(3, 5, dtype=np.float32)[[0, 0, 1, 0]]
+    near = across_parts(
+        ["a.jpg", "<b>.jpg", "c.jpg", "d.jpg"], np.array(["train", "test", "train", "validation"]), X, PARTS, 0.98
+    )
+    assert sentence(near.to_json()) == (
+        "3 near-duplicate pairs lie in different parts (cosine >= 0.98; validation-train 1, test-train 1, "
+        "test-validation 1; 1 test photos), first: <b>.jpg ~ a.jpg; neighbours.csv lists them, "
+        "--regroup keeps them together"
+    )
+    assert sentence(None) is None
+
+
+def test_groups_are_joined_over_chains_and_keep_what_they_had() -> None:
+    groups = np.array([0, 1, 2, 3, 3, 4, 5])
+    chain = [(np.array([0, 1]), np.array([1, 3])), (np.array([6, 4]), np.array([5, 0]))]
+    assert join_groups(groups, chain).tolist() == [0, 0, 1, 0, 0, 2, 2]
+    assert join_groups(groups, []).tolist() == [0, 1, 2, 3, 3, 4, 5]
+
+
+@pytest.mark.parametrize("cosine", [-0.1, 1.0, float("nan")])
+def test_a_limit_that_cannot_be_is_named(cosine: float) -> None:
+    with pytest.raises(OptionError, match="expected a cosine above 0 and below 1, or 0 for no search"):
+        check_cosine(cosine)
+
+
+def test_pairs_can_be_taken_and_joined() -> None:
+    pairs = Pairs(np.array([1, 2]), np.array([3, 4]), np.array([0.5, 0.9], np.float32))
+    assert pairs.join(pairs.take(pairs.cosine > 0.6)).first.tolist() == [1, 2, 2]
