@@ -194,13 +194,15 @@ def compare(
     from pipeline.compare import compare as run_compare
     from pipeline.comparison import save_json
     from pipeline.comparison_table import table
-    from pipeline.report import write_report
 
     comparison = run_compare(runs, options)
     say(table(comparison))
-    page = options.report or Path(runs[0]) / "report.html"
-    write_report(comparison, page)
-    say(f"report: {page}")
+    if options.report:
+        from pipeline.page_data import page_data
+        from pipeline.report import write_report
+
+        write_report(comparison, page_data(comparison), options.report)
+        say(f"report: {options.report}")
     if options.json:
         save_json(comparison, options.json)
         say(f"json: {options.json}")

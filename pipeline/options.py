@@ -214,7 +214,7 @@ class CompareOptions:
 
     Attributes:
         by: Show the best configuration per value of this field of configs.csv (head, optimizer, lr, ...).
-        report: Where the report page goes (default: report.html in the first run folder).
+        report: Also write the report page to this file.
         json: Also write the whole comparison as JSON to this file.
         bootstrap: Resamples for the confidence intervals.
         seed: Seed of the resampling.
