@@ -68,7 +68,7 @@ def gallery(run: Run, photos: Sequence[str], arrays: Arrays) -> Gallery:
 
 def badness(P: npt.NDArray[np.float32], D: Bool, true: Bool, known: Bool, schema: LabelSchema) -> Float64:
     """How bad each photo is, (n,); arrays are (n, L)."""
-    miss = np.abs(P.astype(np.float64) - true) * ((D != true) & known)
+    miss = np.abs(P.astype(np.float64) - true) * ((true != D) & known)
     worst = [miss[:, columns].max(axis=1, initial=0.0) for columns in schema.slices]
     result: Float64 = np.sum(worst, axis=0)
     return result

@@ -18,8 +18,8 @@ from pipeline.errors import RunError
 from pipeline.gallery import Gallery, gallery
 from pipeline.recipes import Recipe, recipe
 from pipeline.runs import Row, Run, number, read_run
-from pipeline.thresholds import decide
 from pipeline.threshold_sweep import KeySweep, sweep_thresholds
+from pipeline.thresholds import decide
 
 EXAMPLES = 8
 """Dropped rows of each kind that the page names; dropped.csv has all of them."""

@@ -9,7 +9,7 @@ from pipeline.page_data import PageData
 from pipeline.report import data_sections, explore, loading, sections, summary
 from pipeline.report.markup import Markup, el
 from pipeline.report.payload import as_json, payload
-from pipeline.report.scripts import policy, scripts
+from pipeline.report.scripts import policy, read_scripts
 
 __all__ = ["render", "write_report"]
 
@@ -32,7 +32,7 @@ SECTIONS = (
 def render(comparison: Comparison, data: PageData) -> str:
     """The whole page as text. Raises OptionError when the plotting library is not installed."""
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    code = scripts()
+    code = read_scripts()
     head = el(
         "head",
         el("meta", charset="utf-8"),

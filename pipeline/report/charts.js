@@ -118,14 +118,14 @@ const charts = {
     describe();
   }
 
-  // A diverging line must not flatten the others: what lies far above most is cut.
+  // A diverging line must not flatten the others: what lies far above most is cut (Tukey's outer fence).
   function range(points) {
     const values = points.flat().map((p) => p[1]).sort((a, b) => a - b);
-    const low = values[0];
-    const most = values[Math.floor(0.95 * (values.length - 1))];
-    const high = measure.value.endsWith("loss") ? Math.min(values.at(-1), most + 0.5 * (most - low)) : values.at(-1);
-    const margin = 0.05 * (high - low) || 0.05;
-    return new Bokeh.Range1d({ start: low - margin, end: high + margin });
+    const at = (share) => values[Math.floor(share * (values.length - 1))];
+    const fence = measure.value.endsWith("loss") ? at(0.75) + 3 * (at(0.75) - at(0.25)) : Infinity;
+    const high = Math.min(at(1), fence);
+    const margin = 0.05 * (high - at(0)) || 0.05;
+    return new Bokeh.Range1d({ start: at(0) - margin, end: high + margin });
   }
 
   function restyle() {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.comparison import Interval
 from pipeline.report.markup import Markup, el
 
+
 def bar(
     best: float | None, span: Interval | None, majority: float | None, others: Sequence[float | None], name: str
 ) -> Markup:

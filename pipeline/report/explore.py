@@ -8,6 +8,7 @@ from pipeline.page_data import PageData, Tried
 from pipeline.report.markup import Child, Look, Markup, el, table
 
 SHOWN_SETTINGS = ("head", "optimizer", "lr", "weight_decay", "hidden", "dropout", "loss", "seed")
+CURVE_CONTROLS = (("measure", "Measure"), ("colour", "Colour by"), ("one", "Show one"))
 
 
 def tried(comparison: Comparison, data: PageData) -> Markup | None:
@@ -19,9 +20,12 @@ def tried(comparison: Comparison, data: PageData) -> Markup | None:
         "section",
         el("h2", f"What was tried: {count} configuration{'s' if count != 1 else ''}"),
         el("h3", "Learning curves"),
-        el("p", "Each line is one configuration. Point at one, or choose it by name, to see it alone.", class_="soft"),
-        el("div", _select("curve-measure", "Measure"), _select("curve-colour", "Colour by"), class_="controls"),
-        el("div", _select("curve-one", "Show one"), class_="controls"),
+        el(
+            "p",
+            "Each line is one configuration; point at one, or choose it by name. What rises far above the rest is cut off.",
+            class_="soft",
+        ),
+        el("div", [_select(f"curve-{at}", name) for at, name in CURVE_CONTROLS], class_="controls"),
         _chart("curves", "Learning curves of every configuration"),
         el("h3", "Learning rate against validation score"),
         el("p", "Each dot is one configuration; higher is better. The lines join the best per rate.", class_="soft"),
@@ -154,7 +158,7 @@ def _confusion(found: Confusion) -> Markup:
     heads = [el("th", el("span", columns[j]), scope="col", class_="turned") for j in used]
     whole = el(
         "table",
-        el("caption", f"Test photos of {found.key}; a row is a true value, the shade is the share of its row"),
+        el("caption", el("span", f"Test photos of {found.key}")),
         el("thead", el("tr", corner, heads)),
         el("tbody", body),
         class_="matrix",
@@ -164,7 +168,11 @@ def _confusion(found: Confusion) -> Markup:
     return el(
         "div",
         el("h3", f"What is taken for what: {found.key}"),
-        el("p", f"Dark off the diagonal is what to look at.{more}", class_="soft"),
+        el(
+            "p",
+            f"A row is a true value, a column a decided one; the shade is the share of the row.{more}",
+            class_="soft",
+        ),
         el(
             "div",
             el("div", whole, class_="scroll", tabindex="0", role="region", aria_label=name),

@@ -97,7 +97,7 @@
   }
 
   function line(each, k) {
-    const name = (cell) => `${values[k][cell.value]} ${Math.round(100 * cell.p)} %`;
+    const name = (cell) => `${values[k][cell.value]} ${Math.round(100 * cell.p)}\u00a0%`;
     const said = each.cells.filter((c) => c.decided).map(name).join(", ") || "nothing";
     const truth = each.cells.filter((c) => c.true);
     const verdict = !each.known ? "unknown" : each.wrong ? "wrong" : "right";
@@ -107,7 +107,7 @@
     mark.setAttribute("role", "img");
     mark.setAttribute("aria-label", { unknown: "truth unknown:", wrong: "wrong:", right: "right:" }[verdict]);
     body.append(mark, ` ${said}`);
-    if (each.wrong) body.append(page.make("span", `true: ${truth.map(name).join(", ") || "nothing"}`, "truth"));
+    if (each.wrong) body.append(page.make("span", `is ${truth.map(name).join(", ") || "nothing"}`, "truth"));
     return [head, body];
   }
 

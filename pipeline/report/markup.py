@@ -76,7 +76,13 @@ def table(heads: Sequence[Child], rows: Iterable[Sequence[Child]], caption: str,
         for i, row in enumerate(rows)
     ]
     head = el("thead", el("tr", [_head(each, kind[j], look.sortable) for j, each in enumerate(heads)]))
-    whole = el("table", el("caption", caption), head, el("tbody", body), class_="sortable" if look.sortable else None)
+    whole = el(
+        "table",
+        el("caption", el("span", caption)),
+        head,
+        el("tbody", body),
+        class_="sortable" if look.sortable else None,
+    )
     return el("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 

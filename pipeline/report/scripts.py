@@ -14,12 +14,12 @@ BOKEH = ("bokeh.min.js", "bokeh-api.min.js")
 OWN = ("page.js", "tables.js", "charts.js", "closer.js", "gallery.js")
 
 
-def scripts() -> list[str]:
+def read_scripts() -> list[str]:
     """Every script in the order it must run. Raises OptionError when Bokeh is not installed."""
     # Only its files are wanted; importing the package would take longer than all the rest of the page.
     found = find_spec("bokeh")
     if found is None or not found.submodule_search_locations:
-        raise OptionError("--report needs Bokeh for its charts, which is not installed: pip install -r requirements.txt")
+        raise OptionError("--report needs Bokeh for its charts; it is not installed: pip install -r requirements.txt")
     library = Path(found.submodule_search_locations[0]) / "server" / "static" / "js"
     missing = [name for name in BOKEH if not (library / name).is_file()]
     if missing:

@@ -25,7 +25,7 @@ def candidates(comparison: Comparison, data: PageData) -> Markup:
     keys = len(comparison.best_candidate.keys)
     fewer = any(len(c.keys) != keys for c in every)
     heads: list[Child] = ["candidate", *(["keys"] if fewer else []), "validation", "", "key accuracy, 95 %"]
-    heads += ["minus the best", "macro F1, 95 %", "micro F1", "mAP", "IoU", "all right", "elem. acc.", "loss"]
+    heads += ["minus the best", "macro F1, 95 %", "micro F1", "mAP", "IoU", "all right", "loss"]
     heads += ["calib. err.", "pred/true", "fit s"]
     reference = comparison.majority.metrics.overall.accuracy
     rows = [_candidate_row(c, scale, reference, keys if fewer else None) for c in every]
@@ -94,7 +94,8 @@ def per_key(comparison: Comparison, data: PageData) -> Markup:
         ("mark", "other candidates"),
     ]
     caption = "Per key on known test labels; values: with a test photo / in all"
-    return el("section", el("h2", "Per key"), _legend(legend), table(heads, rows, caption, Look(sortable=True)), id="per-key")
+    shown = table(heads, rows, caption, Look(sortable=True))
+    return el("section", el("h2", "Per key"), _legend(legend), shown, id="per-key")
 
 
 def policies(comparison: Comparison, data: PageData) -> Markup | None:
@@ -121,13 +122,14 @@ def policies(comparison: Comparison, data: PageData) -> Markup | None:
     chosen = next((i for i, row in enumerate(comparison.policies) if row.chosen), None)
     told = "How many values are worth predicting: one candidate under each way of cutting its probabilities."
     caption = f"{comparison.best} per threshold policy; predicted and true: values per photo"
-    return el("section", el("h2", "Thresholds"), el("p", told, class_="soft"), table(heads, rows, caption, Look(best=chosen)))
+    shown = table(heads, rows, caption, Look(best=chosen))
+    return el("section", el("h2", "Threshold policies"), el("p", told, class_="soft"), shown)
 
 
 def _candidate_row(c: Candidate, scale: Interval, reference: float | None, keys: int | None) -> list[Child]:
     overall = c.metrics.overall
     figures = [overall.micro_f1, overall.mean_average_precision, overall.iou, overall.all_keys_right]
-    figures += [overall.element_accuracy, overall.log_loss, overall.calibration_error]
+    figures += [overall.log_loss, overall.calibration_error]
     return [
         [c.name, _marks(c)],
         *([] if keys is None else [f"{len(c.keys)}/{keys}"]),

@@ -30,7 +30,7 @@ def header(comparison: Comparison, data: PageData) -> Markup:
         _card("mean macro F1", mine.key_macro_f1, best.intervals.get("key_macro_f1"), base.key_macro_f1),
         _card("photos all right", mine.all_keys_right, best.intervals.get("all_keys_right"), base.all_keys_right),
         _card("IoU", mine.iou, best.intervals.get("iou"), base.iou),
-        el("div", el("span", "values named per true one"), el("b", ratio(best)), el("span", "1 is right"), class_="card"),
+        el("div", el("span", "named per true value"), el("b", ratio(best)), el("span", "1 is right"), class_="card"),
     ]
     keys = len(best.keys)
     return el(
