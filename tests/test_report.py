@@ -86,7 +86,10 @@ def hostile_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = write_run(
         folder,
         rows=rows,
-        configs={"linear-<b>": {**CONFIGS[LINEAR], "P": [row[:4] for row in runfolder.GOOD], "lr": HOSTILE}},
+        configs={
+            "linear-<b>": {**CONFIGS[LINEAR], "P": [row[:4] for row in runfolder.GOOD], "lr": HOSTILE},
+            HOSTILE.replace("/", ""): {**CONFIGS[LINEAR], "P": [row[1:] for row in runfolder.POOR], "score": 0.4},
+        },
         keys=(HOSTILE, "style"),
         created=HOSTILE,
         weights_source=HOSTILE,
@@ -144,7 +147,7 @@ def test_figures_of_the_page_are_those_of_the_comparison(page: str) -> None:
     assert "<span>attributes right</span><b>0.900</b>" in shown
     assert "majority 0.400" in shown
     assert "<b>3 </b>missing-photo<span" in shown
-    assert "style=sporty" in shown
+    assert "<b>1 </b>values too rare to be measured</summary><ul><li><b>style </b>sporty</li></ul>" in shown
     assert "Only 6 test photos" in shown
     assert f"models/{LINEAR}.joblib" in shown
 

@@ -8,6 +8,9 @@ from pipeline.page_data import PageData, Tried
 from pipeline.report.markup import Child, Look, Markup, el, table
 
 SHOWN_SETTINGS = ("head", "optimizer", "lr", "weight_decay", "hidden", "dropout", "loss", "seed")
+CURVES_TOLD = (
+    "Each line is one configuration; point at one, or choose it by name. What rises far above the rest is cut off."
+)
 CURVE_CONTROLS = (("measure", "Measure"), ("colour", "Colour by"), ("one", "Show one"))
 
 
@@ -22,7 +25,7 @@ def tried(comparison: Comparison, data: PageData) -> Markup | None:
         el("h3", "Learning curves"),
         el(
             "p",
-            "Each line is one configuration; point at one, or choose it by name. What rises far above the rest is cut off.",
+            CURVES_TOLD,
             class_="soft",
         ),
         el("div", [_select(f"curve-{at}", name) for at, name in CURVE_CONTROLS], class_="controls"),

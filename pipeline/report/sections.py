@@ -24,8 +24,8 @@ def candidates(comparison: Comparison, data: PageData) -> Markup:
     scale = _scale(comparison.candidates)
     keys = len(comparison.best_candidate.keys)
     fewer = any(len(c.keys) != keys for c in every)
-    heads: list[Child] = ["candidate", *(["keys"] if fewer else []), "validation", "", "key accuracy, 95 %"]
-    heads += ["minus the best", "macro F1, 95 %", "micro F1", "mAP", "IoU", "all right", "loss"]
+    heads: list[Child] = ["candidate", *(["keys"] if fewer else []), "validation", "", "key accuracy"]
+    heads += ["minus the best", "macro F1", "micro F1", "mAP", "IoU", "all right", "loss"]
     heads += ["calib. err.", "pred/true", "fit s"]
     reference = comparison.majority.metrics.overall.accuracy
     rows = [_candidate_row(c, scale, reference, keys if fewer else None) for c in every]
@@ -35,8 +35,8 @@ def candidates(comparison: Comparison, data: PageData) -> Markup:
         el(
             "p",
             "The best is chosen by its validation score; every other figure is of the test photos, on known labels"
-            f" only. Intervals come from {comparison.resamples:,} resamples of products; differences are paired on the"
-            " same resamples, and “within noise” means that their interval holds 0.",
+            f" only. Brackets are 95 % intervals, from {comparison.resamples:,} resamples of products; differences are"
+            " paired on the same resamples, and “within noise” means that their interval holds 0.",
             class_="soft",
         ),
         table(heads, rows, "Test figures per candidate, best validation score first", Look(best=0, sortable=True)),
