@@ -7,7 +7,7 @@ const charts = {
 
   series: (i) => page.colour(`c${i % charts.COLOURS}`),
 
-  figure(options, hover) {
+  figure(options) {
     const shown = Bokeh.Plotting.figure({
       height: 320, sizing_mode: "stretch_width", tools: [], toolbar_location: null, ...options,
       background_fill_color: null, border_fill_color: null, outline_line_color: null, min_border_right: 12,
@@ -22,8 +22,12 @@ const charts = {
       });
     }
     for (const grid of [shown.xgrid, shown.ygrid]) grid.grid_line_color = page.colour("line");
-    if (hover) shown.add_tools(new Bokeh.HoverTool(hover));
     return shown;
+  },
+
+  // What the tooltip of some renderers says; the others stay silent.
+  hover(figure, renderers, tooltips, more) {
+    figure.add_tools(new Bokeh.HoverTool({ renderers, tooltips, ...more }));
   },
 
   show(figure, id) {
@@ -102,12 +106,14 @@ const charts = {
     });
     const figure = charts.figure(
       { x_axis_label: "epoch", y_axis_label: measure.value.replaceAll("_", " "), y_range: range(points) },
-      { tooltips: [["", "@name"], ["epoch", "$snap_x{0}"], ["value", "$snap_y{0.0000}"], ["validation score", "@score"]] },
     );
-    figure.multi_line({ field: "xs" }, { field: "ys" }, {
+    const lines = figure.multi_line({ field: "xs" }, { field: "ys" }, {
       source, line_color: { field: "colour" }, line_alpha: { field: "alpha" }, line_width: { field: "width" },
       hover_line_color: { field: "colour" }, hover_line_alpha: 1, hover_line_width: 4,
     });
+    charts.hover(figure, [lines], [
+      ["", "@name"], ["epoch", "$snap_x{0}"], ["value", "$snap_y{0.0000}"], ["validation score", "@score"],
+    ]);
     charts.show(figure, "curves");
     const entries = groups.map((name, i) => ({ name: name || "none", colour: charts.series(i) }));
     charts.legend("curves", entries, (i) => !hidden.has(i), (i, item) => {
@@ -172,11 +178,9 @@ const charts = {
   const heads = charts.distinct(points.map((p) => p.set.head));
 
   page.draw(() => {
-    const tooltips = [["", "@name"], ["rate", "@x"], ["validation score", "@y{0.000}"]];
-    const figure = charts.figure(
-      { x_axis_type: "log", x_axis_label: "learning rate", y_axis_label: "validation score", height: 300 },
-      { tooltips, line_policy: "none" },
-    );
+    const figure = charts.figure({
+      x_axis_type: "log", x_axis_label: "learning rate", y_axis_label: "validation score", height: 300,
+    });
     // Ticks at the rates that were tried say more than powers of ten.
     const rates = charts.distinct(points.map((p) => p.rate));
     if (rates.length <= 8) {
@@ -184,6 +188,7 @@ const charts = {
       figure.xaxis.major_label_overrides = new Map(rates.map((rate) => [rate, String(rate)]));
     }
     const entries = [];
+    const dots = [];
     optimizers.forEach((optimizer, i) => heads.forEach((head, j) => {
       const mine = points.filter((p) => p.set.optimizer === optimizer && p.set.head === head);
       if (!mine.length) return;
@@ -194,13 +199,14 @@ const charts = {
       figure.line(best.map((p) => p[0]), best.map((p) => p[1]), { line_color: colour, line_alpha: 0.5, line_width: 1.5 });
       const marker = charts.MARKERS[j % charts.MARKERS.length];
       const source = new Bokeh.ColumnDataSource({
-        data: { x: mine.map((p) => p.rate), y: mine.map((p) => p.score), name: mine.map((p) => p.name) },
+        data: { x: mine.map((p) => p.rate), y: mine.map((p) => p.score), name: mine.map((p) => p.name), rate: mine.map((p) => p.set.lr) },
       });
-      figure.scatter({ field: "x" }, { field: "y" }, {
+      dots.push(figure.scatter({ field: "x" }, { field: "y" }, {
         source, marker, size: 10, fill_color: colour, line_color: page.colour("card"),
-      });
+      }));
       entries.push({ name: `${head}, ${optimizer}`, colour, marker });
     }));
+    charts.hover(figure, dots, [["", "@name"], ["rate", "@rate"], ["validation score", "@y{0.000}"]]);
     charts.show(figure, "sweep");
     charts.legend("sweep", entries);
   });

@@ -98,13 +98,10 @@
     }
     const most = Math.max(...found.count);
     const dots = found.confidence.map((x, i) => ({ x, y: found.correct[i], n: found.count[i] })).filter((dot) => dot.x !== null);
-    const figure = charts.figure(
-      {
-        height: 340, x_axis_label: "confidence", y_axis_label: "share correct",
-        x_range: new Bokeh.Range1d({ start: 0, end: 1.03 }), y_range: new Bokeh.Range1d({ start: 0, end: 1.03 }),
-      },
-      { tooltips: [["confidence", "@x{0.00}"], ["correct", "@y{0.00}"], ["count", "@n{0,0}"]], line_policy: "none" },
-    );
+    const figure = charts.figure({
+      height: 340, x_axis_label: "confidence", y_axis_label: "share correct",
+      x_range: new Bokeh.Range1d({ start: 0, end: 1.03 }), y_range: new Bokeh.Range1d({ start: 0, end: 1.03 }),
+    });
     figure.line([0, 1], [0, 1], { line_color: page.colour("soft"), line_dash: [4, 4] });
     figure.line(dots.map((dot) => dot.x), dots.map((dot) => dot.y), { line_color: page.colour("c0"), line_alpha: 0.4, line_width: 1.5 });
     const source = new Bokeh.ColumnDataSource({
@@ -113,9 +110,10 @@
         size: dots.map((dot) => 6 + 18 * Math.sqrt(dot.n / most)),
       },
     });
-    figure.scatter({ field: "x" }, { field: "y" }, {
+    const shown = figure.scatter({ field: "x" }, { field: "y" }, {
       source, size: { field: "size" }, fill_color: page.colour("c0"), fill_alpha: 0.85, line_color: page.colour("card"),
     });
+    charts.hover(figure, [shown], [["confidence", "@x{0.00}"], ["correct", "@y{0.00}"], ["count", "@n{0,0}"]]);
     charts.show(figure, "reliability");
     const told = dots.map((dot) => `${dot.x.toFixed(2)} sure, ${dot.y.toFixed(2)} right`).join("; ");
     page.find("reliability").setAttribute("aria-label", `Share correct against confidence: ${told}`);
