@@ -103,7 +103,7 @@ def test_a_line_under_the_pointer_is_named_as_text(shown: tuple[Any, list[str]])
     chart = page.locator("#curves")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
-    tip = page.locator(".bk-tooltip-row-value")
+    tip = page.locator(".bk-Tooltip b")
     for y in range(10, int(box["height"]) - 40, 4):
         page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + y)
         if tip.count():

@@ -25,9 +25,9 @@ const charts = {
     return shown;
   },
 
-  // What the tooltip of some renderers says; the others stay silent.
-  hover(figure, renderers, tooltips, more) {
-    figure.add_tools(new Bokeh.HoverTool({ renderers, tooltips, ...more }));
+  // What the tooltip of some renderers says; the others stay silent. Bokeh escapes what it puts for @ and $.
+  hover(figure, renderers, lines) {
+    figure.add_tools(new Bokeh.HoverTool({ renderers, tooltips: lines.map((line) => `<div>${line}</div>`).join("") }));
   },
 
   show(figure, id) {
@@ -112,7 +112,7 @@ const charts = {
       hover_line_color: { field: "colour" }, hover_line_alpha: 1, hover_line_width: 4,
     });
     charts.hover(figure, [lines], [
-      ["", "@name"], ["epoch", "$snap_x{0}"], ["value", "$snap_y{0.0000}"], ["validation score", "@score"],
+      "<b>@name</b>", "epoch $snap_x{0}: $snap_y{0.0000}", "validation score @score",
     ]);
     charts.show(figure, "curves");
     const entries = groups.map((name, i) => ({ name: name || "none", colour: charts.series(i) }));
@@ -206,7 +206,7 @@ const charts = {
       }));
       entries.push({ name: `${head}, ${optimizer}`, colour, marker });
     }));
-    charts.hover(figure, dots, [["", "@name"], ["rate", "@rate"], ["validation score", "@y{0.000}"]]);
+    charts.hover(figure, dots, ["<b>@name</b>", "learning rate @rate", "validation score @y{0.000}"]);
     charts.show(figure, "sweep");
     charts.legend("sweep", entries);
   });

@@ -113,7 +113,7 @@
     const shown = figure.scatter({ field: "x" }, { field: "y" }, {
       source, size: { field: "size" }, fill_color: page.colour("c0"), fill_alpha: 0.85, line_color: page.colour("card"),
     });
-    charts.hover(figure, [shown], [["confidence", "@x{0.00}"], ["correct", "@y{0.00}"], ["count", "@n{0,0}"]]);
+    charts.hover(figure, [shown], ["@x{0.00} sure, @y{0.00} right", "@n{0,0} cases"]);
     charts.show(figure, "reliability");
     const told = dots.map((dot) => `${dot.x.toFixed(2)} sure, ${dot.y.toFixed(2)} right`).join("; ");
     page.find("reliability").setAttribute("aria-label", `Share correct against confidence: ${told}`);
