@@ -197,12 +197,13 @@ def compare(
     from pipeline.comparison import save_json
     from pipeline.comparison_csv import save_csv
     from pipeline.comparison_table import table
+    from pipeline.page_data import page_data
     from pipeline.report import write_report
 
     comparison = run_compare(runs, options)
     say(table(comparison, color=sys.stdout.isatty()))
     page = options.report or Path(runs[0]) / "report.html"
-    write_report(comparison, page)
+    write_report(comparison, page_data(comparison), page)
     say(f"report: {page}")
     if options.json:
         save_json(comparison, options.json)

@@ -13,6 +13,9 @@ from pipeline.figures import Metrics
 
 Interval = tuple[float, float]
 
+OTHERS = "all others"
+NOTHING = "nothing"
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -82,11 +85,16 @@ class PolicyRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Photos of one single-valued key: counts[true][decided]; the last column is "nothing decided"."""
+    """Photos of one single-valued key: counts[true][decided]; the last column is "nothing decided".
+
+    A key of very many values has its most frequent ones and, last, `OTHERS` for all the rest together. mistakes : the
+    most frequent (true, decided, photos), over all values.
+    """
 
     key: str
     values: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
+    mistakes: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
-from pipeline.comparison import Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
+from pipeline.comparison import NOTHING, OTHERS, Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
 from pipeline.metrics import evaluate, known_cells
 from pipeline.neighbours import sentence
 from pipeline.ranking import reliability
@@ -19,8 +19,10 @@ Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
 
-CONFUSION_VALUES = 40
-"""A confusion matrix of more values than this is no picture any more."""
+CONFUSION_VALUES = 24
+"""A confusion matrix of more values than this is no picture any more; the less frequent ones are taken together."""
+
+MISTAKES = 25
 
 
 def facts(run: Run) -> RunFacts:
@@ -81,20 +83,44 @@ def policies(run: Run, config_id: str, test: tuple[Float32, UInt8, Bool]) -> tup
 
 
 def confusions(D: Bool, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Confusion, ...]:
-    """Confusion matrices of the single-valued keys with at most `CONFUSION_VALUES` values; arrays are (n, L)."""
+    """Confusion matrices of the single-valued keys, at most `CONFUSION_VALUES` values each; arrays are (n, L)."""
     true, known = known_cells(Y, mask, schema)
     found = []
     for key, values, columns, single in zip(schema.keys, schema.values, schema.slices, schema.single, strict=True):
         real = [j for j, value in enumerate(values) if value != UNKNOWN]
         at = np.array(real, np.intp) + columns.start
         rows = known[:, at].any(axis=1) & true[:, at].any(axis=1)
-        if not single or not rows.any() or len(real) > CONFUSION_VALUES:
+        if not single or not rows.any():
             continue
         decided = np.concatenate([D[:, at], ~D[:, at].any(axis=1, keepdims=True)], axis=1)
         counts = true[rows][:, at].astype(np.int64).T @ decided[rows].astype(np.int64)
+        names = [values[j] for j in real]
+        mistakes = _mistakes(counts, names)
+        if len(names) > CONFUSION_VALUES:
+            counts, names = _most_frequent(counts, names)
         cells = tuple(tuple(int(count) for count in row) for row in counts)
-        found.append(Confusion(key, tuple(values[j] for j in real), cells))
+        found.append(Confusion(key, tuple(names), cells, mistakes))
     return tuple(found)
+
+
+def _most_frequent(counts: npt.NDArray[np.int64], names: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """The matrix (V, V + 1) with all but the most frequent values added up in one row and one column."""
+    kept = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[: CONFUSION_VALUES - 1])
+    goes_to = np.full(len(names), len(kept))
+    goes_to[kept] = np.arange(len(kept))
+    small = np.zeros((len(kept) + 1, len(kept) + 2), np.int64)
+    columns = np.append(goes_to, len(kept) + 1)
+    np.add.at(small, (goes_to[:, None], columns[None, :]), counts)
+    return small, [*(names[j] for j in kept), OTHERS]
+
+
+def _mistakes(counts: npt.NDArray[np.int64], names: Sequence[str]) -> tuple[tuple[str, str, int], ...]:
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    decided = [*names, NOTHING]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
+    pairs = [divmod(int(at), len(decided)) for at in order]
+    return tuple((names[i], decided[j], int(wrong[i, j])) for i, j in pairs if wrong[i, j])
 
 
 def reliabilities(P: Float32, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Reliability, ...]:

@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = {"pipeline.extract", "pipeline.fit_heads", "pipeline.compare", "pipeline.predict", "pipeline.finetune"}
 NEVER = {
     "cache": {"pipeline", "torch", "timm"},
-    "pipeline.compare": {"torch", "h5py", "timm", "cache"},
+    "pipeline.compare": {"torch", "h5py", "timm", "cache", "bokeh", "pipeline.report", "pipeline.page_data"},
     "pipeline.report": {"torch", "h5py", "timm", "cache"},
+    "pipeline.page_data": {"torch", "h5py", "timm", "cache", "bokeh"},
     "pipeline.metrics": {"torch", "h5py", "cache"},
     "pipeline.thresholds": {"torch", "h5py", "cache"},
     "pipeline.cuts": {"torch", "h5py", "cache", "scipy"},

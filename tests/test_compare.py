@@ -382,9 +382,12 @@ def test_compare_imports_neither_torch_nor_h5py(tmp_path: Path) -> None:
     code = (
         "import sys\nfor name in ('torch', 'timm', 'h5py', 'sklearn', 'scipy'): sys.modules[name] = None\n"
         "from pathlib import Path\nfrom pipeline.compare import compare, table\n"
-        "from pipeline.options import CompareOptions\nfrom pipeline.report import write_report\n"
+        "from pipeline.options import CompareOptions\n"
         "assert 'pandas' not in sys.modules and 'pyarrow' not in sys.modules\n"
-        "c = compare([Path('a')], CompareOptions(bootstrap=5))\ntable(c)\nwrite_report(c, Path('r.html'))\n"
+        "c = compare([Path('a')], CompareOptions(bootstrap=5))\ntable(c)\n"
+        "from pipeline.page_data import page_data\nfrom pipeline.report import write_report\n"
+        "write_report(c, page_data(c), Path('r.html'))\n"
+        "assert 'bokeh' not in sys.modules\n"
     )
     root = Path(__file__).parent.parent
     done = subprocess.run(

@@ -1,12 +1,15 @@
-"""The report page: one self-contained HTML file that asks nothing of the network and runs no script."""
+"""The report page: one self-contained HTML file that asks nothing of the network and runs only its own scripts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pipeline.comparison import Comparison
-from pipeline.report import closer, sections
+from pipeline.page_data import PageData
+from pipeline.report import data_sections, explore, loading, sections, summary
 from pipeline.report.markup import Markup, el
+from pipeline.report.payload import as_json, payload
+from pipeline.report.scripts import policy, read_scripts
 
 __all__ = ["render", "write_report"]
 
@@ -15,38 +18,46 @@ SECTIONS = (
     sections.candidates,
     sections.by_field,
     sections.per_key,
+    explore.tried,
     sections.policies,
-    closer.curves,
-    closer.confusions,
-    closer.calibration,
-    closer.left_out,
-    closer.loading,
+    explore.key_by_key,
+    explore.photos,
+    data_sections.dropped,
+    data_sections.reproduce,
+    loading.loading,
 )
 """What stands on the page, in order; a section returns None when it has nothing to show."""
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-
-def render(comparison: Comparison) -> str:
-    """The whole page as text."""
+def render(comparison: Comparison, data: PageData) -> str:
+    """The whole page as text. Raises OptionError when the plotting library is not installed."""
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    code = read_scripts()
     head = el(
         "head",
         el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        el("meta", http_equiv="Content-Security-Policy", content=policy(code)),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
         el("title", f"{comparison.best}: comparison"),
         el("style", Markup(style)),
     )
-    main = el("main", [section(comparison) for section in SECTIONS], el("footer", "Made by Selvedge, run.py compare."))
-    body = el("body", sections.header(comparison), main)
+    shown = [section for make in SECTIONS if (section := make(comparison, data)) is not None]
+    body = el(
+        "body",
+        el("a", "Skip to the candidates", href="#candidates", class_="skip"),
+        summary.header(comparison, data),
+        el("main", shown, el("footer", f"Made by Selvedge, run.py compare, {comparison.created.replace('T', ' ')}.")),
+        el("script", as_json(payload(comparison, data)), type="application/json", id="data"),
+        [el("script", Markup(each)) for each in code],
+    )
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
 
 
-def write_report(comparison: Comparison, path: Path) -> Path:
+def write_report(comparison: Comparison, data: PageData, path: Path) -> Path:
     """Write the page, whole or not at all; returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(render(comparison), encoding="utf-8")
+    partial.write_text(render(comparison, data), encoding="utf-8", newline="\n")
     partial.replace(path)
     return path

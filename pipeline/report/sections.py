@@ -4,56 +4,28 @@ from __future__ import annotations
 
 from pipeline.comparison import Candidate, Comparison, Interval
 from pipeline.comparison_table import decimal, ratio, with_interval
+from pipeline.page_data import PageData
 from pipeline.report.charts import bar, strip
-from pipeline.report.markup import Child, Markup, el, table
+from pipeline.report.markup import Child, Look, Markup, el, table
 
 FIGURES = ("accuracy", "key_macro_f1")
 
 
-def header(comparison: Comparison) -> Markup:
-    """Title, what was compared, and the best candidate in five numbers."""
-    best, majority = comparison.best_candidate, comparison.majority
-    mine, base = best.metrics.overall, majority.metrics.overall
-    facts = [
-        ("data", ", ".join(dict.fromkeys(run.data for run in comparison.runs if run.data))),
-        ("backbone", ", ".join(dict.fromkeys(f"{run.backbone} ({run.weights_source})" for run in comparison.runs))),
-        ("features", ", ".join(dict.fromkeys(" + ".join(run.blocks) for run in comparison.runs))),
-        ("photos", " / ".join(f"{comparison.parts.get(p, 0):,} {p}" for p in ("train", "validation", "test"))),
-        ("products in test", f"{comparison.groups:,}"),
-        ("made", comparison.created.replace("T", " ")),
-    ]
-    count = len(comparison.candidates)
-    cards = [
-        _card("mean key accuracy", mine.accuracy, best.intervals.get("accuracy"), base.accuracy),
-        _card("mean macro F1", mine.key_macro_f1, best.intervals.get("key_macro_f1"), base.key_macro_f1),
-        _card("all known keys right", mine.all_keys_right, best.intervals.get("all_keys_right"), base.all_keys_right),
-        _card("IoU", mine.iou, best.intervals.get("iou"), base.iou),
-        el("div", el("span", "values predicted per true value"), el("b", ratio(best)), class_="card"),
-    ]
-    return el(
-        "header",
-        el("h1", f"{count} candidate{'s' if count != 1 else ''} for {len(best.keys)} keys"),
-        el("p", "Chosen on validation: ", el("b", best.name), _marks(best), class_="soft"),
-        el("ul", [el("li", f"{name} ", el("b", value)) for name, value in facts if value], class_="facts"),
-        el("div", cards, class_="cards"),
-    )
-
-
-def notes(comparison: Comparison) -> Markup | None:
+def notes(comparison: Comparison, data: PageData) -> Markup | None:
     """What must not be missed; None when there is nothing."""
     if not comparison.notes:
         return None
     return el("section", el("ul", [el("li", note) for note in comparison.notes]), class_="notes", aria_label="Notes")
 
 
-def candidates(comparison: Comparison) -> Markup:
+def candidates(comparison: Comparison, data: PageData) -> Markup:
     """Every candidate and the majority baseline, with intervals and paired differences."""
     every = (*comparison.candidates, comparison.majority)
     scale = _scale(comparison.candidates)
     keys = len(comparison.best_candidate.keys)
     fewer = any(len(c.keys) != keys for c in every)
-    heads: list[Child] = ["candidate", *(["keys"] if fewer else []), "validation", "", "key accuracy, 95 %"]
-    heads += ["minus the best", "macro F1, 95 %", "micro F1", "mAP", "IoU", "all right", "elem. acc.", "loss"]
+    heads: list[Child] = ["candidate", *(["keys"] if fewer else []), "validation", "", "key accuracy"]
+    heads += ["minus the best", "macro F1", "micro F1", "mAP", "IoU", "all right", "loss"]
     heads += ["calib. err.", "pred/true", "fit s"]
     reference = comparison.majority.metrics.overall.accuracy
     rows = [_candidate_row(c, scale, reference, keys if fewer else None) for c in every]
@@ -63,15 +35,16 @@ def candidates(comparison: Comparison) -> Markup:
         el(
             "p",
             "The best is chosen by its validation score; every other figure is of the test photos, on known labels"
-            f" only. Intervals come from {comparison.resamples:,} resamples of products; differences are paired on the"
-            " same resamples, and “within noise” means that their interval holds 0.",
+            f" only. Brackets are 95 % intervals, from {comparison.resamples:,} resamples of products; differences are"
+            " paired on the same resamples, and “within noise” means that their interval holds 0.",
             class_="soft",
         ),
-        table(heads, rows, "Test figures per candidate, best validation score first", best=0),
+        table(heads, rows, "Test figures per candidate, best validation score first", Look(best=0, sortable=True)),
+        id="candidates",
     )
 
 
-def by_field(comparison: Comparison) -> Markup | None:
+def by_field(comparison: Comparison, data: PageData) -> Markup | None:
     """The best configuration per value of the field given to `--by`."""
     if comparison.by is None:
         return None
@@ -85,10 +58,10 @@ def by_field(comparison: Comparison) -> Markup | None:
         )
     heads = [comparison.by, "configurations", "best of them", "validation", "mean key accuracy", "macro F1"]
     caption = f"Best configuration by validation per {comparison.by}; a dash: its test predictions were not kept"
-    return el("section", el("h2", f"By {comparison.by}"), table(heads, rows, caption, words=(2,)))
+    return el("section", el("h2", f"By {comparison.by}"), table(heads, rows, caption, Look(words=(2,), sortable=True)))
 
 
-def per_key(comparison: Comparison) -> Markup:
+def per_key(comparison: Comparison, data: PageData) -> Markup:
     """Bars and figures per key: best, majority and the other candidates."""
     best, majority = comparison.best_candidate, comparison.majority
     rest = [c for c in comparison.candidates if not c.best]
@@ -113,7 +86,7 @@ def per_key(comparison: Comparison) -> Markup:
                 f"{mine.scored_values}/{mine.values}",
             ]
         )
-    heads = ["key", "accuracy, 0 to 1", "accuracy", "majority", "balanced", "macro F1", "majority", "mAP", "IoU"]
+    heads = ["key", "", "accuracy", "majority", "balanced", "macro F1", "majority", "mAP", "IoU"]
     heads += ["calib. err.", "photos", "values"]
     legend = [
         ("best", f"{best.name}, with its interval"),
@@ -121,10 +94,11 @@ def per_key(comparison: Comparison) -> Markup:
         ("mark", "other candidates"),
     ]
     caption = "Per key on known test labels; values: with a test photo / in all"
-    return el("section", el("h2", "Per key"), _legend(legend), table(heads, rows, caption))
+    shown = table(heads, rows, caption, Look(sortable=True))
+    return el("section", el("h2", "Per key"), _legend(legend), shown, id="per-key")
 
 
-def policies(comparison: Comparison) -> Markup | None:
+def policies(comparison: Comparison, data: PageData) -> Markup | None:
     """The best candidate under every threshold policy that was tried."""
     if len(comparison.policies) < 2:
         return None
@@ -148,13 +122,14 @@ def policies(comparison: Comparison) -> Markup | None:
     chosen = next((i for i, row in enumerate(comparison.policies) if row.chosen), None)
     told = "How many values are worth predicting: one candidate under each way of cutting its probabilities."
     caption = f"{comparison.best} per threshold policy; predicted and true: values per photo"
-    return el("section", el("h2", "Thresholds"), el("p", told, class_="soft"), table(heads, rows, caption, chosen))
+    shown = table(heads, rows, caption, Look(best=chosen))
+    return el("section", el("h2", "Threshold policies"), el("p", told, class_="soft"), shown)
 
 
 def _candidate_row(c: Candidate, scale: Interval, reference: float | None, keys: int | None) -> list[Child]:
     overall = c.metrics.overall
     figures = [overall.micro_f1, overall.mean_average_precision, overall.iou, overall.all_keys_right]
-    figures += [overall.element_accuracy, overall.log_loss, overall.calibration_error]
+    figures += [overall.log_loss, overall.calibration_error]
     return [
         [c.name, _marks(c)],
         *([] if keys is None else [f"{len(c.keys)}/{keys}"]),
@@ -181,17 +156,6 @@ def _to_best(c: Candidate) -> Child:
 def _marks(c: Candidate) -> list[Markup]:
     marks = [el("span", "best", class_="badge")] if c.best else []
     return marks + ([el("span", "random weights", class_="badge warn")] if c.random_weights else [])
-
-
-def _card(name: str, figure: float | None, span: Interval | None, majority: float | None) -> Markup:
-    told = "" if span is None else f"{decimal(span[0])} to {decimal(span[1])}; "
-    return el(
-        "div",
-        el("span", name),
-        el("b", decimal(figure)),
-        el("span", f"{told}majority {decimal(majority)}"),
-        class_="card",
-    )
 
 
 def _with_ci(figure: float | None, span: Interval | None) -> Child:

@@ -1,0 +1,129 @@
+"use strict";
+// Test photos, worst first, filtered by key, value, right or wrong and file name; cards are made as they are asked for.
+
+(() => {
+  const list = page.find("gallery");
+  if (!list) return;
+  const { keys, values, photos, pictures } = page.data.gallery;
+  const CHUNK = 48;
+  const more = page.find("photo-more");
+  const [key, value, right, order, search] = ["key", "value", "right", "order", "name"].map((name) => page.find(`photo-${name}`));
+  let found = [];
+  let shown = 0;
+
+  // Per photo and key: whether the truth is known, its cells, and how bad the worst wrong cell is (0: all right).
+  function read(numbers) {
+    const known = numbers[0] !== -1;
+    const cells = [];
+    for (let i = known ? 0 : 1; i < numbers.length; i += 2) {
+      cells.push({ value: numbers[i] >> 2, p: numbers[i + 1] / 1000, true: Boolean(numbers[i] & 2), decided: Boolean(numbers[i] & 1) });
+    }
+    const misses = known ? cells.filter((c) => c.true !== c.decided).map((c) => (c.true ? 1 - c.p : c.p)) : [];
+    // A miss by next to nothing is still one.
+    return { known, cells, wrong: misses.length > 0, bad: misses.length ? Math.max(1e-6, ...misses) : 0 };
+  }
+
+  const all = photos.map(([name, ...cells], i) => {
+    const read_ = cells.map(read);
+    return { name, picture: pictures[i], keys: read_, bad: read_.reduce((sum, each) => sum + each.bad, 0) };
+  });
+
+  function chooseKey() {
+    const k = Number(key.value);
+    if (key.value === "") {
+      page.fill(value, [["", "any"]]);
+    } else {
+      const counts = new Map();
+      for (const photo of all) for (const cell of photo.keys[k].cells) counts.set(cell.value, (counts.get(cell.value) ?? 0) + 1);
+      const ranked = [...counts].sort((a, b) => values[k][a[0]].localeCompare(values[k][b[0]]));
+      page.fill(value, [["", "any"], ...ranked.map(([v, n]) => [v, `${values[k][v]} (${n.toLocaleString("en")})`])]);
+    }
+    value.disabled = key.value === "";
+    filter();
+  }
+
+  function filter() {
+    const only = key.value === "" ? null : Number(key.value);
+    const want = value.value === "" ? null : Number(value.value);
+    const text = search.value.trim().toLowerCase();
+    const judged = (photo) => (only === null ? photo.keys.filter((each) => each.known) : [photo.keys[only]].filter((each) => each.known));
+    const passes = {
+      all: () => true,
+      wrong: (photo) => judged(photo).some((each) => each.wrong),
+      right: (photo) => judged(photo).length > 0 && judged(photo).every((each) => !each.wrong),
+      unknown: (photo) => (only === null ? photo.keys : [photo.keys[only]]).some((each) => !each.known),
+    }[right.value];
+    const bad = (photo) => (only === null ? photo.bad : photo.keys[only].bad);
+    const sure = (photo) => Math.max(0, ...(only === null ? photo.keys : [photo.keys[only]]).flatMap((each) => each.cells.filter((c) => c.decided).map((c) => c.p)));
+    const rank = {
+      worst: (a, b) => bad(b) - bad(a),
+      best: (a, b) => bad(a) - bad(b) || sure(b) - sure(a),
+      name: (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
+    }[order.value];
+    found = all
+      .filter((photo) => passes(photo) && (want === null || photo.keys[only].cells.some((c) => c.value === want)))
+      .filter((photo) => photo.name.toLowerCase().includes(text))
+      .sort(rank);
+    const drawn = found.filter((photo) => photo.picture).length;
+    const pictured = Object.keys(pictures).length ? `, ${drawn.toLocaleString("en")} with a picture` : "";
+    page.find("photo-count").textContent = `${found.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} photos${pictured}`;
+    list.replaceChildren();
+    shown = 0;
+    extend();
+  }
+
+  function extend() {
+    const next = found.slice(shown, shown + CHUNK);
+    list.append(...next.map(card));
+    shown += next.length;
+    more.hidden = shown >= found.length;
+  }
+
+  function card(photo) {
+    const item = page.make("li");
+    if (photo.picture) {
+      const image = page.make("img");
+      image.src = `data:image/webp;base64,${photo.picture}`;
+      image.alt = "";
+      item.append(image);
+    }
+    const lines = page.make("dl");
+    const only = key.value === "" ? null : Number(key.value);
+    photo.keys.forEach((each, k) => {
+      if (only === null || k === only) lines.append(...line(each, k));
+    });
+    item.append(page.make("b", photo.name, "name"), lines);
+    return item;
+  }
+
+  function line(each, k) {
+    const name = (cell) => `${values[k][cell.value]} ${Math.round(100 * cell.p)}\u00a0%`;
+    const said = each.cells.filter((c) => c.decided).map(name).join(", ") || "nothing";
+    const truth = each.cells.filter((c) => c.true);
+    const verdict = !each.known ? "unknown" : each.wrong ? "wrong" : "right";
+    const head = page.make("dt", keys[k]);
+    const body = page.make("dd", undefined, verdict);
+    const mark = page.make("span", { unknown: "?", wrong: "✗", right: "✓" }[verdict], "verdict");
+    mark.setAttribute("role", "img");
+    mark.setAttribute("aria-label", { unknown: "truth unknown:", wrong: "wrong:", right: "right:" }[verdict]);
+    body.append(mark, ` ${said}`);
+    if (each.wrong) body.append(page.make("span", `is ${truth.map(name).join(", ") || "nothing"}`, "truth"));
+    return [head, body];
+  }
+
+  page.fill(key, [["", "all"], ...keys.map((name, k) => [k, name])]);
+  page.fill(right, [["wrong", "wrong"], ["all", "all"], ["right", "right"], ["unknown", "truth unknown"]]);
+  page.fill(order, [["worst", "worst first"], ["best", "surest first"], ["name", "by name"]]);
+  if (!all.some((photo) => photo.bad > 0)) right.value = "all";
+  key.addEventListener("change", chooseKey);
+  for (const control of [value, right, order]) control.addEventListener("change", filter);
+  search.addEventListener("input", filter);
+  more.addEventListener("click", () => {
+    const last = shown;
+    extend();
+    // The button may be gone; the reader goes on at the first new photo.
+    list.children[last].tabIndex = -1;
+    list.children[last].focus();
+  });
+  chooseKey();
+})();

@@ -1,0 +1,165 @@
+"""What the page shows beyond the comparison: every configuration, every threshold, photos, and how to do it again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import run as command_line
+from pipeline import gallery as photos
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.compare import compare
+from pipeline.comparison_details import CONFUSION_VALUES, confusions
+from pipeline.errors import RunError
+from pipeline.gallery import badness
+from pipeline.metrics import evaluate
+from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.page_data import PageData, page_data
+from pipeline.recipes import recipe
+from pipeline.threshold_sweep import sweep_thresholds
+from pipeline.thresholds import decide
+from tests.runfolder import CONFIGS, write_run
+
+LINEAR, MLP = CONFIGS
+SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual", "sporty")), (True, False))
+
+
+def data_of(*runs: Path) -> PageData:
+    return page_data(compare(runs, CompareOptions(bootstrap=5)))
+
+
+def test_every_configuration_is_there_with_its_curves(tmp_path: Path) -> None:
+    tried = {each.name: each for each in data_of(write_run(tmp_path / "a")).tried}
+    assert list(tried) == [LINEAR, MLP, "mlp-sgd-00000003"]
+    assert tried[LINEAR].epochs == (0.0, 1.0, 2.0)
+    assert tried[LINEAR].curves == {"train loss": (0.6, 0.3, 0.2), "validation loss": (0.7, 0.35, 0.233)}
+    assert (tried["mlp-sgd-00000003"].score, tried["mlp-sgd-00000003"].curves) == (0.6, {})
+
+
+def test_names_say_their_run_when_there_are_several(tmp_path: Path) -> None:
+    data = data_of(write_run(tmp_path / "a"), write_run(tmp_path / "x" / "a"))
+    assert data.tried[0].name == f"a/{LINEAR}"
+    assert len(data.tried) == 6
+
+
+def test_a_run_that_changed_since_is_an_error(tmp_path: Path) -> None:
+    comparison = compare([write_run(tmp_path / "a")], CompareOptions(bootstrap=5))
+    (tmp_path / "a" / "predictions" / f"{LINEAR}.parquet").unlink()
+    with pytest.raises(RunError, match=f"no longer holds the predictions of {LINEAR}; compare again"):
+        page_data(comparison)
+
+
+def test_counts_at_every_threshold_are_those_of_deciding_there() -> None:
+    random = np.random.default_rng(0)
+    P = random.random((60, 5)).round(2).astype(np.float32)
+    Y = (random.random((60, 5)) < 0.4).astype(np.uint8)
+    mask = np.repeat(random.random((60, 2)) < 0.8, (2, 3), axis=1)
+    found = sweep_thresholds(P, Y, mask, SCHEMA, np.array([0.0, 0.0, 0.3, 0.5, 0.5]))
+    assert [(sweep.key, sweep.overall.threshold) for sweep in found] == [("neck", 0.0), ("style", None)]
+    for t in (0, 7, 29, 50, 58, 100):
+        D = decide(P, SCHEMA, np.full(5, t / 100))
+        for sweep, columns in zip(found, SCHEMA.slices, strict=True):
+            decided = D[:, columns] & mask[:, columns]
+            assert sweep.overall.decided[t] == decided.sum()
+            assert sweep.overall.right[t] == (decided & (Y[:, columns] == 1)).sum()
+            assert sweep.overall.positives == (mask & (Y == 1))[:, columns].sum()
+        micro = evaluate(P, D, Y, mask, SCHEMA).keys[1].micro_f1
+        style = found[1].overall
+        assert 2 * style.right[t] / (style.decided[t] + style.positives) == pytest.approx(micro)
+    assert [row.name for row in found[1].values] == sorted(
+        ("plain", "casual", "sporty"), key=lambda name: -(mask & (Y == 1))[:, 2 + SCHEMA.values[1].index(name)].sum()
+    )
+
+
+def test_the_surest_mistakes_come_first_and_unknown_truth_is_no_mistake() -> None:
+    P = np.array([[0.9, 0.1, 0.9, 0.1, 0.1], [0.6, 0.4, 0.9, 0.1, 0.1], [0.1, 0.9, 0.1, 0.1, 0.8]], np.float32)
+    Y = np.array([[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 0, 0]], np.uint8)
+    known = np.array([[1] * 5, [1] * 5, [0, 0, 1, 1, 1]], bool)
+    D = decide(P, SCHEMA, np.array([0, 0, 0.5, 0.5, 0.5]))
+    assert badness(P, D, Y == 1, known, SCHEMA) == pytest.approx([0.9, 0.6, 0.9])
+
+
+def test_gallery_holds_the_worst_and_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "a")
+    whole = data_of(run).gallery
+    # i1 says round, is round; its style is not known, and at 0.5 all three are decided.
+    (i1,) = [photo for photo in whole.photos if photo.name == "i1.jpg"]
+    assert i1.keys == (
+        ((0, 700, True, True),),
+        (None, (0, 500, False, True), (1, 500, False, True), (2, 500, False, True)),
+    )
+    assert whole.photos[0].name == "h1.jpg"
+    assert whole.photos[0].keys[0] == ((0, 600, False, True), (1, 400, True, False))
+    monkeypatch.setattr(photos, "PHOTOS", 4)
+    monkeypatch.setattr(photos, "WORST", 2)
+    some = data_of(run).gallery
+    assert (len(some.photos), some.total) == (4, 6)
+    assert some.photos[:2] == whole.photos[:2]
+    assert [photo for photo in whole.photos if photo in some.photos] == list(some.photos)
+
+
+def test_dropped_rows_are_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a")
+    lines = [f"missing-photo,x{i}.jpg,not on disk" for i in range(9)]
+    (run / "dropped.csv").write_text("\n".join(["kind,photo,detail", *lines]))
+    (found,) = data_of(run).dropped
+    assert (found.kind, found.count) == ("missing-photo", 3)
+    assert found.examples[0] == ("x0.jpg", "not on disk")
+    assert len(found.examples) == 8
+
+
+def test_the_commands_of_a_recipe_are_read_back_as_the_same_options() -> None:
+    fit = FitOptions(heads=("mlp",), lr=(0.01, 0.1), nesterov=True, use=("pooled",), cache=Path("my cache"), refit=True)
+    data = DataOptions(data=Path("a'b.csv"), image_name="{id}.jpg", keys=("neck", "sleeve"))
+    options = {
+        "data": asdict(data),
+        "key": asdict(KeyOptions(backbone="resnet18")),
+        "split": asdict(SplitOptions(split_seed=3)),
+        "fit": asdict(fit),
+    }
+    key = {"architecture": "resnet18", "size": 224, "fit": "squash", "precision": "fp32"}
+    info = {
+        "options": options,
+        "cache_key": key,
+        "weights_source": "hub",
+        "blocks": [{"name": "pooled", "digest": "aa"}],
+        "views": ["identity"],
+    }
+    extract, fit_heads = recipe("a", info).commands
+    bound = command_line.parse(_words(fit_heads)).keywords
+    assert (bound["data"], bound["options"], bound["split"].split_seed) == (data, fit, 3)
+    bound = command_line.parse(_words(extract)).keywords
+    assert (bound["data"], bound["backbone"].backbone, bound["options"].cache) == (data, "resnet18", Path("my cache"))
+
+
+def test_a_run_without_recorded_options_has_no_commands() -> None:
+    assert recipe("a", {"data_digest": "12"}).commands == ()
+    assert recipe("a", {"data_digest": "12"}).digests == {"data": "12"}
+
+
+def test_a_large_confusion_matrix_keeps_every_photo_and_its_worst_mistakes() -> None:
+    names = tuple(f"v{i}" for i in range(60))
+    schema = LabelSchema(("type",), (names,), (True,))
+    true = np.arange(600) % 60
+    true[:300] = np.arange(300) % 3
+    said = true.copy()
+    said[:12] = 59
+    Y, D = np.eye(60, dtype=np.uint8)[true], np.eye(60, dtype=bool)[said]
+    D[599] = False
+    (found,) = confusions(D, Y, np.ones(Y.shape, bool), schema)
+    assert len(found.values) == CONFUSION_VALUES
+    assert found.values[:3] == ("v0", "v1", "v2")
+    assert found.values[-1] == "all others"
+    assert sum(map(sum, found.counts)) == 600
+    assert sum(row[-1] for row in found.counts) == 1
+    assert sorted(found.mistakes)[:3] == [("v0", "v59", 4), ("v1", "v59", 4), ("v2", "v59", 4)]
+    assert ("v59", "nothing", 1) in found.mistakes
+
+
+def _words(command: str) -> list[str]:
+    import shlex
+
+    return shlex.split(command)[2:]
