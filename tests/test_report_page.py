@@ -1,4 +1,4 @@
-"""The report page in a real browser, with names that try to become code: it works, and asks and complains of nothing."""
+"""The report page in a real browser, with names that try to become code: it works, and asks for nothing."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@
         dimension: "height", location: row().at, line_color: page.colour("soft"), line_dash: [4, 4],
       }));
     }
-    const now = new Bokeh.Span({ dimension: "height", location: Number(slider.value), line_color: page.colour("mark"), line_width: 2 });
+    const now = new Bokeh.Span({ dimension: "height", location: Number(slider.value), line_color: page.colour("ink"), line_width: 2 });
     figure.add_layout(now);
     spans.push(now);
     return figure;

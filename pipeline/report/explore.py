@@ -151,7 +151,7 @@ def _confusion(found: Confusion) -> Markup:
                 "td",
                 str(row[j]) if row[j] else "",
                 style=f"--share:{row[j] / total:.3f}",
-                class_="right" if i == j else None,
+                class_="right" if i == j and value != OTHERS else None,
             )
             for j in used
         ]
@@ -167,7 +167,8 @@ def _confusion(found: Confusion) -> Markup:
         class_="matrix",
     )
     name = f"Confusion of {found.key}"
-    more = f" The less frequent values are taken together as “{OTHERS}”." if OTHERS in found.values else ""
+    together = f" “{OTHERS}” are the less frequent values together, right or mixed up among themselves."
+    more = together if OTHERS in found.values else ""
     return el(
         "div",
         el("h3", f"What is taken for what: {found.key}"),
