@@ -152,7 +152,7 @@ class FitOptions:
         epochs: Most epochs a torch head is trained for.
         batch_size: Rows per training step.
         schedule: How the learning rate moves (step: x0.1 every 7 epochs; plateau: halved when the loss stalls).
-        loss: What the torch heads minimise (ce: softmax per single-valued key).
+        loss: What the torch heads minimise (ce: softmax per single-valued key; weighted-ce: rare classes weigh more).
         label_smoothing: Share of the target spread over the other values.
         logit_adjust: Strength of logit adjustment for rare values (0 is off).
         monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1.
@@ -188,7 +188,7 @@ class FitOptions:
     epochs: int = 30
     batch_size: int = 256
     schedule: Literal["constant", "step", "plateau", "cosine", "onecycle"] = "constant"
-    loss: Literal["bce", "weighted-bce", "ce", "focal", "asymmetric"] = "bce"
+    loss: Literal["bce", "weighted-bce", "ce", "weighted-ce", "focal", "asymmetric"] = "bce"
     label_smoothing: float = 0.0
     logit_adjust: float = 0.0
     monitor: Literal["loss", "micro-f1"] = "loss"
