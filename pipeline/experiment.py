@@ -23,6 +23,7 @@ from pipeline.catalogue import (
     LabelSchema,
     Split,
     apply_split,
+    coded,
     empty_keys,
     groups_of,
     infer_schema,
@@ -178,6 +179,10 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
         *never_in_train(catalogue, schema),
     )
     targets = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
+    if data.inapplicable == "negative":
+        targets = inapplicable_negative(targets, catalogue.cells, catalogue.categories)
+    if options.gate == "off":
+        targets = replace(targets, schema=replace(targets.schema, gate=None))
     return Experiment(catalogue, cache, features, ids, groups, parts, targets, findings)
 
 
@@ -202,6 +207,22 @@ def fit_targets(
     if na == "class":
         known[:, [columns.stop - 1 for columns in schema.slices]] = False
     return FitTargets(schema, Y, mask, known)
+
+
+def inapplicable_negative(
+    targets: FitTargets, cells: Mapping[str, Sequence[Cell]], categories: Sequence[str | None] | None
+) -> FitTargets:
+    """The targets with every key known to have no value where it does not apply; changed in place.
+
+    A photo that carries a value of such a key contradicts its category, and stays masked.
+    """
+    schema = targets.schema
+    applies = schema.applies(categories, len(targets.Y))
+    for i, (key, values, columns) in enumerate(zip(schema.keys, schema.values, schema.slices, strict=True)):
+        rows = coded(cells[key]).where(()) & ~applies[:, i]
+        targets.mask[rows, columns] = True
+        targets.known[rows, columns.start : columns.stop - (UNKNOWN in values)] = True
+    return targets
 
 
 def _in_cache(

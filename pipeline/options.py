@@ -29,6 +29,9 @@ class DataOptions:
         single: Keys to take as single-valued (default: those of which no photo has two values).
         multi: Keys to take as multi-valued.
         category_keys: JSON file {category: [keys that apply to it]} (default: learnt from the training rows).
+        allowed_values: JSON file {key: [allowed values]}; values and keys outside it are reported (default: no limits).
+        outside: What becomes of values outside --allowed-values: drop (a cell left without a value is unknown), keep.
+        inapplicable: Keys that do not apply to a photo's category: exclude there, or negative (any value is wrong).
     """
 
     data: Path | None = None
@@ -41,6 +44,9 @@ class DataOptions:
     single: tuple[str, ...] = ()
     multi: tuple[str, ...] = ()
     category_keys: Path | None = None
+    allowed_values: Path | None = None
+    outside: Literal["drop", "keep"] = "drop"
+    inapplicable: Literal["exclude", "negative"] = "exclude"
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,7 @@ class FitOptions:
         patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
+        gate: Whether keys that do not apply to the predicted category are silent (category) or not (off).
         threshold: How probabilities become values: auto, best, or fixed:0.5 and the like, global, per-key, per-label.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         refit: Fit the best once more on train and validation rows, with every choice made before.
@@ -195,6 +202,7 @@ class FitOptions:
     patience: int = 5
     halving: bool = False
     na: Literal["mask", "class", "negative"] = "mask"
+    gate: Literal["category", "off"] = "category"
     threshold: str = "auto"
     ensemble: int = 0
     refit: bool = False
