@@ -19,7 +19,7 @@ from pipeline.bootstrap import OVERALL, PER_KEY, Bootstrap, Resampled, interval
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.comparison import Candidate, Comparison, Difference, Interval
 from pipeline.comparison_by import best_by_field
-from pipeline.comparison_details import confusions, curves, facts, notes, policies, reliabilities
+from pipeline.comparison_details import confusions, curves, facts, given_notes, notes, policies, reliabilities
 from pipeline.comparison_table import table
 from pipeline.errors import OptionError, RunError
 from pipeline.figures import Metrics
@@ -102,7 +102,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         confusions=confusions(reference.D, reference.Y, reference.mask, best.run.schema),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
-        notes=notes(loaded, candidates),
+        notes=(*notes(loaded, candidates), *given_notes(options.notes)),
     )
 
 

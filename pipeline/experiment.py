@@ -181,7 +181,7 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     targets = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
     if data.inapplicable == "negative":
         targets = inapplicable_negative(targets, catalogue.cells, catalogue.categories)
-    if options.gate == "off":
+    if options.gate == "none":
         targets = replace(targets, schema=replace(targets.schema, gate=None))
     return Experiment(catalogue, cache, features, ids, groups, parts, targets, findings)
 

@@ -165,7 +165,7 @@ class FitOptions:
         patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
-        gate: Whether keys that do not apply to the predicted category are silent (category) or not (off).
+        gate: Whether keys that do not apply to the predicted category are silent (category) or not (none).
         threshold: How probabilities become values: auto, best, or fixed:0.5 and the like, global, per-key, per-label.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         refit: Fit the best once more on train and validation rows, with every choice made before.
@@ -202,7 +202,7 @@ class FitOptions:
     patience: int = 5
     halving: bool = False
     na: Literal["mask", "class", "negative"] = "mask"
-    gate: Literal["category", "off"] = "category"
+    gate: Literal["category", "none"] = "category"
     threshold: str = "auto"
     ensemble: int = 0
     refit: bool = False
@@ -224,6 +224,7 @@ class CompareOptions:
         by: Show the best configuration per value of this field of configs.csv (head, optimizer, lr, ...).
         report: Where the report page goes (default: report.html in the first run folder).
         json: Also write the whole comparison as JSON to this file.
+        notes: Text file whose lines are shown below the table and on the report page.
         bootstrap: Resamples for the confidence intervals.
         seed: Seed of the resampling.
     """
@@ -231,8 +232,26 @@ class CompareOptions:
     by: str | None = None
     report: Path | None = None
     json: Path | None = None
+    notes: Path | None = None
     bootstrap: int = 1000
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """What the command line says instead of the plan.
+
+    Attributes:
+        backbone: Backbone of every extraction, instead of those that the plan names.
+        weights: Where its weights come from: hub, package or a file.
+        cache: Folder of the embedding cache.
+        out: Folder of the runs, the table and the report page; an interrupted reproduction goes on in it.
+    """
+
+    backbone: str | None = None
+    weights: str | None = None
+    cache: Path | None = None
+    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -243,6 +262,7 @@ class PredictOptions:
         weights: Backbone weights file, where the source recorded in the model is not to be had.
         threshold: Override the model's thresholds: best, or one number for all labels.
         out: Where the predictions go: .csv in the shape of the attributes CSV, or .jsonl for multi-valued keys.
+        layout: columns (one per key), dict (columns filename and predictions) or auto (dict for a model of format B).
         probabilities: Add a column per key with the probability of the predicted value.
         sha256: Refuse the model file unless its SHA-256 is this.
         device: Where to compute; auto takes the GPU when there is one.
@@ -254,6 +274,7 @@ class PredictOptions:
     weights: Path | None = None
     threshold: str | None = None
     out: Path = Path("predictions.csv")
+    layout: Literal["auto", "columns", "dict"] = "auto"
     probabilities: bool = False
     sha256: str | None = None
     device: Device = "auto"
