@@ -242,7 +242,8 @@ def reproduce(
     from pipeline.ledger import Ledger
     from pipeline.reproduce import Overrides, read_plan
 
-    given = {f.name.replace("_", "-"): getattr(data, f.name) for f in fields(data) if getattr(data, f.name) != f.default}
+    changed = [f.name for f in fields(data) if getattr(data, f.name) != f.default]
+    given = {name.replace("_", "-"): getattr(data, name) for name in changed}
     todo = read_plan(plan, Overrides(given, **vars(options)))
     ledger, not_run = Ledger(todo), list(todo.not_run)
     for extraction in todo.extractions:

@@ -255,11 +255,7 @@ def _refuse_strangers(out: Path, names: set[str]) -> None:
     if out.exists() and not out.is_dir():
         raise CatalogueError(f"{out} is a file; the sample needs a folder.")
     folder = out / "images"
-    there = (
-        [p for p in out.iterdir() if p.name not in ("images", "attributes.csv", *FILES)]
-        if out.is_dir()
-        else []
-    )
+    there = [p for p in out.iterdir() if p.name not in ("images", "attributes.csv", *FILES)] if out.is_dir() else []
     there += [p for p in folder.iterdir() if p.name not in names] if folder.is_dir() else []
     if there:
         raise CatalogueError(f"{out} already holds other files, such as {min(there)}; give an empty or a new folder.")

@@ -1,4 +1,4 @@
-"""The rows of the generated catalogue in format B: ten categories, many keys of which most do not apply, dirty cells."""
+"""The rows of the generated catalogue in format B: ten categories, many keys, most of them absent, dirty cells."""
 
 from __future__ import annotations
 

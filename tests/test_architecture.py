@@ -18,6 +18,8 @@ NEVER = {
     "pipeline.model_file": {"torch", "h5py", "timm", "cache"},
     "pipeline.catalogue": {"torch", "h5py", "timm", "cache"},
     "pipeline.heads": {"h5py", "cache", "timm", "pipeline.embed"},
+    "pipeline.reproduce": {"torch", "h5py", "timm", "cache", "numpy"},
+    "pipeline.ledger": {"torch", "h5py", "timm", "cache", "numpy"},
     "pipeline.options": {"cyclopts", "torch", "numpy"},
 }
 

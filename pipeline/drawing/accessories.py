@@ -11,7 +11,6 @@ from pipeline.drawing.canvas import Canvas, Shot, ellipse, shade
 from pipeline.drawing.looks import backdrop
 from pipeline.drawing.wardrobe import GARMENTS, Curve, Item, bow, lay_cloth, mirror
 
-
 _FRAMES = {
     "t-shirt": (1.08, -50.0),
     "shirt": (1.05, -50.0),
@@ -77,7 +76,11 @@ def shoe(canvas: Canvas, item: Item) -> None:
             canvas.stroke([(x - 26, y + 14), (x + 16, y - 8)], (250, 250, 246), 9)
             canvas.stroke([(x - 26, y - 6), (x + 12, y + 16)], (250, 250, 246), 5)
     if item.has("closure_type", "strap"):
-        strap: Curve = [(-132 * b, collar + 40), (-60 * b, collar + 8), (20 * b, collar + 44 if lift == 0 else ground - 74)]
+        strap: Curve = [
+            (-132 * b, collar + 40),
+            (-60 * b, collar + 8),
+            (20 * b, collar + 44 if lift == 0 else ground - 74),
+        ]
         canvas.stroke(strap, item.edge, 20)
         canvas.stroke(strap, item.trim, 14)
         canvas.fill(ellipse(-52 * b, collar + 10, 12, 12), (222, 190, 90))

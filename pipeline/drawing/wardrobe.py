@@ -235,9 +235,7 @@ def _hem(canvas: Canvas, item: Item, wide: float, hem: float) -> None:
     canvas.stroke([(-wide, hem), (wide, hem)], item.edge, 5)
 
 
-def _patch(
-    canvas: Canvas, item: Item, low: tuple[float, float], high: tuple[float, float], both: bool = False
-) -> None:
+def _patch(canvas: Canvas, item: Item, low: tuple[float, float], high: tuple[float, float], both: bool = False) -> None:
     (a, top), (c, bottom) = low, high
     for side in (-1, 1) if both else (1,):
         right = ((a, top), (c, top), (c, bottom - 10), ((a + c) / 2, bottom), (a, bottom - 10))
