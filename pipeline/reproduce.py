@@ -104,16 +104,15 @@ def read_plan(path: Path, overrides: Overrides) -> Plan:
     split = _section("split", content.get("split"), f"{path}, split")
     cache = {"cache": overrides.cache or content.get("cache", "features")}
     data = _data(_section("data", content.get("data"), f"{path}, data") | dict(overrides.data))
-    shared = {name: split.pop(name) for name in ("group-column", "group-regex") if name in split}
+    shared: Options = {name: split.pop(name) for name in ("group-column", "group-regex") if name in split}
     shown = {name: _shown(options, overrides) for name, options in extractions.items()}
     maker = _Maker(path, shown)
-    runs = maker.runs(rows, (data | cache, shared))
+    runs = maker.runs(rows, ({**data, **cache}, shared))
     vectors = {_vectors(options): options for options, _ in shown.values()}
+    used = dict.fromkeys(run.after for run in runs)
     return Plan(
         out=Path(overrides.out or content.get("out") or Path("runs") / path.stem),
-        extractions=tuple(
-            Step(name, words_of(data | cache | vectors[name])) for name in dict.fromkeys(run.after for run in runs)
-        ),
+        extractions=tuple(Step(name, words_of({**data, **cache, **vectors[name]})) for name in used),
         runs=tuple(runs),
         split=words_of(split),
         not_run=tuple(maker.replaced),

@@ -219,7 +219,11 @@ def _shuffle_in(
     at: dict[int, list[AnyRow]] = {}
     for place, row in repeats:
         at.setdefault(int(rng.integers(place, len(rows))), []).append(row)
-    return [entry for i, row in enumerate(rows) for entry in (row, *at.get(i, ()))]
+    entries: list[AnyRow] = []
+    for place, row in enumerate(rows):
+        entries.append(row)
+        entries.extend(at.get(place, []))
+    return entries
 
 
 def _encode(picture: Image.Image, kind: str) -> bytes:
