@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_origin
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_origin
 from cyclopts import App, Argument, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from pipeline.errors import OptionError, PipelineError
+from pipeline.errors import BackboneError, HeadError, OptionError, PipelineError, RunError
 from pipeline.options import (
     BackboneOptions,
     CompareOptions,
@@ -30,6 +30,7 @@ from pipeline.options import (
     KeyOptions,
     PredictOptions,
     PruneOptions,
+    ReproduceOptions,
     SampleOptions,
     SplitOptions,
 )
@@ -52,7 +53,10 @@ if TYPE_CHECKING:
 Flat = Parameter(name="*")
 NO_NEGATIVE = Parameter(negative=())
 CACHE = Parameter(help="Folder of the embedding cache.")
-COMMANDS = ("demo", "sample", "extract", "fit-heads", "compare", "predict", "finetune", "cache export", "cache prune")
+COMMANDS = (
+    *("demo", "sample", "extract", "fit-heads", "compare", "predict", "finetune", "reproduce"),
+    *("cache export", "cache prune"),
+)
 
 
 @dataclass(frozen=True)
@@ -249,6 +253,51 @@ def finetune(
     with Bar("decode", "photo") as decoding, Bar("finetune", "photo") as bar:
         report = run_finetune(data, backbone, split, options, Watch(say, decoding.at, bar.at))
     say_all(finetune_lines(report))
+
+
+@app.command
+def reproduce(
+    plan: Path,
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    options: Annotated[ReproduceOptions, Flat] = ReproduceOptions(),
+) -> None:
+    """Run everything a plan names, one table of all: extractions, fits on one split, comparison; run again to go on.
+
+    Args:
+        plan: YAML file with extractions and runs, such as configs/tshirt-notebook.yaml.
+    """
+    from pipeline.ledger import Ledger
+    from pipeline.reproduce import Overrides, read_plan
+
+    changed = [f.name for f in fields(data) if getattr(data, f.name) != f.default]
+    given = {name.replace("_", "-"): getattr(data, name) for name in changed}
+    todo = read_plan(plan, Overrides(given, **vars(options)))
+    ledger, not_run = Ledger(todo), list(todo.not_run)
+    for extraction in todo.extractions:
+        pending = [run for run in todo.runs_on(extraction) if not ledger.finished(run)]
+        lacking = _attempt("extract", *extraction.words) if pending else ""
+        for run in pending:
+            if reason := lacking or _attempt("fit-heads", *ledger.begin(run)):
+                not_run.append(f"row not run: {run.name}: {reason}")
+    done = [str(folder) for folder in ledger.folders()]
+    if not done:
+        raise RunError(f"not one run of {plan} could be made here:\n" + "\n".join(not_run))
+    report, table = todo.out / "report.html", todo.out / "comparison.json"
+    notes = str(ledger.write_notes(not_run))
+    _step("compare", *done, "--notes", notes, "--report", str(report), "--json", str(table))
+    say(f"\nreproduce: {len(done)} rows in one table -> {report}; {len(not_run)} not run")
+    say_all(f"  {line}" for line in not_run)
+
+
+def _attempt(*words: str) -> str:
+    """Run one command; the reason when it cannot be run on this machine."""
+    try:
+        _step(*words)
+    except (BackboneError, HeadError) as error:
+        say(f"cannot be run here: {error}")
+        return str(error)
+    return ""
 
 
 @cache_app.command(name="info")

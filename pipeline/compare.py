@@ -19,7 +19,7 @@ from pipeline.bootstrap import OVERALL, PER_KEY, Bootstrap, Resampled, interval
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.comparison import Candidate, Comparison, Interval
 from pipeline.comparison_by import best_by_field, differences_by_field
-from pipeline.comparison_details import confusions, curves, facts, notes, policies, reliabilities
+from pipeline.comparison_details import confusions, curves, facts, given_notes, notes, policies, reliabilities
 from pipeline.comparison_pairs import Judged, Judges, judged
 from pipeline.comparison_table import table
 from pipeline.comparison_values import calibration_rows, value_rows
@@ -86,7 +86,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         confusions=confusions(reference.D, reference.Y, reference.mask, best.run.schema),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
-        notes=notes(loaded, candidates),
+        notes=(*notes(loaded, candidates), *given_notes(options.notes)),
         pairs=judges.pairs([entry.name for entry in entries]),
         by_differences=differences_by_field(options.by, by_rows, judges),
         values=value_rows(best.run, reference),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.comparison import NOTHING, OTHERS, Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
+from pipeline.errors import RunError
 from pipeline.metrics import evaluate, known_cells
 from pipeline.neighbours import sentence
 from pipeline.ranking import reliability
@@ -68,6 +70,16 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
     if unscored:
         found.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")
     return tuple(found)
+
+
+def given_notes(path: Path | None) -> tuple[str, ...]:
+    """The lines of a text file; RunError when it cannot be read."""
+    if path is None:
+        return ()
+    try:
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"--notes {path} cannot be read: {error}") from error
 
 
 def policies(run: Run, config_id: str, test: tuple[Float32, UInt8, Bool]) -> tuple[PolicyRow, ...]:

@@ -24,6 +24,7 @@ from pipeline.catalogue import (
     LabelSchema,
     Split,
     apply_split,
+    coded,
     empty_keys,
     groups_of,
     infer_schema,
@@ -204,6 +205,10 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
         *never_in_train(catalogue, schema),
     )
     truth = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
+    if data.inapplicable == "negative":
+        truth = inapplicable_negative(truth, catalogue.cells, catalogue.categories)
+    if options.gate == "none":
+        truth = replace(truth, schema=replace(truth.schema, gate=None))
     targets = without_rows(truth, parts.rows("test"))
     return Experiment(catalogue, cache, features, ids, groups, parts, targets, findings, truth)
 
@@ -237,6 +242,22 @@ def without_rows(targets: FitTargets, rows: npt.NDArray[np.intp]) -> FitTargets:
     for cells in (Y, mask, known):
         cells[rows] = 0
     return replace(targets, Y=Y, mask=mask, known=known)
+
+
+def inapplicable_negative(
+    targets: FitTargets, cells: Mapping[str, Sequence[Cell]], categories: Sequence[str | None] | None
+) -> FitTargets:
+    """The targets with every key known to have no value where it does not apply; changed in place.
+
+    A photo that carries a value of such a key contradicts its category, and stays masked.
+    """
+    schema = targets.schema
+    applies = schema.applies(categories, len(targets.Y))
+    for i, (key, values, columns) in enumerate(zip(schema.keys, schema.values, schema.slices, strict=True)):
+        rows = coded(cells[key]).where(()) & ~applies[:, i]
+        targets.mask[rows, columns] = True
+        targets.known[rows, columns.start : columns.stop - (UNKNOWN in values)] = True
+    return targets
 
 
 def _in_cache(

@@ -13,7 +13,7 @@ Format = Literal["auto", "A", "B", "products", "folder"]
 Fit = Literal["crop", "squash", "pad"]
 Device = Literal["auto", "cpu", "cuda"]
 Schedule = Literal["constant", "step", "plateau", "cosine", "onecycle"]
-Loss = Literal["bce", "weighted-bce", "ce", "focal", "asymmetric"]
+Loss = Literal["bce", "weighted-bce", "ce", "weighted-ce", "focal", "asymmetric"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class DataOptions:
         single: Keys to take as single-valued (default: those of which no photo has two values).
         multi: Keys to take as multi-valued.
         category_keys: JSON file {category: [keys that apply to it]} (default: learnt from the training rows).
+        allowed_values: JSON file {key: [allowed values]}; values and keys outside it are reported (default: no limits).
+        outside: What becomes of values outside --allowed-values: drop (a cell left without a value is unknown), keep.
+        inapplicable: Keys that do not apply to a photo's category: exclude there, or negative (any value is wrong).
     """
 
     data: Path | None = None
@@ -43,6 +46,9 @@ class DataOptions:
     single: tuple[str, ...] = ()
     multi: tuple[str, ...] = ()
     category_keys: Path | None = None
+    allowed_values: Path | None = None
+    outside: Literal["drop", "keep"] = "drop"
+    inapplicable: Literal["exclude", "negative"] = "exclude"
 
 
 @dataclass(frozen=True)
@@ -158,13 +164,15 @@ class FitOptions:
         epochs: Most epochs a torch head is trained for.
         batch_size: Rows per training step; sizes to try.
         schedule: How the learning rate moves, ways to try (step: x0.1 every 7 epochs; plateau: halved when stalled).
-        loss: What the torch heads minimise, losses to try (ce: softmax per single-valued key).
+        loss: What the torch heads minimise, losses to try (ce: softmax per single-valued key;
+            weighted-ce: rare classes weigh more).
         label_smoothing: Shares of the target spread over the other values to try.
         logit_adjust: Strengths of logit adjustment for rare values to try (0 is off).
         monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1.
         patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
+        gate: Whether keys that do not apply to the predicted category are silent (category) or not (none).
         threshold: How probabilities become values: auto, best, fixed:0.5 and the like, global, per-key, per-label
             (tuned for F1), precision:0.9 and the like, count (as many values as are true).
         calibrate: Fit a temperature or Platt scaling per key on validation and fold it into the model.
@@ -205,6 +213,7 @@ class FitOptions:
     patience: int = 5
     halving: bool = False
     na: Literal["mask", "class", "negative"] = "mask"
+    gate: Literal["category", "none"] = "category"
     threshold: str = "auto"
     calibrate: Literal["off", "on"] = "on"
     ensemble: int = 0
@@ -286,6 +295,7 @@ class CompareOptions:
         report: Where the report page goes (default: report.html in the first run folder).
         json: Also write the whole comparison as JSON to this file.
         csv: Also write every figure, with its interval, as a row of this file.
+        notes: Text file whose lines are shown below the table and on the report page.
         bootstrap: Resamples for the confidence intervals.
         seed: Seed of the resampling.
     """
@@ -294,8 +304,26 @@ class CompareOptions:
     report: Path | None = None
     json: Path | None = None
     csv: Path | None = None
+    notes: Path | None = None
     bootstrap: int = 10_000
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """What the command line says instead of the plan.
+
+    Attributes:
+        backbone: Backbone of every extraction, instead of those that the plan names.
+        weights: Where its weights come from: hub, package or a file.
+        cache: Folder of the embedding cache.
+        out: Folder of the runs, the table and the report page; an interrupted reproduction goes on in it.
+    """
+
+    backbone: str | None = None
+    weights: str | None = None
+    cache: Path | None = None
+    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -306,6 +334,7 @@ class PredictOptions:
         weights: Backbone weights file, where the source recorded in the model is not to be had.
         threshold: Override the model's thresholds: best, or one number for all labels.
         out: Where the predictions go: .csv in the shape of the attributes CSV, or .jsonl for multi-valued keys.
+        layout: columns (one per key), dict (columns filename and predictions) or auto (dict for a model of format B).
         probabilities: Add a column per key with the probability of the predicted value.
         sha256: Refuse the model file unless its SHA-256 is this.
         device: Where to compute; auto takes the GPU when there is one.
@@ -317,6 +346,7 @@ class PredictOptions:
     weights: Path | None = None
     threshold: str | None = None
     out: Path = Path("predictions.csv")
+    layout: Literal["auto", "columns", "dict"] = "auto"
     probabilities: bool = False
     sha256: str | None = None
     device: Device = "auto"

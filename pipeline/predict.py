@@ -22,7 +22,7 @@ from pipeline.catalogue.photos import is_photo
 from pipeline.errors import BackboneError, ModelFileError, OptionError
 from pipeline.model_file import Model, decisions, proba, read_model, schema_of
 from pipeline.options import BackboneOptions, PredictOptions
-from pipeline.prediction import Prediction, prediction_frame, write_predictions
+from pipeline.prediction import Prediction, as_dicts, prediction_frame, write_predictions
 from pipeline.thresholds import default_thresholds
 
 if TYPE_CHECKING:
@@ -173,7 +173,9 @@ def predict(
         raise OptionError(f"predictions go to a .csv or .jsonl file, found {options.out.name!r}")
     predictor = Predictor(read_model(model, options.sha256), options)
     prediction = predictor.predict_photos(photos, progress)
-    write_predictions(prediction.frame, options.out)
+    # Catalogues with categories, format B, state their attributes as dicts; so do predictions for them.
+    dicts = options.layout == "dict" or (options.layout == "auto" and predictor.schema.category_key is not None)
+    write_predictions(as_dicts(prediction.frame) if dicts else prediction.frame, options.out)
     return prediction
 
 

@@ -67,10 +67,36 @@ def prediction_frame(
     return pd.DataFrame({**columns, **(chances if probabilities else {})}, dtype=object)
 
 
+def as_dicts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same predictions as a column `predictions`: per photo a dict key -> list of values, only of decided keys.
+
+    Columns `p:<key>` become a column `probabilities` of the same form.
+    """
+    import pandas as pd
+
+    columns: dict[str, list[Any]] = {"filename": frame["filename"].tolist()}
+    keys = [str(name) for name in frame.columns if name != "filename"]
+    groups = {"predictions": [k for k in keys if not k.startswith(PROBABILITY)]}
+    groups["probabilities"] = [f"{PROBABILITY}{k}" for k in groups["predictions"] if f"{PROBABILITY}{k}" in keys]
+    for name, members in groups.items():
+        if members:
+            rows = zip(*(frame[member] for member in members), strict=True)
+            columns[name] = [
+                {
+                    member.removeprefix(PROBABILITY): value if isinstance(value, list) else [value]
+                    for member, value in zip(members, row, strict=True)
+                    if value is not None and not (isinstance(value, str) and value == UNKNOWN)
+                }
+                for row in rows
+            ]
+    return pd.DataFrame(columns, dtype=object)
+
+
 def write_predictions(frame: pd.DataFrame, out: Path) -> None:
     """Write a prediction table whole or not at all: .csv in the shape of an attributes CSV, or .jsonl.
 
-    CSV: `#N/A` where nothing is decided, several values joined by `|`. JSON lines: null, and lists.
+    CSV: `#N/A` where nothing is decided, several values joined by `|`, dicts (`as_dicts`) as Python literals. JSON
+    lines: null, lists and objects.
     Raises OptionError for another suffix.
     """
     writers = {".csv": _write_csv, ".jsonl": _write_jsonl}

@@ -1,13 +1,13 @@
-"""A generated catalogue of drawn T-shirts, with the faults that real catalogues have at their real rates."""
+"""A generated catalogue of drawn garments, with the faults that real catalogues have at their real rates."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,7 @@ from pipeline.drawing.garment import REACH, Look, draw
 from pipeline.drawing.looks import COLOURS, colour_name, make_look, make_shot
 from pipeline.drawing.necklines import NECKLINES
 from pipeline.errors import CatalogueError, OptionError
+from pipeline.sample_b import FILES, RowB, make_products, make_row, write_rows
 
 KEYS = ("neck", "sleeve_length", "pattern")
 """The keys of format A, whose values are the positions in NAMES."""
@@ -36,23 +37,13 @@ _JUNK = {
     "Thumbs.db": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504),
     ".DS_Store": b"\x00\x00\x00\x01Bud1" + bytes(504),
 }
-_CATEGORY_KEYS = {
-    "t-shirt": ["neck_type", "sleeve_length", "pattern", "colour", "detail"],
-    "tank top": ["neck_type", "pattern", "colour", "detail"],
-    "hoodie": ["sleeve_length", "pattern", "colour"],
-}
-_DETAILS = {
-    "polo collar": ("buttons", "collar"),
-    "henley": ("buttons",),
-    "mandarin collar": ("buttons", "stand-up collar"),
-}
 
 
 @dataclass(frozen=True)
 class SampleReport:
     """What was written.
 
-    data : the CSV file; images : its folder; category_keys : the JSON file of format B, else None.
+    data : the CSV file; images : its folder; category_keys, allowed_values : the JSON files of format B, else None.
     photos : image files that rows name; rows : of the CSV; products : drawn.
     repeated : rows that name an earlier row's photo; without_photo : rows whose file does not exist.
     odd : how an unusual photo is stored -> its file name; junk : files that are no photos.
@@ -61,6 +52,7 @@ class SampleReport:
     data: Path
     images: Path
     category_keys: Path | None
+    allowed_values: Path | None
     photos: int
     rows: int
     products: int
@@ -77,49 +69,95 @@ class _Row:
     unknown: tuple[bool, ...]
     look: Look
 
+    def picture(self, rng: np.random.Generator) -> Image.Image:
+        return draw(self.look, make_shot(self.look, rng))
+
+    def renamed(self, name: str) -> _Row:
+        return replace(self, name=name)
+
+    def contradicted(self, rng: np.random.Generator) -> _Row:
+        key = int(rng.integers(len(KEYS)))
+        codes = list(self.codes)
+        codes[key] = (codes[key] + 1 + int(rng.integers(len(NAMES[key]) - 1))) % len(NAMES[key])
+        return _Row(self.name, tuple(codes), (False,) * len(KEYS), self.look)
+
+
+AnyRow = TypeVar("AnyRow", _Row, RowB)
+
 
 def write_sample(out: Path, format: str = "A", images: int = 300, seed: int = 0) -> SampleReport:
-    """Write OUT/attributes.csv and OUT/images/ (and OUT/category_keys.json for format B).
+    """Write OUT/attributes.csv and OUT/images/ (for format B category_keys.json and attribute_values.json too).
 
     The same arguments give the same bytes. Writing again over the same sample is allowed.
 
     Raises OptionError for an unknown format or fewer than one image, CatalogueError when the folder holds other files.
     """
-    if format not in _WRITERS:
+    if format not in ("A", "B"):
         raise OptionError(f"--format: there is no sample format {format!r}; expected A or B.")
     if images < 1:
         raise OptionError(f"--images {images}: at least one photo is needed.")
     rng = np.random.default_rng(seed)
-    rows, present, products = _plan(images, rng)
+    if format == "B":
+        return _write(out, _plan_b(images, rng), (seed, rng), write_rows)
+    return _write(out, _plan(images, rng), (seed, rng), _table_a)
+
+
+def _write(
+    out: Path,
+    plan: tuple[list[AnyRow], list[int], int],
+    chance: tuple[int, np.random.Generator],
+    table: Callable[[Path, Sequence[AnyRow], np.random.Generator], list[tuple[object, ...]]],
+) -> SampleReport:
+    (rows, present, products), (seed, rng) = plan, chance
+    images = len(present)
     odd = dict(zip(ODD_FILES[: max(images // 4, 1)], rng.permutation(images)[: len(ODD_FILES)].tolist(), strict=False))
-    names = [row.name for row in rows]
     if "alpha" in odd:
         place = present[odd["alpha"]]
-        names[place] = names[place].removesuffix(".jpg") + ".png"
-        rows[place] = _Row(names[place], rows[place].codes, rows[place].unknown, rows[place].look)
+        rows[place] = rows[place].renamed(rows[place].name.removesuffix(".jpg") + ".png")
     folder = out / "images"
-    _refuse_strangers(out, {names[i] for i in present} | set(_JUNK))
+    _refuse_strangers(out, {rows[i].name for i in present} | set(_JUNK))
     folder.mkdir(parents=True, exist_ok=True)
     kinds = {place: kind for kind, place in odd.items()}
     for i, place in enumerate(present):
-        picture = draw(rows[place].look, make_shot(rows[place].look, np.random.default_rng((seed, place))))
-        (folder / names[place]).write_bytes(_encode(picture, kinds.get(i, "")))
+        picture = rows[place].picture(np.random.default_rng((seed, place)))
+        (folder / rows[place].name).write_bytes(_encode(picture, kinds.get(i, "")))
     for name, content in _JUNK.items():
         (folder / name).write_bytes(content)
     repeats = _repeats(rows, rng)
-    category_keys = _WRITERS[format](out, _shuffle_in(rows, repeats, rng), rng)
+    with (out / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(table(out, _shuffle_in(rows, repeats, rng), rng))
+    category_keys, allowed_values = (out / name if (out / name).is_file() else None for name in FILES)
     return SampleReport(
         data=out / "attributes.csv",
         images=folder,
         category_keys=category_keys,
+        allowed_values=allowed_values,
         photos=images,
         rows=len(rows) + len(repeats),
         products=products,
         repeated=len(repeats),
         without_photo=len(rows) - images,
-        odd={kind: names[present[place]] for kind, place in odd.items()},
+        odd={kind: rows[present[place]].name for kind, place in odd.items()},
         junk=tuple(_JUNK),
     )
+
+
+def _plan_b(images: int, rng: np.random.Generator) -> tuple[list[RowB], list[int], int]:
+    """As `_plan`, with products of all categories."""
+    total = max(images, round(images / (1 - _WITHOUT_PHOTO)))
+    products = max(1, round(images / _PHOTOS_PER_PRODUCT))
+    items = make_products(products, rng)
+    owner = np.concatenate([np.arange(products), rng.choice(products, total - products)])
+    serial = rng.permutation(90_000)[:products] + 10_000
+    views = np.zeros(products, int)
+    rows = []
+    for product in owner.tolist():
+        views[product] += 1
+        category = items[product].category.title().replace("-", "")
+        name = f"{serial[product]}-Selvedge-{category}-{serial[product] * 7 % 9973:04d}-{views[product]}.jpg"
+        rows.append(make_row(name, items[product], rng))
+    order = rng.permutation(total)
+    return [rows[i] for i in order], np.flatnonzero(order < images).tolist(), products
 
 
 def _plan(images: int, rng: np.random.Generator) -> tuple[list[_Row], list[int], int]:
@@ -166,25 +204,26 @@ def _exactly(n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
     return chosen
 
 
-def _repeats(rows: Sequence[_Row], rng: np.random.Generator) -> list[tuple[int, _Row]]:
+def _repeats(rows: Sequence[AnyRow], rng: np.random.Generator) -> list[tuple[int, AnyRow]]:
     """Rows that name an earlier row's photo again, most of them with other labels."""
     found = []
     for place in rng.permutation(len(rows))[: max(1, round(len(rows) * _REPEATED))].tolist():
         row = rows[place]
-        if rng.random() < 0.8:
-            key = int(rng.integers(len(KEYS)))
-            codes = list(row.codes)
-            codes[key] = (codes[key] + 1 + int(rng.integers(len(NAMES[key]) - 1))) % len(NAMES[key])
-            row = _Row(row.name, tuple(codes), (False,) * len(KEYS), row.look)
-        found.append((place, row))
+        found.append((place, row.contradicted(rng) if rng.random() < 0.8 else row))
     return found
 
 
-def _shuffle_in(rows: Sequence[_Row], repeats: Sequence[tuple[int, _Row]], rng: np.random.Generator) -> list[_Row]:
-    at: dict[int, list[_Row]] = {}
+def _shuffle_in(
+    rows: Sequence[AnyRow], repeats: Sequence[tuple[int, AnyRow]], rng: np.random.Generator
+) -> list[AnyRow]:
+    at: dict[int, list[AnyRow]] = {}
     for place, row in repeats:
         at.setdefault(int(rng.integers(place, len(rows))), []).append(row)
-    return [entry for i, row in enumerate(rows) for entry in (row, *at.get(i, ()))]
+    entries: list[AnyRow] = []
+    for place, row in enumerate(rows):
+        entries.append(row)
+        entries.extend(at.get(place, []))
+    return entries
 
 
 def _encode(picture: Image.Image, kind: str) -> bytes:
@@ -207,59 +246,20 @@ def _encode(picture: Image.Image, kind: str) -> bytes:
     return content[: len(content) * 6 // 10] if kind == "truncated" else content
 
 
-def _write_a(out: Path, rows: Sequence[_Row], rng: np.random.Generator) -> None:
-    with (out / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("filename", *KEYS))
-        for row in rows:
-            cells = ("#N/A" if hidden else code for code, hidden in zip(row.codes, row.unknown, strict=True))
-            writer.writerow((row.name, *cells))
-
-
-def _write_b(out: Path, rows: Sequence[_Row], rng: np.random.Generator) -> Path:
-    with (out / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "filename", "category", "attributes"))
-        for i, row in enumerate(rows):
-            category, attributes = _attributes(row, rng)
-            writer.writerow((i + 1, row.name, category, repr(attributes)))
-    path = out / "category_keys.json"
-    path.write_text(json.dumps(_CATEGORY_KEYS, indent=2) + "\n", encoding="utf-8")
-    return path
-
-
-def _attributes(row: _Row, rng: np.random.Generator) -> tuple[str, dict[str, list[str]]]:
-    """The category and the multi-valued keys that a drawn shirt shows."""
-    neck, sleeve, pattern = (names[code] for names, code in zip(NAMES, row.codes, strict=True))
-    category = "hoodie" if neck == "hooded" else "tank top" if sleeve == "sleeveless" else "t-shirt"
-    shown = range(1 if pattern in ("solid", "camouflage") else 3 if pattern in ("checks", "floral") else 2)
-    values = {
-        "neck_type": [neck.removesuffix(" neck")],
-        "sleeve_length": [sleeve],
-        "pattern": [pattern, "striped"] if pattern.endswith("stripes") else [pattern],
-        "colour": list(dict.fromkeys(colour_name(row.look.palette[i]) for i in shown)),
-        "detail": list(_DETAILS.get(neck, ("none",) if rng.random() < 0.3 else ())),
-    }
-    hidden = dict(zip(("neck_type", "sleeve_length", "pattern"), row.unknown, strict=True))
-    return category, {
-        key: ["#N/A"] if hidden.get(key) else values[key]
-        for key in _CATEGORY_KEYS[category]
-        if values[key] or hidden.get(key)
-    }
-
-
-_WRITERS = {"A": _write_a, "B": _write_b}
+def _table_a(out: Path, rows: Sequence[_Row], rng: np.random.Generator) -> list[tuple[object, ...]]:
+    """The rows of the CSV with its header."""
+    table: list[tuple[object, ...]] = [("filename", *KEYS)]
+    for row in rows:
+        cells = ("#N/A" if hidden else code for code, hidden in zip(row.codes, row.unknown, strict=True))
+        table.append((row.name, *cells))
+    return table
 
 
 def _refuse_strangers(out: Path, names: set[str]) -> None:
     if out.exists() and not out.is_dir():
         raise CatalogueError(f"{out} is a file; the sample needs a folder.")
     folder = out / "images"
-    there = (
-        [p for p in out.iterdir() if p.name not in ("images", "attributes.csv", "category_keys.json")]
-        if out.is_dir()
-        else []
-    )
+    there = [p for p in out.iterdir() if p.name not in ("images", "attributes.csv", *FILES)] if out.is_dir() else []
     there += [p for p in folder.iterdir() if p.name not in names] if folder.is_dir() else []
     if there:
         raise CatalogueError(f"{out} already holds other files, such as {min(there)}; give an empty or a new folder.")

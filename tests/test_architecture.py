@@ -31,6 +31,8 @@ NEVER = {
     "pipeline.heads": {"h5py", "cache", "timm", "pipeline.embed"},
     "pipeline.training": {"h5py", "cyclopts", "pipeline.embed", "pipeline.cached"},
     "pipeline.seen": {"torch", "h5py", "timm"},
+    "pipeline.reproduce": {"torch", "h5py", "timm", "cache", "numpy"},
+    "pipeline.ledger": {"torch", "h5py", "timm", "cache", "numpy"},
     "pipeline.options": {"cyclopts", "torch", "numpy"},
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from pipeline.errors import BackboneError, ModelFileError, OptionError
 from pipeline.model_file import Decision, FeatureOrigin, Parts, build_model, proba, save_model
 from pipeline.options import BackboneOptions, PredictOptions
 from pipeline.predict import Predictor, check_key, find_photos, predict, write_predictions
-from pipeline.prediction import prediction_frame
+from pipeline.prediction import as_dicts, prediction_frame
 
 BACKBONE = BackboneOptions("test_resnet", "random:0", 32, "squash")
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual")), (True, False))
@@ -135,6 +136,41 @@ def test_json_lines_keep_lists_and_csv_joins_them(tmp_path: Path) -> None:
         ["é, x.jpg", "round", "plain|casual", "0.9", "0.7|0.6"],
         ["b.jpg", "#N/A", "#N/A", "", ""],
     ]
+
+
+def test_predictions_as_dicts_hold_decided_keys_only(tmp_path: Path) -> None:
+    P = np.array([[0.9, 0.1, 0.7, 0.6], [0.4, 0.6, 0.2, 0.1]], np.float32)
+    D = np.array([[1, 0, 1, 1], [0, 0, 0, 0]], bool)
+    frame = as_dicts(prediction_frame(["é, x.jpg", "b.jpg"], P, D, SCHEMA))
+    write_predictions(frame, tmp_path / "p.csv")
+    assert rows_of(tmp_path / "p.csv") == [
+        ["filename", "predictions"],
+        ["é, x.jpg", "{'neck': ['round'], 'style': ['plain', 'casual']}"],
+        ["b.jpg", "{}"],
+    ]
+    write_predictions(as_dicts(prediction_frame(["a.jpg"], P[:1], D[:1], SCHEMA, True)), tmp_path / "p.jsonl")
+    assert json.loads((tmp_path / "p.jsonl").read_text()) == {
+        "filename": "a.jpg",
+        "predictions": {"neck": ["round"], "style": ["plain", "casual"]},
+        "probabilities": {"neck": [0.9], "style": [0.7, 0.6]},
+    }
+
+
+@pytest.mark.parametrize(("layout", "dicts"), [("auto", True), ("dict", True), ("columns", False)])
+def test_a_model_of_format_b_answers_in_its_form(
+    photos: Path, origin: FeatureOrigin, tmp_path: Path, layout: Literal["auto", "dict", "columns"], dicts: bool
+) -> None:
+    schema = replace(SCHEMA, keys=("category", "style"), category_key="category")
+    rng = np.random.default_rng(1)
+    member = {"kind": "dense", "layers": [(rng.normal(size=(96, 4)) * 3, rng.normal(size=4))], "hidden": "relu"}
+    decision = Decision([0, 0, 0.5, 0.5], "best")
+    model = build_model(schema, Parts([member], ["softmax", "sigmoid"]), decision, origin, rng.normal(size=(4, 96)))
+    save_model(model, tmp_path / "b.joblib")
+    predict([photos / "a.jpg"], tmp_path / "b.joblib", replace(EAGER, out=tmp_path / "p.csv", layout=layout))
+    header, row = rows_of(tmp_path / "p.csv")
+    assert header == (["filename", "predictions"] if dicts else ["filename", "category", "style"])
+    said = ast.literal_eval(row[1])["category"] if dicts else [row[1]]
+    assert said in (["round"], ["v"])
 
 
 def test_other_suffixes_are_refused_before_any_work(model_path: Path, tmp_path: Path) -> None:

@@ -13,14 +13,17 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.catalogue import count_kinds, infer_schema, read_catalogue
+from pipeline.drawing.accessories import ITEMS, draw_item
 from pipeline.drawing.canvas import SIZE
 from pipeline.drawing.cloth import PATTERNS
 from pipeline.drawing.garment import REACH, draw
 from pipeline.drawing.looks import make_look, make_shot
 from pipeline.drawing.necklines import NECKLINES
+from pipeline.drawing.wardrobe import Item
 from pipeline.errors import CatalogueError, OptionError
 from pipeline.options import DataOptions
 from pipeline.sample import SampleReport, write_sample
+from pipeline.sample_b import LOOKS
 
 
 @pytest.fixture(scope="module")
@@ -100,26 +103,42 @@ def test_the_odd_files_are_what_they_are_called(sample: SampleReport) -> None:
     ]
 
 
-def test_format_b_is_multi_valued_and_gated(tmp_path: Path) -> None:
-    report = write_sample(tmp_path / "b", "B", 60, seed=3)
-    assert report.category_keys is not None
-    assert set(json.loads(report.category_keys.read_text())) == {"t-shirt", "tank top", "hoodie"}
-    catalogue = read_catalogue(DataOptions(data=tmp_path / "b", category_keys=report.category_keys))
+@pytest.fixture(scope="module")
+def sample_b(tmp_path_factory: pytest.TempPathFactory) -> SampleReport:
+    return write_sample(tmp_path_factory.mktemp("sample") / "b", "B", 120, seed=3)
+
+
+def test_format_b_has_many_categories_and_keys_of_which_most_are_absent(sample_b: SampleReport) -> None:
+    assert sample_b.category_keys is not None and sample_b.allowed_values is not None
+    catalogue = read_catalogue(DataOptions(data=sample_b.data, category_keys=sample_b.category_keys))
     assert catalogue.format == "B"
+    listed = json.loads(sample_b.category_keys.read_text())
+    assert set(catalogue.categories or ()) - {None} == set(listed) == set(ITEMS)
+    assert len(listed) == 10
+    assert len({key for keys in listed.values() for key in keys}) == 14
+    own = [key for key in catalogue.keys if key not in ("category", "seller_note")]
+    carried = np.mean([[bool(cell) for cell in catalogue.cells[key]] for key in own])
+    assert carried < 0.4
+    several = {key for key in own if any(cell and len(cell) > 1 for cell in catalogue.cells[key])}
+    assert {"pattern", "colour", "detail"} <= several
     schema = infer_schema(catalogue)
-    assert dict(zip(schema.keys, schema.single, strict=True)) == {
-        "category": True,
-        "neck_type": True,
-        "sleeve_length": True,
-        "pattern": False,
-        "colour": False,
-        "detail": False,
-    }
-    assert set(schema.values[0]) == {"t-shirt", "tank top", "hoodie"}
     _, mask = schema.encode(catalogue.cells, catalogue.categories)
-    hoodies = np.array([c == "hoodie" for c in catalogue.categories or ()])
-    assert not mask[hoodies][:, schema.slices[1]].any()
-    assert mask[:, schema.slices[4]].all()
+    hats = np.array([c == "hat" for c in catalogue.categories or ()])
+    assert not mask[hats][:, schema.slices[schema.keys.index("neck_type")]].any()
+
+
+def test_format_b_is_dirty_and_its_list_of_values_tells(sample_b: SampleReport) -> None:
+    assert sample_b.allowed_values is not None
+    listed = json.loads(sample_b.allowed_values.read_text())
+    assert all(values.count("none") == 1 for values in listed.values())
+    assert any(values[-1] != "none" for values in listed.values()), "none stands anywhere"
+    options = DataOptions(sample_b.data, category_keys=sample_b.category_keys, allowed_values=sample_b.allowed_values)
+    catalogue = read_catalogue(options)
+    kinds = count_kinds(catalogue.findings)
+    assert {"value-not-allowed", "bad-attributes", "repeated", "missing-photo", "not-an-image"} <= set(kinds)
+    values = {value for key in catalogue.keys[1:] for cell in catalogue.cells[key] for value in cell or ()}
+    assert values <= {value for each in listed.values() for value in each}
+    assert "none" in sample_b.data.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("images", [1, 2, 5])
@@ -171,3 +190,20 @@ def test_every_pair_of_values_can_be_told_apart(axis: int, names: dict[str, obje
 def test_a_neckline_changes_the_upper_half_only() -> None:
     difference = changed(picture("round neck", "short", "solid"), picture("polo collar", "short", "solid"))
     assert difference[: SIZE[1] // 2].sum() > 10 * difference[SIZE[1] // 2 :].sum()
+
+
+@pytest.mark.parametrize("category", ITEMS)
+def test_what_a_label_of_format_b_names_can_be_seen(category: str) -> None:
+    """Every choice of every key gives another picture of the same product."""
+    plain = {key: choices[0][0] for key, choices in LOOKS[category].items()}
+
+    def picture_with(**traits: tuple[str, ...]) -> np.ndarray:
+        palette = ((30, 122, 126), (240, 240, 240), (16, 64, 66))
+        item = Item(category, plain | traits, "solid", palette, (90, 40, 30), 1.0, 7)
+        return np.asarray(draw_item(item, np.random.default_rng(1)), np.float32)
+
+    before = picture_with()
+    assert changed(before, np.broadcast_to(before[:1, :1], before.shape)).mean() > 0.08, "the item fills the photo"
+    for key, choices in LOOKS[category].items():
+        for values, _ in choices[1:]:
+            assert changed(before, picture_with(**{key: values})).mean() > 0.001, (key, values)

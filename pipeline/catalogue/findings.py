@@ -22,6 +22,8 @@ KINDS: Mapping[str, str] = {
     "bad-attributes": "an attributes cell is no dict literal; its keys are unknown on that photo",
     "key-does-not-apply": "rows carry a key that does not apply to their category; it is left out there",
     "category-without-keys": "a category that the category-keys file does not list",
+    "value-not-allowed": "a value that the allowed-values file does not list for its key",
+    "key-not-allowed": "a key that the allowed-values file does not list",
     "unknown-cells": "how many photos have no known value for a key",
     "empty-key": "a key without a single known value; it is left out",
     "many-values": "a key has so many values that it looks like an identifier",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.catalogue.allowed import hold_against, read_allowed_values
 from pipeline.catalogue.attributes import CATEGORY, read_category_keys
 from pipeline.catalogue.cells import coded
 from pipeline.catalogue.findings import Finding
@@ -38,12 +39,17 @@ def read_catalogue(options: DataOptions, group_column: str | None = None) -> Cat
         raise CatalogueError(f"--format: there is no format {options.format!r}.{nearest(options.format, FORMATS)}")
     if not options.data.exists():
         raise CatalogueError(f"{options.data}: no such file or folder. --data takes a CSV file or a folder.")
+    allowed = None if options.allowed_values is None else read_allowed_values(options.allowed_values)
     table = _table_path(options.data, options.format)
     if table is not None:
-        return _with_summary(_read_table(table, options, group_column))
-    if group_column is not None:
+        catalogue = _read_table(table, options, group_column)
+    elif group_column is not None:
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
-    return _with_summary(read_folder(options.images or options.data, options))
+    else:
+        catalogue = read_folder(options.images or options.data, options)
+    if allowed is not None:
+        catalogue = hold_against(catalogue, allowed, keep=options.outside == "keep")
+    return _with_summary(catalogue)
 
 
 def _table_path(data: Path, wanted: str) -> Path | None:

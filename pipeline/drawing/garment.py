@@ -93,7 +93,7 @@ def _draw_shirt(canvas: Canvas, look: Look) -> None:
     sleeves = {side: (limb(arm, widths), _cap(arm, look)) for side, arm in arms.items()}
     window = canvas.window(_torso(look), *(shape for shapes in sleeves.values() for shape in shapes))
     cloth = Image.fromarray(texture(look.pattern, window.u, window.v, look.palette, look.seed))
-    cloth = ImageChops.multiply(cloth, _folds(window, look))
+    cloth = ImageChops.multiply(cloth, folds(window, look.seed))
     for side, shapes in sleeves.items():
         canvas.lay(cloth, window, shapes, 7)
         canvas.stroke(_across(arms[side], float(widths[-1])), shade(look.trim, 0.8), 6)
@@ -105,9 +105,9 @@ def _draw_shirt(canvas: Canvas, look: Look) -> None:
             canvas.stroke(_armhole(look, side), look.trim, 6)
 
 
-def _folds(window: Window, look: Look) -> Image.Image:
+def folds(window: Window, seed: int) -> Image.Image:
     """Soft light and shadow of the cloth; it changes slowly, so every sixth pixel is enough."""
-    rng = np.random.default_rng(look.seed + 1)
+    rng = np.random.default_rng(seed + 1)
     u, v = window.u[::6, ::6], window.v[::6, ::6]
     light = 238 - np.float32(0.0025) * u * u
     for _ in range(3):

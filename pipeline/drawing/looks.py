@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,20 +36,17 @@ _LEAST_CONTRAST = 75.0
 
 def make_look(neck: str, sleeve: str, pattern: str, colour: str, rng: np.random.Generator) -> Look:
     """A look with these attributes whose other colours are random and stand off from the ground colour."""
-    ground = _vary(COLOURS[colour], rng, 10)
-    palette = (
-        _camouflage(ground) if pattern == "camouflage" else (ground, _contrasting(ground, rng), shade(ground, 0.55))
-    )
-    dark = _brightness(ground) < 90
+    palette = make_palette(pattern, colour, rng)
+    ground = palette[0]
     return Look(
         neck=neck,
         sleeve=sleeve,
         pattern=pattern,
         palette=palette,
-        trim=shade(ground, 1.7) if dark else shade(ground, 0.62),
+        trim=trim_of(ground),
         skin=_skin_for(ground, rng),
-        hair=_vary(_HAIRS[rng.integers(len(_HAIRS))], rng, 8),
-        trousers=_vary(_TROUSERS[rng.integers(len(_TROUSERS))], rng, 8),
+        hair=vary(_HAIRS[rng.integers(len(_HAIRS))], rng, 8),
+        trousers=vary(_TROUSERS[rng.integers(len(_TROUSERS))], rng, 8),
         arms=float(rng.uniform(26, 58)),
         build=float(rng.uniform(0.92, 1.08)),
         length=float(rng.uniform(0.95, 1.06)),
@@ -56,15 +54,21 @@ def make_look(neck: str, sleeve: str, pattern: str, colour: str, rng: np.random.
     )
 
 
+def make_palette(pattern: str, colour: str, rng: np.random.Generator) -> Palette:
+    """Three colours of a cloth whose ground is the named one."""
+    ground = vary(COLOURS[colour], rng, 10)
+    return _camouflage(ground) if pattern == "camouflage" else (ground, _contrasting(ground, rng), shade(ground, 0.55))
+
+
+def trim_of(ground: Colour) -> Colour:
+    """The colour of collars, cuffs and hems on this cloth."""
+    return shade(ground, 1.7) if _brightness(ground) < 90 else shade(ground, 0.62)
+
+
 def make_shot(look: Look, rng: np.random.Generator) -> Shot:
     """A photo of the look: bright background that differs from cloth and skin, small jitter of camera and pose."""
-    while True:
-        hue, saturation, value = rng.random(), rng.choice([0.02, 0.05, 0.25]), rng.uniform(0.72, 0.97)
-        r, g, b = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
-        if min(_distance((r, g, b), look.palette[0]), _distance((r, g, b), look.skin)) > 45:
-            break
     return Shot(
-        background=(r, g, b),
+        background=backdrop((look.palette[0], look.skin), rng),
         zoom=float(rng.uniform(1.08, 1.32)),
         shift=(float(rng.uniform(-14, 14)), float(rng.uniform(-10, 14))),
         tilt=float(rng.uniform(-0.06, 0.06)),
@@ -74,19 +78,29 @@ def make_shot(look: Look, rng: np.random.Generator) -> Shot:
     )
 
 
+def backdrop(apart: Sequence[Colour], rng: np.random.Generator) -> Colour:
+    """A bright background that differs from these colours."""
+    while True:
+        hue, saturation, value = rng.random(), rng.choice([0.02, 0.05, 0.25]), rng.uniform(0.72, 0.97)
+        r, g, b = (round(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
+        if min(_distance((r, g, b), colour) for colour in apart) > 45:
+            return r, g, b
+
+
 def colour_name(colour: Colour) -> str:
     """The nearest of the named colours."""
     return min(COLOURS, key=lambda name: _distance(COLOURS[name], colour))
 
 
-def _vary(colour: Colour, rng: np.random.Generator, by: int) -> Colour:
+def vary(colour: Colour, rng: np.random.Generator, by: int) -> Colour:
+    """The colour moved at random, each channel by at most `by`."""
     r, g, b = (int(np.clip(c + rng.integers(-by, by + 1), 0, 255)) for c in colour)
     return r, g, b
 
 
 def _contrasting(ground: Colour, rng: np.random.Generator) -> Colour:
     far = [c for c in COLOURS.values() if abs(_brightness(c) - _brightness(ground)) > _LEAST_CONTRAST]
-    return _vary(far[rng.integers(len(far))], rng, 8)
+    return vary(far[rng.integers(len(far))], rng, 8)
 
 
 def _camouflage(ground: Colour) -> Palette:

@@ -50,7 +50,7 @@ HEADS: Mapping[str, HeadSpec] = {
 OPTIMIZERS = (*_FIRST_ORDER, "lbfgs")
 SCHEDULES = ("constant", "step", "plateau", "cosine", "onecycle")
 MONITORS = ("loss", "micro-f1")
-LOSSES = ("bce", "weighted-bce", "ce", "focal", "asymmetric")
+LOSSES = ("bce", "weighted-bce", "ce", "weighted-ce", "focal", "asymmetric")
 
 DEFAULT_LR: Mapping[str, float] = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.1, "lbfgs": 1.0}
 """Learning rate when none is given; features are standardised, so one rate per optimizer serves every backbone."""
@@ -80,7 +80,7 @@ class HeadConfig:
         epochs: Most epochs.
         batch_size: Rows per step.
         input_dropout: Share of the standardised features dropped while training, drawn per batch (see `reading`).
-        loss: bce, weighted-bce, ce, focal or asymmetric (`pipeline.heads.losses`).
+        loss: bce, weighted-bce, ce, weighted-ce, focal or asymmetric (`pipeline.heads.losses`).
         hidden: Hidden layer sizes of mlp; exactly one for mlp-per-key.
         dropout: Share of hidden units dropped while training.
         label_smoothing: Share of the target spread over the other values.

@@ -9,6 +9,8 @@ of labels. A key with softmax is one pair; a key with sigmoids adds up its value
                   Class weights (N-n_c)/sum(N-n) only rescale whole columns, which are independent of each other in a
                   linear head; weighting the positives is what changes the answer.
     ce            softmax cross-entropy per single-valued key, bce for multi-valued keys
+    weighted-ce   ce with a photo of class c weighing (N-n_c)/sum(N-n) of its key (n_c photos among N known), scaled so
+                  that a training photo weighs 1 on average
     focal         -y (1-p)^2 log p - (1-y) p^2 log(1-p)                       (Lin et al. 2017)
     asymmetric    -y log p - (1-y) q^4 log(1-q), q = max(p - 0.05, 0)          (Ridnik et al. 2021)
 
@@ -73,15 +75,18 @@ SIGMOID_LOSSES: Mapping[str, SigmoidLoss] = {
     "bce": _bce,
     "weighted-bce": _weighted_bce,
     "ce": _bce,  # on the keys that ce leaves to sigmoids
+    "weighted-ce": _bce,
     "focal": _focal,
     "asymmetric": _asymmetric,
 }
+
+SOFTMAX_LOSSES = frozenset({"ce", "weighted-ce"})
 
 
 def links(loss: str, targets: Targets) -> tuple[str, ...]:
     """Per key "softmax" or "sigmoid"; a key of one value has nothing to normalise over and stays a sigmoid."""
     return tuple(
-        "softmax" if loss == "ce" and single and columns.stop - columns.start > 1 else "sigmoid"
+        "softmax" if loss in SOFTMAX_LOSSES and single and columns.stop - columns.start > 1 else "sigmoid"
         for single, columns in zip(targets.single, targets.slices, strict=True)
     )
 
@@ -143,7 +148,7 @@ class LossData:
 
     def pieces(self, loss: str) -> Pieces:
         """The column runs of a loss."""
-        return self._pieces[loss == "ce"]
+        return self._pieces[loss in SOFTMAX_LOSSES]
 
 
 def _pieces(kinds: Sequence[str], slices: Sequence[slice]) -> Pieces:
@@ -167,6 +172,17 @@ def pos_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.clip(ratio, 1 / _POS_WEIGHT_LIMIT, _POS_WEIGHT_LIMIT)
 
 
+def class_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """(L,) weights (N - n_c) / sum(N - n) within each key, over their mean on the training photos."""
+    weight = np.ones(train.size)
+    for columns in train.slices:
+        n = train.positive_counts[columns]
+        rest = n.sum() - n
+        if (n * rest).sum() > 0:
+            weight[columns] = rest * n.sum() / (n * rest).sum()
+    return weight
+
+
 def prior_logits(loss: str, train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """(L,) log prior within each softmax key, log-odds of the prior elsewhere; one photo is added to each class."""
     positive, known = train.positive_counts + 1, train.known_counts + 2
@@ -185,6 +201,8 @@ class StackedLoss:
         self._cell = SIGMOID_LOSSES[self._loss]
         self._pieces = data.pieces(self._loss)
         self._weight = data.pos_weight
+        weighted = self._loss == "weighted-ce"
+        self._class_weight = torch.from_numpy(class_weight(train)).to(data.pos_weight) if weighted else None
         self._smoothing = _column([c.label_smoothing for c in configs], data.pos_weight)
         tau = _column([c.logit_adjust for c in configs], data.pos_weight)
         prior = torch.from_numpy(prior_logits(self._loss, train)).to(data.pos_weight)
@@ -192,7 +210,7 @@ class StackedLoss:
 
     def pairs(self, batch: Batch) -> Tensor:
         """N of J for this batch, a scalar tensor."""
-        return batch.softmax_pairs if self._loss == "ce" else batch.sigmoid_pairs
+        return batch.softmax_pairs if self._loss in SOFTMAX_LOSSES else batch.sigmoid_pairs
 
     def train(self, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """(S (g,), dJ/dz (g, b, L)) of logits z (g, b, L); z is used up."""
@@ -236,6 +254,8 @@ class StackedLoss:
             target = y / y.sum(dim=1, keepdim=True).clamp_min(1)
             if smoothing is not None:
                 target = target * (1 - smoothing) + smoothing / target.shape[-1]
+            if self._class_weight is not None:
+                target = target * self._class_weight[columns]
             known = batch.soft_known[:, i]
             log_p = torch.log_softmax(z[..., columns], dim=-1)
             each = (log_p * target).sum(dim=-1) @ known
@@ -244,7 +264,8 @@ class StackedLoss:
             else:
                 split[:, columns.start] = -each
             if slope is not None:
-                torch.mul(log_p.exp_().sub_(target), known[:, None], out=slope[..., columns])
+                share = log_p.exp_() if self._class_weight is None else log_p.exp_() * target.sum(dim=-1, keepdim=True)
+                torch.mul(share.sub_(target), known[:, None], out=slope[..., columns])
         return total
 
 

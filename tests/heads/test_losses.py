@@ -63,6 +63,21 @@ def test_weighted_bce_weighs_positives_by_their_rarity() -> None:
     assert float(stacked.value(z, data.batch(torch.arange(4)))[0]) == pytest.approx(6 * math.log(2))
 
 
+def test_weighted_ce_is_that_of_torch_with_the_weights_of_rare_classes() -> None:
+    counts = np.array([6, 3, 1])
+    classes = np.repeat([0, 1, 2], counts)
+    targets = Targets.plain(np.eye(3)[classes], None, [3], [True])
+    weights = (counts.sum() - counts) / (counts.sum() - counts).sum()
+    z = torch.linspace(-2, 3, 30, dtype=torch.float64).view(1, 10, 3).sin() + torch.tensor([3.0, 0.0, 0.0])
+    criterion = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights))
+    stacked, data = _loss(HeadConfig(loss="weighted-ce"), targets)
+    batch = data.batch(torch.arange(10))
+    mean = stacked.value(z.clone(), batch)[0] / stacked.pairs(batch)
+    assert float(mean) == pytest.approx(float(criterion(z[0], torch.tensor(classes))))
+    plain, _ = _loss(HeadConfig(loss="ce"), targets)
+    assert float(mean) != pytest.approx(float(plain.value(z.clone(), batch)[0] / plain.pairs(batch)), abs=0.01)
+
+
 def test_priors_are_log_odds_or_log_shares() -> None:
     targets = Targets.plain([[1, 0], [1, 0], [0, 1], [1, 0]], None, [2], [True])
     assert prior_logits("bce", targets) == pytest.approx([math.log(4 / 2), math.log(2 / 4)])

@@ -31,7 +31,7 @@ def test_results_are_in_the_order_of_the_configurations() -> None:
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "mlp-per-key"])
-@pytest.mark.parametrize("loss", ["bce", "weighted-bce", "ce", "focal", "asymmetric"])
+@pytest.mark.parametrize("loss", ["bce", "weighted-bce", "ce", "weighted-ce", "focal", "asymmetric"])
 def test_every_head_learns_with_every_loss(head: str, loss: str) -> None:
     fitted = fit_many([HeadConfig(head=head, loss=loss, hidden=(16,), **FAST)], TRAIN, HELD, CPU)[0]
     P = fitted.predict_proba(HELD[0])

@@ -1,0 +1,189 @@
+"""`reproduce`: the plan as data, going on where it was stopped, and the whole of it on a small catalogue."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import run
+from pipeline.catalogue import PARTS, make_split, read_split
+from pipeline.config_file import PRESETS, read_config
+from pipeline.errors import OptionError, RunError
+from pipeline.ledger import Ledger
+from pipeline.reproduce import Overrides, Plan, read_plan
+from pipeline.sample import write_sample
+from pipeline.sample_b import make_products
+
+PLAN = """
+out: {out}
+cache: {cache}
+data: {{data: catalogue, category-keys: "{{data}}/keys.json"}}
+split: {{split: 60/20/20, group-regex: "^(.+)-"}}
+extractions:
+  big: {{backbone: resnet50, size: 64, views: [identity, hflip]}}
+  small: {{backbone: resnet18, weights: "random:0", size: 64, fit: pad, features: [pooled, levels]}}
+runs:
+- {{name: adam, extraction: [big, small], heads: [linear], lr: [0.1, 0.2], refit: true, nesterov: false}}
+- {{name: one, extraction: small, keys: [category], use: [pooled]}}
+"""
+
+
+def plan_of(folder: Path, text: str = PLAN, **overrides: object) -> Plan:
+    path = folder / "plan.yaml"
+    path.write_text(text.format(out=folder / "out", cache=folder / "features"))
+    return read_plan(path, Overrides(**overrides))  # type: ignore[arg-type]
+
+
+def test_a_plan_is_the_commands_that_a_user_would_type(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    cache = str(tmp_path / "features")
+    data = ("--data", "catalogue", "--category-keys", "catalogue/keys.json", "--cache", cache)
+    assert plan.extractions[0].words == (
+        *data, "--backbone", "resnet50", "--weights", "hub", "--size", "64", "--views", "identity,hflip"
+    )  # fmt: skip
+    assert [step.name for step in plan.runs] == ["resnet50-64-adam", "resnet18-64-pad-adam", "resnet18-64-pad-one"]
+    assert plan.runs[1].words == (
+        *data, "--backbone", "resnet18", "--weights", "random:0", "--size", "64", "--fit", "pad",
+        "--group-regex", "^(.+)-", "--use", "pooled,levels", "--views", "identity",
+        "--heads", "linear", "--lr", "0.1,0.2", "--refit",
+    )  # fmt: skip
+    assert plan.split == ("--split", "60/20/20")
+    assert [[step.name for step in plan.runs_on(e)] for e in plan.extractions] == [
+        ["resnet50-64-adam"],
+        ["resnet18-64-pad-adam", "resnet18-64-pad-one"],
+    ]
+    assert plan.not_run == ()
+    for step in (*plan.extractions, *plan.runs):
+        run.parse(["extract" if step in plan.extractions else "fit-heads", *step.words])
+
+
+def test_another_backbone_takes_the_rows_over_and_says_so(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, backbone="lite", weights="package", data={"data": Path("other/rows.csv")})
+    assert [step.name for step in plan.runs] == ["lite-64-adam", "lite-64-pad-adam", "lite-64-pad-one"]
+    assert plan.not_run[0] == "row not run: resnet50-64-adam: the command line names another backbone; see lite-64-adam"
+    assert len(plan.not_run) == 3
+    assert plan.extractions[0].words[2:4] == ("--category-keys", "other/keys.json")
+
+
+def test_rows_that_become_the_same_are_run_once(tmp_path: Path) -> None:
+    same = PLAN.replace(", fit: pad, features: [pooled, levels]", ", views: [identity, hflip]")
+    plan = plan_of(tmp_path, same, backbone="lite", weights="package")
+    assert [step.name for step in plan.runs] == ["lite-64-adam", "lite-64-one"]
+    assert len(plan.extractions) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("lr: [0.1", "lrr: [0.1", r"run 1: unknown option 'lrr'; did you mean 'lr'"),
+        ("size: 64, views", "sise: 64, views", r"extraction big: unknown option 'sise'; did you mean 'size'"),
+        ("split: {{split", "splits: {{split", "unknown option 'splits'; did you mean 'split'"),
+        ("extraction: small", "extraction: tiny", r"run 2: no extraction 'tiny'; there are big, small"),
+        ("name: one", "name: adam", r"run 2: another run is named resnet18-64-pad-adam"),
+        ("{{name: one, ", "{{", "run 2 has no name"),
+        ("{{data: catalogue, ", "{{", "the plan names no data; give it with --data"),
+        ("\nruns:", "\nextractions: {{}}\nruns:", "is no plan: it needs `extractions`"),
+    ],
+)
+def test_what_is_no_plan_is_an_error_that_says_where(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in PLAN
+    with pytest.raises(OptionError, match=message):
+        plan_of(tmp_path, PLAN.replace(old, new))
+
+
+def test_a_ledger_goes_on_where_it_stopped_and_refuses_a_mixture(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    first, second, _ = plan.runs
+    words = Ledger(plan).begin(first)
+    assert words[-4:] == ("--split", "60/20/20", "--out", str(plan.folder(first)))
+    plan.folder(first).mkdir(parents=True)
+    (plan.folder(first) / "split.csv").write_text("half")
+    Ledger(plan).begin(first)
+    assert not plan.folder(first).exists(), "what an interrupted run left is removed"
+    plan.folder(first).mkdir(parents=True)
+    (plan.folder(first) / "run.json").write_text("{}")
+    ledger = Ledger(plan)
+    assert (ledger.finished(first), ledger.finished(second)) == (True, False)
+    assert ledger.begin(second)[-4:-2] == ("--split-from", str(plan.folder(first)))
+    with pytest.raises(RunError, match=r"resnet50-64-adam was made with other options \(new or changed: 0.1,0.3\)"):
+        Ledger(plan_of(tmp_path, PLAN.replace("0.2", "0.3")))
+    with pytest.raises(RunError, match=r"begun with the split --split 60/20/20, now asked for --split 50/25/25"):
+        Ledger(plan_of(tmp_path, PLAN.replace("60/20/20", "50/25/25")))
+
+
+@pytest.mark.parametrize("name", ["tshirt-notebook", "category-46-keys"])
+def test_the_reference_plans_hold_commands_that_the_parser_knows(name: str) -> None:
+    path = PRESETS / f"{name}.yaml"
+    for overrides in (Overrides(), Overrides(backbone="tf_efficientnet_lite0", weights="package")):
+        plan = read_plan(path, overrides)
+        for step in () if overrides.backbone else plan.extractions:
+            run.parse(["extract", *step.words])
+        for step in () if overrides.backbone else plan.runs:
+            run.parse(["fit-heads", *step.words])
+        assert bool(plan.not_run) == (overrides.backbone is not None)
+    with pytest.raises(OptionError, match="is a plan of several runs; run it with: python run.py reproduce"):
+        read_config(path, {})
+
+
+SMALL = """
+out: {out}
+cache: {cache}
+data: {{data: catalogue, category-keys: "{{data}}/category_keys.json", allowed-values: "{{data}}/attribute_values.json",
+  inapplicable: negative}}
+split: {{split: 60/20/20}}
+extractions:
+  no weights: {{backbone: resnet18, weights: hub, size: 64}}
+  small: {{backbone: test_resnet, weights: "random:0", size: 32}}
+runs:
+- {{name: category, extraction: ["no weights", small], keys: [category], loss: weighted-ce, heads: [linear],
+  optimizers: [adam], epochs: 2, threshold: best}}
+- {{name: keys, extraction: small, heads: [mlp-per-key], hidden: [8], optimizers: [adam], epochs: 2, gate: none,
+  threshold: "fixed:0.8"}}
+"""
+
+
+def test_reproduce_runs_what_can_be_run_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sample(tmp_path / "catalogue", "B", 60, seed=2)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(SMALL.format(out="out", cache="features"))
+    assert run.main(["reproduce", "plan.yaml"]) == 0
+    text = capsys.readouterr().out
+    reason = "row not run: resnet18-64-category: the pretrained weights of resnet18"
+    assert text.count(f"\n{reason}") == 1, "under the table"
+    assert "2 rows in one table" in text and f"\n  {reason}" in text
+    assert reason in Path("out/report.html").read_text()
+    names = [c["name"].split("/")[0] for c in json.loads(Path("out/comparison.json").read_text())["candidates"]]
+    assert sorted(names) == ["test_resnet-32-category", "test_resnet-32-keys"]
+    runs = [Path("out/runs") / name for name in sorted(names)]
+    splits = [read_split(folder) for folder in runs]
+    assert splits[0].parts == splits[1].parts
+    category, keys = (json.loads((folder / "run.json").read_text()) for folder in runs)
+    assert category["schema"]["keys"] == ["category"]
+    assert keys["schema"]["gate"] is None
+    made = [(folder / "run.json").stat().st_mtime_ns for folder in runs]
+
+    shutil.rmtree(runs[1])
+    assert run.main(["reproduce", "plan.yaml"]) == 0
+    again = capsys.readouterr().out
+    assert again.count("$ python run.py fit-heads") == 1
+    assert "$ python run.py fit-heads" in again and "--split-from out/runs/test_resnet-32-category" in again
+    assert (runs[0] / "run.json").stat().st_mtime_ns == made[0]
+    assert read_split(runs[1]).parts == splits[1].parts
+
+
+def test_every_category_has_its_share_in_every_part() -> None:
+    items = make_products(400, np.random.default_rng(4))
+    categories = sorted({item.category for item in items})
+    Y = np.array([[item.category == c for c in categories] for item in items for _ in range(2)], np.uint8)
+    groups = np.repeat(np.arange(400), 2)
+    split = make_split(groups, Y, np.ones(Y.shape, bool), (0.6, 0.15, 0.25))
+    shares = np.stack([Y[split.rows(part)].mean(0) for part in PARTS])
+    assert np.abs(shares - Y.mean(0)).max() < 0.01
+    assert split.counts()["test"] == pytest.approx(200, abs=4)
