@@ -149,10 +149,29 @@ def half_of_memory() -> int:
         return 4 * 2**30
 
 
-def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> Experiment:
-    """Catalogue, cache and split joined. Photos that `extract` rejected are dropped and reported.
+@dataclass(frozen=True, eq=False)
+class CachedRows:
+    """Photos whose vectors are all there; n rows in catalogue order.
 
-    Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
+    ids : content ids, S32.  groups : int64, photos of one product.  findings : the catalogue's, and what was dropped.
+    """
+
+    catalogue: Catalogue
+    cache: FeatureCache
+    features: CachedFeatures
+    ids: Ids
+    groups: npt.NDArray[np.int64]
+    findings: tuple[Finding, ...]
+
+    def read(self) -> Float32:
+        """Vectors (n, d) of the first view."""
+        return np.asarray(self.cache.reader(self.features.info.digest).read(self.ids, self.features.columns[0]))
+
+
+def cached_rows(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
+    """Catalogue and cache joined. Photos that `extract` rejected are dropped and reported.
+
+    Raises OptionError when vectors are missing (with the command that makes them).
     """
     cache = open_cache(options.cache)
     catalogue = read_catalogue(data, split.group_column)
@@ -163,6 +182,16 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
+    return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *dropped))
+
+
+def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> Experiment:
+    """Catalogue, cache and split joined (see `cached_rows`).
+
+    Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
+    """
+    rows = cached_rows(data, key, split, options)
+    catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
     parts, found = _split(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
     if not all(parts.counts().values()):
@@ -170,15 +199,14 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     visible = parts.rows("train", "validation")
     schema = infer_schema(catalogue, visible, override)
     findings = (
-        *catalogue.findings,
-        *dropped,
+        *rows.findings,
         *same_content(catalogue, ids),
         *found,
         *empty_keys(catalogue, schema),
         *never_in_train(catalogue, schema),
     )
     targets = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
-    return Experiment(catalogue, cache, features, ids, groups, parts, targets, findings)
+    return Experiment(catalogue, rows.cache, rows.features, ids, groups, parts, targets, findings)
 
 
 def fit_targets(

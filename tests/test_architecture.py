@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = {"pipeline.extract", "pipeline.fit_heads", "pipeline.compare", "pipeline.predict"}
+STAGES = {
+    "pipeline.extract",
+    "pipeline.fit_heads",
+    "pipeline.compare",
+    "pipeline.predict",
+    "pipeline.audit",
+    "pipeline.vocabulary",
+}
 NEVER = {
     "cache": {"pipeline", "torch", "timm"},
     "pipeline.compare": {"torch", "h5py", "timm", "cache"},
@@ -18,6 +25,12 @@ NEVER = {
     "pipeline.model_file": {"torch", "h5py", "timm", "cache"},
     "pipeline.catalogue": {"torch", "h5py", "timm", "cache"},
     "pipeline.heads": {"h5py", "cache", "timm", "pipeline.embed"},
+    "pipeline.vocabulary": {"torch", "h5py", "timm", "cache", "sklearn"},
+    "pipeline.spelling": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.label_noise": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.outliers": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.audit_pairs": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.out_of_fold": {"h5py", "cache", "pipeline.catalogue"},
     "pipeline.options": {"cyclopts", "torch", "numpy"},
 }
 

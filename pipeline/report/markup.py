@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-VOID = frozenset({"meta", "line", "rect", "circle", "polyline", "path"})
+VOID = frozenset({"meta", "img", "line", "rect", "circle", "polyline", "path"})
 
 
 class Markup(str):
