@@ -60,7 +60,7 @@ def audit(data: DataOptions, key: KeyOptions, options: AuditOptions, progress: P
     plain = infer_schema(rows.catalogue, single=override)
     labels = _labels(rows, plain)
     X = rows.read()
-    P = out_of_fold(X, labels.targets, rows.groups, _plan(options), progress)
+    P = out_of_fold(X, labels.targets, rows.groups, _plan(options, len(X)), progress)
     fine = supported(labels.Y, labels.mask, rows.groups, options.min_support)
     issues, counts = _issues(rows, labels, P, fine)
     names = labels.schema.column_names
@@ -81,9 +81,10 @@ def audit(data: DataOptions, key: KeyOptions, options: AuditOptions, progress: P
     return replace(report, seconds=time.perf_counter() - started)
 
 
-def head_config(head: str, seed: int = 0) -> HeadConfig:
+def head_config(head: str, photos: int, seed: int = 0) -> HeadConfig:
     """The head an audit fits: strongly regularised and smoothed, since it must not learn single wrong labels by heart.
 
+    Small catalogues get small batches, so that 30 epochs are steps enough.
     Raises HeadError for a head that does not exist or that has no epochs.
     """
     return HeadConfig(
@@ -98,13 +99,13 @@ def head_config(head: str, seed: int = 0) -> HeadConfig:
         input_dropout=0.2,
         schedule="onecycle",
         epochs=30,
-        batch_size=128,
+        batch_size=min(256, max(32, photos // 16)),
         seed=seed,
     )
 
 
-def _plan(options: AuditOptions) -> FoldPlan:
-    configs = [head_config(options.head, seed) for seed in options.seed]
+def _plan(options: AuditOptions, photos: int) -> FoldPlan:
+    configs = [head_config(options.head, photos, seed) for seed in options.seed]
     return FoldPlan(configs, options.folds, options.seed[0], options.device)
 
 
