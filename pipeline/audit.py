@@ -142,8 +142,9 @@ def _issues(
     for key, columns, single in zip(schema.keys, schema.slices, schema.single, strict=True):
         judged = np.arange(columns.start, columns.stop)[fine[columns]]
         issues = (single_issues if single else multi_issues)(labels.Y, labels.mask, P, judged)
-        given = labels.mask[:, judged] & ((labels.Y[:, judged] == 1) | (not single))
-        counts[key] = (int(given.sum()), len(issues))
+        known = labels.mask[:, judged]
+        cells = known & (labels.Y[:, judged] == 1) if single else known
+        counts[key] = (int(cells.sum()), len(issues))
         found += [_named(rows, schema, issue) for issue in issues]
     return tuple(sorted(found, key=lambda issue: issue.score)), counts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.catalogue.findings import Finding
@@ -78,13 +78,13 @@ class AuditReport:
 
 def write_tables(out: Path, report: AuditReport) -> None:
     """Write label_issues.csv, duplicates.csv and outliers.csv, each worst first."""
-    _write(out / "label_issues.csv", report.issues, LabelIssue)
-    _write(out / "duplicates.csv", report.conflicts, Conflict)
-    _write(out / "outliers.csv", report.outliers, Outlier)
+    _write(out / "label_issues.csv", report.issues, [field.name for field in fields(LabelIssue)])
+    _write(out / "duplicates.csv", report.conflicts, [field.name for field in fields(Conflict)])
+    _write(out / "outliers.csv", report.outliers, [field.name for field in fields(Outlier)])
 
 
-def _write(path: Path, records: Sequence[object], kind: type) -> None:
+def _write(path: Path, records: Sequence[object], columns: list[str]) -> None:
     import pandas as pd
 
-    frame = pd.DataFrame([vars(record) for record in records], columns=list(kind.__dataclass_fields__))
+    frame = pd.DataFrame([vars(record) for record in records], columns=columns)
     frame.to_csv(path, index=False, lineterminator="\n", float_format="%.4f")
