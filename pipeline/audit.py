@@ -169,7 +169,8 @@ def _conflicts(rows: CachedRows, labels: _Labels, X: Float32, near: float) -> tu
     first = rows.features.columns[0][0].block
     i, j, cosine = near_pairs(X[:, : first.dim] if first.name == "pooled" else X, near)
     for key, columns in zip(labels.schema.keys, labels.schema.slices, strict=True):
-        column, known = coded(catalogue.cells[key]), labels.mask[:, columns].any(axis=1)
+        column = coded(catalogue.cells[key])
+        known: Bool = np.asarray(labels.mask[:, columns].any(axis=1))
         for at in np.flatnonzero(known[i] & known[j] & (column.codes[i] != column.codes[j])).tolist():
             a, b = int(i[at]), int(j[at])
             found.append(
