@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_origin
 from cyclopts import App, Argument, CycloptsError, Parameter
 from cyclopts.config import Dict
 
+from pipeline.audit_summaries import audit_lines, vocabulary_lines
 from pipeline.errors import BackboneError, HeadError, OptionError, PipelineError, RunError
 from pipeline.options import (
+    AuditOptions,
     BackboneOptions,
     CompareOptions,
     DataOptions,
@@ -33,6 +35,7 @@ from pipeline.options import (
     ReproduceOptions,
     SampleOptions,
     SplitOptions,
+    VocabularyOptions,
 )
 from pipeline.summaries import (
     cache_lines,
@@ -54,7 +57,7 @@ Flat = Parameter(name="*")
 NO_NEGATIVE = Parameter(negative=())
 CACHE = Parameter(help="Folder of the embedding cache.")
 COMMANDS = (
-    *("demo", "sample", "extract", "fit-heads", "compare", "predict", "finetune", "reproduce"),
+    *("demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "finetune", "reproduce"),
     *("cache export", "cache prune"),
 )
 
@@ -152,6 +155,19 @@ def sample(
 
 
 @app.command
+def vocabulary(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    options: Annotated[VocabularyOptions, Flat] = VocabularyOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Count the values of every key and write a mapping file that suggests which spellings are one; merges nothing."""
+    from pipeline.vocabulary import vocabulary as run_vocabulary
+
+    say_all(vocabulary_lines(run_vocabulary(data, options)))
+
+
+@app.command
 def extract(
     *,
     data: Annotated[DataOptions, Flat] = DataOptions(),
@@ -168,6 +184,26 @@ def extract(
     with Bar("extract", "photo") as bar:
         report = run_extract(catalogue.paths, backbone, options, bar.show)
     say_all(extract_lines(report))
+
+
+@app.command
+def audit(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    key: Annotated[KeyOptions, Flat] = KeyOptions(),
+    options: Annotated[AuditOptions, Flat] = AuditOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Find labels that are likely wrong, look-alikes with different labels, and outliers; changes nothing."""
+    from pipeline.audit import audit as run_audit
+    from pipeline.audit_pictures import webp_pictures
+    from pipeline.report.gallery import shown_photos, write_gallery
+
+    report = run_audit(data, key, options, say)
+    photos = shown_photos(report, options.gallery)
+    pictures = webp_pictures(photos, [report.files[photo] for photo in photos])
+    page = write_gallery(report, pictures, options.gallery, options.out / "audit.html")
+    say_all(audit_lines(report, page))
 
 
 @app.command(name="fit-heads")

@@ -168,10 +168,29 @@ def half_of_memory() -> int:
         return 4 * 2**30
 
 
-def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> Experiment:
-    """Catalogue, cache and split joined. Photos that `extract` rejected are dropped and reported.
+@dataclass(frozen=True, eq=False)
+class CachedRows:
+    """Photos whose vectors are all there; n rows in catalogue order.
 
-    Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
+    ids : content ids, S32.  groups : int64, photos of one product.  findings : the catalogue's, and what was dropped.
+    """
+
+    catalogue: Catalogue
+    cache: FeatureCache
+    features: CachedFeatures
+    ids: Ids
+    groups: npt.NDArray[np.int64]
+    findings: tuple[Finding, ...]
+
+    def read(self) -> Float32:
+        """Vectors (n, d) of the first view."""
+        return np.asarray(self.cache.reader(self.features.info.digest).read(self.ids, self.features.columns[0]))
+
+
+def cached_rows(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
+    """Catalogue and cache joined. Photos that `extract` rejected are dropped and reported.
+
+    Raises OptionError when vectors are missing (with the command that makes them).
     """
     check_cosine(split.near_duplicates)
     if split.regroup and split.split_from is not None:
@@ -189,16 +208,26 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
     if split.regroup:
         groups = _regroup(groups, ids, (cache, features), split.near_duplicates, memory_limit(options))
+    return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *dropped))
+
+
+def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> Experiment:
+    """Catalogue, cache and split joined (see `cached_rows`).
+
+    Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
+    """
+    rows = cached_rows(data, key, split, options)
+    catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
     parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
     if not all(parts.counts().values()):
         raise OptionError(f"the split of {len(ids)} photos leaves a part empty: {parts.counts()}; change --split")
-    require_unseen(seen_of_key(cache, features.info), ids, parts, str(features.info.notes.get("weights_source", "")))
+    info = rows.features.info
+    require_unseen(seen_of_key(rows.cache, info), ids, parts, str(info.notes.get("weights_source", "")))
     visible = parts.rows("train", "validation")
     schema = infer_schema(catalogue, visible, override)
     findings = (
-        *catalogue.findings,
-        *dropped,
+        *rows.findings,
         *same_content(catalogue, ids),
         *found,
         *empty_keys(catalogue, schema),
@@ -210,7 +239,7 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
     if options.gate == "none":
         truth = replace(truth, schema=replace(truth.schema, gate=None))
     targets = without_rows(truth, parts.rows("test"))
-    return Experiment(catalogue, cache, features, ids, groups, parts, targets, findings, truth)
+    return Experiment(catalogue, rows.cache, rows.features, ids, groups, parts, targets, findings, truth)
 
 
 def fit_targets(

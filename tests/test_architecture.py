@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = {"pipeline.extract", "pipeline.fit_heads", "pipeline.compare", "pipeline.predict", "pipeline.finetune"}
+STAGES = {
+    "pipeline.extract",
+    "pipeline.fit_heads",
+    "pipeline.compare",
+    "pipeline.predict",
+    "pipeline.finetune",
+    "pipeline.audit",
+    "pipeline.vocabulary",
+}
 NEVER = {
     "cache": {"pipeline", "torch", "timm"},
     "pipeline.compare": {"torch", "h5py", "timm", "cache", "bokeh", "pipeline.report", "pipeline.page_data"},
@@ -33,6 +41,12 @@ NEVER = {
     "pipeline.seen": {"torch", "h5py", "timm"},
     "pipeline.reproduce": {"torch", "h5py", "timm", "cache", "numpy"},
     "pipeline.ledger": {"torch", "h5py", "timm", "cache", "numpy"},
+    "pipeline.vocabulary": {"torch", "h5py", "timm", "cache", "sklearn"},
+    "pipeline.spelling": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.label_noise": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.outliers": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.audit_pairs": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.out_of_fold": {"h5py", "cache", "pipeline.catalogue"},
     "pipeline.options": {"cyclopts", "torch", "numpy"},
 }
 

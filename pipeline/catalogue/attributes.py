@@ -66,6 +66,7 @@ def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
             raw.findings.append(Finding("bad-attributes", printable(cells[name]), detail))
     categories = fixed[0].finish()
     columns = {CATEGORY: categories, **sparse.finish(categories)}
+    raw.offered = tuple(columns)
     raw.columns = {key: columns[key] for key in choose_keys(options.keys, tuple(columns))}
     raw.categories = first_values(categories)
     raw.groups = first_values(fixed[1].finish()) if grouping is not None else None

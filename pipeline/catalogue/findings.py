@@ -29,6 +29,8 @@ KINDS: Mapping[str, str] = {
     "many-values": "a key has so many values that it looks like an identifier",
     "encoding": "the table is not UTF-8",
     "unnamed-column": "a column without a name is left out",
+    "mapped": "a value that the mapping file replaces",
+    "mapping-unused": "values that the mapping file replaces and no photo has",
     "option-ignored": "an option has no effect on this format",
     "rejected": "a photo that could not be decoded; the row is dropped",
     "same-content": "several photos have identical bytes; all rows are kept, in one part of the split",

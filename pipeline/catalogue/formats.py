@@ -78,7 +78,7 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: tup
     unknown = unknown_tokens(options)
     columns = [TextColumn(table.header.index(key), unknown) for key in keys]
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
-    raw = RawRows()
+    raw = RawRows(offered=tuple(offered))
     for _ in read_rows(table, raw, name_of, [*columns, *groups]):
         pass
     raw.columns = {key: column.finish() for key, column in zip(keys, columns, strict=True)}

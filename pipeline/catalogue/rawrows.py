@@ -20,13 +20,14 @@ class RawRows:
 
     names : (n,) file names, repeats included.
     lines : (n,) their line numbers in the file.
-    columns : per key, (n,) cells.
+    columns : per key, (n,) cells.  offered : every key of the data, those that are not in use included.
     categories, groups : (n,) or None.
     """
 
     names: list[str] = field(default_factory=list)
     lines: array[int] = field(default_factory=lambda: array("q"))
     columns: dict[str, Coded[Cell]] = field(default_factory=dict)
+    offered: tuple[str, ...] = ()
     categories: Coded[str | None] | None = None
     groups: Coded[str | None] | None = None
     findings: list[Finding] = field(default_factory=list)

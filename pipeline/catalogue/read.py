@@ -9,9 +9,10 @@ from pipeline.catalogue.allowed import hold_against, read_allowed_values
 from pipeline.catalogue.attributes import CATEGORY, read_category_keys
 from pipeline.catalogue.cells import coded
 from pipeline.catalogue.findings import Finding
-from pipeline.catalogue.folder import read_folder
+from pipeline.catalogue.folder import CLASS_KEY, read_folder
 from pipeline.catalogue.formats import READERS, choose_format
 from pipeline.catalogue.keep import keep_rows, no_photo
+from pipeline.catalogue.mapping import apply_mapping
 from pipeline.catalogue.photos import PhotoPaths, leftovers, search
 from pipeline.catalogue.rawrows import nearest
 from pipeline.catalogue.records import Catalogue
@@ -46,7 +47,8 @@ def read_catalogue(options: DataOptions, group_column: str | None = None) -> Cat
     elif group_column is not None:
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
     else:
-        catalogue = read_folder(options.images or options.data, options)
+        folder = read_folder(options.images or options.data, options)
+        catalogue = apply_mapping(folder, (CLASS_KEY,), options)
     if allowed is not None:
         catalogue = hold_against(catalogue, allowed, keep=options.outside == "keep")
     return _with_summary(catalogue)
@@ -83,7 +85,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None) -> C
     if not kept.names:
         raise CatalogueError(no_photo(path, raw, folder))
     own = frozenset({path.name}) if path.parent == images else frozenset()
-    return Catalogue(
+    catalogue = Catalogue(
         images=images,
         filenames=kept.names,
         paths=PhotoPaths(images, kept.places),
@@ -102,6 +104,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None) -> C
         category_keys=category_keys,
         groups=None if raw.groups is None else raw.groups.take(kept.rows),
     )
+    return apply_mapping(catalogue, raw.offered, options)
 
 
 def _images_folder(given: Path | None, beside: Path) -> Path:

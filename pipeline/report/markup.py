@@ -6,8 +6,8 @@ import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-VOID = frozenset({"meta", "input", "line", "rect", "circle"})
-BARE = frozenset({"meta", "input"})
+VOID = frozenset({"meta", "input", "img", "line", "rect", "circle"})
+BARE = frozenset({"meta", "input", "img"})
 """HTML elements without an end tag; the other VOID ones are SVG and close themselves."""
 
 

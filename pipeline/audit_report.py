@@ -1,0 +1,90 @@
+"""What an audit found: records, worst first, and their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pipeline.catalogue.findings import Finding
+
+
+@dataclass(frozen=True)
+class LabelIssue:
+    """A label that is likely wrong.
+
+    given, suggested : values; "" for the one that is too much or missing of several.
+    score : 0 (surely wrong) to 1.  given_p, suggested_p : probabilities from heads that did not see the photo.
+    kind : wrong, extra or missing.
+    """
+
+    photo: str
+    key: str
+    given: str
+    suggested: str
+    score: float
+    given_p: float
+    suggested_p: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two photos that look the same and have different labels; kind is same-bytes or near-duplicate."""
+
+    photo: str
+    other: str
+    cosine: float
+    key: str
+    given: str
+    other_given: str
+    same_product: bool
+    kind: str
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A photo far from all others (key and value ""), or from all others with its value.
+
+    distance : mean distance to its nearest ones.  score : modified z-score of its logarithm.
+    """
+
+    photo: str
+    key: str
+    value: str
+    distance: float
+    score: float
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What one `audit` call found.
+
+    out : its folder.  photos : how many were looked at.  counts : per key, judged cells and issues.
+    rare : values shown by too few products to be judged.  files : photo -> its file, for the pictures.
+    """
+
+    out: Path
+    photos: int
+    seconds: float
+    counts: dict[str, tuple[int, int]]
+    issues: tuple[LabelIssue, ...]
+    conflicts: tuple[Conflict, ...]
+    outliers: tuple[Outlier, ...]
+    rare: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    files: Mapping[str, Path]
+
+
+def write_tables(out: Path, report: AuditReport) -> None:
+    """Write label_issues.csv, duplicates.csv and outliers.csv, each worst first."""
+    _write(out / "label_issues.csv", report.issues, [field.name for field in fields(LabelIssue)])
+    _write(out / "duplicates.csv", report.conflicts, [field.name for field in fields(Conflict)])
+    _write(out / "outliers.csv", report.outliers, [field.name for field in fields(Outlier)])
+
+
+def _write(path: Path, records: Sequence[object], columns: list[str]) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame([vars(record) for record in records], columns=columns)
+    frame.to_csv(path, index=False, lineterminator="\n", float_format="%.4f")

@@ -1,0 +1,67 @@
+"""Probabilities of every photo from heads that saw neither it nor its product."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import OptionError
+from pipeline.heads import HeadConfig, SweepOptions, Targets, fit_many
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """How photos are dealt to folds and what is fitted on them.
+
+    folds : number of parts; each is predicted by heads fitted on the others.  configs : heads, averaged.
+    """
+
+    configs: Sequence[HeadConfig]
+    folds: int = 5
+    seed: int = 0
+    device: str = "auto"
+
+
+def deal_folds(groups: Int64, folds: int, seed: int) -> Int64:
+    """Fold of each photo, int64 (n,): whole groups, in random order, each into the fold with the fewest photos.
+
+    Raises OptionError for fewer than two folds, or fewer groups than folds.
+    """
+    sizes = np.bincount(groups)
+    if folds < 2 or np.count_nonzero(sizes) < folds:
+        raise OptionError(
+            f"--folds {folds} with photos of {np.count_nonzero(sizes)} products: at least 2 folds and a product for "
+            "each are needed"
+        )
+    load = np.zeros(folds, np.int64)
+    fold = np.zeros(len(sizes), np.int64)
+    for group in np.random.default_rng(seed).permutation(len(sizes)).tolist():
+        fold[group] = load.argmin()
+        load[fold[group]] += sizes[group]
+    return fold[groups]
+
+
+def out_of_fold(
+    X: Float32, targets: Targets, groups: Int64, plan: FoldPlan, progress: Callable[[str], None] | None = None
+) -> Float32:
+    """Probabilities (n, L) float32 of features X (n, d); the last epoch is kept, so no label is looked at to choose.
+
+    Raises OptionError as `deal_folds` does, HeadError for data that no head can be fitted on.
+    """
+    fold = deal_folds(groups, plan.folds, plan.seed)
+    P = np.zeros((len(X), targets.size), np.float32)
+    stops = tuple(config.epochs for config in plan.configs)
+    options = SweepOptions(device=plan.device, seed=plan.seed, stop_at=stops)
+    for part in range(plan.folds):
+        seen, held = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
+        heads = fit_many(plan.configs, (X[seen], targets.take(seen)), (X[held], targets.take(held)), options)
+        P[held] = np.mean([head.predict_proba(X[held]) for head in heads], axis=0)
+        if progress is not None:
+            progress(f"fold {part + 1} of {plan.folds}: {len(held)} photos judged by {len(seen)} others")
+    return P

@@ -1,0 +1,110 @@
+"""Audit leaves: confident learning on known errors, folds that keep products together, near pairs, outliers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.audit_pairs import near_pairs
+from pipeline.errors import OptionError
+from pipeline.label_noise import multi_issues, single_issues, supported
+from pipeline.out_of_fold import deal_folds
+from pipeline.outliers import neighbour_distance, robust_scores, whitened
+
+RNG = np.random.default_rng(0)
+N, V = 600, 4
+
+
+@pytest.fixture
+def planted() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Y (n, V + 1) one-hot after planting, P of a head that is mostly right, rows with a planted error."""
+    rng = np.random.default_rng(1)
+    truth = rng.integers(V, size=N)
+    logits = rng.normal(size=(N, V + 1)) * 0.8
+    logits[np.arange(N), truth] += 4
+    P = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).astype(np.float32)
+    wrong = np.sort(rng.choice(N, 30, replace=False))
+    given = truth.copy()
+    given[wrong] = (truth[wrong] + rng.integers(1, V, size=30)) % V
+    return np.eye(V + 1, dtype=np.uint8)[given], P, wrong
+
+
+def test_planted_errors_come_first_and_the_truth_is_suggested(planted: tuple[np.ndarray, ...]) -> None:
+    Y, P, wrong = planted
+    mask = np.ones(Y.shape, bool)
+    mask[wrong[0]] = False
+    found = sorted(single_issues(Y, mask, P, np.arange(V)), key=lambda issue: issue.score)
+    rows = [issue.row for issue in found]
+    assert wrong[0] not in rows, "an unknown cell is never an issue"
+    assert len(set(rows[:25]) & set(wrong.tolist())) >= 24
+    assert all(issue.kind == "wrong" and Y[issue.row, issue.column] == 1 for issue in found)
+    assert all(issue.suggested == P[issue.row, :V].argmax() != issue.column for issue in found)
+
+
+def test_a_key_with_one_judged_value_has_no_issue(planted: tuple[np.ndarray, ...]) -> None:
+    Y, P, _ = planted
+    assert single_issues(Y, np.ones(Y.shape, bool), P, np.array([2])) == []
+
+
+def test_labels_of_a_multi_valued_key_are_judged_one_by_one() -> None:
+    rng = np.random.default_rng(2)
+    truth = (rng.random((N, 2)) < [0.3, 0.6]).astype(np.uint8)
+    P = np.clip(0.8 * truth + 0.1 + rng.normal(size=truth.shape) * 0.05, 0.01, 0.99).astype(np.float32)
+    Y, mask = truth.copy(), np.ones(truth.shape, bool)
+    extra, missing = np.flatnonzero(truth[:, 0] == 0)[:5], np.flatnonzero(truth[:, 1] == 1)[:5]
+    Y[extra, 0], Y[missing, 1] = 1, 0
+    P[extra, 0], P[missing, 1] = 0.01, 0.99
+    mask[extra[0], 0] = False
+    found = multi_issues(Y, mask, P, [0, 1])
+    assert {(i.row, i.column, i.kind) for i in found} == {(r, 0, "extra") for r in extra[1:].tolist()} | {
+        (r, 1, "missing") for r in missing.tolist()
+    }
+    assert {i.suggested for i in found if i.kind == "extra"} == {None}
+
+
+def test_support_counts_products() -> None:
+    Y = np.array([[1, 0], [1, 0], [1, 1], [0, 1]], np.uint8)
+    mask = np.ones(Y.shape, bool)
+    groups = np.array([0, 0, 0, 1])
+    assert supported(Y, mask, groups, 2).tolist() == [False, True]
+
+
+def test_folds_keep_products_together_and_are_even() -> None:
+    groups = np.repeat(np.arange(50), np.tile([1, 2, 3, 4, 5], 10))
+    fold = deal_folds(groups, 5, 0)
+    assert all(len(np.unique(fold[groups == g])) == 1 for g in range(50))
+    assert np.ptp(np.bincount(fold)) <= 5
+    assert not np.array_equal(fold, deal_folds(groups, 5, 1))
+    with pytest.raises(OptionError, match="--folds 5 with photos of 3 products"):
+        deal_folds(np.array([0, 1, 2]), 5, 0)
+
+
+def test_near_pairs_are_those_of_the_whole_product() -> None:
+    X = RNG.normal(size=(5000, 8)).astype(np.float32)
+    X[4999], X[1500], X[7] = X[3] * 2, X[1499], 0
+    i, j, cosine = near_pairs(X, 0.97)
+    U = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-9)
+    a, b = np.nonzero(np.triu(U @ U.T >= 0.97, 1))
+    assert set(zip(i.tolist(), j.tolist(), strict=True)) == set(zip(a.tolist(), b.tolist(), strict=True))
+    assert {(3, 4999), (1499, 1500)} == set(zip(i[:2].tolist(), j[:2].tolist(), strict=True))
+    assert (np.diff(cosine) <= 0).all() and cosine.dtype == np.float32
+    assert 7 not in i and 7 not in j
+
+
+def test_no_photos_have_no_pairs() -> None:
+    assert [len(part) for part in near_pairs(np.zeros((0, 4), np.float32), 0.9)] == [0, 0, 0]
+
+
+def test_the_far_photo_scores_highest() -> None:
+    X = RNG.normal(size=(200, 40)).astype(np.float32)
+    X[17] += 6
+    distance = neighbour_distance(whitened(X, dims=20), 5)
+    scores = robust_scores(distance)
+    assert scores.argmax() == 17 and scores[17] > 3.5 > np.median(scores)
+    assert (robust_scores(np.ones(9)) == 0).all()
+
+
+def test_neighbour_distance_is_the_mean_over_the_nearest() -> None:
+    Z = np.array([[0], [1], [3], [10]], np.float32)
+    assert neighbour_distance(Z, 2).tolist() == pytest.approx([2.0, 1.5, 2.5, 8.0])
+    assert neighbour_distance(Z[:1], 2).tolist() == [0.0]
