@@ -31,7 +31,8 @@ from pipeline.images import TOO_MANY_PIXELS, require_view
 from pipeline.options import BackboneOptions, ExtractOptions
 from pipeline.seen import CHOICE, TRAIN
 
-_PROBE_SECONDS = 20.0
+_PROBE_AFTER = 60.0  # seconds of computing from which knowing the forward pass alone is worth its rounds
+_PROBE_ROUNDS, _ROUND_SECONDS = 3, 2.0
 
 Paths = Sequence[str | os.PathLike[str]]
 
@@ -147,8 +148,17 @@ def _compute(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> None:
         with _timed(run.seconds, "write"):
             writer.flush()
         run.seconds["compute"] = time.perf_counter() - run.began - run.seconds["runtime"]
-        if embedder is not None and run.seconds["compute"] > _PROBE_SECONDS:
-            run.forward_per_second = embedder.forward_rate() / len(embedder.views)
+        # Several jobs run different forward passes, and the last one's rate says nothing about all of them.
+        if embedder is not None and len(jobs) == 1 and run.seconds["compute"] > _PROBE_AFTER:
+            with _timed(run.seconds, "probe"):
+                run.forward_per_second = _forward_alone(embedder, run.done / run.seconds["compute"])
+
+
+def _forward_alone(embedder: Embedder, photos_per_second: float) -> float:
+    """Photos per second of the forward pass alone, all views: the best of a few rounds of seconds each."""
+    views = len(embedder.views)
+    passes = _ROUND_SECONDS * photos_per_second * views / (embedder.batch_size * embedder.runtime.streams)
+    return embedder.forward_rate(max(2, round(passes)), _PROBE_ROUNDS) / views
 
 
 def _is_written_down(run: _Run) -> bool:

@@ -38,9 +38,9 @@ class ExtractReport:
         written: Contents of which something was computed and stored.
         rejects: Photos without a vector.
         seconds: Wall time of `start` (weights), `hash`, `runtime` (conversion) and `total`; time summed over threads
-            of `read`, `decode`, `forward`; time of `write`.
+            of `read`, `decode`, `forward`; time of `write`; `probe`, the measuring of `forward_per_second`.
         images_per_second: Computed photos by wall time of the computing part, 0 when nothing was computed.
-        forward_per_second: Photos per second of the forward pass alone, measured after a long enough run.
+        forward_per_second: Photos per second of the forward pass alone, measured after a run of a minute or more.
         runtime: What the forward pass ran on, with its batch size, workers and streams; empty when nothing ran.
         notes: Lines the user should see, such as a fallback to a slower runtime or random weights.
     """
@@ -61,5 +61,11 @@ class ExtractReport:
 
     @property
     def efficiency(self) -> float | None:
-        """Share of the forward-only rate that the whole extraction reached, where that was measured."""
-        return self.images_per_second / self.forward_per_second if self.forward_per_second else None
+        """Share of the forward-only rate that the whole extraction reached, where that was measured.
+
+        None too where the forward pass alone came out slower than the extraction that contains it: then the machine
+        was busier while that was measured, and the share would be wrong.
+        """
+        if not self.forward_per_second or self.forward_per_second < self.images_per_second:
+            return None
+        return self.images_per_second / self.forward_per_second

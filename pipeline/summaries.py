@@ -50,6 +50,9 @@ def extract_lines(report: ExtractReport) -> Iterator[str]:
         yield f"  {report.images_per_second:.1f} images/s on {report.runtime}; {parts}"
         if report.efficiency is not None:
             yield f"  {report.efficiency:.0%} of the forward pass alone ({report.forward_per_second:.1f} images/s)"
+        elif report.forward_per_second:
+            alone = f"{report.forward_per_second:.1f} images/s"
+            yield f"  the forward pass alone, measured afterwards, was slower ({alone}): the machine was busy then"
     yield from (f"  note: {note}" for note in report.notes)
     yield from _rejects((str(r.path), r.reason) for r in report.rejects)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pipeline.backbones import base_key, load_backbone
 from pipeline.errors import BackboneError, OptionError
 from pipeline.extract import extract
 from pipeline.options import BackboneOptions, ExtractOptions
+from pipeline.summaries import extract_lines
 
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32, fit="squash")
 
@@ -216,3 +218,32 @@ def test_sixteen_bit_storage_reads_back_close(run, photos, tmp_path):
     stored = FeatureCache(tmp_path / "half").reader(half.key)
     ids = ids_of(photos[:3])
     assert np.allclose(stored.read(ids, stored.columns), whole.read(ids, whole.columns), rtol=1e-3, atol=1e-4)
+
+
+def test_efficiency_is_a_share_of_the_forward_pass_of_the_same_job(run, monkeypatch):
+    monkeypatch.setattr("pipeline.extract._PROBE_AFTER", 0.0)
+    monkeypatch.setattr("pipeline.extract._ROUND_SECONDS", 0.01)
+    report = run()
+    assert report.forward_per_second > 0
+    assert report.seconds["probe"] > 0
+
+
+def test_extractions_of_several_kinds_have_no_single_forward_rate(run, photos, monkeypatch):
+    monkeypatch.setattr("pipeline.extract._PROBE_AFTER", 0.0)
+    run(photos[:3])
+    assert run(features=("pooled", "levels")).forward_per_second is None
+
+
+@pytest.mark.parametrize(
+    ("rate", "alone", "share", "line"),
+    [
+        (50.0, 100.0, 0.5, "  50% of the forward pass alone (100.0 images/s)"),
+        (110.0, 100.0, None, "  the forward pass alone, measured afterwards, was slower (100.0 images/s): the machine"),
+        (50.0, None, None, None),
+    ],
+)
+def test_a_share_above_one_is_never_claimed(run, rate, alone, share, line):
+    report = replace(run(), images_per_second=rate, forward_per_second=alone)
+    assert report.efficiency == share
+    told = [text for text in extract_lines(report) if "forward pass alone" in text]
+    assert [text[: len(line or "")] for text in told] == ([line] if line else [])
