@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,9 @@ PER_KEY = ("accuracy", "macro_f1", "iou")
 
 RATIOS = ("known", "right", "cells", "agree", "overlap", "true", "predicted", "loss", "iou", "pair")
 """The fields of `PhotoSums` with one column per key."""
+
+FRACTIONS = ("loss", "iou", "sample")
+"""Sums that are no whole numbers."""
 
 WEIGHTS, KEEP = 1 << 21, 1 << 27
 """Numbers drawn at a time, and kept at most."""
@@ -69,11 +74,28 @@ class Bootstrap:
     def figures(self, sums: PhotoSums, schema: LabelSchema) -> Resampled:
         """Every figure of `OVERALL` and `PER_KEY` on every resample of these n photos."""
         grouped = self._grouped(sums, schema)
-        parts = [grouped.figures(weights) for weights in self._weights()]
+        parts = [
+            grouped.figures(weights, positives)
+            for weights, positives in zip(self._weights(), self._positives(grouped.positives), strict=True)
+        ]
         return Resampled(
             {name: np.concatenate([part.overall[name] for part in parts]) for name in OVERALL},
             {name: np.concatenate([part.keys[name] for part in parts]) for name in PER_KEY},
         )
+
+    def _positives(self, grouped: Float) -> Iterable[Float]:
+        """Resampled positives per value; the same for every candidate of a comparison, so the last ones are kept."""
+        if self.resamples * max(self.count, grouped.shape[1]) > KEEP:
+            return (weights @ grouped for weights in self._weights())
+        name = hashlib.sha256(grouped.tobytes()).digest()
+        if name not in self._last:
+            self._last.clear()
+            self._last[name] = [weights @ grouped for weights in self._weights()]
+        return self._last[name]
+
+    @cached_property
+    def _last(self) -> dict[bytes, list[Float]]:
+        return {}
 
     def _weights(self) -> Iterable[npt.NDArray[np.float32]]:
         """How often each group is drawn, (b, groups) at a time; kept for the next candidate while that is small."""
@@ -105,41 +127,65 @@ class Bootstrap:
             "sample": 2 * sums.overlap.sum(axis=1) / np.maximum(both, 1),
             "samples": both > 0,
         }
-        wide = [getattr(sums, name) for name in RATIOS] + [column[:, None] for column in extra.values()]
+        named = {name: getattr(sums, name) for name in RATIOS} | {
+            name: column[:, None] for name, column in extra.items()
+        }
         scored = np.asarray((sums.tp | sums.fn).any(axis=0))
+        tp, fp, fn = (self._sum(part[:, scored], np.float32) for part in (sums.tp, sums.fp, sums.fn))
+        whole = {name: self._sum(part, np.float32) for name, part in named.items() if name not in FRACTIONS}
         return _Grouped(
-            names=(*RATIOS, *extra),
-            widths=tuple(part.shape[1] for part in wide),
-            ratios=self._sum(np.concatenate(wide, axis=1)),
-            counts=tuple(self._sum(part[:, scored], np.float32) for part in (sums.tp, sums.fp, sums.fn)),
+            counts=_Wide.of({"tp": tp, "decided": tp + fp, **whole}),
+            fractions=_Wide.of({name: self._sum(named[name]) for name in FRACTIONS}),
+            positives=tp + fn,
             values=tuple(int(scored[columns].sum()) for columns in schema.slices),
         )
 
 
 @dataclass(frozen=True)
-class _Grouped:
-    """Per group: the sums behind the ratios, side by side, and tp, fp, fn of the values that have a positive."""
+class _Wide:
+    """Named arrays (groups, w) side by side: one product over all of them costs less than many small ones."""
 
     names: tuple[str, ...]
-    widths: tuple[int, ...]
-    ratios: Float
-    counts: tuple[Float, ...]
+    ends: tuple[int, ...]
+    values: Float
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Float]) -> _Wide:
+        ends = np.cumsum([part.shape[1] for part in parts.values()])
+        return cls(tuple(parts), tuple(int(end) for end in ends[:-1]), np.concatenate(list(parts.values()), axis=1))
+
+    def times(self, weights: Float) -> dict[str, Float]:
+        """Weighted sums (b, w) by name."""
+        product = weights.astype(self.values.dtype, copy=False) @ self.values
+        return dict(zip(self.names, np.split(product, self.ends, axis=1), strict=True))
+
+
+@dataclass(frozen=True)
+class _Grouped:
+    """Per group: counts (float32, which holds them exactly), sums of fractions (float64), and positives per value.
+
+    tp, decided and positives have a column per value that has a positive at all; values : their number per key.
+    """
+
+    counts: _Wide
+    fractions: _Wide
+    positives: Float
     values: tuple[int, ...]
 
-    def figures(self, weights: Float) -> Resampled:
-        """The figures under each row of weights (b, groups)."""
-        # One product over everything: many small ones would cost more in starting threads than in arithmetic.
-        split = np.split(weights.astype(np.float64) @ self.ratios, np.cumsum(self.widths)[:-1], axis=1)
-        total = dict(zip(self.names, split, strict=True))
-        every = {name: column.sum(axis=1) for name, column in total.items()}
-        f1 = _f1(*(weights @ part for part in self.counts))
-        per_key = np.split(f1, np.cumsum(self.values)[:-1], axis=1)
+    def figures(self, weights: Float, positives: Float) -> Resampled:
+        """The figures under each row of weights (b, groups), with the positives they give (b, values)."""
+        total = self.counts.times(weights) | self.fractions.times(weights)
+        every = {name: column.sum(axis=1, dtype=np.float64) for name, column in total.items()}
+        there = positives > 0
+        f1 = np.zeros(positives.shape, np.float32)
+        np.divide(2 * total["tp"], total["decided"] + positives, out=f1, where=there)
+        f1_sums, there_sums = self._per_key(f1), self._per_key(there)
         accuracy = _divide(total["right"], total["known"])
-        key_macro = np.stack([_nanmean(key) for key in per_key], axis=1)
+        key_macro = _divide(f1_sums, there_sums)
         overall = {
             "accuracy": _nanmean(accuracy),
             "key_macro_f1": _nanmean(key_macro),
-            "macro_f1": _nanmean(f1),
+            "macro_f1": _divide(f1_sums.sum(axis=1), there_sums.sum(axis=1)),
             "micro_f1": _divide(2 * every["overlap"], every["true"] + every["predicted"]),
             "iou": _divide(every["iou"], every["pair"]),
             "all_keys_right": _divide(every["all_right"], every["some"]),
@@ -150,6 +196,11 @@ class _Grouped:
         keys = {"accuracy": accuracy, "macro_f1": key_macro, "iou": _divide(total["iou"], total["pair"])}
         return Resampled(overall, keys)
 
+    def _per_key(self, values: npt.NDArray[np.generic]) -> Float:
+        """Sums (b, K) of a column per value."""
+        ends = np.cumsum([0, *self.values])
+        return np.stack([values[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends)], axis=1)
+
 
 def interval(figures: Float) -> tuple[float, float] | None:
     """The central 95 % of resampled figures (B,); None when fewer than half of the resamples define one."""
@@ -158,11 +209,6 @@ def interval(figures: Float) -> tuple[float, float] | None:
         return None
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _f1(tp: Float, fp: Float, fn: Float) -> Float:
-    """F1 (b, w), NaN where a resample has no positive of the value."""
-    return np.where(tp + fn > 0, _divide(2 * tp, 2 * tp + fp + fn), np.nan)
 
 
 def _divide(part: Float, whole: Float) -> Float:

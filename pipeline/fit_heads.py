@@ -88,6 +88,7 @@ def fit_heads(
     _write_rows(folder, experiment)
     _write_configs(folder, fitted, [best, *candidates] if options.refit else candidates)
     _write_predictions(folder, experiment, kept)
+    _write_uncalibrated(folder, experiment, best)
     _write_models(folder, experiment, kept, best)
     seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
     _write_run(folder, experiment, _Request(data, key, split, options), (best, near), seconds)
@@ -239,13 +240,17 @@ def _write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence
         }
         if candidate.calibration is not None:
             decisions[candidate.config_id]["calibration"] = candidate.calibration.to_json()
-    best = kept_best if (kept_best := best_of(kept)).calibration is not None else None
-    if best is not None:
-        before = experiment.predict(best.uncalibrated, "test")
-        at = split.rows("test")
-        rows = [names[i] for i in at], split.parts[at].tolist()
-        folder.write_predictions(f"uncalibrated/{best.config_id}", rows, before, columns)
     folder.write_json("decisions.json", decisions)
+
+
+def _write_uncalibrated(folder: RunFolder, experiment: Experiment, best: Candidate) -> None:
+    """The best candidate's test probabilities before calibration, so that `compare` can show what it changed."""
+    if best.calibration is None:
+        return
+    at = experiment.split.rows("test")
+    rows = [experiment.catalogue.filenames[i] for i in at], experiment.split.parts[at].tolist()
+    P = experiment.predict(best.uncalibrated, "test")
+    folder.write_predictions(f"uncalibrated/{best.config_id}", rows, P, experiment.targets.schema.column_names)
 
 
 def _write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Candidate], best: Candidate) -> None:

@@ -79,8 +79,7 @@ class Run:
     def facts(self) -> Row:
         """What every configuration of the run shares and another run may have otherwise."""
         key, options = self.info.get("cache_key") or {}, self.info.get("options") or {}
-        given = options.get("fit")
-        fit = given if isinstance(given, Mapping) else {}
+        fit = options.get("fit") or {}
         return {
             "run": self.name,
             "backbone": str(key.get("architecture", "")),

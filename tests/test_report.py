@@ -49,7 +49,7 @@ class Page(HTMLParser):
             self.rows[-1][-1] += 1
         if tag == "script":
             self.scripts.append("")
-        if tag not in ("meta", "input"):
+        if tag not in ("meta", "input", "img"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
