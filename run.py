@@ -196,12 +196,12 @@ def audit(
 ) -> None:
     """Find labels that are likely wrong, look-alikes with different labels, and outliers; changes nothing."""
     from pipeline.audit import audit as run_audit
-    from pipeline.audit_pictures import webp_pictures
     from pipeline.report.gallery import shown_photos, write_gallery
+    from pipeline.thumbnails import make_thumbnails
 
     report = run_audit(data, key, options, say)
     photos = shown_photos(report, options.gallery)
-    pictures = webp_pictures(photos, [report.files[photo] for photo in photos])
+    pictures, _ = make_thumbnails(photos, [report.files[photo] for photo in photos])
     page = write_gallery(report, pictures, options.gallery, options.out / "audit.html")
     say_all(audit_lines(report, page))
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.audit_pairs import near_pairs
 from pipeline.audit_report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
 from pipeline.catalogue import LabelSchema, coded, empty_keys, infer_schema, same_content
 from pipeline.errors import OptionError
@@ -17,6 +16,7 @@ from pipeline.experiment import CachedRows, cached_rows
 from pipeline.heads import HeadConfig, Targets
 from pipeline.label_noise import LabelIssue as Found
 from pipeline.label_noise import multi_issues, single_issues, supported
+from pipeline.neighbours import closest_pairs
 from pipeline.options import AuditOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
 from pipeline.out_of_fold import FoldPlan, out_of_fold
 from pipeline.outliers import neighbour_distance, robust_scores, whitened
@@ -167,7 +167,7 @@ def _conflicts(rows: CachedRows, labels: _Labels, X: Float32, near: float) -> tu
     """Near-duplicates, by the pooled vectors where they are used, whose known cells differ; the nearest first."""
     catalogue, found = rows.catalogue, []
     first = rows.features.columns[0][0].block
-    i, j, cosine = near_pairs(X[:, : first.dim] if first.name == "pooled" else X, near)
+    i, j, cosine = closest_pairs(X[:, : first.dim] if first.name == "pooled" else X, near)
     for key, columns in zip(labels.schema.keys, labels.schema.slices, strict=True):
         column = coded(catalogue.cells[key])
         known: Bool = np.asarray(labels.mask[:, columns].any(axis=1))

@@ -127,6 +127,14 @@ def all_pairs(X: Float32, cosine: float) -> Iterator[Pairs]:
     return _search(_unit(X), every, every, cosine)
 
 
+def closest_pairs(X: Float32, cosine: float) -> Pairs:
+    """All pairs, first < second, of rows of X, float32 (n, d), with at least this cosine, the nearest first."""
+    found = [_no_pairs(), *all_pairs(X, cosine)]
+    one, other, cosines = (np.concatenate(column) for column in zip(*found, strict=True))
+    first, second = np.minimum(one, other), np.maximum(one, other)
+    return Pairs(first, second, np.minimum(cosines, np.float32(1))).take(np.lexsort((second, first, -cosines)))
+
+
 def _unit(X: Float32) -> Float32:
     length = np.sqrt(np.einsum("ij,ij->i", X, X))
     unit: Float32 = X / np.maximum(length, np.finfo(np.float32).tiny)[:, None]

@@ -33,6 +33,19 @@ def choose_photos(ids: npt.NDArray[np.bytes_], limit: int) -> npt.NDArray[np.int
     return np.sort(np.argsort(ids, kind="stable")[:limit])
 
 
+def make_thumbnails(photos: Sequence[str], paths: Sequence[str | Path]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """WebP bytes of these photos (names and their files, in the same order), and why the others have none."""
+    pictures: dict[str, bytes] = {}
+    problems: dict[str, str] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, made in zip(photos, pool.map(_picture, paths), strict=True):
+            if isinstance(made, str):
+                problems[name] = made
+            else:
+                pictures[name] = made
+    return pictures, problems
+
+
 def write_thumbnails(run_folder: Path, photos: Sequence[str], paths: Sequence[str | Path]) -> dict[str, str]:
     """Write the thumbnails of these photos (names and their files, in the same order) into a run folder.
 
@@ -42,19 +55,11 @@ def write_thumbnails(run_folder: Path, photos: Sequence[str], paths: Sequence[st
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    problems: dict[str, str] = {}
-    names: list[str] = []
-    pictures: list[bytes] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, made in zip(photos, pool.map(_picture, paths), strict=True):
-            if isinstance(made, str):
-                problems[name] = made
-                continue
-            names.append(name)
-            pictures.append(made)
-    if names:
+    pictures, problems = make_thumbnails(photos, paths)
+    if pictures:
         (run_folder / FILE).parent.mkdir(parents=True, exist_ok=True)
-        table = pa.table({"photo": pa.array(names, pa.string()), "webp": pa.array(pictures, pa.binary())})
+        columns = {"photo": pa.array(pictures.keys(), pa.string()), "webp": pa.array(pictures.values(), pa.binary())}
+        table = pa.table(columns)
         pq.write_table(table, run_folder / FILE, compression="none", use_dictionary=False, write_statistics=False)
     return problems
 

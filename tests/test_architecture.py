@@ -45,7 +45,6 @@ NEVER = {
     "pipeline.spelling": {"torch", "h5py", "cache", "pipeline"},
     "pipeline.label_noise": {"torch", "h5py", "cache", "pipeline"},
     "pipeline.outliers": {"torch", "h5py", "cache", "pipeline"},
-    "pipeline.audit_pairs": {"torch", "h5py", "cache", "pipeline"},
     "pipeline.out_of_fold": {"h5py", "cache", "pipeline.catalogue"},
     "pipeline.options": {"cyclopts", "torch", "numpy"},
 }

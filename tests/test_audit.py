@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.audit import audit
-from pipeline.audit_pictures import webp_pictures
 from pipeline.audit_report import AuditReport, Conflict, LabelIssue, Outlier
 from pipeline.errors import OptionError, RunError
 from pipeline.options import AuditOptions, DataOptions, KeyOptions
 from pipeline.report.gallery import render_gallery, shown_photos
+from pipeline.thumbnails import make_thumbnails
 from tests.planting import plant_errors
 from tests.small_cache import SmallCatalogue, write_catalogue
 from tests.test_report import HOSTILE, Page
@@ -122,8 +122,8 @@ def test_the_page_shows_pictures_and_escapes_everything(tmp_path: Path) -> None:
     name = f"{HOSTILE}.jpg"
     Image.new("RGB", (300, 400), "red").save(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_bytes(b"no photo")
-    pictures = webp_pictures([name, "b"], [tmp_path / "a.jpg", tmp_path / "b.jpg"])
-    assert list(pictures) == [name]
+    pictures, problems = make_thumbnails([name, "b"], [tmp_path / "a.jpg", tmp_path / "b.jpg"])
+    assert (list(pictures), list(problems)) == ([name], ["b"])
     report = AuditReport(
         out=tmp_path,
         photos=2,

@@ -1,11 +1,10 @@
-"""Audit leaves: confident learning on known errors, folds that keep products together, near pairs, outliers."""
+"""Audit leaves: confident learning on known errors, folds that keep products together, outliers."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pipeline.audit_pairs import near_pairs
 from pipeline.errors import OptionError
 from pipeline.label_noise import multi_issues, single_issues, supported
 from pipeline.out_of_fold import deal_folds
@@ -77,22 +76,6 @@ def test_folds_keep_products_together_and_are_even() -> None:
     assert not np.array_equal(fold, deal_folds(groups, 5, 1))
     with pytest.raises(OptionError, match="--folds 5 with photos of 3 products"):
         deal_folds(np.array([0, 1, 2]), 5, 0)
-
-
-def test_near_pairs_are_those_of_the_whole_product() -> None:
-    X = RNG.normal(size=(5000, 8)).astype(np.float32)
-    X[4999], X[1500], X[7] = X[3] * 2, X[1499], 0
-    i, j, cosine = near_pairs(X, 0.97)
-    U = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-9)
-    a, b = np.nonzero(np.triu(U @ U.T >= 0.97, 1))
-    assert set(zip(i.tolist(), j.tolist(), strict=True)) == set(zip(a.tolist(), b.tolist(), strict=True))
-    assert {(3, 4999), (1499, 1500)} == set(zip(i[:2].tolist(), j[:2].tolist(), strict=True))
-    assert (np.diff(cosine) <= 0).all() and cosine.dtype == np.float32
-    assert 7 not in i and 7 not in j
-
-
-def test_no_photos_have_no_pairs() -> None:
-    assert [len(part) for part in near_pairs(np.zeros((0, 4), np.float32), 0.9)] == [0, 0, 0]
 
 
 def test_the_far_photo_scores_highest() -> None:

@@ -8,7 +8,7 @@ import pytest
 from pipeline import neighbours
 from pipeline.catalogue import join_groups
 from pipeline.errors import OptionError
-from pipeline.neighbours import Pairs, across_parts, all_pairs, check_cosine, sentence
+from pipeline.neighbours import Pairs, across_parts, all_pairs, check_cosine, closest_pairs, sentence
 
 PARTS = ("train", "validation", "test")
 
@@ -120,3 +120,19 @@ def test_a_limit_that_cannot_be_is_named(cosine: float) -> None:
 def test_pairs_can_be_taken_and_joined() -> None:
     pairs = Pairs(np.array([1, 2]), np.array([3, 4]), np.array([0.5, 0.9], np.float32))
     assert pairs.join(pairs.take(pairs.cosine > 0.6)).first.tolist() == [1, 2, 2]
+
+
+def test_closest_pairs_are_those_of_the_whole_product() -> None:
+    X = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
+    X[4999], X[1500], X[7] = X[3] * 2, X[1499], 0
+    i, j, cosine = closest_pairs(X, 0.97)
+    U = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-9)
+    a, b = np.nonzero(np.triu(U @ U.T >= 0.97, 1))
+    assert set(zip(i.tolist(), j.tolist(), strict=True)) == set(zip(a.tolist(), b.tolist(), strict=True))
+    assert {(3, 4999), (1499, 1500)} == set(zip(i[:2].tolist(), j[:2].tolist(), strict=True))
+    assert (np.diff(cosine) <= 0).all() and cosine.dtype == np.float32
+    assert 7 not in i and 7 not in j
+
+
+def test_no_photos_have_no_pairs() -> None:
+    assert [len(part) for part in closest_pairs(np.zeros((0, 4), np.float32), 0.9)] == [0, 0, 0]
