@@ -8,12 +8,11 @@ import os
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_origin
+from typing import Annotated, Any, NoReturn, get_origin
 
 from cyclopts import App, Argument, CycloptsError, Parameter
 from cyclopts.config import Dict
@@ -37,6 +36,7 @@ from pipeline.options import (
     SplitOptions,
     VocabularyOptions,
 )
+from pipeline.progress import Bar
 from pipeline.summaries import (
     cache_lines,
     extract_lines,
@@ -47,11 +47,6 @@ from pipeline.summaries import (
     sample_lines,
     verify_lines,
 )
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
-    from pipeline.extract import Progress
 
 Flat = Parameter(name="*")
 NO_NEGATIVE = Parameter(negative=())
@@ -181,8 +176,8 @@ def extract(
 
     catalogue = read_catalogue(data)
     say_all(finding_lines(catalogue.findings))
-    with Bar("extract", "photo") as bar:
-        report = run_extract(catalogue.paths, backbone, options, bar.show)
+    with Bar("extract", "photo", say) as bar:
+        report = run_extract(catalogue.paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
     say_all(extract_lines(report))
 
 
@@ -269,7 +264,7 @@ def predict(
     """
     from pipeline.predict import predict as run_predict
 
-    with Bar("predict", "photo") as bar:
+    with Bar("predict", "photo", say) as bar:
         say_all(prediction_lines(run_predict(photos, model, options, bar.at), options.out))
 
 
@@ -286,7 +281,7 @@ def finetune(
     from pipeline.finetune import finetune as run_finetune
     from pipeline.training.loop import Watch
 
-    with Bar("decode", "photo") as decoding, Bar("finetune", "photo") as bar:
+    with Bar("decode", "photo", say) as decoding, Bar("finetune", "photo", say) as bar:
         report = run_finetune(data, backbone, split, options, Watch(say, decoding.at, bar.at))
     say_all(finetune_lines(report))
 
@@ -410,45 +405,6 @@ def cache_compact(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
         f"cache compact: {done.shards_before} shards, {done.bytes_before / 1e6:.1f} MB -> {done.shards_after} shards, "
         f"{done.bytes_after / 1e6:.1f} MB; {done.duplicate_rows} repeated rows joined"
     )
-
-
-class Bar:
-    """Progress of long work: a bar on a terminal, a plain line every ten seconds in a log."""
-
-    def __init__(self, what: str, unit: str) -> None:
-        self.what, self.unit = what, unit
-        self.told = time.monotonic()
-        self.started, self.first = 0.0, 0
-        self.bar: tqdm[NoReturn] | None = None
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-    def show(self, progress: Progress) -> None:
-        """Say how far an extraction is."""
-        self.at(progress.done, progress.total)
-
-    def at(self, done: int, total: int) -> None:
-        """Say how far the work is."""
-        if self.started == 0:
-            # Rates start with the first batch: what came before it was loading and compiling.
-            self.started, self.first = time.monotonic(), done
-        if sys.stderr.isatty():
-            if self.bar is None:
-                from tqdm import tqdm
-
-                self.bar = tqdm(total=total, desc=self.what, unit=self.unit)
-            self.bar.update(done - self.bar.n)
-            return
-        now = time.monotonic()
-        if now - self.told >= 10 and done > self.first:
-            self.told = now
-            rate = (done - self.first) / (now - self.started)
-            say(f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
 
 
 def say_all(lines: Iterable[str]) -> None:
