@@ -226,8 +226,11 @@ def _reporter(options: SweepOptions) -> Report | None:
         lowest: dict[str, float] = {}
         for r in records:
             lowest[r.config.loss] = min(r.best_loss, lowest.get(r.config.loss, math.inf))
-        told = [f"{loss} {value:.4f}" if len(lowest) > 1 else f"{value:.4f}" for loss, value in lowest.items()]
-        _tell(options, f"epoch {epoch}: {active} configurations go on, best validation loss {', '.join(told)}")
+        # A refit has no best epoch before the one it stops at, and a diverged configuration none at all.
+        found = {loss: value for loss, value in lowest.items() if math.isfinite(value)}
+        told = [f"{loss} {value:.4f}" if len(lowest) > 1 else f"{value:.4f}" for loss, value in found.items()]
+        best = f", best validation loss {', '.join(told)}" if told else ""
+        _tell(options, f"epoch {epoch}: {active} configurations go on{best}")
 
     return report
 
