@@ -56,8 +56,9 @@ _DECODE_ERRORS = (
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels:
     """Encoded bytes to an upright RGB picture of the photo's own size: uint8 (h, w, 3).
 
-    With `enough`, a JPEG whose longer side is at least twice that many pixels comes at 1/2, 1/4 or 1/8 of its size,
-    its longer side still at least `enough`: the decoder leaves out what a small picture does not show.
+    With `enough`, a JPEG whose shorter side is at least twice that many pixels comes at 1/2, 1/4 or 1/8 of its size,
+    the smallest whose shorter side is still at least `enough`: the decoder leaves out what a small picture does not
+    show, at a fraction of the time.
 
     Raises:
         BadImage: the photo cannot become pixels; the text is the reason.
@@ -77,7 +78,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels
         raise BadImage(f"{TOO_MANY_PIXELS}: {width} x {height} is more than the limit of {max_pixels}")
     try:
         turn = _turn(image)
-        shrink = next((by for by in _SHRINKS if enough and max(image.size) >= by * enough), 1)
+        shrink = next((by for by in _SHRINKS if enough and min(image.size) >= by * enough), 1)
         if turn is None and (pixels := _fast_jpeg(data, image, shrink)) is not None:
             return pixels
         if shrink > 1:

@@ -166,6 +166,47 @@ class TestJpegDecoders:
         assert np.array_equal(decode(data + b"junk"), decode(data))
 
 
+class TestLargeJpegs:
+    @pytest.mark.parametrize(
+        ("size", "shape"),
+        [
+            ((127, 300), (300, 127)),
+            ((128, 300), (150, 64)),
+            ((255, 301), (151, 128)),
+            ((256, 301), (76, 64)),
+            ((513, 512), (64, 65)),
+            ((5000, 1030), (129, 625)),
+        ],
+    )
+    def test_come_as_small_as_the_shorter_side_allows(self, size, shape, monkeypatch):
+        data = encoded(scene(*size), "JPEG")
+        fast = decode(data, enough=64)
+        assert fast.shape[:2] == shape
+        monkeypatch.setattr(decoding, "simplejpeg", None)
+        assert np.array_equal(fast, decode(data, enough=64))
+        assert decode(encoded(scene(*size), "PNG"), enough=64).shape[:2] == size[::-1]
+
+    @pytest.mark.parametrize("fit", images.FITS)
+    @pytest.mark.parametrize("orientation", [1, 6])
+    def test_show_what_the_whole_photo_shows(self, fit, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encoded(scene(960, 1280), "JPEG", quality=95, exif=exif)
+        whole = images._FITS[fit](decode(data), transform(fit=fit)).astype(int)
+        assert np.abs(to_pixels(data, transform(fit=fit)) - whole).max() <= 4
+
+    @pytest.mark.parametrize(("fit", "least"), [("squash", 128), ("pad", 128), ("crop", 144)])
+    def test_smaller_photos_are_decoded_whole(self, fit, least):
+        for side, same in ((least - 1, True), (least, False)):
+            data = encoded(noise(side, side + 20), "JPEG", quality=95)
+            whole = images._FITS[fit](decode(data), transform(fit=fit))
+            assert np.array_equal(to_pixels(data, transform(fit=fit)), whole) is same
+
+    def test_a_torn_one_is_refused(self):
+        with pytest.raises(BadImage, match="truncated"):
+            to_pixels(encoded(noise(400, 400), "JPEG")[:-4000], transform())
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         ("data", "reason"),
