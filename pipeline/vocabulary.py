@@ -74,7 +74,7 @@ def read_allowed_values(path: Path) -> dict[str, tuple[str, ...]]:
     )
     if not shaped or not content:
         raise CatalogueError(f'--values {path}: expected {{"key": ["value", ...], ...}}.')
-    return {key: tuple(dict.fromkeys(value.strip() for value in values)) for key, values in content.items()}
+    return {key: tuple(dict.fromkeys(values)) for key, values in content.items()}
 
 
 def _look_through(

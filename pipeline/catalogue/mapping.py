@@ -84,12 +84,13 @@ def read_mapping(path: Path) -> tuple[MappingLine, ...]:
         if not key or not value:
             raise CatalogueError(f"--mapping {path}, {where}: key and value must not be empty.")
         before = lines.get((key, value))
-        if before is not None and before.replacement != replacement:
+        if before is not None and before.replacement and replacement not in ("", before.replacement):
             raise CatalogueError(
                 f"--mapping {path}, {where}: {key}={value} has two replacements, {before.replacement!r} and "
                 f"{replacement!r}; keep one line."
             )
-        lines[key, value] = MappingLine(key, value, 0, replacement=replacement)
+        kept = replacement or (before.replacement if before is not None else "")
+        lines[key, value] = MappingLine(key, value, 0, replacement=kept)
     for line in lines.values():
         target = lines.get((line.key, line.replacement))
         if line.replaces and target is not None and target.replaces:

@@ -130,3 +130,8 @@ def test_written_files_are_read_back_and_never_overwritten(tmp_path: Path, name:
 def test_other_endings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"a mapping file ends in \.csv, \.yaml or \.yml"):
         write_mapping(tmp_path / "m.txt", [])
+
+
+def test_two_lines_of_one_value_agree_when_only_one_is_filled_in(tmp_path: Path) -> None:
+    path = mapping(tmp_path, "key,value,replacement\nneck,rond,\nneck, rond,round\nneck,rond,\n")
+    assert [(line.value, line.replacement) for line in read_mapping(path)] == [("rond", "round")]
