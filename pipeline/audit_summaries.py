@@ -26,8 +26,9 @@ def vocabulary_lines(report: VocabularyReport) -> Iterator[str]:
     for each in report.keys:
         yield f"  {each.key}: {', '.join(_facts(each))}"
         for value, found in sorted(each.suggestions.items(), key=lambda item: -item[1].likeness)[:EXAMPLES]:
-            counts = f"{each.counts[value]} and {each.counts[found.target]} photos"
-            yield f"    {value!r} is like {found.target!r} ({counts})"
+            photos = each.counts[value], each.counts[found.target]
+            counts = f" ({photos[0]} and {photos[1]} photos)" if any(photos) else ""
+            yield f"    {value!r} is like {found.target!r}{counts}"
     if report.carried:
         yield f"  {report.carried} replacements taken over from the mapping given"
     yield "  Nothing is merged: fill in the last column, then give the file to any command with --mapping."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.catalogue import Catalogue, coded, read_catalogue
+from pipeline.catalogue.attributes import read_lists
 from pipeline.catalogue.cells import natural
 from pipeline.catalogue.mapping import MappingLine, read_mapping, require_mapping_name, write_mapping
 from pipeline.errors import CatalogueError, OptionError
@@ -61,20 +61,14 @@ def value_counts(catalogue: Catalogue) -> dict[str, dict[str, int]]:
 
 
 def read_allowed_values(path: Path) -> dict[str, tuple[str, ...]]:
-    """Allowed values per key, from a JSON file {key: [value, ...]}.
+    """Allowed values per key, each once, from a JSON file {key: [value, ...]}.
 
-    Raises CatalogueError when the file cannot be read or has another shape.
+    Raises CatalogueError when the file cannot be read, has another shape, or holds no key.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise CatalogueError(f"--values {path}: cannot be read as JSON ({error}).") from error
-    shaped = isinstance(content, dict) and all(
-        isinstance(values, list) and all(isinstance(value, str) for value in values) for values in content.values()
-    )
-    if not shaped or not content:
-        raise CatalogueError(f'--values {path}: expected {{"key": ["value", ...], ...}}.')
-    return {key: tuple(dict.fromkeys(value.strip() for value in values)) for key, values in content.items()}
+    lists = read_lists(path, "--values", '{"key": ["value", ...], ...}')
+    if not lists:
+        raise CatalogueError(f"--values {path} holds no key.")
+    return {key: tuple(dict.fromkeys(values)) for key, values in lists.items()}
 
 
 def _look_through(

@@ -138,13 +138,22 @@ def read_category_keys(path: Path) -> dict[str, tuple[str, ...]]:
 
     Raises CatalogueError when the file cannot be read or has another shape.
     """
+    lists = read_lists(path, "--category-keys", '{"category": ["key", ...], ...}')
+    return {category.strip(): keys for category, keys in lists.items()}
+
+
+def read_lists(path: Path, option: str, shape: str) -> dict[str, tuple[str, ...]]:
+    """A JSON file of lists of texts by name; `option` and `shape` are for the errors.
+
+    Raises CatalogueError when the file cannot be read or has another shape.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise CatalogueError(f"--category-keys {path}: cannot be read as JSON ({error}).") from error
+        raise CatalogueError(f"{option} {path}: cannot be read as JSON ({error}).") from error
     shaped = isinstance(data, dict) and all(
-        isinstance(keys, list) and all(isinstance(key, str) for key in keys) for keys in data.values()
+        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in data.values()
     )
     if not shaped:
-        raise CatalogueError(f'--category-keys {path}: expected {{"category": ["key", ...], ...}}.')
-    return {category.strip(): tuple(keys) for category, keys in data.items()}
+        raise CatalogueError(f"{option} {path}: expected {shape}.")
+    return {name: tuple(texts) for name, texts in data.items()}

@@ -11,7 +11,9 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from pipeline.catalogue.attributes import CATEGORY
 from pipeline.catalogue.cells import Cell, Coded, coded, several_values, single_value
@@ -22,6 +24,8 @@ from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.table import open_table
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
+
+T = TypeVar("T")
 
 _READ = ("key", "value", "replacement")
 _YAML = (".yaml", ".yml")
@@ -84,12 +88,13 @@ def read_mapping(path: Path) -> tuple[MappingLine, ...]:
         if not key or not value:
             raise CatalogueError(f"--mapping {path}, {where}: key and value must not be empty.")
         before = lines.get((key, value))
-        if before is not None and before.replacement != replacement:
+        if before is not None and before.replacement and replacement not in ("", before.replacement):
             raise CatalogueError(
                 f"--mapping {path}, {where}: {key}={value} has two replacements, {before.replacement!r} and "
                 f"{replacement!r}; keep one line."
             )
-        lines[key, value] = MappingLine(key, value, 0, replacement=replacement)
+        kept = replacement or (before.replacement if before is not None else "")
+        lines[key, value] = MappingLine(key, value, 0, replacement=kept)
     for line in lines.values():
         target = lines.get((line.key, line.replacement))
         if line.replaces and target is not None and target.replaces:
@@ -158,13 +163,12 @@ def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOpt
         column = coded(catalogue.cells[key])
         findings += _report(key, column, renames[key], unknown)
         several = catalogue.format == "B" and key != CATEGORY
-        table = (_renamed(cell, renames[key], unknown, several) for cell in column.table)
-        cells[key] = Coded(column.codes, table)
+        cells[key] = _recoded(column, [_renamed(cell, renames[key], unknown, several) for cell in column.table])
     categories = catalogue.categories
     if categories is not None and CATEGORY in renames:
         held = coded(categories)
         mapped = (_renamed((c,), renames[CATEGORY], unknown, False) if c is not None else None for c in held.table)
-        categories = Coded(held.codes, [cell[0] if cell else None for cell in mapped])
+        categories = _recoded(held, [cell[0] if cell else None for cell in mapped])
     return replace(catalogue, cells=cells, categories=categories, findings=(*catalogue.findings, *findings))
 
 
@@ -182,6 +186,13 @@ def _renamed(cell: Cell, renames: Mapping[str, str], unknown: frozenset[str], se
         return cell
     texts = [renames.get(value, value) for value in cell]
     return several_values(texts, unknown) if several else single_value(texts[0], unknown)
+
+
+def _recoded(column: Coded[T], entries: Sequence[T]) -> Coded[T]:
+    """The column with its distinct entries replaced; those that became equal get one code."""
+    table: dict[T, int] = {}
+    codes = np.array([table.setdefault(entry, len(table)) for entry in entries], np.int32)
+    return Coded(codes[column.codes], table)
 
 
 def _report(key: str, column: Coded[Any], renames: Mapping[str, str], unknown: frozenset[str]) -> list[Finding]:

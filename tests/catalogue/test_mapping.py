@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalogue import Finding, read_catalogue
+from pipeline.catalogue import Finding, infer_schema, read_catalogue
 from pipeline.catalogue.mapping import MappingLine, read_mapping, write_mapping
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
@@ -65,6 +65,7 @@ def test_values_of_format_b_are_merged_within_a_cell_and_the_category_too(make: 
     assert list(catalogue.cells["p"]) == [("dot", "plain"), None, ()]
     assert list(catalogue.cells["category"]) == [("tee",)] * 3
     assert list(catalogue.categories or ()) == ["tee"] * 3
+    assert infer_schema(catalogue).gate == {"tee": ("p",)}
 
 
 def test_class_folders_can_be_merged(make: Maker, tmp_path: Path) -> None:
@@ -130,3 +131,15 @@ def test_written_files_are_read_back_and_never_overwritten(tmp_path: Path, name:
 def test_other_endings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"a mapping file ends in \.csv, \.yaml or \.yml"):
         write_mapping(tmp_path / "m.txt", [])
+
+
+def test_two_lines_of_one_value_agree_when_only_one_is_filled_in(tmp_path: Path) -> None:
+    path = mapping(tmp_path, "key,value,replacement\nneck,rond,\nneck, rond,round\nneck,rond,\n")
+    assert [(line.value, line.replacement) for line in read_mapping(path)] == [("rond", "round")]
+
+
+def test_a_mapped_catalogue_is_the_one_that_was_clean_from_the_start(make: Maker, tmp_path: Path) -> None:
+    path = mapping(tmp_path, "key,value,replacement\nneck,rond,round\nneck,Round,round\n")
+    mapped = read_catalogue(DataOptions(data=make(A, *PHOTOS), mapping=path))
+    clean = read_catalogue(DataOptions(data=make(A.replace("rond", "round").replace("Round", "round"), *PHOTOS)))
+    assert mapped.digest == clean.digest
