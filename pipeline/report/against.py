@@ -91,8 +91,12 @@ def _best_against_others(comparison: Comparison) -> list[str]:
     others = [pair for pair in comparison.pairs if pair.first == best and pair.differences]
     if len(others) > 1:
         even = sum(pair.verdict == NO_DIFFERENCE for pair in others)
-        amount = f"{even} show{'s' * (even == 1)}" if even else "none shows"
-        told.append(f"Of the {len(others)} others set against the best, {amount} no difference from it.")
+        one = even == 1
+        told.append(
+            f"{even} of the {len(others)} others set against the best show{'s' * one} no difference from it."
+            if even
+            else f"A difference from the best is shown for all {len(others)} others set against it."
+        )
     return told
 
 
@@ -110,17 +114,18 @@ def _first_against_others(field: str, rows: Sequence[ByRow], found: Sequence[Pai
             verdict = MIRRORED.get(pair.verdict, pair.verdict) if turned else pair.verdict
             said.setdefault(WORDS[verdict], []).append(pair.first if turned else pair.second)
     shown = "; it ".join(f"{words} {_list(values)}" for words, values in said.items())
-    return f"{lead}. On the test photos its best configuration {shown}." if shown else f"{lead}."
+    return f"{lead}. On the test photos it {shown}, each by its best configuration." if shown else f"{lead}."
 
 
 def _every_two(found: Sequence[Pair], names: Sequence[str], what: str) -> Markup:
     """All pairs: as a table when they are few, else folded away below a matrix of their verdicts."""
-    heads = ["first", "second", *(f"{name}, first − second" for name in FIGURES.values()), "verdict"]
+    heads = ["first", "second", "verdict", *FIGURES.values()]
     rows: list[list[Child]] = [
-        [p.first, p.second, *(_difference(p.differences.get(name)) for name in FIGURES), _verdict(p)]
+        [p.first, p.second, _verdict(p), *(_difference(p.differences.get(name)) for name in FIGURES)]
         for p in found[:LISTED]
     ]
-    shown = table(heads, rows, f"Every two {what}, 95 % intervals", Look(words=(1, 4), sortable=True))
+    caption = f"Every two {what}: the first minus the second, with 95 % intervals"
+    shown = table(heads, rows, caption, Look(words=(1, 2), sortable=True))
     if len(found) <= OPEN:
         return shown
     rest = len(found) - LISTED
