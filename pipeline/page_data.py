@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ import numpy as np
 from pipeline.comparison import Comparison, RunFacts
 from pipeline.errors import RunError
 from pipeline.gallery import Gallery, gallery
+from pipeline.neighbours import Neighbour
 from pipeline.recipes import Recipe, recipe
 from pipeline.runs import Row, Run, number, read_run
 from pipeline.threshold_sweep import KeySweep, sweep_thresholds
 from pipeline.thresholds import decide
 
 EXAMPLES = 8
-"""Dropped rows of each kind that the page names; dropped.csv has all of them."""
+"""Dropped rows of each kind, and near-duplicate pairs, that the page names; dropped.csv and neighbours.csv have all."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,17 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class NearPairs:
+    """Near-duplicates across the parts of one run: how many pairs, from which cosine, and the closest of them."""
+
+    run: str
+    count: int
+    cosine: float
+    test_photos: int
+    examples: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True)
 class PageData:
     """Everything the page shows beyond the comparison."""
 
@@ -62,6 +75,7 @@ class PageData:
     gallery: Gallery
     dropped: tuple[Dropped, ...]
     recipes: tuple[Recipe, ...]
+    near: tuple[NearPairs, ...]
 
 
 def page_data(comparison: Comparison) -> PageData:
@@ -81,6 +95,7 @@ def page_data(comparison: Comparison) -> PageData:
         gallery=gallery(run, [run.photos[i] for i in rows], (P, decide(P, run.schema, limits), Y, mask)),
         dropped=tuple(found for facts in comparison.runs for found in _dropped(facts)),
         recipes=tuple(recipe(each.name, each.info) for each in runs),
+        near=tuple(found for each in runs if (found := _near(each)) is not None),
     )
 
 
@@ -141,3 +156,18 @@ def _dropped(facts: RunFacts) -> list[Dropped]:
         Dropped(facts.name, kind, count, tuple(examples.get(kind, ())))
         for kind, count in sorted(facts.findings.items(), key=lambda found: -found[1])
     ]
+
+
+def _near(run: Run) -> NearPairs | None:
+    """What a run knows of its near-duplicates; None when it found none or did not look for them."""
+    facts = run.info.get("near_duplicates")
+    count = sum(facts["pairs"].values()) if facts else 0
+    if not facts or not count:
+        return None
+    path, examples = run.path / "neighbours.csv", []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in islice(csv.DictReader(file), EXAMPLES):
+                names = (row.get(name) or "" for name in ("photo_a", "part_a", "photo_b", "part_b"))
+                examples.append(Neighbour(*names, cosine=number(row.get("cosine")) or 0.0))
+    return NearPairs(run.name, count, facts["cosine"], facts["test_photos"], tuple(examples))

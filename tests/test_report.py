@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import re
@@ -83,6 +84,7 @@ def hostile_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (name, group, part, HOSTILE if group % 2 else "round", (HOSTILE,)) for name, group, part, *_ in runfolder.ROWS
     ]
     rows = [(f"{HOSTILE}{row[0]}", *row[1:]) for row in rows]
+    near = {"cosine": 0.98, "pairs": {"test-train": 1}, "test_photos": 1, "listed": 1, "closest": ["", ""]}
     run = write_run(
         folder,
         rows=rows,
@@ -95,12 +97,15 @@ def hostile_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         weights_source=HOSTILE,
         findings={HOSTILE: 1, "missing-photo": 1},
         not_measurable=[[HOSTILE, HOSTILE]],
+        near_duplicates=near,
         options={"data": {"data": HOSTILE}, "fit": {"out": HOSTILE}},
         versions={HOSTILE: HOSTILE},
         host={HOSTILE: HOSTILE},
         data_digest=HOSTILE,
     )
     (run / "dropped.csv").write_text(f"kind,photo,detail\nmissing-photo,{'<img src=x onerror=alert(1)>'},\n")
+    with (run / "neighbours.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["photo_a", "part_a", "photo_b", "part_b", "cosine"], [HOSTILE] * 4 + ["0.99"]])
     return run
 
 
@@ -115,8 +120,10 @@ def page(tmp_path: Path) -> str:
 def test_sections_in_order(page: str) -> None:
     assert Page(page).headings == [
         "Candidates",
+        "Against each other",
         "By head",
         "Per key",
+        f"Value by value: {LINEAR}",
         "What was tried: 3 configurations",
         "Threshold policies",
         f"Key by key: {LINEAR}",
@@ -130,7 +137,7 @@ def test_sections_in_order(page: str) -> None:
 def test_every_element_is_closed_and_every_row_is_as_wide_as_its_head(page: str) -> None:
     parsed = Page(page)
     assert parsed.open == []
-    assert len(parsed.rows) == 9
+    assert len(parsed.rows) == 12
     for rows in parsed.rows:
         assert len(set(rows)) == 1, rows
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.comparison import Comparison
 from pipeline.page_data import PageData
-from pipeline.report import data_sections, explore, loading, sections, summary
+from pipeline.report import against, data_sections, explore, loading, sections, summary, values
 from pipeline.report.markup import Markup, el
 from pipeline.report.payload import as_json, payload
 from pipeline.report.scripts import policy, read_scripts
@@ -16,10 +16,13 @@ __all__ = ["render", "write_report"]
 SECTIONS = (
     sections.notes,
     sections.candidates,
-    sections.by_field,
+    against.pairs,
+    against.by_field,
     sections.per_key,
+    values.values,
     explore.tried,
     sections.policies,
+    values.calibration,
     explore.key_by_key,
     explore.photos,
     data_sections.dropped,

@@ -6,7 +6,7 @@ import shlex
 
 from pipeline.catalogue.findings import KINDS
 from pipeline.comparison import Comparison
-from pipeline.page_data import Dropped, PageData
+from pipeline.page_data import Dropped, NearPairs, PageData
 from pipeline.recipes import Recipe
 from pipeline.report.markup import Child, Look, Markup, el, table
 
@@ -26,6 +26,7 @@ def dropped(comparison: Comparison, data: PageData) -> Markup:
         el("h2", "Data left out"),
         _kinds(data.dropped, len(comparison.runs) > 1),
         _too_rare(lacking) if lacking else None,
+        [_near(found, len(comparison.runs) > 1) for found in data.near],
         el("h3", "Runs compared"),
         table(heads, rows, "Run folders and what they were made from", Look(words=(1, 2, 5))),
         id="dropped",
@@ -74,6 +75,30 @@ def _too_rare(lacking: list[str]) -> Markup:
     return el(
         "details", el("summary", el("b", f"{len(lacking):,} "), "values too rare to be measured"), el("ul", shown)
     )
+
+
+def _near(found: NearPairs, several: bool) -> Markup:
+    run = f"{found.run}: " if several else ""
+    told = (
+        f" cosine of at least {found.cosine:g}; {found.test_photos:,} test photo{'s' * (found.test_photos != 1)} have"
+        " such a neighbour in another part, which can flatter the test figures"
+    )
+    rows = [
+        el(
+            "li",
+            el("code", pair.photo_a),
+            f" in {pair.part_a}, ",
+            el("code", pair.photo_b),
+            f" in {pair.part_b}:",
+            f" {pair.cosine:.4f}",
+        )
+        for pair in found.examples
+    ]
+    rest = found.count - len(rows)
+    more = el("li", f"and {rest:,} more; neighbours.csv lists the closest") if rest > 0 and rows else None
+    name = f"{run}near-duplicate pair{'s' * (found.count != 1)} across parts"
+    summary = el("summary", el("b", f"{found.count:,} "), name, el("span", told, class_="soft"))
+    return el("details", summary, el("ul", rows, more))
 
 
 def _recipe(recipe: Recipe, open_: bool) -> Markup:

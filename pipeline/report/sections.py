@@ -44,23 +44,6 @@ def candidates(comparison: Comparison, data: PageData) -> Markup:
     )
 
 
-def by_field(comparison: Comparison, data: PageData) -> Markup | None:
-    """The best configuration per value of the field given to `--by`."""
-    if comparison.by is None:
-        return None
-    judged = {c.name: c.metrics.overall for c in comparison.candidates}
-    rows = []
-    for row in comparison.by_rows:
-        figures = judged.get(row.candidate or "")
-        shown = [decimal(figures.accuracy), decimal(figures.key_macro_f1)] if figures else ["-", "-"]
-        rows.append(
-            [row.value or "(none)", str(row.configurations), row.config_id, decimal(row.validation_score), *shown]
-        )
-    heads = [comparison.by, "configurations", "best of them", "validation", "mean key accuracy", "macro F1"]
-    caption = f"Best configuration by validation per {comparison.by}; a dash: its test predictions were not kept"
-    return el("section", el("h2", f"By {comparison.by}"), table(heads, rows, caption, Look(words=(2,), sortable=True)))
-
-
 def per_key(comparison: Comparison, data: PageData) -> Markup:
     """Bars and figures per key: best, majority and the other candidates."""
     best, majority = comparison.best_candidate, comparison.majority

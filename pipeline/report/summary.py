@@ -12,7 +12,9 @@ from pipeline.report.markup import Child, Markup, el
 
 CONTENTS = (
     ("candidates", "Candidates"),
+    ("against", "Against each other"),
     ("per-key", "Per key"),
+    ("values", "Value by value"),
     ("tried", "What was tried"),
     ("key-by-key", "Key by key"),
     ("photos", "Photos"),
@@ -33,13 +35,15 @@ def header(comparison: Comparison, data: PageData) -> Markup:
         el("div", el("span", "named per true value"), el("b", ratio(best)), el("span", "1 is right"), class_="card"),
     ]
     keys = len(best.keys)
+    absent = {at for at, found in (("against", comparison.pairs), ("values", comparison.values)) if not found}
+    contents = [el("a", name, href=f"#{at}") for at, name in CONTENTS if at not in absent]
     return el(
         "header",
         el("h1", f"{comparison.best} is best of {len(data.tried)} for {keys} attribute{'s' if keys != 1 else ''}"),
         el("div", [el("p", sentence) for sentence in _sentences(comparison, data)], class_="summary"),
         el("div", cards, class_="cards"),
         el("ul", [el("li", f"{name} ", el("b", value)) for name, value in _facts(comparison) if value], class_="facts"),
-        el("nav", [el("a", name, href=f"#{at}") for at, name in CONTENTS], aria_label="Sections", class_="contents"),
+        el("nav", contents, aria_label="Sections", class_="contents"),
     )
 
 
