@@ -172,10 +172,11 @@ def extract(
 ) -> None:
     """See every photo once with a frozen backbone; its vectors go into the embedding cache."""
     from pipeline.catalogue import read_catalogue
-    from pipeline.extract import extract as run_extract
 
     catalogue = read_catalogue(data)
     say_all(finding_lines(catalogue.findings))
+    from pipeline.extract import extract as run_extract  # seconds of imports, which a wrong path should not cost
+
     with Bar("extract", "photo", say) as bar:
         report = run_extract(catalogue.paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
     say_all(extract_lines(report))
