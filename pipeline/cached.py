@@ -91,7 +91,7 @@ def select_features(
 def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> npt.NDArray[np.float32]:
     """The pooled vectors, identity view, of these contents: float32 (n, d).
 
-    Raises OptionError when some are not cached or they would take more than `limit` bytes.
+    Raises OptionError when some are not cached, or they and their normalised copy would take more than `limit` bytes.
     """
     column = next((c for c in info.columns if (c.block.name, c.view) == ("pooled", "identity")), None)
     reader = cache.reader(info.digest)
@@ -102,7 +102,7 @@ def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> npt
             f"near-duplicates are searched by the block pooled, which {len(ids) - have} of {len(ids)} photos lack. "
             f"Run: {command}"
         )
-    size = 4 * column.block.dim * len(ids)
+    size = 2 * 4 * column.block.dim * len(ids)
     if size > limit:
         raise OptionError(
             f"near-duplicates of {len(ids)} photos need {size / 2**30:.1f} GiB of vectors in memory; raise --memory "
