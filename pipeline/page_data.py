@@ -26,6 +26,8 @@ from pipeline.thresholds import decide
 EXAMPLES = 8
 """Dropped rows of each kind, and near-duplicate pairs, that the page names; dropped.csv and neighbours.csv have all."""
 
+NEAR_COLUMNS = ("photo_a", "part_a", "photo_b", "part_b")
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -168,6 +170,6 @@ def _near(run: Run) -> NearPairs | None:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             for row in islice(csv.DictReader(file), EXAMPLES):
-                names = (row.get(name) or "" for name in ("photo_a", "part_a", "photo_b", "part_b"))
-                examples.append(Neighbour(*names, cosine=number(row.get("cosine")) or 0.0))
+                one, of_one, other, of_other = (row.get(name) or "" for name in NEAR_COLUMNS)
+                examples.append(Neighbour(one, of_one, other, of_other, number(row.get("cosine")) or 0.0))
     return NearPairs(run.name, count, facts["cosine"], facts["test_photos"], tuple(examples))
