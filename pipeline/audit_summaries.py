@@ -48,11 +48,11 @@ def audit_lines(report: AuditReport, page: Path) -> Iterator[str]:
     """What was judged and found, and the worst labels."""
     yield from finding_lines(report.findings)
     yield (
-        f"audit: {report.photos} photos in {report.seconds:.1f} s: {len(report.issues)} labels likely wrong, "
+        f"audit: {report.photos} photos in {report.seconds:.1f} s: {len(report.issues)} labels in doubt, "
         f"{len(report.conflicts)} conflicts between look-alikes, {len(report.outliers)} outliers -> {report.out}"
     )
     for key, (judged, found) in report.counts.items():
-        yield f"  {key}: {found} of {judged} labels likely wrong"
+        yield f"  {key}: {found} of {judged} labels in doubt"
     if report.rare:
         some = ", ".join(report.rare[:WORST])
         yield f"  not judged, shown by too few products ({len(report.rare)}): {some}"

@@ -141,6 +141,6 @@ def test_the_page_shows_pictures_and_escapes_everything(tmp_path: Path) -> None:
     page = Page(source)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 3 and all((i["src"] or "").startswith("data:image/webp;base64,UklGR") for i in images)
-    assert page.headings == ["Keys", "Likely wrong labels", "Look-alikes with different labels", "Outliers"]
+    assert page.headings == ["Keys", "Labels in doubt", "Look-alikes with different labels", "Outliers"]
     assert "<script" not in source and "http" not in source.replace("http-equiv", "")
     assert "2 of 3 shown" in source

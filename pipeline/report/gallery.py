@@ -34,7 +34,7 @@ def render_gallery(report: AuditReport, pictures: Pictures, most: int) -> str:
         el("style", Markup(style)),
     )
     summary = (
-        f"{report.photos:,} photos: {len(report.issues):,} labels that are likely wrong, {len(report.conflicts):,} "
+        f"{report.photos:,} photos: {len(report.issues):,} labels in doubt, {len(report.conflicts):,} "
         f"look-alikes with different labels, {len(report.outliers):,} outliers. Nothing was changed."
     )
     parts = (_issues, _twins, _far)
@@ -58,7 +58,7 @@ def _keys(report: AuditReport) -> Markup:
         for key, (judged, found) in report.counts.items()
     ]
     rare = f"{len(report.rare)} values are shown by too few products to be judged." if report.rare else None
-    heads = ["key", "labels judged", "likely wrong", "share"]
+    heads = ["key", "labels judged", "in doubt", "share"]
     told = el("p", rare, class_="soft") if rare else None
     return el("section", el("h2", "Keys"), told, table(heads, rows, "Per key"))
 
@@ -67,9 +67,9 @@ def _issues(report: AuditReport, pictures: Pictures, most: int) -> Markup:
     figures = [_issue(issue, pictures) for issue in report.issues[:most]]
     told = (
         "A head that saw neither the photo nor its product is sure of something else. The worst come first; all are in "
-        "label_issues.csv. Look before you change: a head can be wrong, too."
+        "label_issues.csv. Look before you change: a head can be wrong, most of all where a photo cannot show the value."
     )
-    return _section("Likely wrong labels", told, figures, len(report.issues))
+    return _section("Labels in doubt", told, figures, len(report.issues))
 
 
 def _issue(issue: LabelIssue, pictures: Pictures) -> Markup:
