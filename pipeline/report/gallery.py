@@ -66,9 +66,8 @@ def _keys(report: AuditReport) -> Markup:
 def _issues(report: AuditReport, pictures: Pictures, most: int) -> Markup:
     figures = [_issue(issue, pictures) for issue in report.issues[:most]]
     told = (
-        "A head that saw neither the photo nor its product is sure of something else. The worst come first; all are "
-        "in label_issues.csv. Look before you change: a head can be wrong, most of all where a photo cannot show "
-        "the value."
+        "A head that saw neither the photo nor its product is sure of something else. The worst come first; all are in "
+        "label_issues.csv. Look before you change: a head can be wrong, most of all where a photo cannot show a value."
     )
     return _section("Labels in doubt", told, figures, len(report.issues))
 
