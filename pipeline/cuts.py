@@ -18,7 +18,7 @@ NEVER = 2.0
 """The threshold that no probability reaches."""
 
 MANY, EDGES = 1 << 20, 1024
-"""Cells above which a ranking is first narrowed to where its best cut lies (same result), and steps looked at for it."""
+"""Cells above which a ranking is first narrowed to where its best cut lies (same result), and in how many steps."""
 
 
 def pack(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_], usable: npt.NDArray[np.bool_]) -> Codes:
