@@ -169,7 +169,8 @@ def overall(blocks: list[Any], keys: list[Figures], values: list[Figures]) -> Fi
         some |= rows
         all_known &= rows
         pairs = (y | d).any(axis=1)
-        ious += [sk.jaccard_score(a, b) for a, b in zip(y[pairs], d[pairs], strict=True)] if len(y) else []
+        if pairs.any():
+            ious.append((sk.jaccard_score(y[pairs], d[pairs], average="samples", zero_division=0), int(pairs.sum())))
     y, d, p = (np.concatenate([block[i].ravel() for block in blocks]) for i in range(3))
     filled = truth + decided > 0
     return {
@@ -185,7 +186,7 @@ def overall(blocks: list[Any], keys: list[Figures], values: list[Figures]) -> Fi
         "mean_average_precision": mean([v["average_precision"] for v in values]),
         "accuracy": mean([k["accuracy"] for k in keys]),
         "balanced_accuracy": mean([k.get("balanced_accuracy") for k in keys]),
-        "iou": mean(ious),
+        "iou": sum(iou * n for iou, n in ious) / sum(n for _, n in ious) if ious else None,
         "all_keys_right": float(right[some].mean()),
         "predicted_per_photo": float(decided[some].mean()),
         "true_per_photo": float(truth[some].mean()),

@@ -17,10 +17,8 @@ Codes = npt.NDArray[np.uint32]
 NEVER = 2.0
 """The threshold that no probability reaches."""
 
-MANY = 1 << 22
-"""Cells above which a ranking is first narrowed to where its best cut can lie; the result is the same."""
-
-BIN_BITS = 15
+MANY, EDGES = 1 << 20, 1024
+"""Cells above which a ranking is first narrowed to where its best cut lies (same result), and in how many steps."""
 
 
 def pack(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_], usable: npt.NDArray[np.bool_]) -> Codes:
@@ -34,28 +32,27 @@ def pack(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_], usable: 
 
 
 def best_f1_cut(parts: Sequence[Codes], positives: int) -> float | None:
-    """The threshold with the highest F1 = 2 tp / (decided + positives) over the cells of all parts.
+    """The threshold with the highest F1 = 2 tp / (decided + positives) over the cells of all parts, each sorted.
 
     positives : true cells in all, candidates or not. The highest threshold of equals, which decides least; 0 when
-    deciding every cell is best; None without a true cell. A single part may be sorted in place.
+    deciding every cell is best; None without a true cell.
     """
-    cells = sum(len(part) for part in parts)
     above = None
-    if cells > MANY:
-        codes, above = _narrowed(parts, positives)
+    if len(parts) == 1:
+        codes = parts[0]
+    elif sum(len(part) for part in parts) <= MANY:
+        codes = np.sort(np.concatenate([*parts, np.zeros(0, np.uint32)]))
     else:
-        codes = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.zeros(0, np.uint32)])
-    codes.sort()
+        codes, above = _narrowed(parts, positives)
     at, decided, hits = _at_true_cells(codes)
     if not len(at):
         return None
     if above is not None:
-        bins = codes[at] >> BIN_BITS
-        decided, hits = decided + above[0][bins], hits + above[1][bins]
+        decided, hits = decided + above[0][at], hits + above[1][at]
     f1 = 2.0 * hits / (decided + positives)
     best = int(np.flatnonzero(f1 == f1.max())[-1])
     score = int(codes[at[best]]) & ~1
-    return _midway(score, codes) if above is None else _between(score, max(_below(part, score) for part in parts))
+    return _between(score, max(_below(score, part) for part in parts))
 
 
 def precision_cut(codes: Codes, precision: float) -> float:
@@ -97,13 +94,13 @@ def _at_true_cells(codes: Codes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.i
 
 def _midway(score: int, codes: Codes) -> float:
     """The threshold below the score of this code, among sorted codes; 0 when there is no lower score."""
+    return _between(score, _below(score, codes))
+
+
+def _below(score: int, codes: Codes) -> int:
+    """The highest of the sorted codes that has a lower score; 0 when there is none."""
     below = int(np.searchsorted(codes, np.uint32(score)))
-    return _between(score, int(codes[below - 1]) if below else 0)
-
-
-def _below(part: Codes, score: int) -> int:
-    """The highest code of a lower score in an unsorted part; 0 when there is none."""
-    return int(np.where(part < np.uint32(score), part, np.uint32(0)).max(initial=0))
+    return int(codes[below - 1]) if below else 0
 
 
 def _between(code: int, lower: int) -> float:
@@ -116,24 +113,32 @@ def _between(code: int, lower: int) -> float:
 def _narrowed(
     parts: Sequence[Codes], positives: int
 ) -> tuple[Codes, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """The cells of the ranges that can hold the best cut, and per range the (cells, true cells) left out above it.
+    """The sorted cells of the ranges that can hold the best cut; for each the (cells, true cells) left out above it.
 
-    Ranges are those of equal leading bits. Within one, no cut can beat deciding all of its true cells and no false one.
+    Ranges hold about equally many true cells. Within one, no cut can beat deciding all of its true cells and no false
+    one.
     """
-    bins = (max(int(part.max(initial=0)) for part in parts) >> BIN_BITS) + 1
-    count, true = np.zeros((2, bins), np.int64)
-    for part in parts:
-        where = part >> BIN_BITS
-        count += np.bincount(where, minlength=bins)
-        true += np.bincount(where[(part & 1).astype(bool)], minlength=bins)
-    if not true.any():
-        return np.zeros(0, np.uint32), (count, true)
-    count[0] -= sum(len(part) - np.count_nonzero(part) for part in parts)
-    decided, hits = (np.cumsum(found[::-1])[::-1] for found in (count, true))
+    true_codes = np.sort(np.concatenate([part[(part & 1).astype(bool)] for part in parts]))
+    if not len(true_codes):
+        return true_codes, (np.zeros(0, np.int64), np.zeros(0, np.int64))
+    edges = np.unique(true_codes[:: max(1, len(true_codes) // EDGES)] & np.uint32(0xFFFFFFFE))
+    starts = np.stack([np.append(np.searchsorted(part, edges), len(part)) for part in parts])
+    count = np.diff(starts).sum(axis=0)
+    true = np.diff(np.append(np.searchsorted(true_codes, edges), len(true_codes)))
+    decided, hits = _from_above(count), _from_above(true)
     reached = (2.0 * hits / (decided + positives)).max()
     bound = 2.0 * hits / (decided - count + true + positives)
-    kept = (bound >= reached * (1 - 1e-12)) & (true > 0)
-    codes = np.concatenate([part[kept[part >> BIN_BITS]] for part in parts])
-    outside = [np.where(kept, 0, found) for found in (count, true)]
-    above = [np.cumsum(found[::-1])[::-1] - found for found in outside]
-    return codes, (above[0], above[1])
+    kept = np.flatnonzero(bound >= reached * (1 - 1e-12))
+    codes = np.sort(
+        np.concatenate([part[row[b] : row[b + 1]] for part, row in zip(parts, starts, strict=True) for b in kept])
+    )
+    outside = np.ones(len(edges), bool)
+    outside[kept] = False
+    of_code = np.searchsorted(edges, codes, side="right") - 1
+    left_out = [_from_above(np.where(outside, found, 0))[of_code] for found in (count, true)]
+    return codes, (left_out[0], left_out[1])
+
+
+def _from_above(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Sums of each count and all after it."""
+    return np.cumsum(counts[::-1])[::-1]
