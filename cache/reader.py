@@ -18,7 +18,7 @@ from cache.shard import ShardName
 from cache.stored import Shard
 
 _REFRESHES = 3
-_THREADS = min(8, 2 * (os.cpu_count() or 1))  # more than cores: one faults pages in while another hashes
+_THREADS = min(4, os.cpu_count() or 1)
 _THREADED_BYTES = 4 * 1024 * 1024
 
 
