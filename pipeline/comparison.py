@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.figures import Metrics
+from pipeline.whole_file import write_whole
 
 Interval = tuple[float, float]
 
@@ -243,11 +244,7 @@ class Comparison:
 
 def save_json(comparison: Comparison, path: Path) -> None:
     """Write the whole comparison as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    text = json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _finite(value: Any) -> Any:

@@ -155,13 +155,13 @@ class Experiment:
         return Targets(self.targets.Y[at], self.targets.mask[at], schema.slices, schema.single)
 
 
-def memory_limit(options: FitOptions) -> int:
-    """Bytes of features that may be held in memory at a time."""
-    return half_of_memory() if options.memory is None else int(options.memory * 2**30)
+def memory_limit(gib: float | None) -> int:
+    """Bytes that may be held in memory at a time: what --memory says, or half of this machine's memory.
 
-
-def half_of_memory() -> int:
-    """Half of this machine's memory in bytes; 4 GiB where the system does not say."""
+    4 GiB where the system does not say how much it has.
+    """
+    if gib is not None:
+        return int(gib * 2**30)
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):
@@ -207,7 +207,7 @@ def cached_rows(data: DataOptions, key: KeyOptions, split: SplitOptions, options
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
     if split.regroup:
-        groups = _regroup(groups, ids, (cache, features), split.near_duplicates, memory_limit(options))
+        groups = _regroup(groups, ids, (cache, features), split.near_duplicates, memory_limit(options.memory))
     return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *dropped))
 
 

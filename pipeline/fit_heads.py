@@ -84,7 +84,7 @@ def fit_heads(
     fit_done = time.perf_counter()
     folder.create()
     experiment = _write_thumbnails(folder, experiment, options.thumbnails)
-    near, near_notes = _write_neighbours(folder, experiment, split, memory_limit(options))
+    near, near_notes = _write_neighbours(folder, experiment, split, memory_limit(options.memory))
     _write_rows(folder, experiment)
     _write_configs(folder, fitted, [best, *candidates] if options.refit else candidates)
     _write_predictions(folder, experiment, kept)
@@ -137,7 +137,7 @@ def _calibration(head: FittedHead, experiment: Experiment, truth: Truth) -> Cali
 
 
 def _part(experiment: Experiment, options: FitOptions, *parts: str) -> tuple[Features, Targets]:
-    return experiment.source(*parts, limit=memory_limit(options)), experiment.targets_of(*parts)
+    return experiment.source(*parts, limit=memory_limit(options.memory)), experiment.targets_of(*parts)
 
 
 def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: SweepOptions) -> Candidate:

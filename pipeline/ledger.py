@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import RunError
 from pipeline.reproduce import Plan, Step, Words
+from pipeline.whole_file import write_whole
 
 
 class Ledger:
@@ -76,8 +77,5 @@ class Ledger:
             )
 
     def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.partial")
         content = {"split": list(self.plan.split), "runs": self._begun}
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.path)
+        write_whole(self.path, json.dumps(content, indent=1) + "\n")

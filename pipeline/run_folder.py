@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import RunError
+from pipeline.whole_file import write_whole
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -79,10 +80,8 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write <name> in one step."""
-        temporary = self.path / f".{name}.partial"
         text = json.dumps(content, indent=1, ensure_ascii=False, default=_plain)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(self.path / name)
+        write_whole(self.path / name, text + "\n")
 
     def model_path(self, config_id: str) -> Path:
         """Where the model file of a configuration goes."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.catalogue.attributes import CATEGORY
+from pipeline.catalogue.attributes import CATEGORY, read_lists
 from pipeline.catalogue.cells import Cell, Coded, coded, natural
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.records import Catalogue
@@ -40,17 +39,8 @@ def read_allowed_values(path: Path) -> AllowedValues:
 
     Raises CatalogueError when the file cannot be read or has another shape.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise CatalogueError(f"--allowed-values {path}: cannot be read as JSON ({error}).") from error
-    shaped = isinstance(data, dict) and all(
-        isinstance(values, list) and all(isinstance(value, str | int | float) for value in values)
-        for values in data.values()
-    )
-    if not shaped:
-        raise CatalogueError(f'--allowed-values {path}: expected {{"key": ["value", ...], ...}}.')
-    return AllowedValues({key.strip(): tuple(sorted(map(str, data[key]), key=_is_none)) for key in data})
+    lists = read_lists(path, "--allowed-values", '{"key": ["value", ...], ...}', (str, int, float))
+    return AllowedValues({key.strip(): tuple(sorted(values, key=_is_none)) for key, values in lists.items()})
 
 
 def hold_against(catalogue: Catalogue, allowed: AllowedValues, keep: bool) -> Catalogue:

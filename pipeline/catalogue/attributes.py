@@ -142,8 +142,8 @@ def read_category_keys(path: Path) -> dict[str, tuple[str, ...]]:
     return {category.strip(): keys for category, keys in lists.items()}
 
 
-def read_lists(path: Path, option: str, shape: str) -> dict[str, tuple[str, ...]]:
-    """A JSON file of lists of texts by name; `option` and `shape` are for the errors.
+def read_lists(path: Path, option: str, shape: str, kinds: tuple[type, ...] = (str,)) -> dict[str, tuple[str, ...]]:
+    """A JSON file of lists by name, their items of these kinds, as texts; `option` and `shape` are for the errors.
 
     Raises CatalogueError when the file cannot be read or has another shape.
     """
@@ -152,8 +152,8 @@ def read_lists(path: Path, option: str, shape: str) -> dict[str, tuple[str, ...]
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CatalogueError(f"{option} {path}: cannot be read as JSON ({error}).") from error
     shaped = isinstance(data, dict) and all(
-        isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in data.values()
+        isinstance(texts, list) and all(isinstance(text, kinds) for text in texts) for texts in data.values()
     )
     if not shaped:
         raise CatalogueError(f"{option} {path}: expected {shape}.")
-    return {name: tuple(texts) for name, texts in data.items()}
+    return {name: tuple(map(str, texts)) for name, texts in data.items()}

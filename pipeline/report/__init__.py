@@ -10,6 +10,7 @@ from pipeline.report import against, data_sections, explore, loading, sections, 
 from pipeline.report.markup import Markup, el
 from pipeline.report.payload import as_json, payload
 from pipeline.report.scripts import policy, read_scripts
+from pipeline.whole_file import write_whole
 
 __all__ = ["render", "write_report"]
 
@@ -59,8 +60,5 @@ def render(comparison: Comparison, data: PageData) -> str:
 
 def write_report(comparison: Comparison, data: PageData, path: Path) -> Path:
     """Write the page, whole or not at all; returns its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(render(comparison, data), encoding="utf-8", newline="\n")
-    partial.replace(path)
+    write_whole(path, render(comparison, data))
     return path

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.audit_report import AuditReport, Conflict, LabelIssue, Outlier
 from pipeline.report.markup import Child, Markup, el, table
+from pipeline.whole_file import write_whole
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 Pictures = Mapping[str, bytes]
@@ -46,9 +47,7 @@ def render_gallery(report: AuditReport, pictures: Pictures, most: int) -> str:
 
 def write_gallery(report: AuditReport, pictures: Pictures, most: int, path: Path) -> Path:
     """Write the page, whole or not at all; returns its path."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(render_gallery(report, pictures, most), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, render_gallery(report, pictures, most))
     return path
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pipeline.catalogue import Catalogue, Finding, Split, groups_of, infer_schema, read_catalogue, same_content
 from pipeline.errors import OptionError
-from pipeline.experiment import half_of_memory, split_rows
+from pipeline.experiment import memory_limit, split_rows
 from pipeline.images import Transform
 from pipeline.options import DataOptions, FinetuneOptions, SplitOptions
 from pipeline.training.squares import Feeding, Squares, decode_all
@@ -60,7 +60,7 @@ def load_rows(
     if options.key not in catalogue.keys:
         said = f"there is no key {options.key!r}" if options.key else "name the key to train on with --key"
         raise OptionError(f"{said}; the keys are: {', '.join(catalogue.keys)}")
-    limit = half_of_memory() if options.memory is None else int(options.memory * 2**30)
+    limit = memory_limit(options.memory)
     transform, progress = seeing
     good, squares = decode_all(catalogue.paths, Feeding(transform, options.workers, limit), progress)
     rejected = (Finding("rejected", catalogue.filenames[i], why) for i, why in squares.rejects.items())
