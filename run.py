@@ -17,7 +17,18 @@ from typing import Annotated, Any, NoReturn, get_origin
 from cyclopts import App, Argument, CycloptsError, Parameter
 from cyclopts.config import Dict
 
-from pipeline.audit_summaries import audit_lines, vocabulary_lines
+from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
+from pipeline.cli.progress import Bar
+from pipeline.cli.summaries import (
+    cache_lines,
+    extract_lines,
+    finding_lines,
+    finetune_lines,
+    fit_lines,
+    prediction_lines,
+    sample_lines,
+    verify_lines,
+)
 from pipeline.errors import BackboneError, HeadError, OptionError, PipelineError, RunError
 from pipeline.options import (
     AuditOptions,
@@ -35,17 +46,6 @@ from pipeline.options import (
     SampleOptions,
     SplitOptions,
     VocabularyOptions,
-)
-from pipeline.progress import Bar
-from pipeline.summaries import (
-    cache_lines,
-    extract_lines,
-    finding_lines,
-    finetune_lines,
-    fit_lines,
-    prediction_lines,
-    sample_lines,
-    verify_lines,
 )
 
 Flat = Parameter(name="*")
@@ -144,7 +144,7 @@ def sample(
     Args:
         out: Folder to write to.
     """
-    from pipeline.sample import write_sample
+    from pipeline.catalogue.generated.sample import write_sample
 
     say_all(sample_lines(write_sample(out, options.format, options.images, options.seed)))
 
@@ -157,7 +157,7 @@ def vocabulary(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Count the values of every key and write a mapping file that suggests which spellings are one; merges nothing."""
-    from pipeline.vocabulary import vocabulary as run_vocabulary
+    from pipeline.audit.vocabulary import vocabulary as run_vocabulary
 
     say_all(vocabulary_lines(run_vocabulary(data, options)))
 
@@ -175,7 +175,8 @@ def extract(
 
     catalogue = read_catalogue(data)
     say_all(finding_lines(catalogue.findings))
-    from pipeline.extract import extract as run_extract  # seconds of imports, which a wrong path should not cost
+    # Seconds of imports, which a wrong path should not cost.
+    from pipeline.features.extract import extract as run_extract
 
     with Bar("extract", "photo", say) as bar:
         report = run_extract(catalogue.paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
@@ -191,9 +192,9 @@ def audit(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Find labels that are likely wrong, look-alikes with different labels, and outliers; changes nothing."""
-    from pipeline.audit import audit as run_audit
-    from pipeline.report.gallery import shown_photos, write_gallery
-    from pipeline.thumbnails import make_thumbnails
+    from pipeline.audit.audit import audit as run_audit
+    from pipeline.audit.page import shown_photos, write_gallery
+    from pipeline.experiment.thumbnails import make_thumbnails
 
     report = run_audit(data, key, options, say)
     photos = shown_photos(report, options.gallery)
@@ -212,7 +213,7 @@ def fit_heads_command(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Fit many light heads on the cached vectors and write a run folder."""
-    from pipeline.fit_heads import fit_heads
+    from pipeline.experiment.fit_heads import fit_heads
 
     say_all(fit_lines(fit_heads(data, key, split, options, say)))
 
@@ -229,12 +230,12 @@ def compare(
     Args:
         runs: Run folders written by fit-heads, with the same split.
     """
-    from pipeline.compare import compare as run_compare
-    from pipeline.comparison import save_json
-    from pipeline.comparison_csv import save_csv
-    from pipeline.comparison_table import table
-    from pipeline.page_data import page_data
-    from pipeline.report import write_report
+    from pipeline.comparison.compare import compare as run_compare
+    from pipeline.comparison.csv_file import save_csv
+    from pipeline.comparison.page import write_report
+    from pipeline.comparison.page.data import page_data
+    from pipeline.comparison.records import save_json
+    from pipeline.comparison.table import table
 
     comparison = run_compare(runs, options)
     say(table(comparison, color=sys.stdout.isatty()))
@@ -263,7 +264,7 @@ def predict(
         photos: Photos, or folders of photos.
         model: Model file written by fit-heads.
     """
-    from pipeline.predict import predict as run_predict
+    from pipeline.model.predict import predict as run_predict
 
     with Bar("predict", "photo", say) as bar:
         say_all(prediction_lines(run_predict(photos, model, options, bar.at), options.out))
@@ -279,8 +280,8 @@ def finetune(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Train the backbone on one key, then freeze it into a weights file for extract; resumes where it was killed."""
-    from pipeline.finetune import finetune as run_finetune
-    from pipeline.training.loop import Watch
+    from pipeline.features.finetuning.finetune import finetune as run_finetune
+    from pipeline.features.finetuning.loop import Watch
 
     with Bar("decode", "photo", say) as decoding, Bar("finetune", "photo", say) as bar:
         report = run_finetune(data, backbone, split, options, Watch(say, decoding.at, bar.at))
@@ -299,8 +300,8 @@ def reproduce(
     Args:
         plan: YAML file with extractions and runs, such as configs/tshirt-notebook.yaml.
     """
-    from pipeline.ledger import Ledger
-    from pipeline.reproduce import Overrides, read_plan
+    from pipeline.cli.plan import Overrides, read_plan
+    from pipeline.cli.plan_state import Ledger
 
     changed = [f.name for f in fields(data) if getattr(data, f.name) != f.default]
     given = {name.replace("_", "-"): getattr(data, name) for name in changed}
@@ -335,7 +336,7 @@ def _attempt(*words: str) -> str:
 @cache_app.command(name="info")
 def cache_info(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
     """Say which keys, rows, blocks and views the cache holds, how large they are and when they were made."""
-    from pipeline.cached import open_cache
+    from pipeline.features.selection import open_cache
 
     say_all(cache_lines(open_cache(cache).keys(), cache))
 
@@ -348,7 +349,7 @@ def cache_verify(
     repair: Annotated[bool, Parameter(help="Drop what is bad, so that the next extract recomputes just that.")] = False,
 ) -> int:
     """Check that every shard is whole and belongs where it lies; exit code 1 when something is wrong."""
-    from pipeline.cached import open_cache
+    from pipeline.features.selection import open_cache
 
     opened = open_cache(cache)
     report = opened.verify(deep)
@@ -370,7 +371,7 @@ def cache_export(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Write one plain HDF5 or .npz file: a row per photo of the catalogue, or per cached content without one."""
-    from pipeline.cache_tools import export
+    from pipeline.features.cache_tools import export
 
     report = export(data, key, options)
     say(f"cache export: {report.rows} rows of {report.dim} numbers -> {report.path}")
@@ -384,8 +385,8 @@ def cache_prune(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Remove rows that the catalogue does not name (with --data), and keys no longer wanted (with --drop-key)."""
-    from pipeline.cache_tools import ids_of_catalogue
-    from pipeline.cached import open_cache
+    from pipeline.features.cache_tools import ids_of_catalogue
+    from pipeline.features.selection import open_cache
 
     opened = open_cache(options.cache)
     keep = None if data.data is None else ids_of_catalogue(opened, data)
@@ -399,7 +400,7 @@ def cache_prune(
 @cache_app.command(name="compact")
 def cache_compact(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
     """Turn many small shards into few large ones; safe to interrupt."""
-    from pipeline.cached import open_cache
+    from pipeline.features.selection import open_cache
 
     done = open_cache(cache).compact()
     say(
@@ -475,7 +476,7 @@ def _file_settings(tokens: Sequence[str], command: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     preset, config = _value_of(tokens, "--preset"), _value_of(tokens, "--config")
     if preset or config:
-        from pipeline.config_file import find_preset, read_config
+        from pipeline.options.yaml_file import find_preset, read_config
 
         known = {name: [a.name.removeprefix("--") for a in _arguments(name)] for name in COMMANDS}
         known = {name: [o for o in names if o not in ("config", "preset")] for name, names in known.items()}

@@ -18,12 +18,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.audit import audit
-from pipeline.audit_report import AuditReport
+from pipeline.audit.audit import audit
+from pipeline.audit.report import AuditReport
 from pipeline.catalogue import read_catalogue
-from pipeline.extract import extract
+from pipeline.catalogue.generated.sample import write_sample
+from pipeline.features.extract import extract
 from pipeline.options import AuditOptions, BackboneOptions, DataOptions, ExtractOptions, KeyOptions
-from pipeline.sample import write_sample
 from tests.planting import plant_errors
 
 PACKAGED = BackboneOptions(backbone="tf_efficientnet_lite0", weights="package")

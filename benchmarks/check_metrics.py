@@ -277,7 +277,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.json is None:
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-        from pipeline.compare import compare
+        from pipeline.comparison.compare import compare
         from pipeline.options import CompareOptions
 
         comparison = compare([asked.run], CompareOptions(bootstrap=10)).to_json()

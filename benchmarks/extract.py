@@ -33,12 +33,12 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipeline.backbones import Backbone, load_backbone
-from pipeline.embed import Embedder, EmbedOptions
-from pipeline.extract import extract
+from pipeline.features.backbone.network import Backbone, load_backbone
+from pipeline.features.embed import Embedder, EmbedOptions
+from pipeline.features.extract import extract
+from pipeline.features.runtimes import RUNTIMES, choose_device
+from pipeline.features.runtimes.base import cores
 from pipeline.options import BackboneOptions, ExtractOptions
-from pipeline.runtimes import RUNTIMES, choose_device
-from pipeline.runtimes.base import cores
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 

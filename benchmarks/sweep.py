@@ -29,8 +29,8 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, fit_many
-from pipeline.heads.networks import make_network
-from pipeline.heads.stack import parameter_count
+from pipeline.heads.stacked.networks import make_network
+from pipeline.heads.stacked.stack import parameter_count
 
 CATALOGUE_SIZES = (5, 7, 45, 140, 46, 4, 8)
 MANY_SIZES = (478, 433, 287, 210, 150, 120, 100, 90, 80, 70, 60, 50, 40, 35, 30, 28, 26, 24, 22, 20,

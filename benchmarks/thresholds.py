@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.thresholds import tune
+from pipeline.evaluation.thresholds import tune
 
 
 def simulated(photos: int, values: int, keys: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, LabelSchema]:

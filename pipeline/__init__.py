@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.predict import Predictor, load_model
+    from pipeline.model.predict import Predictor, load_model
 
 __all__ = ["Predictor", "load_model"]
 
@@ -16,7 +16,7 @@ __all__ = ["Predictor", "load_model"]
 def __getattr__(name: str) -> Any:
     # Loading on first use keeps `import pipeline` free of everything heavy.
     if name in __all__:
-        from pipeline import predict
+        from pipeline.model import predict
 
         return getattr(predict, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

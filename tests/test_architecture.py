@@ -9,43 +9,43 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = {
-    "pipeline.extract",
-    "pipeline.fit_heads",
-    "pipeline.compare",
-    "pipeline.predict",
-    "pipeline.finetune",
-    "pipeline.audit",
-    "pipeline.vocabulary",
+    "pipeline.features.extract",
+    "pipeline.experiment.fit_heads",
+    "pipeline.comparison.compare",
+    "pipeline.model.predict",
+    "pipeline.features.finetuning.finetune",
+    "pipeline.audit.audit",
+    "pipeline.audit.vocabulary",
 }
 NEVER = {
     "cache": {"pipeline", "torch", "timm"},
-    "pipeline.compare": {"torch", "h5py", "timm", "cache", "bokeh", "pipeline.report", "pipeline.page_data"},
-    "pipeline.report": {"torch", "h5py", "timm", "cache"},
-    "pipeline.page_data": {"torch", "h5py", "timm", "cache", "bokeh"},
-    "pipeline.metrics": {"torch", "h5py", "cache"},
-    "pipeline.thresholds": {"torch", "h5py", "cache"},
-    "pipeline.cuts": {"torch", "h5py", "cache", "scipy"},
-    "pipeline.comparison_pairs": {"torch", "h5py", "cache", "scipy"},
-    "pipeline.comparison_table": {"torch", "h5py", "cache", "scipy"},
-    "pipeline.calibration": {"h5py", "cache", "timm"},
-    "pipeline.model_file": {"torch", "h5py", "timm", "cache"},
-    "pipeline.probabilities": {"torch", "sklearn", "pipeline.heads", "pipeline.model_file"},
-    "pipeline.blocks": {"torch", "numpy", "cache"},
-    "pipeline.mlflow_log": {"torch", "h5py", "cache", "pipeline.heads"},
-    "pipeline.decoding": {"torch", "h5py", "timm", "cache"},
-    "pipeline.thumbnails": {"torch", "h5py", "timm", "cache"},
-    "pipeline.neighbours": {"torch", "h5py", "cache"},
+    "pipeline.comparison.compare": {"torch", "h5py", "timm", "cache", "bokeh", "pipeline.comparison.page"},
+    "pipeline.comparison.page": {"torch", "h5py", "timm", "cache"},
+    "pipeline.comparison.page.data": {"torch", "h5py", "timm", "cache", "bokeh"},
+    "pipeline.evaluation.metrics": {"torch", "h5py", "cache"},
+    "pipeline.evaluation.thresholds": {"torch", "h5py", "cache"},
+    "pipeline.evaluation.threshold_search": {"torch", "h5py", "cache", "scipy"},
+    "pipeline.comparison.pairs": {"torch", "h5py", "cache", "scipy"},
+    "pipeline.comparison.table": {"torch", "h5py", "cache", "scipy"},
+    "pipeline.heads.calibration": {"h5py", "cache", "timm"},
+    "pipeline.model.file": {"torch", "h5py", "timm", "cache"},
+    "pipeline.heads.probabilities": {"torch", "sklearn", "pipeline.heads", "pipeline.model.file"},
+    "pipeline.features.backbone.blocks": {"torch", "numpy", "cache"},
+    "pipeline.experiment.mlflow_log": {"torch", "h5py", "cache", "pipeline.heads"},
+    "pipeline.features.backbone.decoding": {"torch", "h5py", "timm", "cache"},
+    "pipeline.experiment.thumbnails": {"torch", "h5py", "timm", "cache"},
+    "pipeline.features.near_duplicates": {"torch", "h5py", "cache"},
     "pipeline.catalogue": {"torch", "h5py", "timm", "cache"},
-    "pipeline.heads": {"h5py", "cache", "timm", "pipeline.embed"},
-    "pipeline.training": {"h5py", "cyclopts", "pipeline.embed", "pipeline.cached"},
-    "pipeline.seen": {"torch", "h5py", "timm"},
-    "pipeline.reproduce": {"torch", "h5py", "timm", "cache", "numpy"},
-    "pipeline.ledger": {"torch", "h5py", "timm", "cache", "numpy"},
-    "pipeline.vocabulary": {"torch", "h5py", "timm", "cache", "sklearn"},
-    "pipeline.spelling": {"torch", "h5py", "cache", "pipeline"},
-    "pipeline.label_noise": {"torch", "h5py", "cache", "pipeline"},
-    "pipeline.outliers": {"torch", "h5py", "cache", "pipeline"},
-    "pipeline.out_of_fold": {"h5py", "cache", "pipeline.catalogue"},
+    "pipeline.heads": {"h5py", "cache", "timm", "pipeline.features.embed"},
+    "pipeline.features.finetuning": {"h5py", "cyclopts", "pipeline.features.embed", "pipeline.features.selection"},
+    "pipeline.features.backbone.provenance": {"torch", "h5py", "timm"},
+    "pipeline.cli.plan": {"torch", "h5py", "timm", "cache", "numpy"},
+    "pipeline.cli.plan_state": {"torch", "h5py", "timm", "cache", "numpy"},
+    "pipeline.audit.vocabulary": {"torch", "h5py", "timm", "cache", "sklearn"},
+    "pipeline.audit.spelling": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.audit.label_noise": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.audit.outliers": {"torch", "h5py", "cache", "pipeline"},
+    "pipeline.audit.out_of_fold": {"h5py", "cache", "pipeline.catalogue"},
     "pipeline.options": {"cyclopts", "torch", "numpy"},
 }
 
@@ -93,7 +93,7 @@ def test_only_stages_compose_and_no_stage_imports_another() -> None:
         for imported in imports_of(path.read_text()):
             for stage in STAGES:
                 if within(imported, stage) and stage_of[name] != stage:
-                    allowed = stage == "pipeline.compare" and within(name, "pipeline.report")
+                    allowed = stage == "pipeline.comparison.compare" and within(name, "pipeline.comparison.page")
                     assert allowed, f"{name} imports the stage {stage}"
 
 
@@ -108,7 +108,7 @@ def test_only_run_prints_or_exits() -> None:
 
 def test_a_wrong_arrow_would_be_seen() -> None:
     assert "torch" in imports_of("def f():\n    import torch\n")
-    assert "pipeline.extract" in imports_of("from pipeline import extract\n")
+    assert "pipeline.features.extract" in imports_of("from pipeline.features import extract\n")
 
 
 def test_no_function_takes_more_than_six_arguments() -> None:

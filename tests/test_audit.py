@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.audit import audit
-from pipeline.audit_report import AuditReport, Conflict, LabelIssue, Outlier
+from pipeline.audit.audit import audit
+from pipeline.audit.page import render_gallery, shown_photos
+from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier
 from pipeline.errors import OptionError, RunError
+from pipeline.experiment.thumbnails import make_thumbnails
 from pipeline.options import AuditOptions, DataOptions, KeyOptions
-from pipeline.report.gallery import render_gallery, shown_photos
-from pipeline.thumbnails import make_thumbnails
 from tests.planting import plant_errors
 from tests.small_cache import SmallCatalogue, write_catalogue
 from tests.test_report import HOSTILE, Page

@@ -13,9 +13,9 @@ import safetensors.torch
 import timm
 import torch
 
-from pipeline import weights
-from pipeline.backbones import BLOCKS, base_key, level_names, load_backbone
 from pipeline.errors import BackboneError, OptionError
+from pipeline.features.backbone import weights
+from pipeline.features.backbone.network import BLOCKS, base_key, level_names, load_backbone
 from pipeline.options import BackboneOptions
 
 NETS = ["test_resnet", "test_efficientnet", "test_convnext", "test_byobnet", "lcnet_035"]

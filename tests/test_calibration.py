@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration
+from pipeline.evaluation.ranking import calibration_error
 from pipeline.heads import FittedHead, HeadConfig, ensemble
-from pipeline.ranking import calibration_error
+from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration
 
 NECK, STYLE = slice(0, 4), slice(4, 7)
 

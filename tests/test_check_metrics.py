@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compare import compare
-from pipeline.comparison import save_json
+from pipeline.comparison.compare import compare
+from pipeline.comparison.records import save_json
 from pipeline.options import CompareOptions
 from tests.runfolder import write_run
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.bootstrap import Bootstrap, interval
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.compare import compare, table
-from pipeline.comparison import Comparison, save_json
-from pipeline.comparison_csv import save_csv
+from pipeline.comparison.compare import compare, table
+from pipeline.comparison.csv_file import save_csv
+from pipeline.comparison.records import Comparison, save_json
 from pipeline.errors import OptionError, RunError
-from pipeline.metrics import photo_sums
+from pipeline.evaluation.bootstrap import Bootstrap, interval
+from pipeline.evaluation.metrics import photo_sums
 from pipeline.options import CompareOptions
 from tests.runfolder import CONFIGS, GOOD, POOR, ROWS, write_run
 
@@ -356,7 +356,7 @@ def test_bootstrap_resamples_groups_not_photos() -> None:
 
 def test_bootstrap_agrees_with_plain_resampling() -> None:
     """One resample at a time, photos repeated as drawn, gives the same macro F1, IoU and all-keys-right."""
-    from pipeline.metrics import evaluate
+    from pipeline.evaluation.metrics import evaluate
 
     schema = LabelSchema(("n", "s"), (("a", "b", "c"), ("x", "y")), (True, False))
     rng = np.random.default_rng(1)
@@ -381,11 +381,11 @@ def test_compare_imports_neither_torch_nor_h5py(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     code = (
         "import sys\nfor name in ('torch', 'timm', 'h5py', 'sklearn', 'scipy'): sys.modules[name] = None\n"
-        "from pathlib import Path\nfrom pipeline.compare import compare, table\n"
+        "from pathlib import Path\nfrom pipeline.comparison.compare import compare, table\n"
         "from pipeline.options import CompareOptions\n"
         "assert 'pandas' not in sys.modules and 'pyarrow' not in sys.modules\n"
         "c = compare([Path('a')], CompareOptions(bootstrap=5))\ntable(c)\n"
-        "from pipeline.page_data import page_data\nfrom pipeline.report import write_report\n"
+        "from pipeline.comparison.page.data import page_data\nfrom pipeline.comparison.page import write_report\n"
         "write_report(c, page_data(c), Path('r.html'))\n"
         "assert 'bokeh' not in sys.modules\n"
     )

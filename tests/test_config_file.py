@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config_file import PRESETS, find_preset, read_config
 from pipeline.errors import OptionError
+from pipeline.options.yaml_file import PRESETS, find_preset, read_config
 
 KNOWN = {"extract": ["backbone", "features", "batch-size"], "fit-heads": ["backbone", "heads", "batch-size"]}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import cuts
-from pipeline.cuts import NEVER, best_f1_cut, count_cut, pack, precision_cut
+from pipeline.evaluation import threshold_search as cuts
+from pipeline.evaluation.threshold_search import NEVER, best_f1_cut, count_cut, pack, precision_cut
 
 
 def all_usable(scores: list[float], truth: list[int]) -> np.ndarray:

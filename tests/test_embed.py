@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import embed as module
-from pipeline import runtimes
-from pipeline.backbones import load_backbone
-from pipeline.embed import Embedder, EmbedOptions, embed
 from pipeline.errors import BackboneError, OptionError
+from pipeline.features import embed as module
+from pipeline.features import runtimes
+from pipeline.features.backbone.network import load_backbone
+from pipeline.features.embed import Embedder, EmbedOptions, embed
+from pipeline.features.runtimes.eager import EagerRuntime
 from pipeline.options import BackboneOptions
-from pipeline.runtimes.eager import EagerRuntime
 
 SIZE = 32
 

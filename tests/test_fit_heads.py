@@ -15,14 +15,14 @@ import pytest
 from PIL import Image
 
 from cache import FeatureCache
-from pipeline import experiment
-from pipeline.compare import compare
+from pipeline.comparison.compare import compare
 from pipeline.errors import HeadError, OptionError, RunError
-from pipeline.experiment import Experiment, load_experiment
-from pipeline.fit_heads import fit_heads
-from pipeline.model_file import decisions, proba, read_model
+from pipeline.experiment import rows as experiment
+from pipeline.experiment.fit_heads import fit_heads
+from pipeline.experiment.rows import Experiment, load_experiment
+from pipeline.experiment.thumbnails import read_thumbnails
+from pipeline.model.file import decisions, proba, read_model
 from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
-from pipeline.thumbnails import read_thumbnails
 from tests.small_cache import SmallCatalogue, base_key, read_rows, write_catalogue, write_rows
 
 

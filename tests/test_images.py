@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import decoding, images
 from pipeline.errors import BadImage, OptionError
-from pipeline.images import Transform, decode, to_pixels, view
+from pipeline.features.backbone import decoding
+from pipeline.features.backbone import transform as images
+from pipeline.features.backbone.transform import Transform, decode, to_pixels, view
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.audit.label_noise import multi_issues, single_issues, supported
+from pipeline.audit.out_of_fold import deal_folds
+from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.errors import OptionError
-from pipeline.label_noise import multi_issues, single_issues, supported
-from pipeline.out_of_fold import deal_folds
-from pipeline.outliers import neighbour_distance, robust_scores, whitened
 
 RNG = np.random.default_rng(0)
 N, V = 600, 4

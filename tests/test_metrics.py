@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
-from pipeline.metrics import evaluate, majority_baseline, validation_score
-from pipeline.ranking import average_precision, calibration_error
-from pipeline.thresholds import decide, default_thresholds
+from pipeline.evaluation.metrics import evaluate, majority_baseline, validation_score
+from pipeline.evaluation.ranking import average_precision, calibration_error
+from pipeline.evaluation.thresholds import decide, default_thresholds
 
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual", "sporty")), (True, False))
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import OptionError
-from pipeline.fit_heads import fit_heads
+from pipeline.experiment.fit_heads import fit_heads
 from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
 from tests.small_cache import SmallCatalogue, write_catalogue
 

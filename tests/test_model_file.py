@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import ModelFileError
-from pipeline.model_file import (
+from pipeline.model.file import (
     Decision,
     FeatureOrigin,
     Parts,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import neighbours
 from pipeline.catalogue import join_groups
 from pipeline.errors import OptionError
-from pipeline.neighbours import Pairs, across_parts, all_pairs, check_cosine, closest_pairs, sentence
+from pipeline.features import near_duplicates as neighbours
+from pipeline.features.near_duplicates import Pairs, across_parts, all_pairs, check_cosine, closest_pairs, sentence
 
 PARTS = ("train", "validation", "test")
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 import run as command_line
-from pipeline import gallery as photos
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.compare import compare
-from pipeline.comparison_details import CONFUSION_VALUES, confusions
+from pipeline.comparison.compare import compare
+from pipeline.comparison.details import CONFUSION_VALUES, confusions
+from pipeline.comparison.page import photos as photos
+from pipeline.comparison.page.data import PageData, page_data
+from pipeline.comparison.page.photos import badness
+from pipeline.comparison.page.recipes import recipe
 from pipeline.errors import RunError
-from pipeline.gallery import badness
-from pipeline.metrics import evaluate
+from pipeline.evaluation.metrics import evaluate
+from pipeline.evaluation.threshold_sweep import sweep_thresholds
+from pipeline.evaluation.thresholds import decide
 from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
-from pipeline.page_data import PageData, page_data
-from pipeline.recipes import recipe
-from pipeline.threshold_sweep import sweep_thresholds
-from pipeline.thresholds import decide
 from tests.runfolder import CONFIGS, write_run
 
 LINEAR, MLP = CONFIGS

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 import pipeline
-from pipeline.backbones import base_key, load_backbone
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.embed import EmbedOptions, embed
 from pipeline.errors import BackboneError, ModelFileError, OptionError
-from pipeline.model_file import Decision, FeatureOrigin, Parts, build_model, proba, save_model
+from pipeline.features.backbone.network import base_key, load_backbone
+from pipeline.features.embed import EmbedOptions, embed
+from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, proba, save_model
+from pipeline.model.predict import Predictor, check_key, find_photos, predict, write_predictions
+from pipeline.model.prediction import as_dicts, prediction_frame
 from pipeline.options import BackboneOptions, PredictOptions
-from pipeline.predict import Predictor, check_key, find_photos, predict, write_predictions
-from pipeline.prediction import as_dicts, prediction_frame
 
 BACKBONE = BackboneOptions("test_resnet", "random:0", 32, "squash")
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual")), (True, False))

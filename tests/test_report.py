@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compare import compare
-from pipeline.comparison import Comparison
-from pipeline.gallery import PHOTOS, Gallery, Photo
+from pipeline.comparison.compare import compare
+from pipeline.comparison.page import render, scripts, write_report
+from pipeline.comparison.page.data import PageData, page_data
+from pipeline.comparison.page.markup import Look, Markup, el, table
+from pipeline.comparison.page.payload import as_json
+from pipeline.comparison.page.photos import PHOTOS, Gallery, Photo
+from pipeline.comparison.records import Comparison
 from pipeline.options import CompareOptions
-from pipeline.page_data import PageData, page_data
-from pipeline.report import render, scripts, write_report
-from pipeline.report.markup import Look, Markup, el, table
-from pipeline.report.payload import as_json
 from tests import runfolder
 from tests.runfolder import CONFIGS, write_run
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compare import compare
-from pipeline.comparison import ByDifference, ByRow, CalibrationRow, Comparison, Difference, Pair, ValueRow
+from pipeline.comparison.compare import compare
+from pipeline.comparison.page import render
+from pipeline.comparison.page.data import PageData, page_data
+from pipeline.comparison.records import ByDifference, ByRow, CalibrationRow, Comparison, Difference, Pair, ValueRow
 from pipeline.options import CompareOptions
-from pipeline.page_data import PageData, page_data
-from pipeline.report import render
 from tests.runfolder import CONFIGS, write_run
 from tests.test_report import HOSTILE, Page, markup_of
 

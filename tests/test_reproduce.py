@@ -11,12 +11,12 @@ import pytest
 
 import run
 from pipeline.catalogue import PARTS, make_split, read_split
-from pipeline.config_file import PRESETS, read_config
+from pipeline.catalogue.generated.format_b import make_products
+from pipeline.catalogue.generated.sample import write_sample
+from pipeline.cli.plan import Overrides, Plan, read_plan
+from pipeline.cli.plan_state import Ledger
 from pipeline.errors import OptionError, RunError
-from pipeline.ledger import Ledger
-from pipeline.reproduce import Overrides, Plan, read_plan
-from pipeline.sample import write_sample
-from pipeline.sample_b import make_products
+from pipeline.options.yaml_file import PRESETS, read_config
 
 PLAN = """
 out: {out}

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import runtimes
-from pipeline.backbones import BLOCKS, load_backbone
 from pipeline.errors import BackboneError, OptionError
+from pipeline.features import runtimes
+from pipeline.features.backbone.network import BLOCKS, load_backbone
+from pipeline.features.runtimes import RuntimeOptions, choose_device, make_runtime
+from pipeline.features.runtimes.openvino import OpenVinoRuntime
 from pipeline.options import BackboneOptions
-from pipeline.runtimes import RuntimeOptions, choose_device, make_runtime
-from pipeline.runtimes.openvino import OpenVinoRuntime
 
 SIZE, BATCH = 64, 4
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.catalogue import count_kinds, infer_schema, read_catalogue
-from pipeline.drawing.accessories import ITEMS, draw_item
-from pipeline.drawing.canvas import SIZE
-from pipeline.drawing.cloth import PATTERNS
-from pipeline.drawing.garment import REACH, draw
-from pipeline.drawing.looks import make_look, make_shot
-from pipeline.drawing.necklines import NECKLINES
-from pipeline.drawing.wardrobe import Item
+from pipeline.catalogue.generated.accessories import ITEMS, draw_item
+from pipeline.catalogue.generated.canvas import SIZE
+from pipeline.catalogue.generated.cloth import PATTERNS
+from pipeline.catalogue.generated.format_b import LOOKS
+from pipeline.catalogue.generated.garment import REACH, draw
+from pipeline.catalogue.generated.looks import make_look, make_shot
+from pipeline.catalogue.generated.necklines import NECKLINES
+from pipeline.catalogue.generated.sample import SampleReport, write_sample
+from pipeline.catalogue.generated.wardrobe import Item
 from pipeline.errors import CatalogueError, OptionError
 from pipeline.options import DataOptions
-from pipeline.sample import SampleReport, write_sample
-from pipeline.sample_b import LOOKS
 
 
 @pytest.fixture(scope="module")

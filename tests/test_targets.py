@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.catalogue import LabelSchema, coded, dummies_view, infer_schema, read_catalogue
-from pipeline.experiment import fit_targets, inapplicable_negative
+from pipeline.experiment.rows import fit_targets, inapplicable_negative
 from pipeline.options import DataOptions
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
-from pipeline.cuts import NEVER
 from pipeline.errors import OptionError
-from pipeline.thresholds import PRIOR, decide, default_thresholds, parse_policy, tune
+from pipeline.evaluation.threshold_search import NEVER
+from pipeline.evaluation.thresholds import PRIOR, decide, default_thresholds, parse_policy, tune
 
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual")), (True, False))
 GATED = LabelSchema(

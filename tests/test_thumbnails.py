@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import RunError
-from pipeline.thumbnails import choose_photos, encode_thumbnail, read_thumbnails, write_thumbnails
+from pipeline.experiment.thumbnails import choose_photos, encode_thumbnail, read_thumbnails, write_thumbnails
 
 HOSTILE = ["plain.jpg", "a/b c.jpg", "</script><img src=x onerror=alert(1)>", "été 衣.jpg", 'x,"y"\n.jpg', "'; --"]
 

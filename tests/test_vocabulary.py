@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.audit_summaries import vocabulary_lines
+from pipeline.audit.spelling import suggest_spellings
+from pipeline.audit.vocabulary import vocabulary
 from pipeline.catalogue import read_catalogue
+from pipeline.cli.audit_summaries import vocabulary_lines
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions, VocabularyOptions
-from pipeline.spelling import suggest_spellings
-from pipeline.vocabulary import vocabulary
 
 
 def targets(**counts: int) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from pipeline.catalogue.cells import Cell, Coded, coded
 from pipeline.catalogue.findings import DROPS, KINDS, Finding, count_kinds
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
-from pipeline.catalogue.read import FORMATS, read_catalogue
+from pipeline.catalogue.reading.read import FORMATS, read_catalogue
 from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.schema import dummies_view, empty_keys, infer_schema, never_in_train, same_content
 from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, write_split

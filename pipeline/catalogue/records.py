@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.catalogue.cells import Cell, coded
 from pipeline.catalogue.findings import Finding
-from pipeline.catalogue.photos import PhotoPaths
+from pipeline.catalogue.reading.photos import PhotoPaths
 
 
 @dataclass(frozen=True, eq=False)

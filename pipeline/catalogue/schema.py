@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.attributes import CATEGORY
 from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, coded, natural
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.catalogue.rawrows import nearest
+from pipeline.catalogue.reading.attributes import CATEGORY
+from pipeline.catalogue.reading.raw_rows import nearest
+from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
-from pipeline.catalogue.table import open_table
 from pipeline.errors import CatalogueError
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from pipeline.heads.estimators import MLPPerKeyHead as MLPPerKeyHead
     from pipeline.heads.fitted import FittedHead as FittedHead
     from pipeline.heads.fitted import ensemble as ensemble
-    from pipeline.heads.shards import Shard as Shard
-    from pipeline.heads.shards import ShardSource as ShardSource
     from pipeline.heads.source import FeatureSource as FeatureSource
-    from pipeline.heads.sweep import SweepOptions as SweepOptions
-    from pipeline.heads.sweep import fit_many as fit_many
+    from pipeline.heads.stacked.sweep import SweepOptions as SweepOptions
+    from pipeline.heads.stacked.sweep import fit_many as fit_many
+    from pipeline.heads.stream import Shard as Shard
+    from pipeline.heads.stream import ShardSource as ShardSource
     from pipeline.heads.targets import Targets as Targets
 
 _HOME = {
@@ -39,13 +39,13 @@ _HOME = {
     "LogRegHead": "estimators",
     "MLPHead": "estimators",
     "MLPPerKeyHead": "estimators",
-    "Shard": "shards",
-    "ShardSource": "shards",
-    "SweepOptions": "sweep",
+    "Shard": "stream",
+    "ShardSource": "stream",
+    "SweepOptions": "stacked.sweep",
     "Targets": "targets",
     "ensemble": "fitted",
     "estimate_seconds": "baselines",
-    "fit_many": "sweep",
+    "fit_many": "stacked.sweep",
     "grid": "config",
 }
 __all__ = sorted(_HOME)

@@ -80,7 +80,7 @@ class HeadConfig:
         epochs: Most epochs.
         batch_size: Rows per step.
         input_dropout: Share of the standardised features dropped while training, drawn per batch (see `reading`).
-        loss: bce, weighted-bce, ce, weighted-ce, focal or asymmetric (`pipeline.heads.losses`).
+        loss: bce, weighted-bce, ce, weighted-ce, focal or asymmetric (`pipeline.heads.stacked.losses`).
         hidden: Hidden layer sizes of mlp; exactly one for mlp-per-key.
         dropout: Share of hidden units dropped while training.
         label_smoothing: Share of the target spread over the other values.

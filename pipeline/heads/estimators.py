@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from pipeline.errors import HeadError
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.fitted import FittedHead
-from pipeline.heads.sweep import SweepOptions, fit_many
+from pipeline.heads.stacked.sweep import SweepOptions, fit_many
 from pipeline.heads.targets import Targets
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.errors import HeadError
 from pipeline.heads.config import HeadConfig
-from pipeline.probabilities import mean_probabilities
+from pipeline.heads.probabilities import mean_probabilities
 
 Float32 = npt.NDArray[np.float32]
 

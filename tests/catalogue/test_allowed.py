@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.catalogue import Catalogue, count_kinds, read_catalogue
-from pipeline.catalogue.allowed import read_allowed_values
+from pipeline.catalogue.reading.allowed_values import read_allowed_values
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 

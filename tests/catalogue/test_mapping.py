@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.catalogue import Finding, infer_schema, read_catalogue
-from pipeline.catalogue.mapping import MappingLine, read_mapping, write_mapping
+from pipeline.catalogue.reading.mapping import MappingLine, read_mapping, write_mapping
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, fit_many
-from pipeline.heads.losses import pos_weight, prior_logits
-from pipeline.heads.networks import make_network
 from pipeline.heads.source import ArraySource, moments
-from pipeline.heads.stack import Dropout, initial_parameters
+from pipeline.heads.stacked.losses import pos_weight, prior_logits
+from pipeline.heads.stacked.networks import make_network
+from pipeline.heads.stacked.stack import Dropout, initial_parameters
 from tests.heads.problems import problem
 
 _BASE = {"epochs": 9, "batch_size": 32, "patience": 0, "hidden": (5,)}

@@ -10,7 +10,7 @@ import torch
 
 from pipeline.heads import HeadConfig, Targets
 from pipeline.heads.config import LOSSES
-from pipeline.heads.losses import LossData, StackedLoss, links, pos_weight, prior_logits
+from pipeline.heads.stacked.losses import LossData, StackedLoss, links, pos_weight, prior_logits
 from tests.heads.problems import problem
 
 CPU = torch.device("cpu")

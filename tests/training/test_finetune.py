@@ -19,13 +19,15 @@ import safetensors.torch
 import torch
 
 from cache import FeatureCache, ids_to_hex
-from pipeline.backbones import load_backbone
-from pipeline.compare import compare
+from pipeline.comparison.compare import compare
 from pipeline.errors import OptionError, RunError
-from pipeline.extract import extract
-from pipeline.finetune import finetune
-from pipeline.finetune_report import FinetuneReport
-from pipeline.fit_heads import fit_heads
+from pipeline.experiment.fit_heads import fit_heads
+from pipeline.features.backbone.network import load_backbone
+from pipeline.features.backbone.provenance import read_seen
+from pipeline.features.extract import extract
+from pipeline.features.finetuning.finetune import finetune
+from pipeline.features.finetuning.loop import Watch
+from pipeline.features.finetuning.report import FinetuneReport
 from pipeline.options import (
     BackboneOptions,
     CompareOptions,
@@ -36,8 +38,6 @@ from pipeline.options import (
     KeyOptions,
     SplitOptions,
 )
-from pipeline.seen import read_seen
-from pipeline.training.loop import Watch
 from tests.training.stripes import write_stripes
 
 ROOT = Path(__file__).resolve().parent.parent.parent

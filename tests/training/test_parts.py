@@ -13,14 +13,14 @@ from PIL import Image
 from cache import as_ids, id_array
 from pipeline.catalogue import Split
 from pipeline.errors import CatalogueError, OptionError, RunError
-from pipeline.images import Transform, to_pixels
-from pipeline.seen import Seen, joined, nothing_seen, read_seen, require_unseen
-from pipeline.training.augment import augment
-from pipeline.training.checkpoint import load_checkpoint, only_one, save_checkpoint, write_whole
-from pipeline.training.objective import objective, score
-from pipeline.training.squares import Feeding, decode_all
-from pipeline.training.stages import Part
-from pipeline.weights import load_net
+from pipeline.features.backbone.provenance import Seen, joined, nothing_seen, read_seen, require_unseen
+from pipeline.features.backbone.transform import Transform, to_pixels
+from pipeline.features.backbone.weights import load_net
+from pipeline.features.finetuning.augment import augment
+from pipeline.features.finetuning.checkpoint import load_checkpoint, only_one, save_checkpoint, write_whole
+from pipeline.features.finetuning.objective import objective, score
+from pipeline.features.finetuning.pixels import Feeding, decode_all
+from pipeline.features.finetuning.stages import Part
 
 TRANSFORM = Transform(16, "squash", "bilinear", (0.5,) * 3, (0.5,) * 3)
 

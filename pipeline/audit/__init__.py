@@ -1,0 +1,1 @@
+"""What is wrong with the labels: spellings, doubtful labels, look-alikes that differ, outliers."""

@@ -1,0 +1,210 @@
+"""`audit`: likely wrong labels, look-alikes with other labels, and outliers, from vectors that are cached already."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.audit.label_noise import LabelIssue as Found
+from pipeline.audit.label_noise import multi_issues, single_issues, supported
+from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
+from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
+from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
+from pipeline.catalogue import LabelSchema, coded, empty_keys, infer_schema, same_content
+from pipeline.errors import OptionError
+from pipeline.experiment.rows import CachedRows, cached_rows
+from pipeline.experiment.run_writer import RunFolder
+from pipeline.features.near_duplicates import closest_pairs
+from pipeline.heads import HeadConfig, Targets
+from pipeline.options import AuditOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
+
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+Progress = Callable[[str], None]
+
+NONE = "none"
+"""How "known to have no value" is written for a key of which a photo has at most one."""
+
+_FEWEST_ALIKE = 10
+
+
+@dataclass(frozen=True, eq=False)
+class _Labels:
+    """What is given: schema with NONE where a single-valued key needs it, Y and mask (n, L)."""
+
+    schema: LabelSchema
+    Y: npt.NDArray[np.uint8]
+    mask: Bool
+
+    @property
+    def targets(self) -> Targets:
+        return Targets(self.Y, self.mask, self.schema.slices, self.schema.single)
+
+
+def audit(data: DataOptions, key: KeyOptions, options: AuditOptions, progress: Progress | None = None) -> AuditReport:
+    """Judge every known label and write `label_issues.csv`, `duplicates.csv` and `outliers.csv` into a new folder.
+
+    Nothing is changed in the catalogue. Raises PipelineError for options or data that cannot work and CacheError for a
+    cache that cannot be read, before anything is fit.
+    """
+    started = time.perf_counter()
+    _check(options)
+    folder = RunFolder.new(options.out)
+    split = SplitOptions(group_column=options.group_column, group_regex=options.group_regex)
+    rows = cached_rows(data, key, split, FitOptions(cache=options.cache, use=options.use))
+    override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
+    plain = infer_schema(rows.catalogue, single=override)
+    labels = _labels(rows, plain)
+    X = rows.read()
+    P = out_of_fold(X, labels.targets, rows.groups, _plan(options, len(X)), progress)
+    fine = supported(labels.Y, labels.mask, rows.groups, options.min_support)
+    issues, counts = _issues(rows, labels, P, fine)
+    names = labels.schema.column_names
+    report = AuditReport(
+        out=options.out,
+        photos=len(rows.catalogue),
+        seconds=0.0,
+        counts=counts,
+        issues=issues,
+        conflicts=_conflicts(rows, labels, X, options.near),
+        outliers=_outliers(rows, labels, X, options),
+        rare=tuple(names[c] for c in np.flatnonzero(~fine)),
+        findings=(*rows.findings, *same_content(rows.catalogue, rows.ids), *empty_keys(rows.catalogue, plain)),
+        files=dict(zip(rows.catalogue.filenames, rows.catalogue.paths, strict=True)),
+    )
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_tables(folder.path, report)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+def head_config(head: str, photos: int, seed: int = 0) -> HeadConfig:
+    """The head an audit fits: strongly regularised and smoothed, since it must not learn single wrong labels by heart.
+
+    Small catalogues get small batches, so that 30 epochs are steps enough.
+    Raises HeadError for a head that does not exist or that has no epochs.
+    """
+    return HeadConfig(
+        head=head,
+        optimizer="adamw",
+        lr=1e-3,
+        weight_decay=0.01,
+        loss="ce",
+        label_smoothing=0.1,
+        hidden=(512,),
+        dropout=0.3,
+        input_dropout=0.2,
+        schedule="onecycle",
+        epochs=30,
+        batch_size=min(256, max(32, photos // 16)),
+        seed=seed,
+    )
+
+
+def _plan(options: AuditOptions, photos: int) -> FoldPlan:
+    configs = [head_config(options.head, photos, seed) for seed in options.seed]
+    return FoldPlan(configs, options.folds, options.seed[0], options.device)
+
+
+def _check(options: AuditOptions) -> None:
+    if not 0 < options.near <= 1:
+        raise OptionError(f"--near is {options.near}; expected a cosine above 0 and at most 1")
+    if options.min_support < 2:
+        raise OptionError(f"--min-support is {options.min_support}; a value needs at least 2 products to be judged")
+
+
+def _labels(rows: CachedRows, schema: LabelSchema) -> _Labels:
+    """Targets of every cell; "known to have no value" becomes a value of single-valued keys that need it."""
+    catalogue = rows.catalogue
+    Y, mask = schema.encode(catalogue.cells, catalogue.categories)
+    blank = [
+        mask[:, columns].any(axis=1) & (Y[:, columns].sum(axis=1) == 0) if single else np.zeros(len(Y), bool)
+        for columns, single in zip(schema.slices, schema.single, strict=True)
+    ]
+    if not any(b.any() for b in blank):
+        return _Labels(schema, Y, mask)
+    values = tuple((*vs, NONE) if b.any() else vs for vs, b in zip(schema.values, blank, strict=True))
+    wider = replace(schema, values=values)
+    Y, mask = wider.encode(catalogue.cells, catalogue.categories)
+    for columns, b in zip(wider.slices, blank, strict=True):
+        Y[b, columns.stop - 1] = 1
+    return _Labels(wider, Y, mask)
+
+
+def _issues(
+    rows: CachedRows, labels: _Labels, P: Float32, fine: Bool
+) -> tuple[tuple[LabelIssue, ...], dict[str, tuple[int, int]]]:
+    """Issues of all keys, worst first; per key, judged cells and issues."""
+    schema, found, counts = labels.schema, [], {}
+    for key, columns, single in zip(schema.keys, schema.slices, schema.single, strict=True):
+        judged = np.arange(columns.start, columns.stop)[fine[columns]]
+        issues = (single_issues if single else multi_issues)(labels.Y, labels.mask, P, judged)
+        known = labels.mask[:, judged]
+        cells = known & (labels.Y[:, judged] == 1) if single else known
+        counts[key] = (int(cells.sum()), len(issues))
+        found += [_named(rows, schema, issue) for issue in issues]
+    return tuple(sorted(found, key=lambda issue: issue.score)), counts
+
+
+def _named(rows: CachedRows, schema: LabelSchema, found: Found) -> LabelIssue:
+    key, value = schema.labels[found.column]
+    return LabelIssue(
+        photo=rows.catalogue.filenames[found.row],
+        key=key,
+        given="" if found.kind == "missing" else value,
+        suggested="" if found.suggested is None else schema.labels[found.suggested][1],
+        score=found.score,
+        given_p=found.given_p,
+        suggested_p=found.suggested_p,
+        kind=found.kind,
+    )
+
+
+def _conflicts(rows: CachedRows, labels: _Labels, X: Float32, near: float) -> tuple[Conflict, ...]:
+    """Near-duplicates, by the pooled vectors where they are used, whose known cells differ; the nearest first."""
+    catalogue, found = rows.catalogue, []
+    first = rows.features.columns[0][0].block
+    i, j, cosine = closest_pairs(X[:, : first.dim] if first.name == "pooled" else X, near)
+    for key, columns in zip(labels.schema.keys, labels.schema.slices, strict=True):
+        column = coded(catalogue.cells[key])
+        known: Bool = np.asarray(labels.mask[:, columns].any(axis=1))
+        for at in np.flatnonzero(known[i] & known[j] & (column.codes[i] != column.codes[j])).tolist():
+            a, b = int(i[at]), int(j[at])
+            found.append(
+                Conflict(
+                    photo=catalogue.filenames[a],
+                    other=catalogue.filenames[b],
+                    cosine=float(cosine[at]),
+                    key=key,
+                    given=_text(column[a]),
+                    other_given=_text(column[b]),
+                    same_product=bool(rows.groups[a] == rows.groups[b]),
+                    kind="same-bytes" if rows.ids[a] == rows.ids[b] else "near-duplicate",
+                )
+            )
+    return tuple(sorted(found, key=lambda c: (c.kind != "same-bytes", -c.cosine)))
+
+
+def _outliers(rows: CachedRows, labels: _Labels, X: Float32, options: AuditOptions) -> tuple[Outlier, ...]:
+    """Photos far from all others, and far from all others of their value; the farthest first."""
+    Z = whitened(X, seed=options.seed[0])
+    kinds: list[tuple[str, str, npt.NDArray[np.int64]]] = [("", "", np.arange(len(Z)))]
+    for c, (key, value) in enumerate(labels.schema.labels):
+        kinds.append((key, value, np.flatnonzero(labels.mask[:, c] & (labels.Y[:, c] == 1))))
+    found = []
+    for key, value, at in kinds:
+        if len(at) < _FEWEST_ALIKE:
+            continue
+        distance = neighbour_distance(Z[at], options.neighbours)
+        for k, score in enumerate(robust_scores(distance).tolist()):
+            if score > options.far:
+                photo = rows.catalogue.filenames[int(at[k])]
+                found.append(Outlier(photo, key, value, float(distance[k]), score))
+    return tuple(sorted(found, key=lambda outlier: -outlier.score))
+
+
+def _text(cell: Sequence[str] | None) -> str:
+    return "+".join(cell or ()) or NONE

@@ -1,0 +1,113 @@
+"""`vocabulary`: what values each key has, which look like misspellings of others, and which are rare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.audit.spelling import suggest_spellings
+from pipeline.audit.vocabulary_report import KeyVocabulary, VocabularyReport
+from pipeline.catalogue import Catalogue, coded, read_catalogue
+from pipeline.catalogue.cells import natural
+from pipeline.catalogue.reading.attributes import read_lists
+from pipeline.catalogue.reading.mapping import MappingLine, read_mapping, require_mapping_name, write_mapping
+from pipeline.errors import CatalogueError, OptionError
+from pipeline.options import DataOptions, VocabularyOptions
+
+
+def vocabulary(data: DataOptions, options: VocabularyOptions) -> VocabularyReport:
+    """Look through the values of a catalogue, or of a file of allowed values, and write a mapping file of suggestions.
+
+    Values are counted as the data has them. Replacements of `data.mapping` are taken over into the new file, which
+    replaces nothing by itself: that is for whoever fills in its last column.
+
+    Raises CatalogueError for data or files that cannot be read, OptionError for options that cannot work.
+    """
+    if not 0 < options.similar <= 100:
+        raise OptionError(f"--similar is {options.similar}; expected a likeness above 0 and at most 100")
+    require_mapping_name(options.out)
+    if options.out.exists():
+        raise CatalogueError(f"--out {options.out} exists and may have been edited; name another file.")
+    filled = read_mapping(data.mapping) if data.mapping is not None else ()
+    allowed = read_allowed_values(options.values) if options.values is not None else {}
+    catalogue = None if data.data is None and allowed else read_catalogue(replace(data, mapping=None))
+    counted = {key: {} for key in allowed} if catalogue is None else value_counts(catalogue)
+    if data.keys:
+        counted = {key: values for key, values in counted.items() if key in data.keys}
+    keys = tuple(
+        _look_through(key, counts, allowed.get(key, ()), options, catalogue is not None)
+        for key, counts in counted.items()
+    )
+    replaced = {(line.key, line.value): line.replacement for line in filled if line.replacement}
+    lines = [line for each in keys for line in _lines(each, replaced)]
+    there = {(line.key, line.value) for line in lines}
+    gone = [line for line in filled if line.replacement and (line.key, line.value) not in there]
+    write_mapping(options.out, [*lines, *gone])
+    return VocabularyReport(options.out, keys, len(replaced), () if catalogue is None else catalogue.findings)
+
+
+def value_counts(catalogue: Catalogue) -> dict[str, dict[str, int]]:
+    """Per key, photos per value, the most frequent first."""
+    result = {}
+    for key in catalogue.keys:
+        column, photos = coded(catalogue.cells[key]), dict[str, int]()
+        for cell, count in zip(column.table, column.counts().tolist(), strict=True):
+            for value in cell or ():
+                if count:
+                    photos[value] = photos.get(value, 0) + count
+        result[key] = {value: photos[value] for value in sorted(photos, key=lambda v: (-photos[v], natural(v)))}
+    return result
+
+
+def read_allowed_values(path: Path) -> dict[str, tuple[str, ...]]:
+    """Allowed values per key, each once, from a JSON file {key: [value, ...]}.
+
+    Raises CatalogueError when the file cannot be read, has another shape, or holds no key.
+    """
+    lists = read_lists(path, "--values", '{"key": ["value", ...], ...}')
+    if not lists:
+        raise CatalogueError(f"--values {path} holds no key.")
+    return {key: tuple(dict.fromkeys(values)) for key, values in lists.items()}
+
+
+def _look_through(
+    key: str, counts: Mapping[str, int], allowed: tuple[str, ...], options: VocabularyOptions, counted: bool
+) -> KeyVocabulary:
+    every = {**counts, **{value: 0 for value in allowed if value not in counts}}
+    # Beside data the allowed spellings are right by decree; alone they are what is looked through.
+    fixed = frozenset(allowed) if counted else frozenset()
+    return KeyVocabulary(
+        key=key,
+        counts=every,
+        suggestions=suggest_spellings(every, options.similar, fixed),
+        rare=frozenset(value for value, count in counts.items() if count < options.min_support),
+        foreign=frozenset(counts) - fixed if fixed else frozenset(),
+    )
+
+
+def _lines(each: KeyVocabulary, replaced: Mapping[tuple[str, str], str]) -> list[MappingLine]:
+    """A line per value; values stand under the one they probably mean."""
+    counts, suggestions = each.counts, each.suggestions
+
+    def place(value: str) -> tuple[object, ...]:
+        leader = suggestions[value].target if value in suggestions else value
+        return -counts[leader], natural(leader), value in suggestions, -counts[value], natural(value)
+
+    lines = []
+    for value in sorted(counts, key=place):
+        found = suggestions.get(value)
+        notes = [f"{found.likeness:.0f} % alike"] if found else []
+        notes += ["rare"] if value in each.rare else []
+        notes += ["not allowed"] if value in each.foreign else []
+        lines.append(
+            MappingLine(
+                each.key,
+                value,
+                counts[value],
+                found.target if found else "",
+                ", ".join(notes),
+                replaced.get((each.key, value), ""),
+            )
+        )
+    return lines

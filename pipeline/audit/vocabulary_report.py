@@ -1,0 +1,35 @@
+"""What `vocabulary` tells whoever called it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.audit.spelling import Suggestion
+from pipeline.catalogue.findings import Finding
+
+
+@dataclass(frozen=True)
+class KeyVocabulary:
+    """The values of one key.
+
+    counts : value -> photos (0 for one that is only allowed).  suggestions : value -> what it probably stands for.
+    rare : values on fewer photos than the minimum.  foreign : values that are not allowed.
+    """
+
+    key: str
+    counts: Mapping[str, int]
+    suggestions: Mapping[str, Suggestion]
+    rare: frozenset[str]
+    foreign: frozenset[str]
+
+
+@dataclass(frozen=True)
+class VocabularyReport:
+    """What one `vocabulary` call found. carried : replacements taken over from an earlier mapping file."""
+
+    out: Path
+    keys: tuple[KeyVocabulary, ...]
+    carried: int
+    findings: tuple[Finding, ...]

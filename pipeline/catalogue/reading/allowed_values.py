@@ -1,0 +1,90 @@
+"""The values that each key may have, from a file, and a catalogue held against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.catalogue.cells import Cell, Coded, coded, natural
+from pipeline.catalogue.findings import Finding
+from pipeline.catalogue.reading.attributes import CATEGORY, read_lists
+from pipeline.catalogue.records import Catalogue
+from pipeline.errors import CatalogueError
+
+NONE = "none"
+"""How these files write that a key has no value; wherever it stands, it is moved to the end."""
+
+
+@dataclass(frozen=True)
+class AllowedValues:
+    """values : per key, the values as the file lists them, `none` last where it is listed."""
+
+    values: Mapping[str, tuple[str, ...]]
+
+    @property
+    def size(self) -> int:
+        """Values of all keys together, `none` included."""
+        return sum(len(values) for values in self.values.values())
+
+    def of(self, key: str) -> frozenset[str]:
+        """What a cell of the key may hold; `none` is no value but the lack of one."""
+        return frozenset(value.strip() for value in self.values[key] if not _is_none(value))
+
+
+def read_allowed_values(path: Path) -> AllowedValues:
+    """Allowed values from a JSON file {key: [value, ...]}.
+
+    Raises CatalogueError when the file cannot be read or has another shape.
+    """
+    lists = read_lists(path, "--allowed-values", '{"key": ["value", ...], ...}', (str, int, float))
+    return AllowedValues({key.strip(): tuple(sorted(values, key=_is_none)) for key, values in lists.items()})
+
+
+def hold_against(catalogue: Catalogue, allowed: AllowedValues, keep: bool) -> Catalogue:
+    """The catalogue with a finding per value and key that is not allowed; they are dropped unless `keep`.
+
+    A cell that loses all its values is unknown: the photo has a value, only not one that can be named. The category
+    is held against the list only if the file has one for it.
+    """
+    done = "kept" if keep else "dropped"
+    findings: list[Finding] = []
+    cells: dict[str, Coded[Cell]] = {}
+    for key in catalogue.keys:
+        column = coded(catalogue.cells[key])
+        if key in allowed.values:
+            held, photos = _held(column, allowed.of(key))
+            cells[key] = column if keep else held
+            for value in sorted(photos, key=natural):
+                findings.append(Finding("value-not-allowed", key, f"{value!r} on {photos[value]} photo(s); {done}"))
+            continue
+        if key == CATEGORY or keep:
+            cells[key] = column
+        if key != CATEGORY:
+            carried = int((~column.where(()) & ~column.where(None)).sum())
+            findings.append(Finding("key-not-allowed", key, f"{carried} photo(s) carry it; {done}"))
+    if not cells:
+        raise CatalogueError(
+            f"The allowed values name none of the keys {', '.join(catalogue.keys)}; they name "
+            f"{', '.join(list(allowed.values)[:20])}. Is it another catalogue's file? --outside keep keeps all keys."
+        )
+    return replace(catalogue, keys=tuple(cells), cells=cells, findings=(*catalogue.findings, *findings))
+
+
+def _held(column: Coded[Cell], known: frozenset[str]) -> tuple[Coded[Cell], dict[str, int]]:
+    """The column with allowed values only, and how many photos have each of the others."""
+    table: dict[Cell, int] = {}
+    place = np.zeros(len(column.table), np.int32)
+    photos: dict[str, int] = {}
+    for i, (cell, count) in enumerate(zip(column.table, column.counts().tolist(), strict=True)):
+        inside = tuple(value for value in cell or () if value in known)
+        place[i] = table.setdefault(inside or (None if cell else cell), len(table))
+        for value in set(cell or ()).difference(known) if count else ():
+            photos[value] = photos.get(value, 0) + count
+    return Coded(place[column.codes], table), photos
+
+
+def _is_none(value: str) -> bool:
+    return value.strip().casefold() == NONE

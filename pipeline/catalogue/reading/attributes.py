@@ -1,0 +1,159 @@
+"""Format B: a category and a dict literal of multi-valued keys per photo."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.cells import Cell, Coded, ColumnBuilder, several_values
+from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.reading.raw_rows import (
+    RawRows,
+    TextColumn,
+    choose_keys,
+    first_values,
+    group_column,
+    need_column,
+    read_rows,
+    unknown_tokens,
+)
+from pipeline.catalogue.reading.table import Table
+from pipeline.errors import CatalogueError
+from pipeline.options import DataOptions
+
+CATEGORY = "category"
+"""Name of the key that holds the category."""
+
+B_COLUMNS = ("id", "filename", CATEGORY, "attributes")
+"""The header of format B."""
+
+MOST_CHARACTERS = 20_000
+"""Longest attributes cell that is parsed; the longest real ones have a few hundred characters."""
+
+
+class _BadCellError(ValueError):
+    """A cell is no dict literal of key -> values."""
+
+
+def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
+    """Format B: the columns `filename`, `category` and `attributes` (key -> list of values).
+
+    The category is a key of its own, named `category`. A key that a row does not carry is () on that row: known to
+    have no value, provided that it applies to the category, which is for the schema to say. Where the category is
+    unknown, absent keys are unknown too. A cell that is no dict literal leaves all its keys unknown and is reported.
+    """
+    need = "format B needs the columns id, filename, category and attributes"
+    name, category, attributes = (need_column(table, c, need) for c in B_COLUMNS[1:])
+    unknown = unknown_tokens(options)
+    raw = RawRows()
+    fixed = [TextColumn(category, unknown)]
+    if (grouping := group_column(table, group)) is not None:
+        fixed.append(TextColumn(grouping, unknown))
+    sparse = _SparseColumns()
+    parse = lru_cache(maxsize=1 << 16)(lambda text: parse_attributes(text, unknown))
+    for cells in read_rows(table, raw, lambda row: row[name], fixed):
+        try:
+            sparse.add(parse(cells[attributes]))
+        except _BadCellError as error:
+            sparse.add(None)
+            detail = f"line {raw.lines[-1]}: {error}; every key but the category is unknown"
+            raw.findings.append(Finding("bad-attributes", printable(cells[name]), detail))
+    categories = fixed[0].finish()
+    columns = {CATEGORY: categories, **sparse.finish(categories)}
+    raw.offered = tuple(columns)
+    raw.columns = {key: columns[key] for key in choose_keys(options.keys, tuple(columns))}
+    raw.categories = first_values(categories)
+    raw.groups = first_values(fixed[1].finish()) if grouping is not None else None
+    return raw
+
+
+def parse_attributes(text: str, unknown: frozenset[str]) -> Mapping[str, Cell]:
+    """The keys and cells of one attributes cell; an empty cell carries no key.
+
+    Raises a ValueError that says what is wrong with the text.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise _BadCellError(
+            f"the attributes have {len(text)} characters, more than the {MOST_CHARACTERS} that are parsed"
+        )
+    if not text.strip():
+        return {}
+    try:
+        data = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise _BadCellError(f"the attributes are no dict literal: {_short(text)}") from None
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise _BadCellError(f"the attributes are no dict from key to values: {_short(text)}")
+    return {key.strip(): several_values(_as_list(key, values), unknown) for key, values in data.items() if key.strip()}
+
+
+def _as_list(key: str, values: object) -> list[object]:
+    many = list(values) if isinstance(values, list | tuple | set) else [values]
+    if not all(v is None or isinstance(v, str | int | float) for v in many):
+        raise _BadCellError(f"the values of {key!r} are no list of texts: {_short(repr(values))}")
+    return many
+
+
+def _short(text: str) -> str:
+    return repr(printable(text if len(text) <= 60 else text[:57] + "..."))
+
+
+class _SparseColumns:
+    """Columns of keys that most rows do not carry."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, ColumnBuilder[Cell]] = {}
+        self._broken: list[int] = []
+        self._rows = 0
+
+    def add(self, cells: Mapping[str, Cell] | None) -> None:
+        """The next row; None for one that could not be read."""
+        if cells is None:
+            self._broken.append(self._rows)
+        else:
+            for key, cell in cells.items():
+                if key != CATEGORY:
+                    self._columns.setdefault(key, ColumnBuilder(())).put(self._rows, cell)
+        self._rows += 1
+
+    def finish(self, categories: Coded[Cell]) -> dict[str, Coded[Cell]]:
+        """Every column, with () where a key is absent and None where that says nothing."""
+        return {key: self._finish(builder, categories.where(None)) for key, builder in self._columns.items()}
+
+    def _finish(self, builder: ColumnBuilder[Cell], no_category: npt.NDArray[np.bool_]) -> Coded[Cell]:
+        column = builder.finish(self._rows)
+        silent = no_category & column.where(())
+        silent[self._broken] = True
+        return column.replace(silent, None)
+
+
+def read_category_keys(path: Path) -> dict[str, tuple[str, ...]]:
+    """The keys that apply to each category, from a JSON file {category: [key, ...]}.
+
+    Raises CatalogueError when the file cannot be read or has another shape.
+    """
+    lists = read_lists(path, "--category-keys", '{"category": ["key", ...], ...}')
+    return {category.strip(): keys for category, keys in lists.items()}
+
+
+def read_lists(path: Path, option: str, shape: str, kinds: tuple[type, ...] = (str,)) -> dict[str, tuple[str, ...]]:
+    """A JSON file of lists by name, their items of these kinds, as texts; `option` and `shape` are for the errors.
+
+    Raises CatalogueError when the file cannot be read or has another shape.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise CatalogueError(f"{option} {path}: cannot be read as JSON ({error}).") from error
+    shaped = isinstance(data, dict) and all(
+        isinstance(texts, list) and all(isinstance(text, kinds) for text in texts) for texts in data.values()
+    )
+    if not shaped:
+        raise CatalogueError(f"{option} {path}: expected {shape}.")
+    return {name: tuple(map(str, texts)) for name, texts in data.items()}

@@ -1,0 +1,76 @@
+"""Format folder: no table at all, the sub-folder a photo is in is its class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.catalogue.cells import Cell, Coded
+from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.reading.photos import Folder, PhotoPaths, is_photo, leftovers, search
+from pipeline.catalogue.reading.raw_rows import choose_keys
+from pipeline.catalogue.records import Catalogue
+from pipeline.errors import CatalogueError
+from pipeline.options import DataOptions
+
+CLASS_KEY = "class"
+"""Name of the one key: the name of the sub-folder, however deep in it the photo is."""
+
+
+def read_folder(root: Path, options: DataOptions) -> Catalogue:
+    """One class per sub-folder of `root`; photos are sorted by name, files that are no photos are reported.
+
+    Raises CatalogueError when no sub-folder holds a photo, or when the classes seem to lie one folder deeper.
+    """
+    choose_keys(options.keys, (CLASS_KEY,))
+    folder = search(root)
+    photos = {name for name in folder.files if is_photo(name)}
+    loose = {name for name in photos if "/" not in name}
+    odd = {name for name in photos if not _is_unicode(name)}
+    names = sorted(photos - loose - odd)
+    if not names:
+        raise CatalogueError(_no_photo(root, len(loose)))
+    table: dict[Cell, int] = {}
+    codes = [table.setdefault((name.partition("/")[0],), len(table)) for name in names]
+    _refuse_deeper(root, names, len(table))
+    for name in photos:
+        folder.files[name] = 0
+    column: Coded[Cell] = Coded(np.array(codes, np.int32), table)
+    findings = (*folder.findings, *_skipped(folder, loose, odd), *leftovers(folder))
+    return Catalogue(root, names, PhotoPaths(root, names), (CLASS_KEY,), {CLASS_KEY: column}, findings, "folder")
+
+
+def _skipped(folder: Folder, loose: set[str], odd: set[str]) -> list[Finding]:
+    found = [
+        Finding("outside-images", printable(name), f"a link that leads out of {folder.root}; skipped")
+        for name in sorted(folder.outside)
+        if is_photo(name)
+    ]
+    detail = "the file name is not valid Unicode; skipped"
+    found += [Finding("no-name", printable(name), detail) for name in sorted(odd - loose)]
+    if loose:
+        detail = f"{len(loose)} photo(s) outside of any class folder, such as {printable(min(loose))!r}; skipped"
+        found.append(Finding("no-class", "", detail))
+    return found
+
+
+def _is_unicode(name: str) -> bool:
+    return printable(name) == name
+
+
+def _no_photo(root: Path, loose: int) -> str:
+    beside = f" It holds {loose} photo(s) outside of any sub-folder." if loose else ""
+    return (
+        f"No photo found: {root} holds neither a CSV file nor sub-folders with photos.{beside} "
+        "Expected FOLDER/attributes.csv with FOLDER/images/, or FOLDER/<class>/<photo>.jpg."
+    )
+
+
+def _refuse_deeper(root: Path, names: list[str], classes: int) -> None:
+    first = names[0].partition("/")[0]
+    if classes == 1 and all(name.count("/") >= 2 for name in names):
+        raise CatalogueError(
+            f"{root} has one sub-folder, {first!r}, and every photo lies in folders below that: "
+            f"is each of those a class? Then give --data {root / first}."
+        )

@@ -1,0 +1,111 @@
+"""One reader per CSV format; all give the same raw rows."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+
+from pipeline.catalogue.reading.attributes import B_COLUMNS, read_b
+from pipeline.catalogue.reading.raw_rows import (
+    RawRows,
+    TextColumn,
+    choose_keys,
+    first_values,
+    group_column,
+    need_column,
+    read_rows,
+    unknown_tokens,
+)
+from pipeline.catalogue.reading.table import Table
+from pipeline.errors import CatalogueError
+from pipeline.options import DataOptions
+
+Reader = Callable[[Table, DataOptions, str | None], RawRows]
+NameOf = Callable[[list[str]], str]
+
+
+def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
+    """Format A: a `filename` column; every other column is a key with at most one value."""
+    position = need_column(table, "filename", "format A needs it")
+    return _read_wide(table, options, group, (lambda row: row[position], {position}))
+
+
+def read_products(table: Table, options: DataOptions, group: str | None) -> RawRows:
+    """Any CSV whose file names are a column (`--image-column`) or made of columns (`--image-name "{id}.jpg"`).
+
+    Every other column is a key with at most one value.
+    """
+    if options.image_column and options.image_name:
+        raise CatalogueError("--image-column and --image-name both say where a row's photo is; give only one of them.")
+    if options.image_column:
+        position = need_column(table, options.image_column, "--image-column asks for it")
+        return _read_wide(table, options, group, (lambda row: row[position], {position}))
+    if options.image_name:
+        return _read_wide(table, options, group, _pattern(table, options.image_name))
+    raise CatalogueError('Format products needs --image-column COLUMN or --image-name PATTERN, such as "{id}.jpg".')
+
+
+READERS: Mapping[str, Reader] = {"B": read_b, "A": read_a, "products": read_products}
+"""Readers of CSV formats by name, the most specific first."""
+
+
+def choose_format(table: Table, options: DataOptions) -> str:
+    """The format of a CSV file, by its header: B, else A, else products."""
+    if options.format in READERS:
+        return options.format
+    if all(table.column(c) is not None for c in B_COLUMNS):
+        return "B"
+    if table.column("filename") is not None:
+        return "A"
+    if options.image_name or options.image_column:
+        return "products"
+    raise CatalogueError(
+        f"{table.path}: no column says which photo a row is about. "
+        f"Its columns are: {', '.join(filter(None, table.header))}. "
+        "Expected a column 'filename'; otherwise name the column with --image-column COLUMN, "
+        'or say how a file name is made with --image-name, such as --image-name "{id}.jpg".'
+    )
+
+
+def _read_wide(table: Table, options: DataOptions, group: str | None, names: tuple[NameOf, set[int]]) -> RawRows:
+    name_of, used = names
+    grouping = group_column(table, group)
+    reserved = used | ({grouping} if grouping is not None else set())
+    offered = [h for i, h in enumerate(table.header) if h and i not in reserved]
+    keys = choose_keys(options.keys, offered, extra=[table.header[i] for i in sorted(reserved) if table.header[i]])
+    if not keys:
+        raise CatalogueError(f"{table.path}: no column is left for a key; its columns are: {', '.join(table.header)}.")
+    unknown = unknown_tokens(options)
+    columns = [TextColumn(table.header.index(key), unknown) for key in keys]
+    groups = [] if grouping is None else [TextColumn(grouping, unknown)]
+    raw = RawRows(offered=tuple(offered))
+    for _ in read_rows(table, raw, name_of, [*columns, *groups]):
+        pass
+    raw.columns = {key: column.finish() for key, column in zip(keys, columns, strict=True)}
+    raw.groups = first_values(groups[0].finish()) if groups else None
+    return raw
+
+
+def _pattern(table: Table, pattern: str) -> tuple[NameOf, set[int]]:
+    """How to make a file name from a row, and the columns it takes; only plain `{column}` fields are understood."""
+    pieces: list[tuple[str, int | None]] = []
+    try:
+        for literal, name, spec, conversion in string.Formatter().parse(pattern):
+            if spec or conversion:
+                raise ValueError("only plain {column} fields are understood")
+            position = None if name is None else need_column(table, name, f"--image-name {pattern!r} asks for it")
+            pieces.append((literal, position))
+    except CatalogueError:
+        raise
+    except ValueError as error:
+        raise CatalogueError(f'--image-name {pattern!r}: {error}. Expected something like "{{id}}.jpg".') from error
+    used = {p for _, p in pieces if p is not None}
+    if not used:
+        raise CatalogueError(f'--image-name {pattern!r} names no column. Expected something like "{{id}}.jpg".')
+
+    def name_of(row: list[str]) -> str:
+        if not all(row[p].strip() for p in used):
+            return ""
+        return "".join(literal + (row[p].strip() if p is not None else "") for literal, p in pieces)
+
+    return name_of, used

@@ -1,0 +1,217 @@
+"""The mapping file: which values stand for which others. `vocabulary` suggests, the user fills in, readers apply it.
+
+Columns (or, in YAML, the entries of a list): key, value, count, suggestion, note, replacement. Only `key`, `value` and
+`replacement` are read. An empty replacement leaves the value as it is, #N/A (or another spelling of unknown) makes it
+unknown, and the value itself says "right as it is".
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pipeline.catalogue.cells import Cell, Coded, coded, several_values, single_value
+from pipeline.catalogue.findings import Finding
+from pipeline.catalogue.labels import UNKNOWN
+from pipeline.catalogue.reading.attributes import CATEGORY
+from pipeline.catalogue.reading.raw_rows import nearest, unknown_tokens
+from pipeline.catalogue.reading.table import open_table
+from pipeline.catalogue.records import Catalogue
+from pipeline.errors import CatalogueError
+from pipeline.options import DataOptions
+
+T = TypeVar("T")
+
+_READ = ("key", "value", "replacement")
+_YAML = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class MappingLine:
+    """One value of one key. note : why the suggestion is made. replacement : "" until the user fills it in."""
+
+    key: str
+    value: str
+    count: int
+    suggestion: str = ""
+    note: str = ""
+    replacement: str = ""
+
+    @property
+    def replaces(self) -> bool:
+        """True when the value is to become another one."""
+        return self.replacement not in ("", self.value)
+
+
+def write_mapping(path: Path, lines: Iterable[MappingLine]) -> None:
+    """Write a mapping file, by its ending as CSV or YAML; CatalogueError when it exists: it may have been edited."""
+    require_mapping_name(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = [field.name for field in fields(MappingLine)]
+    try:
+        with path.open("x", encoding="utf-8", newline="") as file:
+            if path.suffix.lower() in _YAML:
+                import yaml
+
+                entries = [dict(zip(names, map(str, astuple(line)), strict=True)) for line in lines]
+                yaml.safe_dump(entries, file, allow_unicode=True, sort_keys=False)
+            else:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(names)
+                writer.writerows(astuple(line) for line in lines)
+    except FileExistsError:
+        raise CatalogueError(f"--out {path} exists and may have been edited; name another file.") from None
+
+
+def require_mapping_name(path: Path) -> None:
+    """Raise CatalogueError unless the file's ending says CSV or YAML."""
+    if path.suffix.lower() not in (".csv", *_YAML):
+        raise CatalogueError(f"{path}: a mapping file ends in .csv, .yaml or .yml.")
+
+
+def read_mapping(path: Path) -> tuple[MappingLine, ...]:
+    """The lines of a mapping file, those without replacement included; every cell is text.
+
+    Raises CatalogueError when the file cannot be read, lacks a column, states two replacements for one value, or
+    replaces a value by one that is itself replaced (a chain or a cycle).
+    """
+    require_mapping_name(path)
+    records = _yaml_records(path) if path.suffix.lower() in _YAML else _csv_records(path)
+    lines: dict[tuple[str, str], MappingLine] = {}
+    for where, record in records:
+        key, value, replacement = (record[name].strip() for name in _READ)
+        if not key or not value:
+            raise CatalogueError(f"--mapping {path}, {where}: key and value must not be empty.")
+        before = lines.get((key, value))
+        if before is not None and before.replacement and replacement not in ("", before.replacement):
+            raise CatalogueError(
+                f"--mapping {path}, {where}: {key}={value} has two replacements, {before.replacement!r} and "
+                f"{replacement!r}; keep one line."
+            )
+        kept = replacement or (before.replacement if before is not None else "")
+        lines[key, value] = MappingLine(key, value, 0, replacement=kept)
+    for line in lines.values():
+        target = lines.get((line.key, line.replacement))
+        if line.replaces and target is not None and target.replaces:
+            cycle = target.replacement == line.value
+            raise CatalogueError(
+                f"--mapping {path}: {line.key}={line.value} becomes {line.replacement!r}, which itself becomes "
+                f"{target.replacement!r}{': a cycle' if cycle else ''}; "
+                f"{'decide for one of them' if cycle else 'write the last value in both lines'}."
+            )
+    return tuple(lines.values())
+
+
+def _csv_records(path: Path) -> Iterable[tuple[str, Mapping[str, str]]]:
+    table = open_table(path)
+    columns = {name: table.column(name) for name in _READ}
+    lacking = [name for name, place in columns.items() if place is None]
+    if lacking:
+        raise CatalogueError(f"--mapping {path}: no column {', '.join(lacking)}; it has {', '.join(table.header)}.")
+    for number, row in table.rows():
+        if any(row):
+            cells = [*row, *[""] * (len(table.header) - len(row))]
+            yield f"line {number}", {name: cells[place] for name, place in columns.items() if place is not None}
+
+
+def _yaml_records(path: Path) -> Iterable[tuple[str, Mapping[str, str]]]:
+    import yaml
+
+    try:
+        # The base loader knows text only: a value 06 or no stays what was written.
+        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CatalogueError(f"--mapping {path}: cannot be read as YAML ({error}).") from error
+    for number, entry in enumerate(entries if isinstance(entries, list) else [entries], 1):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name, ""), str) for name in _READ):
+            raise CatalogueError(f"--mapping {path}, entry {number}: expected key, value and replacement as text.")
+        yield f"entry {number}", {name: entry.get(name, "") for name in _READ}
+
+
+def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOptions) -> Catalogue:
+    """The catalogue with the values that the mapping file replaces, and a finding per replaced value.
+
+    offered : every key of the data; lines of keys that are not in use are passed over.
+
+    Raises CatalogueError for a file that `read_mapping` refuses, a key that the data has not, or a replacement that is
+    neither a value of its key in the data nor a `value` of the file.
+    """
+    if options.mapping is None:
+        return catalogue
+    lines = read_mapping(options.mapping)
+    known = {key: _values(catalogue.cells[key]) for key in catalogue.keys}
+    if catalogue.categories is not None:
+        known[CATEGORY] = {c for c in coded(catalogue.categories).table if c is not None}
+    for line in lines:
+        if line.key not in offered and line.key not in known:
+            hint = nearest(line.key, offered)
+            raise CatalogueError(f"--mapping {options.mapping}: there is no key {line.key!r} in this catalogue.{hint}")
+        known.get(line.key, set()).add(line.value)
+    unknown = unknown_tokens(options)
+    renames: dict[str, dict[str, str]] = {}
+    for line in lines:
+        if line.replaces and line.key in known:
+            _check_target(line, known[line.key] - {line.value}, unknown, options.mapping)
+            renames.setdefault(line.key, {})[line.value] = line.replacement
+    cells, findings = dict(catalogue.cells), []
+    for key in (key for key in catalogue.keys if key in renames):
+        column = coded(catalogue.cells[key])
+        findings += _report(key, column, renames[key], unknown)
+        several = catalogue.format == "B" and key != CATEGORY
+        cells[key] = _recoded(column, [_renamed(cell, renames[key], unknown, several) for cell in column.table])
+    categories = catalogue.categories
+    if categories is not None and CATEGORY in renames:
+        held = coded(categories)
+        mapped = (_renamed((c,), renames[CATEGORY], unknown, False) if c is not None else None for c in held.table)
+        categories = _recoded(held, [cell[0] if cell else None for cell in mapped])
+    return replace(catalogue, cells=cells, categories=categories, findings=(*catalogue.findings, *findings))
+
+
+def _check_target(line: MappingLine, known: set[str], unknown: frozenset[str], path: Path) -> None:
+    if line.replacement in known or line.replacement in unknown:
+        return
+    raise CatalogueError(
+        f"--mapping {path}: {line.key}={line.value} becomes {line.replacement!r}, which is no value of {line.key!r} in "
+        f"the data. For a new value add a line with it as value and as replacement.{nearest(line.replacement, known)}"
+    )
+
+
+def _renamed(cell: Cell, renames: Mapping[str, str], unknown: frozenset[str], several: bool) -> Cell:
+    if not cell or not any(value in renames for value in cell):
+        return cell
+    texts = [renames.get(value, value) for value in cell]
+    return several_values(texts, unknown) if several else single_value(texts[0], unknown)
+
+
+def _recoded(column: Coded[T], entries: Sequence[T]) -> Coded[T]:
+    """The column with its distinct entries replaced; those that became equal get one code."""
+    table: dict[T, int] = {}
+    codes = np.array([table.setdefault(entry, len(table)) for entry in entries], np.int32)
+    return Coded(codes[column.codes], table)
+
+
+def _report(key: str, column: Coded[Any], renames: Mapping[str, str], unknown: frozenset[str]) -> list[Finding]:
+    """A finding per replaced value, with the number of photos; one for all those that no photo has."""
+    photos = dict.fromkeys(renames, 0)
+    for cell, count in zip(column.table, column.counts().tolist(), strict=True):
+        for value in cell or ():
+            if value in photos:
+                photos[value] += count
+    found = [
+        Finding("mapped", key, f"{value!r} -> {UNKNOWN if to in unknown else repr(to)}: {photos[value]} photo(s)")
+        for value, to in renames.items()
+        if photos[value]
+    ]
+    unused = [value for value in renames if not photos[value]]
+    if unused:
+        found.append(Finding("mapping-unused", key, f"{len(unused)} replaced value(s), such as {unused[0]!r}"))
+    return found
+
+
+def _values(column: Sequence[Cell]) -> set[str]:
+    return {value for cell in coded(column).table for value in cell or ()}

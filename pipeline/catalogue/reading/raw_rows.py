@@ -1,0 +1,126 @@
+"""What every CSV reader shares: raw rows, regular rows of cells, names of keys and columns."""
+
+from __future__ import annotations
+
+import difflib
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, single_value
+from pipeline.catalogue.findings import Finding
+from pipeline.catalogue.reading.table import Table
+from pipeline.errors import CatalogueError
+from pipeline.options import DataOptions
+
+
+@dataclass
+class RawRows:
+    """Rows as the data states them, before any look at the photos.
+
+    names : (n,) file names, repeats included.
+    lines : (n,) their line numbers in the file.
+    columns : per key, (n,) cells.  offered : every key of the data, those that are not in use included.
+    categories, groups : (n,) or None.
+    """
+
+    names: list[str] = field(default_factory=list)
+    lines: array[int] = field(default_factory=lambda: array("q"))
+    columns: dict[str, Coded[Cell]] = field(default_factory=dict)
+    offered: tuple[str, ...] = ()
+    categories: Coded[str | None] | None = None
+    groups: Coded[str | None] | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+
+class TextColumn:
+    """Builds the column of a key with at most one value; each distinct text is looked at once."""
+
+    def __init__(self, position: int, unknown: frozenset[str]) -> None:
+        self.position = position
+        self._unknown = unknown
+        self._codes = array("i")
+        self._seen: dict[str, int] = {}
+        self._table: dict[Cell, int] = {}
+
+    def add(self, row: list[str]) -> None:
+        """Append the cell of this row."""
+        text = row[self.position]
+        code = self._seen.get(text)
+        if code is None:
+            cell = single_value(text, self._unknown)
+            code = self._seen[text] = self._table.setdefault(cell, len(self._table))
+        self._codes.append(code)
+
+    def finish(self) -> Coded[Cell]:
+        """The column so far."""
+        return Coded.of(self._codes, self._table)
+
+
+def first_values(column: Coded[Cell]) -> Coded[str | None]:
+    """A single-valued column as plain text, None for unknown."""
+    return Coded(column.codes, (cell[0] if cell else None for cell in column.table))
+
+
+def read_rows(
+    table: Table, raw: RawRows, name: Callable[[list[str]], str], columns: Sequence[TextColumn]
+) -> Iterator[list[str]]:
+    """Fill names, lines and columns from the table, giving out each row for whatever else a format reads.
+
+    A row with more cells than the header is dropped, for its labels may stand in the wrong columns;
+    in a row with fewer the missing cells are empty, so unknown. Both are reported.
+    """
+    width = len(table.header)
+    for line, row in table.rows():
+        if len(row) != width:
+            if any(row[width:]):
+                detail = f"line {line} has {len(row)} cells, the header {width}; dropped"
+                raw.findings.append(Finding("ragged-row", "", detail))
+                continue
+            if len(row) < width:
+                detail = f"line {line} has {len(row)} cells, the header {width}; the missing ones are unknown"
+                raw.findings.append(Finding("ragged-row", "", detail))
+                row = [*row, *[""] * (width - len(row))]
+        raw.names.append(name(row))
+        raw.lines.append(line)
+        for column in columns:
+            column.add(row)
+        yield row
+
+
+def unknown_tokens(options: DataOptions) -> frozenset[str]:
+    """Every spelling of an unknown label."""
+    return UNKNOWN_TOKENS | {t.strip() for t in options.unknown}
+
+
+def need_column(table: Table, name: str, why: str) -> int:
+    """Position of a column, or a CatalogueError with the nearest column."""
+    position = table.column(name)
+    if position is None:
+        hint = nearest(name, filter(None, table.header))
+        raise CatalogueError(f"{table.path}: there is no column {name!r}, but {why}.{hint}")
+    return position
+
+
+def group_column(table: Table, name: str | None) -> int | None:
+    """Position of the column that `--group-column` names, None when it names none."""
+    return None if name is None else need_column(table, name, "--group-column asks for it")
+
+
+def choose_keys(wanted: Sequence[str], offered: Sequence[str], extra: Sequence[str] = ()) -> tuple[str, ...]:
+    """The keys to read: those of `--keys` in its order, else all on offer (`extra` only when asked for)."""
+    if not wanted:
+        return tuple(offered)
+    for key in wanted:
+        if key not in offered and key not in extra:
+            hint = nearest(key, [*offered, *extra])
+            raise CatalogueError(f"--keys: there is no key {key!r} in this catalogue.{hint}")
+    return tuple(dict.fromkeys(wanted))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint with the closest known name, and what there is."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{hint} There are: {', '.join(names[:60])}{', ...' if len(names) > 60 else ''}."

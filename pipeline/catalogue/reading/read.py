@@ -1,0 +1,167 @@
+"""Find the data, read it in its format, and keep the rows whose photo is on disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.catalogue.cells import coded
+from pipeline.catalogue.findings import Finding
+from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed_values
+from pipeline.catalogue.reading.attributes import CATEGORY, read_category_keys
+from pipeline.catalogue.reading.class_folders import CLASS_KEY, read_folder
+from pipeline.catalogue.reading.formats import READERS, choose_format
+from pipeline.catalogue.reading.keep import keep_rows, no_photo
+from pipeline.catalogue.reading.mapping import apply_mapping
+from pipeline.catalogue.reading.photos import PhotoPaths, leftovers, search
+from pipeline.catalogue.reading.raw_rows import nearest
+from pipeline.catalogue.reading.table import open_table
+from pipeline.catalogue.records import Catalogue
+from pipeline.errors import CatalogueError
+from pipeline.options import DataOptions
+
+FORMATS = ("auto", *READERS, "folder")
+"""What `--format` takes."""
+
+_MANY_VALUES = 100
+
+
+def read_catalogue(options: DataOptions, group_column: str | None = None) -> Catalogue:
+    """Read the photos and labels that the options describe; nothing is dropped without a finding.
+
+    `group_column` names a column of the CSV that says which product a photo shows; it is no key then.
+
+    Raises CatalogueError when there is no such data, nothing says which photo a row is about, a key or column
+    does not exist, or no photo is found.
+    """
+    if options.data is None:
+        raise CatalogueError("No data given. --data takes a CSV file or a folder.")
+    if options.format not in FORMATS:
+        raise CatalogueError(f"--format: there is no format {options.format!r}.{nearest(options.format, FORMATS)}")
+    if not options.data.exists():
+        raise CatalogueError(f"{options.data}: no such file or folder. --data takes a CSV file or a folder.")
+    allowed = None if options.allowed_values is None else read_allowed_values(options.allowed_values)
+    table = _table_path(options.data, options.format)
+    if table is not None:
+        catalogue = _read_table(table, options, group_column)
+    elif group_column is not None:
+        raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
+    else:
+        folder = read_folder(options.images or options.data, options)
+        catalogue = apply_mapping(folder, (CLASS_KEY,), options)
+    if allowed is not None:
+        catalogue = hold_against(catalogue, allowed, keep=options.outside == "keep")
+    return _with_summary(catalogue)
+
+
+def _table_path(data: Path, wanted: str) -> Path | None:
+    if not data.is_dir():
+        if wanted == "folder":
+            raise CatalogueError(f"{data} is a file, but format folder needs one sub-folder of photos per class.")
+        return data
+    if wanted == "folder":
+        return None
+    tables = sorted(p for p in data.iterdir() if p.suffix.casefold() == ".csv" and p.is_file() and p.name[0] != ".")
+    if len(tables) > 1:
+        names = ", ".join(p.name for p in tables[:5])
+        raise CatalogueError(
+            f"{data} holds {len(tables)} CSV files ({names}); one was expected. Name the one you mean as --data."
+        )
+    if not tables and wanted != "auto":
+        raise CatalogueError(f"{data} holds no CSV file, but format {wanted} needs one.")
+    return tables[0] if tables else None
+
+
+def _read_table(path: Path, options: DataOptions, group_column: str | None) -> Catalogue:
+    table = open_table(path)
+    chosen = choose_format(table, options)
+    images = _images_folder(options.images, path.parent)
+    category_keys = read_category_keys(options.category_keys) if options.category_keys and chosen == "B" else None
+    folder = search(images)
+    raw = READERS[chosen](table, options, group_column)
+    if not raw.names:
+        raise CatalogueError(f"{path}: there is a header but no row below it.")
+    kept = keep_rows(raw, folder)
+    if not kept.names:
+        raise CatalogueError(no_photo(path, raw, folder))
+    own = frozenset({path.name}) if path.parent == images else frozenset()
+    catalogue = Catalogue(
+        images=images,
+        filenames=kept.names,
+        paths=PhotoPaths(images, kept.places),
+        keys=tuple(raw.columns),
+        cells={key: column.take(kept.rows) for key, column in raw.columns.items()},
+        findings=(
+            *table.findings,
+            *_ignored(options, chosen),
+            *raw.findings,
+            *kept.findings,
+            *folder.findings,
+            *leftovers(folder, own),
+        ),
+        format=chosen,
+        categories=None if raw.categories is None else raw.categories.take(kept.rows),
+        category_keys=category_keys,
+        groups=None if raw.groups is None else raw.groups.take(kept.rows),
+    )
+    return apply_mapping(catalogue, raw.offered, options)
+
+
+def _images_folder(given: Path | None, beside: Path) -> Path:
+    if given is None:
+        return beside / "images" if (beside / "images").is_dir() else beside
+    if not given.is_dir():
+        raise CatalogueError(f"--images {given}: no such folder.")
+    return given
+
+
+def _ignored(options: DataOptions, chosen: str) -> list[Finding]:
+    found = []
+    if chosen != "products":
+        for option, value in (("--image-column", options.image_column), ("--image-name", options.image_name)):
+            if value and value.casefold() != "filename":
+                detail = f"not used: the header says format {chosen}; --format products would use it"
+                found.append(Finding("option-ignored", option, detail))
+    if chosen != "B" and options.category_keys is not None:
+        found.append(Finding("option-ignored", "--category-keys", f"not used: format {chosen} has no categories"))
+    return found
+
+
+def _with_summary(catalogue: Catalogue) -> Catalogue:
+    """Add what is odd about whole keys and categories."""
+    return replace(catalogue, findings=(*catalogue.findings, *_odd_keys(catalogue), *_odd_categories(catalogue)))
+
+
+def _odd_keys(catalogue: Catalogue) -> list[Finding]:
+    n, found = len(catalogue), []
+    for key in catalogue.keys:
+        column = coded(catalogue.cells[key])
+        values = {v for cell, count in zip(column.table, column.counts(), strict=True) if count and cell for v in cell}
+        if unknown := int(column.where(None).sum()):
+            found.append(Finding("unknown-cells", key, f"{unknown} of {n} photos have no known value"))
+        if len(values) > _MANY_VALUES and 2 * len(values) > n:
+            detail = f"{len(values)} values on {n} photos: is it an identifier? Choose keys with --keys"
+            found.append(Finding("many-values", key, detail))
+    return found
+
+
+def _odd_categories(catalogue: Catalogue) -> list[Finding]:
+    if catalogue.category_keys is None or catalogue.categories is None:
+        return []
+    found = []
+    categories = coded(catalogue.categories)
+    for category in filter(None, categories.table):
+        rows = categories.where(category)
+        if not rows.any():
+            continue
+        if category not in catalogue.category_keys:
+            detail = f"{int(rows.sum())} photos: the category-keys file does not list this category"
+            found.append(Finding("category-without-keys", category, detail))
+            continue
+        for key in catalogue.keys:
+            if key != CATEGORY and key not in catalogue.category_keys[category]:
+                column = coded(catalogue.cells[key])
+                if carried := int((rows & ~column.where(()) & ~column.where(None)).sum()):
+                    detail = f"{carried} photos of category {category!r} carry the key, which does not apply to it"
+                    found.append(Finding("key-does-not-apply", key, detail))
+    return found

@@ -1,0 +1,1 @@
+"""The command line: it alone parses, prints and exits."""

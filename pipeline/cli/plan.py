@@ -1,0 +1,214 @@
+"""What `reproduce` runs, as data: which photos become vectors, which heads are fit on them, under which names.
+
+One YAML file holds it (`configs/tshirt-notebook.yaml`, `configs/category-46-keys.yaml`):
+
+    out: runs/notebook                  # folder of the runs, the table and the report page
+    cache: features
+    data: {data: catalogue}             # any data option; {data} inside a value is the folder of the data
+    split: {split: 80/10/10}            # any split option; the first run makes the split, the others take it
+    extractions:                        # any backbone and extract option
+      small: {backbone: resnet18, size: 256, views: [identity, hflip]}
+    runs:                               # any fit-heads option; a list means several values, as on the command line
+    - {name: adam, extraction: small, heads: [linear], optimizers: [adam], epochs: 10}
+
+A run belongs to one extraction or to each of a list, and uses all of its features and views unless it says otherwise.
+Its name begins with the backbone and the size that it was really made with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import OptionError
+from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.options.yaml_file import check_option, load_yaml
+
+Words = tuple[str, ...]
+Options = Mapping[str, Any]
+
+
+def _names(*classes: type[Any]) -> tuple[str, ...]:
+    return tuple(name.name.replace("_", "-") for each in classes for name in fields(each))
+
+
+SECTIONS: Mapping[str, Collection[str]] = {
+    "data": _names(DataOptions),
+    "split": [name for name in _names(SplitOptions) if name != "split-from"],
+    "extractions": [name for name in _names(BackboneOptions, ExtractOptions) if name != "cache"],
+    "runs": [name for name in ("name", "extraction", *_names(FitOptions, DataOptions)) if name not in ("cache", "out")],
+}
+"""Which options each section of the file may hold."""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says instead of the file; None, or no entry, leaves the file's word.
+
+    data : data options that were given, by name.
+    """
+
+    data: Options = field(default_factory=dict)
+    backbone: str | None = None
+    weights: str | None = None
+    cache: Path | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. name : of the run or the vectors; words : the command's options; after : of a run, its vectors."""
+
+    name: str
+    words: Words
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything to run, in this order: each extraction, then the runs on it.
+
+    split : options of the split that the first run makes; not_run : why runs that the file names are not planned.
+    """
+
+    out: Path
+    extractions: tuple[Step, ...]
+    runs: tuple[Step, ...]
+    split: Words
+    not_run: tuple[str, ...]
+
+    def runs_on(self, extraction: Step) -> tuple[Step, ...]:
+        """The runs that use these vectors."""
+        return tuple(run for run in self.runs if run.after == extraction.name)
+
+    def folder(self, run: Step) -> Path:
+        """The run folder of a run."""
+        return self.out / "runs" / run.name
+
+
+def read_plan(path: Path, overrides: Overrides) -> Plan:
+    """The plan that a file and the command line make together.
+
+    Raises OptionError for a file that is no such plan, an unknown option (the nearest one is named), a run on vectors
+    that the file does not describe, and two different runs of one name.
+    """
+    content = {str(name): value for name, value in load_yaml(path).items()}
+    for name in content:
+        check_option(name, ["out", "cache", *SECTIONS], str(path))
+    extractions = _named(content.get("extractions"), path)
+    rows = content.get("runs")
+    if not extractions or not isinstance(rows, list) or not rows:
+        raise OptionError(f"{path} is no plan: it needs `extractions` (name: options) and a list of `runs`")
+    split = _section("split", content.get("split"), f"{path}, split")
+    cache = {"cache": overrides.cache or content.get("cache", "features")}
+    data = _data(_section("data", content.get("data"), f"{path}, data") | dict(overrides.data))
+    shared: Options = {name: split.pop(name) for name in ("group-column", "group-regex") if name in split}
+    shown = {name: _shown(options, overrides) for name, options in extractions.items()}
+    maker = _Maker(path, shown)
+    runs = maker.runs(rows, ({**data, **cache}, shared))
+    vectors = {_vectors(options): options for options, _ in shown.values()}
+    used = dict.fromkeys(run.after for run in runs)
+    return Plan(
+        out=Path(overrides.out or content.get("out") or Path("runs") / path.stem),
+        extractions=tuple(Step(name, words_of({**data, **cache, **vectors[name]})) for name in used),
+        runs=tuple(runs),
+        split=words_of(split),
+        not_run=tuple(maker.replaced),
+    )
+
+
+class _Maker:
+    """Turns the rows of a file into runs. extractions : name -> (options, the label the file gave them)."""
+
+    def __init__(self, path: Path, extractions: Mapping[str, tuple[Options, str]]) -> None:
+        self.path = path
+        self.extractions = extractions
+        self.replaced: list[str] = []
+
+    def runs(self, rows: Sequence[object], base: tuple[Options, Options]) -> list[Step]:
+        """One run per row and extraction; equal ones once. base : data and cache options, grouping options."""
+        made: dict[str, Step] = {}
+        for number, row in enumerate(rows, 1):
+            where = f"{self.path}, run {number}"
+            options = _section("runs", row, where)
+            name, wanted = str(options.pop("name", "")), options.pop("extraction", None)
+            if not name:
+                raise OptionError(f"{where} has no name")
+            for extraction in wanted if isinstance(wanted, list) else [wanted]:
+                if extraction not in self.extractions:
+                    raise OptionError(f"{where}: no extraction {extraction!r}; there are {', '.join(self.extractions)}")
+                step = self._run(name, extraction, options, base)
+                if made.setdefault(step.name, step).words != step.words:
+                    raise OptionError(f"{where}: another run is named {step.name}; give them different names")
+        return list(made.values())
+
+    def _run(self, name: str, extraction: str, options: Options, base: tuple[Options, Options]) -> Step:
+        shown, planned = self.extractions[extraction]
+        run = f"{label(shown)}-{name}"
+        if label(shown) != planned:
+            self.replaced.append(f"row not run: {planned}-{name}: the command line names another backbone; see {run}")
+        key = {option: shown[option] for option in _names(KeyOptions) if option in shown}
+        mine = {"use": shown.get("features", ["pooled"]), "views": shown.get("views", ["identity"])}
+        words = words_of({**base[0], **key, **base[1], **mine, **options})
+        return Step(run, words, after=_vectors(shown))
+
+
+def label(extraction: Options) -> str:
+    """What vectors are called in the names of runs: backbone, size, and how photos became squares unless squashed."""
+    fit = extraction.get("fit", "squash")
+    parts = (extraction["backbone"], extraction.get("size"), None if fit == "squash" else fit)
+    return "-".join(str(part) for part in parts if part is not None)
+
+
+def _vectors(extraction: Options) -> str:
+    return " ".join(words_of(extraction))
+
+
+def words_of(options: Options) -> Words:
+    """Options as words of the command line."""
+    words: list[str] = []
+    for name, value in options.items():
+        if value is None or value is False:
+            continue
+        words.append(f"--{name}")
+        if isinstance(value, list | tuple):
+            words.append(",".join(map(str, value)))
+        elif value is not True:
+            words.append(str(value))
+    return tuple(words)
+
+
+def _shown(options: Options, overrides: Overrides) -> tuple[Options, str]:
+    """Options of an extraction as the command line has them, and the label the file gave them."""
+    base = {"backbone": BackboneOptions.backbone, "weights": BackboneOptions.weights}
+    written = {**base, **options}
+    changed = {"backbone": overrides.backbone, "weights": overrides.weights}
+    return {**written, **{name: value for name, value in changed.items() if value is not None}}, label(written)
+
+
+def _data(options: dict[str, Any]) -> dict[str, Any]:
+    """Data options with {data} replaced by the folder of the data."""
+    if options.get("data") is None:
+        raise OptionError("the plan names no data; give it with --data CSV or --data FOLDER")
+    data = Path(options["data"])
+    folder = data.parent if data.suffix.casefold() == ".csv" else data
+    return {k: v.replace("{data}", str(folder)) if isinstance(v, str) else v for k, v in options.items()}
+
+
+def _section(name: str, content: object, where: str) -> dict[str, Any]:
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise OptionError(f"{where} holds {content!r}; expected options and their values")
+    section = {str(option).replace("_", "-"): value for option, value in content.items()}
+    for option in section:
+        check_option(option, SECTIONS[name], where)
+    return section
+
+
+def _named(content: object, path: Path) -> dict[str, dict[str, Any]]:
+    if content is not None and not isinstance(content, Mapping):
+        raise OptionError(f"{path}, extractions: expected a name and options for each")
+    return {str(k): _section("extractions", v, f"{path}, extraction {k}") for k, v in (content or {}).items()}

@@ -1,0 +1,81 @@
+"""What a reproduction has begun and finished in its folder, so that it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.cli.plan import Plan, Step, Words
+from pipeline.errors import RunError
+from pipeline.system import write_whole
+
+
+class Ledger:
+    """plan.json beside the run folders: the options every run was begun with.
+
+    Raises RunError when the folder was begun with another split, or holds a finished run of other options.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.path = plan.out / "plan.json"
+        self._begun: dict[str, list[str]] = {}
+        if self.path.is_file():
+            self._read()
+        for run in plan.runs:
+            self._check(run)
+
+    def finished(self, run: Step) -> bool:
+        """Whether the run folder is whole."""
+        return (self.plan.folder(run) / "run.json").is_file()
+
+    def folders(self) -> list[Path]:
+        """Folders of the finished runs, in the order of the plan."""
+        return [self.plan.folder(run) for run in self.plan.runs if self.finished(run)]
+
+    def begin(self, run: Step) -> Words:
+        """Note that a run begins, and give the words of its command; what an interrupted try left is removed."""
+        folder = self.plan.folder(run)
+        if run.name in self._begun and folder.is_dir():
+            shutil.rmtree(folder)
+        self._begun[run.name] = list(run.words)
+        self._write()
+        done = self.folders()
+        split = ("--split-from", str(done[0])) if done else self.plan.split
+        return (*run.words, *split, "--out", str(folder))
+
+    def write_notes(self, notes: Sequence[str]) -> Path:
+        """notes.txt, one line per note, for the table and the report page."""
+        path = self.plan.out / "notes.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{' '.join(note.split())}\n" for note in notes), encoding="utf-8")
+        return path
+
+    def _read(self) -> None:
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            split, self._begun = content["split"], dict(content["runs"])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{self.path} cannot be read ({error}); remove it, or name another --out") from error
+        if self._begun and split != list(self.plan.split):
+            raise RunError(
+                f"{self.plan.out} was begun with the split {' '.join(split)}, now asked for "
+                f"{' '.join(self.plan.split)}; name another folder with --out, or remove it"
+            )
+
+    def _check(self, run: Step) -> None:
+        if not self.finished(run):
+            return
+        before = self._begun.get(run.name)
+        if before != list(run.words):
+            now = [word for word in run.words if word not in (before or ())]
+            raise RunError(
+                f"{self.plan.folder(run)} was made with other options (new or changed: {' '.join(now) or 'fewer'}); "
+                "name another folder with --out, or remove it"
+            )
+
+    def _write(self) -> None:
+        content = {"split": list(self.plan.split), "runs": self._begun}
+        write_whole(self.path, json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,129 @@
+"""What the commands say of their reports: lines of text, no printing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cache import KeyInfo
+    from cache.verify import VerifyReport
+    from pipeline.catalogue import Finding
+    from pipeline.catalogue.generated.sample import SampleReport
+    from pipeline.experiment.report import FitReport
+    from pipeline.features.finetuning.report import FinetuneReport
+    from pipeline.features.report import ExtractReport
+    from pipeline.model.prediction import Prediction
+
+EXAMPLES = 3
+REJECTS = 20
+
+
+def sample_lines(report: SampleReport) -> Iterator[str]:
+    """The sample catalogue that was written."""
+    odd = ", ".join(f"{what} {name}" for what, name in report.odd.items())
+    yield f"sample: {report.photos} photos of {report.products} products, {report.rows} rows -> {report.data}"
+    yield f"  {report.repeated} repeated rows, {report.without_photo} rows without a photo; odd files: {odd}"
+
+
+def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """What was dropped or odd in a catalogue: a count, a meaning and a few examples per kind."""
+    from pipeline.catalogue import KINDS, count_kinds
+
+    for kind, count in count_kinds(findings).items():
+        yield f"  {kind} ({count}): {KINDS.get(kind, '')}"
+        for finding in [f for f in findings if f.kind == kind][:EXAMPLES]:
+            yield f"    {finding.filename or '-'}: {finding.detail}"
+
+
+def extract_lines(report: ExtractReport) -> Iterator[str]:
+    """What was computed, how fast, and what was rejected."""
+    widths = " + ".join(f"{block}/{view} {dim}" for block, view, dim in report.columns)
+    yield (
+        f"extract: {report.photos} photos, {report.unique} distinct contents: {report.written} computed, "
+        f"{report.reused} already cached, {report.duplicates} repeat another photo's bytes, "
+        f"{len(report.rejects)} rejected"
+    )
+    yield f"  vectors {widths}; key {report.key[:16]}"
+    if report.written:
+        parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
+        yield f"  {report.images_per_second:.1f} images/s on {report.runtime}; {parts}"
+        if report.efficiency is not None:
+            yield f"  {report.efficiency:.0%} of the forward pass alone ({report.forward_per_second:.1f} images/s)"
+        elif report.forward_per_second:
+            alone = f"{report.forward_per_second:.1f} images/s"
+            yield f"  the forward pass alone, measured afterwards, was slower ({alone}): the machine was busy then"
+    yield from (f"  note: {note}" for note in report.notes)
+    yield from _rejects((str(r.path), r.reason) for r in report.rejects)
+
+
+def fit_lines(report: FitReport) -> Iterator[str]:
+    """What was dropped or odd, what was fit and what was best on validation."""
+    yield from finding_lines(report.findings)
+    counts = ", ".join(f"{count} {part}" for part, count in report.parts.items())
+    yield f"fit-heads: {report.configs} configurations on {counts} photos in {report.seconds:.1f} s -> {report.run}"
+    yield f"  best on validation: {report.best} with thresholds {report.policy}, score {report.score:.4f}"
+    yield from (f"  note: {note}" for note in report.notes[:REJECTS])
+    if len(report.notes) > REJECTS:
+        yield f"  ... and {len(report.notes) - REJECTS} more notes, in configs.csv"
+
+
+def finetune_lines(report: FinetuneReport) -> Iterator[str]:
+    """What was trained, how good its best epoch is on validation, and the commands that compare it."""
+    yield from finding_lines(report.findings)
+    used, best, resumed = report.used, report.best, report.resumed_from
+    how = "finished before" if report.finished_before else f"resumed after epoch {resumed}" if resumed else "done"
+    yield (
+        f"finetune: {how}; {report.trains} of the backbone on {report.key} ({report.values} values), "
+        f"{used['train']} photos to train, {used['validation']} to choose the epoch -> {report.weights}"
+    )
+    yield (
+        f"  epoch {int(best['epoch'])} of {report.epochs} kept: validation loss {best['validation_loss']:.4f}, "
+        f"score {best['validation_score']:.4f}"
+    )
+    yield from (f"  note: {note}" for note in report.notes)
+    yield "  next, frozen against fine-tuned on this split:"
+    yield from (f"    {command}" for command in report.next_commands)
+
+
+def prediction_lines(prediction: Prediction, out: object) -> Iterator[str]:
+    """How many photos were predicted, and which were rejected."""
+    yield f"predict: {len(prediction.frame)} photos, {len(prediction.rejects)} rejected -> {out}"
+    yield from (f"  note: {note}" for note in prediction.notes)
+    yield from _rejects(prediction.rejects)
+
+
+def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:
+    """What a cache holds, one paragraph per key."""
+    yield f"{root}: {len(infos)} key(s), {sum(info.bytes for info in infos) / 1e6:.1f} MB"
+    for info in infos:
+        key = info.key
+        random = ", RANDOM WEIGHTS" if info.notes.get("random_weights") else ""
+        yield f"{info.digest[:16]}  {key.architecture}, weights {info.notes.get('weights_source', '?')}{random}"
+        yield f"  {key.size} px, fit {key.fit}, {key.interpolation}, {key.precision}; {key.decoder}"
+        for column in info.columns:
+            yield f"  {column.block.name}/{column.view}: {info.column_rows[column]} rows of {column.block.dim} numbers"
+        yield (
+            f"  {info.shards} shards, {info.bytes / 1e6:.1f} MB, made {info.created:%Y-%m-%d %H:%M}, "
+            f"last written {info.modified:%Y-%m-%d %H:%M} UTC"
+        )
+
+
+def verify_lines(report: VerifyReport) -> Iterator[str]:
+    """What a check of the cache saw."""
+    how = "every byte read" if report.deep else "names, sizes, keys, ids; --deep reads every byte"
+    verdict = "clean" if report.ok else f"{len(report.problems)} problem(s)"
+    yield (
+        f"cache verify: {verdict}; {report.keys} key(s), {report.shards} shards, {report.rows} rows, "
+        f"{report.bytes / 1e6:.1f} MB ({how})"
+    )
+    if report.duplicate_rows:
+        yield f"  {report.duplicate_rows} rows lie in two shards: harmless, `cache compact` joins them"
+    yield from (f"  {problem.kind} {problem.path}: {problem.detail}" for problem in report.problems)
+
+
+def _rejects(rejects: Iterable[tuple[str, str]]) -> Iterator[str]:
+    every = list(rejects)
+    yield from (f"  rejected {path}: {reason}" for path, reason in every[:REJECTS])
+    if len(every) > REJECTS:
+        yield f"  ... and {len(every) - REJECTS} more"

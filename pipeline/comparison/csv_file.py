@@ -1,0 +1,73 @@
+"""A comparison as one long CSV table: a row per figure, with its interval, ready for a pivot table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.comparison.records import Candidate, Comparison, Difference
+
+COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
+"""kind : overall, key, value, calibration, pair or by (then key and value hold the two values of the field)."""
+
+Row = dict[str, Any]
+
+
+def save_csv(comparison: Comparison, path: Path) -> None:
+    """Write every figure of the comparison, whole or not at all; an empty cell is a figure that does not exist."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows(comparison))
+    partial.replace(path)
+
+
+def rows(comparison: Comparison) -> Iterator[Row]:
+    """The rows of the table, as dicts by column."""
+    for candidate in (*comparison.candidates, comparison.majority):
+        yield from _figures(candidate, "best on validation" if candidate.best else "")
+    for value in comparison.values:
+        note = "" if value.learnable else "not learnable"
+        base = {"kind": "value", "candidate": comparison.best, "key": value.key, "value": value.value, "verdict": note}
+        yield from _each(base, asdict(value), ("key", "value", "learnable"))
+    for row in comparison.calibration:
+        base = {"kind": "calibration", "candidate": comparison.best, "key": row.key, "verdict": row.method}
+        yield from _each(base, asdict(row), ("key", "method"))
+    for pair in comparison.pairs:
+        base = {"kind": "pair", "candidate": pair.first, "against": pair.second, "verdict": pair.verdict}
+        yield from _differences(base, pair.differences)
+    for by in comparison.by_differences:
+        base = {"kind": "by", "candidate": by.first, "against": by.second, "verdict": by.verdict}
+        yield from _differences({**base, "key": by.first_value, "value": by.second_value}, by.differences)
+
+
+def _figures(candidate: Candidate, verdict: str) -> Iterator[Row]:
+    base = {"kind": "overall", "candidate": candidate.name, "verdict": verdict}
+    if candidate.validation_score is not None:
+        yield {**base, "figure": "validation_score", "estimate": candidate.validation_score}
+    for name, figure in asdict(candidate.metrics.overall).items():
+        yield {**base, "figure": name, "estimate": figure, **_span(candidate.intervals.get(name))}
+    for row in candidate.metrics.keys:
+        spans = candidate.key_intervals.get(row.key, {})
+        for name, figure in asdict(row).items():
+            if name not in ("key", "single"):
+                found = {"kind": "key", "candidate": candidate.name, "key": row.key, "figure": name}
+                yield {**found, "estimate": figure, **_span(spans.get(name))}
+
+
+def _each(base: Row, figures: Mapping[str, Any], leave: tuple[str, ...]) -> Iterator[Row]:
+    yield from ({**base, "figure": name, "estimate": figure} for name, figure in figures.items() if name not in leave)
+
+
+def _differences(base: Row, differences: Mapping[str, Difference]) -> Iterator[Row]:
+    for name, found in differences.items():
+        yield {**base, "figure": name, "estimate": found.value, "low": found.low, "high": found.high}
+
+
+def _span(interval: tuple[float, float] | None) -> Row:
+    return {} if interval is None else {"low": interval[0], "high": interval[1]}

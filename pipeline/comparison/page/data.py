@@ -1,0 +1,175 @@
+"""What only the report page shows, read from the run folders again: every configuration, and the best one on test.
+
+`compare` states figures; the page also lets a reader move a threshold, look at photos and see what was tried. None of
+this is computed unless a page is asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.comparison.page.photos import Gallery, gallery
+from pipeline.comparison.page.recipes import Recipe, recipe
+from pipeline.comparison.records import Comparison, RunFacts
+from pipeline.errors import RunError
+from pipeline.evaluation.threshold_sweep import KeySweep, sweep_thresholds
+from pipeline.evaluation.thresholds import decide
+from pipeline.experiment.run_reader import Row, Run, number, read_run
+from pipeline.features.near_duplicates import Neighbour
+
+EXAMPLES = 8
+"""Dropped rows of each kind, and near-duplicate pairs, that the page names; dropped.csv and neighbours.csv have all."""
+
+NEAR_COLUMNS = ("photo_a", "part_a", "photo_b", "part_b")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One configuration, kept or not.
+
+    settings : head, optimizer, lr and the others that differ. score : validation score. curves : measure -> values per
+    entry of `epochs`, None where a measure was not taken; empty for baselines, which have no epochs.
+    """
+
+    name: str
+    run: str
+    settings: Mapping[str, str]
+    score: float | None
+    best_epoch: float | None
+    seconds: float | None
+    epochs: tuple[float, ...]
+    curves: Mapping[str, tuple[float | None, ...]]
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """One kind of dropped or odd rows of one run: how many, and the first of them as (photo, detail)."""
+
+    run: str
+    kind: str
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """Near-duplicates across the parts of one run: how many pairs, from which cosine, and the closest of them."""
+
+    run: str
+    count: int
+    cosine: float
+    test_photos: int
+    examples: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True)
+class PageData:
+    """Everything the page shows beyond the comparison."""
+
+    tried: tuple[Tried, ...]
+    sweeps: tuple[KeySweep, ...]
+    gallery: Gallery
+    dropped: tuple[Dropped, ...]
+    recipes: tuple[Recipe, ...]
+    near: tuple[NearPairs, ...]
+
+
+def page_data(comparison: Comparison) -> PageData:
+    """Read what the page needs from the run folders of a comparison; RunError when one has changed or gone."""
+    runs = [read_run(Path(facts.path)) for facts in comparison.runs]
+    best = comparison.best_candidate
+    run = runs[_home(comparison)]
+    if best.config_id not in run.predicted:
+        raise RunError(f"{run.path} no longer holds the predictions of {best.config_id}; compare again")
+    rows = run.rows("test")
+    P = run.probabilities(best.config_id, "test")
+    limits = run.thresholds(best.config_id, best.policy)
+    Y, mask = run.Y[rows], run.mask[rows]
+    return PageData(
+        tried=tuple(tried for each in runs for tried in _tried(each, several=len(runs) > 1)),
+        sweeps=sweep_thresholds(P, Y, mask, run.schema, limits),
+        gallery=gallery(run, [run.photos[i] for i in rows], (P, decide(P, run.schema, limits), Y, mask)),
+        dropped=tuple(found for facts in comparison.runs for found in _dropped(facts)),
+        recipes=tuple(recipe(each.name, each.info) for each in runs),
+        near=tuple(found for each in runs if (found := _near(each)) is not None),
+    )
+
+
+def _home(comparison: Comparison) -> int:
+    """Position of the run the best candidate comes from; several runs may have one name, then its name holds a path."""
+    best = comparison.best_candidate
+    alike = [i for i, facts in enumerate(comparison.runs) if facts.name == best.run]
+    exact = [i for i in alike if best.name == f"{comparison.runs[i].path}/{best.config_id}"]
+    return (exact or alike)[0]
+
+
+def _tried(run: Run, several: bool) -> list[Tried]:
+    history: dict[str, list[Row]] = {}
+    for row in run.history:
+        history.setdefault(row.get("config_id", ""), []).append(row)
+    prefix = f"{run.name}/" if several else ""
+    found = []
+    for config_id, settings in run.configs.items():
+        epochs, curves = _curves(history.get(config_id, []))
+        found.append(
+            Tried(
+                name=f"{prefix}{config_id}",
+                run=run.name,
+                settings=dict(settings),
+                score=run.score(config_id),
+                best_epoch=number(settings.get("best_epoch")),
+                seconds=number(settings.get("seconds")),
+                epochs=epochs,
+                curves=curves,
+            )
+        )
+    return found
+
+
+def _curves(rows: Sequence[Row]) -> tuple[tuple[float, ...], dict[str, tuple[float | None, ...]]]:
+    """Epochs, and per measure ("train loss", "validation loss", "validation micro_f1", ...) its value at each."""
+    found: dict[str, dict[float, float]] = {}
+    for row in rows:
+        epoch, split = number(row.get("epoch")), row.get("split")
+        for field, cell in row.items():
+            value = None if field in ("config_id", "epoch", "split") else number(cell)
+            if epoch is not None and value is not None and np.isfinite(value):
+                found.setdefault(f"{split} {field}", {})[epoch] = value
+    epochs = tuple(sorted({epoch for values in found.values() for epoch in values}))
+    return epochs, {measure: tuple(values.get(epoch) for epoch in epochs) for measure, values in found.items()}
+
+
+def _dropped(facts: RunFacts) -> list[Dropped]:
+    path = Path(facts.path) / "dropped.csv"
+    examples: dict[str, list[tuple[str, str]]] = {}
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                of_kind = examples.setdefault(row.get("kind") or "", [])
+                if len(of_kind) < EXAMPLES:
+                    of_kind.append((row.get("photo") or "", row.get("detail") or ""))
+    return [
+        Dropped(facts.name, kind, count, tuple(examples.get(kind, ())))
+        for kind, count in sorted(facts.findings.items(), key=lambda found: -found[1])
+    ]
+
+
+def _near(run: Run) -> NearPairs | None:
+    """What a run knows of its near-duplicates; None when it found none or did not look for them."""
+    facts = run.info.get("near_duplicates")
+    count = sum(facts["pairs"].values()) if facts else 0
+    if not facts or not count:
+        return None
+    path, examples = run.path / "neighbours.csv", []
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in islice(csv.DictReader(file), EXAMPLES):
+                one, of_one, other, of_other = (row.get(name) or "" for name in NEAR_COLUMNS)
+                examples.append(Neighbour(one, of_one, other, of_other, number(row.get("cosine")) or 0.0))
+    return NearPairs(run.name, count, facts["cosine"], facts["test_photos"], tuple(examples))

@@ -1,0 +1,85 @@
+"""The test photos of the page: what is true, what was decided, how surely, and small pictures of some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.evaluation.metrics import known_cells
+from pipeline.experiment.run_reader import Run
+from pipeline.experiment.thumbnails import read_thumbnails
+
+Float64 = npt.NDArray[np.float64]
+Bool = npt.NDArray[np.bool_]
+Arrays = tuple[npt.NDArray[np.float32], Bool, npt.NDArray[np.uint8], Bool]
+
+PHOTOS = 5000
+WORST = 300
+RANDOM = 300
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One test photo.
+
+    keys : per key its cells (value index, per mille probability, true, decided), those that are true or decided; None
+    in front when the truth of the key is not known.
+    """
+
+    name: str
+    keys: tuple[tuple[tuple[int, int, bool, bool] | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Test photos, worst first. total : how many there are in all; pictures : WebP bytes by name, of some."""
+
+    keys: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    total: int
+    photos: tuple[Photo, ...]
+    pictures: dict[str, bytes]
+
+
+def gallery(run: Run, photos: Sequence[str], arrays: Arrays) -> Gallery:
+    """The worst photos and a random sample of the others, `PHOTOS` in all; arrays are P, D, Y and mask, (n, L).
+
+    A photo is as bad as the sum over its wrong keys of the largest miss |probability - truth| among the cells that
+    made the key wrong, so several sure mistakes come before one doubtful one.
+    """
+    P, D, Y, mask = arrays
+    true, known = known_cells(Y, mask, run.schema)
+    order = np.argsort(-badness(P, D, true, known, run.schema), kind="stable")
+    rest = np.random.default_rng(0).permutation(order[WORST:])[: PHOTOS - WORST]
+    pictured = {photos[i] for i in (*order[:WORST], *rest[:RANDOM])}
+    kept = np.isin(order, np.r_[order[:WORST], rest])
+    return Gallery(
+        keys=run.schema.keys,
+        values=run.schema.values,
+        total=len(photos),
+        photos=tuple(_photo(int(i), photos[i], (P, D, true, known), run.schema) for i in order[kept]),
+        pictures=read_thumbnails(run.path, pictured),
+    )
+
+
+def badness(P: npt.NDArray[np.float32], D: Bool, true: Bool, known: Bool, schema: LabelSchema) -> Float64:
+    """How bad each photo is, (n,); arrays are (n, L)."""
+    miss = np.abs(P.astype(np.float64) - true) * ((true != D) & known)
+    worst = [miss[:, columns].max(axis=1, initial=0.0) for columns in schema.slices]
+    result: Float64 = np.sum(worst, axis=0)
+    return result
+
+
+def _photo(i: int, name: str, arrays: tuple[npt.NDArray[np.float32], Bool, Bool, Bool], schema: LabelSchema) -> Photo:
+    P, D, true, known = arrays
+    keys: list[tuple[tuple[int, int, bool, bool] | None, ...]] = []
+    for columns in schema.slices:
+        sure = bool(known[i, columns].any())
+        at = columns.start + np.flatnonzero(true[i, columns] | (D[i, columns] & (known[i, columns] | (not sure))))
+        cells = [(int(j - columns.start), round(1000 * float(P[i, j])), bool(true[i, j]), bool(D[i, j])) for j in at]
+        keys.append(tuple(cells) if sure else (None, *cells))
+    return Photo(name, tuple(keys))

@@ -1,0 +1,144 @@
+"""Candidates against each other: paired differences on the same resamples, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.comparison.records import Difference, Pair
+from pipeline.evaluation.bootstrap import Bootstrap, Resampled, interval
+from pipeline.evaluation.figures import Metrics
+from pipeline.evaluation.metrics import evaluate, photo_sums
+
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+
+DIFFERENCES = ("accuracy", "key_macro_f1", "micro_f1", "iou", "all_keys_right")
+DECIDING = ("accuracy", "key_macro_f1")
+"""The two figures that the verdict goes by; they are what the validation score is made of."""
+
+MOST = 24
+"""Candidates of which every two are compared; the verdict of each on the best is there for all of them."""
+
+NO_DIFFERENCE = "no difference shown"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate's arrays of the test photos, each (n, L), its figures, and its figures on every resample."""
+
+    name: str
+    schema: LabelSchema
+    P: Float32
+    D: Bool
+    Y: npt.NDArray[np.uint8]
+    mask: Bool
+    metrics: Metrics
+    figures: Resampled
+
+    @property
+    def test(self) -> tuple[Float32, npt.NDArray[np.uint8], Bool]:
+        """(P, Y, mask)."""
+        return self.P, self.Y, self.mask
+
+
+def judged(
+    name: str,
+    schema: LabelSchema,
+    arrays: tuple[Float32, Bool, npt.NDArray[np.uint8], Bool],
+    resamples: Bootstrap,
+) -> Judged:
+    """Figures of (P, D, Y, mask), each (n, L)."""
+    metrics = evaluate(*arrays, schema)
+    return Judged(name, schema, *arrays, metrics, resamples.figures(photo_sums(*arrays, schema), schema))
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What a difference needs of a candidate; its arrays need not be kept."""
+
+    keys: tuple[str, ...]
+    overall: Mapping[str, float | None]
+    resampled: Mapping[str, npt.NDArray[np.floating]]
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Compares candidates by name; `load` brings one back when it must be judged on some of its keys only."""
+
+    load: Callable[[str], Judged]
+    resamples: Bootstrap
+    _known: dict[tuple[str, tuple[str, ...] | None], _Figures] = field(default_factory=dict)
+
+    def add(self, candidate: Judged) -> None:
+        """Remember a candidate's figures."""
+        self._known[candidate.name, None] = _figures(candidate)
+
+    def pair(self, first: str, second: str) -> Pair:
+        """The first minus the second, on the keys that both predict."""
+        differences = self.differences(first, second)
+        return Pair(first, second, differences, verdict(differences))
+
+    def pairs(self, names: Sequence[str]) -> tuple[Pair, ...]:
+        """Every two of the first `MOST` names."""
+        return tuple(self.pair(first, second) for first, second in combinations(names[:MOST], 2))
+
+    def differences(self, first: str, second: str) -> Mapping[str, Difference]:
+        """Differences of the figures that both have; empty without a key in common."""
+        mine, theirs = self._known[first, None], self._known[second, None]
+        shared = tuple(key for key in theirs.keys if key in mine.keys)
+        if not shared:
+            return {}
+        mine, theirs = (self._restricted(name, shared) for name in (first, second))
+        found = {}
+        for name in DIFFERENCES:
+            here, there = mine.overall[name], theirs.overall[name]
+            span = interval(mine.resampled[name] - theirs.resampled[name])
+            if here is not None and there is not None and span is not None:
+                found[name] = Difference(here - there, *span, within_noise=span[0] <= 0.0 <= span[1])
+        return found
+
+    def _restricted(self, name: str, keys: tuple[str, ...]) -> _Figures:
+        whole = self._known[name, None]
+        if set(whole.keys) == set(keys):
+            return whole
+        if (name, keys) not in self._known:
+            found = self.load(name)
+            schema, at = subset(found.schema, keys)
+            arrays = (found.P[:, at], found.D[:, at], found.Y[:, at], found.mask[:, at])
+            self._known[name, keys] = _figures(judged(name, schema, arrays, self.resamples))
+        return self._known[name, keys]
+
+
+def verdict(differences: Mapping[str, Difference]) -> str:
+    """What the paired intervals show of two candidates; see `Pair`."""
+    shown = [d for name in DECIDING if (d := differences.get(name)) is not None and not d.within_noise]
+    signs = {d.value > 0 for d in shown}
+    if not shown:
+        return NO_DIFFERENCE
+    return "mixed" if len(signs) > 1 else ("first better" if signs == {True} else "second better")
+
+
+def subset(schema: LabelSchema, keys: Sequence[str]) -> tuple[LabelSchema, npt.NDArray[np.intp]]:
+    """The schema of some keys, in the order given, and the positions of their columns. The gate is left behind."""
+    at = [schema.keys.index(key) for key in keys]
+    columns = np.concatenate([np.arange(schema.slices[i].start, schema.slices[i].stop) for i in at])
+    part = replace(
+        schema,
+        keys=tuple(keys),
+        values=tuple(schema.values[i] for i in at),
+        single=tuple(schema.single[i] for i in at),
+        gate=None,
+        category_key=None,
+    )
+    return part, columns.astype(np.intp)
+
+
+def _figures(candidate: Judged) -> _Figures:
+    overall = {name: getattr(candidate.metrics.overall, name) for name in DIFFERENCES}
+    return _Figures(candidate.schema.keys, overall, {name: candidate.figures.overall[name] for name in DIFFERENCES})

@@ -1,0 +1,255 @@
+"""What `compare` finds: plain records that become the text table, the JSON file and the report page."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.evaluation.figures import Metrics
+from pipeline.system import write_whole
+
+Interval = tuple[float, float]
+
+OTHERS = "all others"
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A candidate's figure minus the best candidate's, on the same resamples and on the keys both have.
+
+    low, high : 95 % interval. within_noise : the interval holds 0.
+    """
+
+    value: float
+    low: float
+    high: float
+    within_noise: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration of one run, judged on the test rows.
+
+    name : unique among the candidates. settings : its row of configs.csv. policy : its threshold policy, chosen on
+    validation. intervals : 95 % per overall figure; key_intervals : per key and figure. differences : to the best
+    candidate (none for itself). model : its model file, "" when the run kept none.
+    """
+
+    name: str
+    run: str
+    config_id: str
+    settings: Mapping[str, str]
+    backbone: str
+    random_weights: bool
+    policy: str
+    validation_score: float | None
+    seconds: float | None
+    metrics: Metrics
+    intervals: Mapping[str, Interval]
+    key_intervals: Mapping[str, Mapping[str, Interval]]
+    differences: Mapping[str, Difference]
+    best: bool
+    model: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys it predicts."""
+        return tuple(row.key for row in self.metrics.keys)
+
+
+@dataclass(frozen=True)
+class ByRow:
+    """The best configuration, by validation, among those with one value of a field; `candidate` when it was judged."""
+
+    value: str
+    configurations: int
+    config_id: str
+    run: str
+    validation_score: float | None
+    candidate: str | None
+
+
+@dataclass(frozen=True)
+class PolicyRow:
+    """The best candidate under one of its stored threshold policies."""
+
+    policy: str
+    chosen: bool
+    validation_score: float
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Photos of one single-valued key: counts[true][decided]; the last column is "nothing decided".
+
+    A key of very many values has its most frequent ones and, last, `OTHERS` for all the rest together. mistakes : the
+    most frequent (true, decided, photos), over all values.
+    """
+
+    key: str
+    values: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    mistakes: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Calibration of one key: per bin the mean confidence, the share correct (None when empty) and the count."""
+
+    key: str
+    confidence: tuple[float | None, ...]
+    correct: tuple[float | None, ...]
+    count: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Loss per epoch of one configuration; best_epoch is the one its model was taken from."""
+
+    name: str
+    train: tuple[tuple[float, float], ...]
+    validation: tuple[tuple[float, float], ...]
+    best_epoch: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two candidates on the same resamples: the first's figures minus the second's, on the keys both have.
+
+    verdict : "first better" or "second better" when accuracy or macro F1 says so and the other does not contradict,
+    "mixed" when they contradict each other, else "no difference shown".
+    """
+
+    first: str
+    second: str
+    differences: Mapping[str, Difference]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ByDifference:
+    """The best configurations, by validation, of two values of the `--by` field, as a `Pair` of candidates."""
+
+    field: str
+    first_value: str
+    second_value: str
+    first: str
+    second: str
+    differences: Mapping[str, Difference]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class ValueRow:
+    """One value under the best candidate; None where nothing could be measured.
+
+    train, support : known training and test photos that have it. decided : known test photos on which it is decided.
+    learnable : whether any training photo has it; a value that only test photos have is no column of any head.
+    """
+
+    key: str
+    value: str
+    train: int
+    support: int
+    decided: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+    learnable: bool
+
+
+@dataclass(frozen=True)
+class CalibrationRow:
+    """One key of the best candidate before and after calibration, on test.
+
+    method : temperature (logits times scale), platt (logits times scale plus shift) or none. error_*, loss_* :
+    calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
+    """
+
+    key: str
+    method: str
+    scale: float
+    shift: float
+    error_before: float | None
+    error_after: float | None
+    loss_before: float | None
+    loss_after: float | None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What one run says of itself; findings : kind -> count of dropped or odd rows."""
+
+    name: str
+    path: str
+    created: str
+    data: str
+    backbone: str
+    weights_source: str
+    random_weights: bool
+    blocks: tuple[str, ...]
+    keys: tuple[str, ...]
+    findings: Mapping[str, int]
+    not_measurable: tuple[str, ...]
+    configurations: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every candidate on the same test photos, best first by validation score.
+
+    parts : photos per part; groups : products among the test photos, the unit of resampling. majority : the baseline
+    that never looks at a photo, from the training rows of the run with the most keys. best : name of the candidate
+    with the highest validation score among those with the most keys. pairs : every two of the first candidates, best
+    first. by_differences : every two values of `by` whose best configurations were judged.
+    """
+
+    created: str
+    runs: tuple[RunFacts, ...]
+    parts: Mapping[str, int]
+    groups: int
+    resamples: int
+    candidates: tuple[Candidate, ...]
+    majority: Candidate
+    best: str
+    by: str | None
+    by_rows: tuple[ByRow, ...]
+    policies: tuple[PolicyRow, ...]
+    confusions: tuple[Confusion, ...]
+    reliability: tuple[Reliability, ...]
+    curves: tuple[Curve, ...]
+    notes: tuple[str, ...]
+    pairs: tuple[Pair, ...] = ()
+    by_differences: tuple[ByDifference, ...] = ()
+    values: tuple[ValueRow, ...] = ()
+    calibration: tuple[CalibrationRow, ...] = ()
+
+    @property
+    def best_candidate(self) -> Candidate:
+        """The candidate chosen on validation."""
+        return next(candidate for candidate in self.candidates if candidate.best)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; figures that do not exist are null."""
+        result: dict[str, Any] = _finite(asdict(self))
+        return result
+
+
+def save_json(comparison: Comparison, path: Path) -> None:
+    """Write the whole comparison as JSON, whole or not at all."""
+    write_whole(path, json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

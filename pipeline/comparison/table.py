@@ -1,0 +1,203 @@
+"""A comparison as tables for the terminal, drawn by rich."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
+from pipeline.comparison.records import Candidate, Comparison, Difference, Interval
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+NONE = "-"
+NAMES = {"accuracy": "key acc", "key_macro_f1": "macro F1"}
+PAIRS = 10
+"""Pairs shown; all are in the JSON and CSV files."""
+
+Cell = Callable[[Candidate], str]
+
+
+def table(comparison: Comparison, color: bool = False) -> str:
+    """Every candidate, what the paired differences show, the best per value of `--by`, the keys, and the notes.
+
+    color : with terminal colours.
+    """
+    parts = comparison.parts
+    head = (
+        f"{parts.get('train', 0)} photos to train, {parts.get('validation', 0)} to choose, {parts.get('test', 0)} to"
+        f" test ({comparison.groups} products). Test figures with 95 % intervals over products ({comparison.resamples}"
+        " resamples); known labels only."
+    )
+    best = comparison.best_candidate
+    blocks: list[RenderableType] = [head, "", _overall(comparison)]
+    if comparison.pairs:
+        blocks.append(_pairs(comparison))
+    if comparison.by is not None:
+        blocks.append(_by(comparison))
+    blocks.append(_per_key(comparison))
+    lost = [f"{row.key}={row.value}" for row in comparison.values if not row.learnable]
+    if lost:
+        blocks.append(f"not learnable (never seen in training): {', '.join(lost[:10])}{_more(len(lost) - 10)}")
+    calibrated = [row for row in comparison.calibration if row.error_before is not None]
+    if calibrated:
+        before, after = (
+            sum(figure for row in calibrated if (figure := getattr(row, name)) is not None) / len(calibrated)
+            for name in ("error_before", "error_after")
+        )
+        blocks.append(f"calibration error of {best.name}, mean over keys: {before:.3f} before, {after:.3f} after")
+    blocks.append("* best by validation score. Differences are paired: the same resampled products for both.")
+    return _text([*blocks, *comparison.notes], color)
+
+
+def _text(blocks: Sequence[RenderableType], color: bool) -> str:
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = [Text(one_line(block)) if isinstance(block, str) else block for block in blocks]
+    console = Console(file=io.StringIO(), width=10_000, force_terminal=color, no_color=not color, legacy_windows=False)
+    with console.capture() as captured:
+        for block in shown:
+            console.print(block, soft_wrap=isinstance(block, Text))
+    return "\n".join(line.rstrip() for line in captured.get().split("\n"))
+
+
+def _grid(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> RenderableType:
+    """A table whose columns in `left` are aligned to the left, the others to the right; nothing in it is markup."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=SIMPLE, title=Text(one_line(title)) if title else None, title_justify="left", padding=(0, 1))
+    for i, name in enumerate(heads):
+        grid.add_column(Text(one_line(name)), justify="left" if i in left else "right", no_wrap=True)
+    for row in rows:
+        style = "bold" if row[0] == "*" else ("dim" if row[-1] == NO_DIFFERENCE else None)
+        grid.add_row(*(Text(one_line(cell)) for cell in row), style=style)
+    return grid
+
+
+def _overall(comparison: Comparison) -> RenderableType:
+    all_keys = len(comparison.best_candidate.keys)
+    columns: list[tuple[str, Cell]] = [
+        ("", lambda c: "*" if c.best else ""),
+        ("candidate", lambda c: c.name + (" (RANDOM WEIGHTS)" if c.random_weights else "")),
+        ("valid.", lambda c: decimal(c.validation_score)),
+        ("key acc", lambda c: with_interval(c.metrics.overall.accuracy, c.intervals.get("accuracy"))),
+        ("macro F1", lambda c: with_interval(c.metrics.overall.key_macro_f1, c.intervals.get("key_macro_f1"))),
+        ("micro F1", lambda c: decimal(c.metrics.overall.micro_f1)),
+        ("mAP", lambda c: decimal(c.metrics.overall.mean_average_precision)),
+        ("IoU", lambda c: decimal(c.metrics.overall.iou)),
+        ("all right", lambda c: decimal(c.metrics.overall.all_keys_right)),
+        ("elem acc", lambda c: decimal(c.metrics.overall.element_accuracy)),
+        ("loss", lambda c: decimal(c.metrics.overall.log_loss)),
+        ("pred/true", ratio),
+        ("fit s", lambda c: NONE if c.seconds is None else f"{c.seconds:.1f}"),
+    ]
+    if any(len(c.keys) != all_keys for c in comparison.candidates):
+        columns.insert(2, ("keys", lambda c: f"{len(c.keys)}/{all_keys}"))
+    rows = [[cell(c) for _, cell in columns] for c in (*comparison.candidates, comparison.majority)]
+    return _grid("", [name for name, _ in columns], rows, left=(0, 1))
+
+
+def _pairs(comparison: Comparison) -> RenderableType:
+    heads = ["first", "second", *(f"{NAMES[name]}, first - second" for name in DECIDING), "verdict"]
+    rows = [[p.first, p.second, *_cells(p.differences), p.verdict] for p in comparison.pairs[:PAIRS]]
+    more = len(comparison.pairs) - PAIRS
+    title = "Candidates against each other" + (f" ({more} more pairs in --json and --csv)" if more > 0 else "")
+    return _grid(title, heads, rows, left=(0, 1, 4))
+
+
+def _by(comparison: Comparison) -> RenderableType:
+    from rich.console import Group
+
+    judged = {candidate.name: candidate for candidate in comparison.candidates}
+    rows = []
+    for row in comparison.by_rows:
+        candidate = judged.get(row.candidate or "")
+        overall = None if candidate is None else candidate.metrics.overall
+        figures = [overall.accuracy, overall.key_macro_f1] if overall else [None, None]
+        name = row.config_id if len(comparison.runs) == 1 else f"{row.run}/{row.config_id}"
+        shown = [row.value or "(none)", str(row.configurations), row.candidate or name]
+        rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
+    field = comparison.by or ""
+    heads = [field, "configs", "best by validation", "valid.", "key acc", "macro F1"]
+    blocks: list[RenderableType] = [_grid(f"By {field}", heads, rows, left=(0, 2))]
+    if any(row.candidate is None for row in comparison.by_rows):
+        blocks.append(f"{NONE}: no test predictions kept; fit-heads --keep all keeps them")
+    if comparison.by_differences:
+        heads = ["first", "second", *(f"{NAMES[name]}, first - second" for name in DECIDING), "verdict"]
+        against = [
+            [d.first_value or "(none)", d.second_value or "(none)", *_cells(d.differences), d.verdict]
+            for d in comparison.by_differences
+        ]
+        blocks.append(_grid(f"{field} against {field}", heads, against, left=(0, 1, 4)))
+    return Group(*blocks)
+
+
+def _cells(differences: Mapping[str, Difference]) -> list[str]:
+    found = [differences.get(name) for name in DECIDING]
+    return [NONE if d is None else f"{d.value:+.3f} [{d.low:+.3f} {d.high:+.3f}]" for d in found]
+
+
+def _per_key(comparison: Comparison) -> RenderableType:
+    from rich.console import Group
+
+    best, majority = comparison.best_candidate, comparison.majority
+    heads = ["key", "photos", "values", "acc", "majority", "bal acc", "macro F1", "majority"]
+    heads += ["micro F1", "mAP", "IoU", "loss", "calib. err"]
+    rows = []
+    for mine, base in zip(best.metrics.keys, majority.metrics.keys, strict=True):
+        spans = best.key_intervals.get(mine.key, {})
+        rows.append(
+            [
+                mine.key if mine.single else f"{mine.key} (multi)",
+                str(mine.photos),
+                f"{mine.scored_values}/{mine.values}",
+                with_interval(mine.accuracy, spans.get("accuracy")),
+                decimal(base.accuracy),
+                decimal(mine.balanced_accuracy),
+                with_interval(mine.macro_f1, spans.get("macro_f1")),
+                decimal(base.macro_f1),
+                decimal(mine.micro_f1),
+                decimal(mine.mean_average_precision),
+                decimal(mine.iou),
+                decimal(mine.log_loss),
+                decimal(mine.calibration_error),
+            ]
+        )
+    grid = _grid(f"Per key: {best.name} against the majority baseline", heads, rows, left=(0,))
+    return Group(grid, "values: with a test photo / in all; macro F1 and mAP are over the former", "")
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
+def one_line(text: str) -> str:
+    """Text whose control characters cannot move the cursor or break the row."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def decimal(figure: float | None) -> str:
+    """Three decimals, or a dash."""
+    return NONE if figure is None else f"{figure:.3f}"
+
+
+def with_interval(figure: float | None, span: Interval | None) -> str:
+    """A figure and its interval, as in 0.842 [.826 .857]."""
+    return decimal(figure) if span is None else f"{decimal(figure)} [{_short(span[0])} {_short(span[1])}]"
+
+
+def _short(figure: float) -> str:
+    return f"{figure:.3f}".removeprefix("0")
+
+
+def ratio(candidate: Candidate) -> str:
+    """Predicted values over true ones."""
+    overall = candidate.metrics.overall
+    if overall.predicted_per_photo is None or not overall.true_per_photo:
+        return NONE
+    return f"{overall.predicted_per_photo / overall.true_per_photo:.2f}"

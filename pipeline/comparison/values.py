@@ -1,0 +1,69 @@
+"""The best candidate value by value, and its probabilities before and after calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.catalogue.labels import UNKNOWN
+from pipeline.comparison.pairs import Judged
+from pipeline.comparison.records import CalibrationRow, ValueRow
+from pipeline.evaluation.metrics import evaluate, known_cells
+from pipeline.evaluation.ranking import average_precision
+from pipeline.experiment.run_reader import Run
+
+
+def value_rows(run: Run, best: Judged) -> tuple[ValueRow, ...]:
+    """One row per value in schema order, then the values that only test photos have."""
+    true, known = known_cells(best.Y, best.mask, best.schema)
+    train = run.rows("train")
+    seen = known_cells(run.Y[train], run.mask[train], best.schema)[0].sum(axis=0)
+    decided = best.D & known
+    hits, support, chosen = ((cells.sum(axis=0)) for cells in (decided & true, true, decided))
+    ranked = average_precision(best.P, true, known)
+    rows = []
+    for j, (key, value) in enumerate(best.schema.labels):
+        if value == UNKNOWN:
+            continue
+        tp, has, says = int(hits[j]), int(support[j]), int(chosen[j])
+        rows.append(
+            ValueRow(
+                key=key,
+                value=value,
+                train=int(seen[j]),
+                support=has,
+                decided=says,
+                precision=tp / says if says else None,
+                recall=tp / has if has else None,
+                f1=2 * tp / (says + has) if has else None,
+                average_precision=float(ranked[j]) if np.isfinite(ranked[j]) else None,
+                learnable=bool(seen[j]),
+            )
+        )
+    rows += [ValueRow(key, value, 0, n, 0, None, None, None, None, False) for key, value, n in run.unseen]
+    return tuple(rows)
+
+
+def calibration_rows(run: Run, config_id: str, best: Judged, order: np.ndarray) -> tuple[CalibrationRow, ...]:
+    """One row per key; empty for a candidate that was not calibrated. order : of the test rows in `best`."""
+    entry = run.decisions[config_id]
+    stored = entry.get("calibration")
+    if stored is None:
+        return ()
+    P = run.uncalibrated(config_id)
+    before = None if P is None else evaluate(P[order], best.D, best.Y, best.mask, best.schema).keys
+    rows = []
+    for i, (key, link) in enumerate(zip(best.schema.keys, entry["links"], strict=True)):
+        after, was = best.metrics.keys[i], None if before is None else before[i]
+        rows.append(
+            CalibrationRow(
+                key=key,
+                method="temperature" if link == "softmax" else "platt",
+                scale=float(stored["scale"][i]),
+                shift=float(stored["shift"][i]),
+                error_before=None if was is None else was.calibration_error,
+                error_after=after.calibration_error,
+                loss_before=None if was is None else was.log_loss,
+                loss_after=after.log_loss,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,223 @@
+"""Uncertainty: figures recomputed on resampled products (groups of photos), the same resamples for every candidate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.evaluation.metrics import PhotoSums
+
+Float = npt.NDArray[np.floating]
+
+OVERALL = (
+    "accuracy",
+    "key_macro_f1",
+    "macro_f1",
+    "micro_f1",
+    "iou",
+    "all_keys_right",
+    "samples_f1",
+    "element_accuracy",
+    "log_loss",
+)
+"""The figures of `OverallMetrics` that get an interval; rank-based ones would need a sort per resample."""
+
+PER_KEY = ("accuracy", "macro_f1", "iou")
+
+RATIOS = ("known", "right", "cells", "agree", "overlap", "true", "predicted", "loss", "iou", "pair")
+"""The fields of `PhotoSums` with one column per key."""
+
+FRACTIONS = ("loss", "iou", "sample")
+"""Sums that are no whole numbers."""
+
+WEIGHTS, KEEP = 1 << 21, 1 << 27
+"""Numbers drawn at a time, and kept at most."""
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Figures on every resample: overall[name] (B,), keys[name] (B, K). NaN where a resample defines none."""
+
+    overall: dict[str, Float]
+    keys: dict[str, Float]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resamples of groups with replacement: deterministic in the seed, hence paired between candidates.
+
+    groups : int (n,), which photos belong together; resamples : B.
+    """
+
+    groups: npt.NDArray[np.int64]
+    resamples: int = 10_000
+    seed: int = 0
+
+    @cached_property
+    def _order(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        order = np.argsort(self.groups, kind="stable")
+        ranked = self.groups[order]
+        return order, np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+
+    @property
+    def count(self) -> int:
+        """Number of groups."""
+        return len(self._order[1])
+
+    def figures(self, sums: PhotoSums, schema: LabelSchema) -> Resampled:
+        """Every figure of `OVERALL` and `PER_KEY` on every resample of these n photos."""
+        grouped = self._grouped(sums, schema)
+        parts = [
+            grouped.figures(weights, positives)
+            for weights, positives in zip(self._weights(), self._positives(grouped.positives), strict=True)
+        ]
+        return Resampled(
+            {name: np.concatenate([part.overall[name] for part in parts]) for name in OVERALL},
+            {name: np.concatenate([part.keys[name] for part in parts]) for name in PER_KEY},
+        )
+
+    def _positives(self, grouped: Float) -> Iterable[Float]:
+        """Resampled positives per value; the same for every candidate of a comparison, so the last ones are kept."""
+        if self.resamples * max(self.count, grouped.shape[1]) > KEEP:
+            return (weights @ grouped for weights in self._weights())
+        name = hashlib.sha256(grouped.tobytes()).digest()
+        if name not in self._last:
+            self._last.clear()
+            self._last[name] = [weights @ grouped for weights in self._weights()]
+        return self._last[name]
+
+    @cached_property
+    def _last(self) -> dict[bytes, list[Float]]:
+        return {}
+
+    def _weights(self) -> Iterable[npt.NDArray[np.float32]]:
+        """How often each group is drawn, (b, groups) at a time; kept for the next candidate while that is small."""
+        return self._kept if self.resamples * self.count <= KEEP else self._drawn()
+
+    @cached_property
+    def _kept(self) -> tuple[npt.NDArray[np.float32], ...]:
+        return tuple(self._drawn())
+
+    def _drawn(self) -> Iterator[npt.NDArray[np.float32]]:
+        rng = np.random.default_rng(self.seed)
+        step = max(1, WEIGHTS // self.count)
+        for start in range(0, self.resamples, step):
+            rows = min(step, self.resamples - start)
+            drawn = rng.integers(0, self.count, (rows, self.count)) + np.arange(rows)[:, None] * self.count
+            yield np.bincount(drawn.ravel(), minlength=rows * self.count).reshape(rows, -1).astype(np.float32)
+
+    def _sum(self, values: npt.NDArray[np.generic], dtype: type = np.float64) -> Float:
+        order, starts = self._order
+        result: Float = np.add.reduceat(values[order].astype(dtype), starts, axis=0)
+        return result
+
+    def _grouped(self, sums: PhotoSums, schema: LabelSchema) -> _Grouped:
+        some = sums.known.any(axis=1)
+        both = (sums.true + sums.predicted).sum(axis=1)
+        extra = {
+            "some": some,
+            "all_right": some & (sums.right | ~sums.known).all(axis=1),
+            "sample": 2 * sums.overlap.sum(axis=1) / np.maximum(both, 1),
+            "samples": both > 0,
+        }
+        named = {name: getattr(sums, name) for name in RATIOS} | {
+            name: column[:, None] for name, column in extra.items()
+        }
+        scored = np.asarray((sums.tp | sums.fn).any(axis=0))
+        tp, fp, fn = (self._sum(part[:, scored], np.float32) for part in (sums.tp, sums.fp, sums.fn))
+        whole = {name: self._sum(part, np.float32) for name, part in named.items() if name not in FRACTIONS}
+        return _Grouped(
+            counts=_Wide.of({"tp": tp, "decided": tp + fp, **whole}),
+            fractions=_Wide.of({name: self._sum(named[name]) for name in FRACTIONS}),
+            positives=tp + fn,
+            values=tuple(int(scored[columns].sum()) for columns in schema.slices),
+        )
+
+
+@dataclass(frozen=True)
+class _Wide:
+    """Named arrays (groups, w) side by side: one product over all of them costs less than many small ones."""
+
+    names: tuple[str, ...]
+    ends: tuple[int, ...]
+    values: Float
+
+    @classmethod
+    def of(cls, parts: Mapping[str, Float]) -> _Wide:
+        ends = np.cumsum([part.shape[1] for part in parts.values()])
+        return cls(tuple(parts), tuple(int(end) for end in ends[:-1]), np.concatenate(list(parts.values()), axis=1))
+
+    def times(self, weights: Float) -> dict[str, Float]:
+        """Weighted sums (b, w) by name."""
+        product = weights.astype(self.values.dtype, copy=False) @ self.values
+        return dict(zip(self.names, np.split(product, self.ends, axis=1), strict=True))
+
+
+@dataclass(frozen=True)
+class _Grouped:
+    """Per group: counts (float32, which holds them exactly), sums of fractions (float64), and positives per value.
+
+    tp, decided and positives have a column per value that has a positive at all; values : their number per key.
+    """
+
+    counts: _Wide
+    fractions: _Wide
+    positives: Float
+    values: tuple[int, ...]
+
+    def figures(self, weights: Float, positives: Float) -> Resampled:
+        """The figures under each row of weights (b, groups), with the positives they give (b, values)."""
+        total = self.counts.times(weights) | self.fractions.times(weights)
+        every = {name: column.sum(axis=1, dtype=np.float64) for name, column in total.items()}
+        there = positives > 0
+        f1 = np.zeros(positives.shape, np.float32)
+        np.divide(2 * total["tp"], total["decided"] + positives, out=f1, where=there)
+        f1_sums, there_sums = self._per_key(f1), self._per_key(there)
+        accuracy = _divide(total["right"], total["known"])
+        key_macro = _divide(f1_sums, there_sums)
+        overall = {
+            "accuracy": _nanmean(accuracy),
+            "key_macro_f1": _nanmean(key_macro),
+            "macro_f1": _divide(f1_sums.sum(axis=1), there_sums.sum(axis=1)),
+            "micro_f1": _divide(2 * every["overlap"], every["true"] + every["predicted"]),
+            "iou": _divide(every["iou"], every["pair"]),
+            "all_keys_right": _divide(every["all_right"], every["some"]),
+            "samples_f1": _divide(every["sample"], every["samples"]),
+            "element_accuracy": _divide(every["agree"], every["cells"]),
+            "log_loss": _divide(every["loss"], every["cells"]),
+        }
+        keys = {"accuracy": accuracy, "macro_f1": key_macro, "iou": _divide(total["iou"], total["pair"])}
+        return Resampled(overall, keys)
+
+    def _per_key(self, values: npt.NDArray[np.generic]) -> Float:
+        """Sums (b, K) of a column per value."""
+        ends = np.cumsum([0, *self.values])
+        return np.stack([values[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends)], axis=1)
+
+
+def interval(figures: Float) -> tuple[float, float] | None:
+    """The central 95 % of resampled figures (B,); None when fewer than half of the resamples define one."""
+    found = figures[np.isfinite(figures)]
+    if len(found) * 2 < max(1, len(figures)):
+        return None
+    low, high = np.percentile(found, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _divide(part: Float, whole: Float) -> Float:
+    out = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out
+
+
+def _nanmean(values: Float) -> Float:
+    """Mean over the last axis of what is not NaN; NaN where nothing is, without a warning."""
+    found = np.isfinite(values)
+    return _divide(np.where(found, values, 0.0).sum(axis=-1), found.sum(axis=-1).astype(np.float64))

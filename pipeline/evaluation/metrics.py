@@ -1,0 +1,270 @@
+"""How good probabilities and decisions are: per key and overall, on known cells only.
+
+A cell is one value on one photo. Cells whose truth is unknown count nowhere, nor does the UNKNOWN value that
+`--na class` adds. What cannot be computed is None and left out of means; it is never 0. Ratios: with tp, fp, fn over
+the cells in question, F1 = 2 tp / (2 tp + fp + fn).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.errors import OptionError
+from pipeline.evaluation.figures import KeyMetrics, Metrics, OverallMetrics
+from pipeline.evaluation.ranking import average_precision, calibration_error
+
+Float = npt.NDArray[np.floating]
+Bool = npt.NDArray[np.bool_]
+Targets = npt.NDArray[np.uint8] | Bool
+
+TINY = 1e-7
+"""Probabilities are clipped to [TINY, 1 - TINY] before a logarithm is taken."""
+
+
+@dataclass(frozen=True)
+class PhotoSums:
+    """What each photo adds to each figure; all figures but rank-based ones are ratios of sums of these.
+
+    Arrays (n, K), one column per key: known (bool), right (bool: exactly the true values are decided), cells, agree,
+    overlap, true, predicted (numbers of values), loss (nats), iou (0 where neither is present), pair (bool: either is
+    present). tp, fp, fn (n, L) bool.
+    """
+
+    known: Bool
+    right: Bool
+    cells: Float
+    agree: Float
+    overlap: Float
+    true: Float
+    predicted: Float
+    loss: Float
+    iou: Float
+    pair: Bool
+    tp: Bool
+    fp: Bool
+    fn: Bool
+
+
+def known_cells(Y: Targets, mask: Bool, schema: LabelSchema) -> tuple[Bool, Bool]:
+    """(Y, mask) as booleans with the UNKNOWN value of `--na class` turned back into masked cells."""
+    mask = np.array(mask, bool)
+    true = np.asarray(Y, bool)
+    for columns, values in zip(schema.slices, schema.values, strict=True):
+        if UNKNOWN in values:
+            column = columns.start + values.index(UNKNOWN)
+            mask[true[:, column], columns] = False
+            mask[:, column] = False
+    return true & mask, mask
+
+
+def evaluate(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema) -> Metrics:
+    """All metrics of probabilities P, decisions D, targets Y and mask, all (n, L)."""
+    _check_shapes(schema, P=P, D=D, Y=Y, mask=mask)
+    sums = photo_sums(P, D, Y, mask, schema)
+    true, mask = known_cells(Y, mask, schema)
+    ranked = average_precision(P, true, mask)
+    errors = [
+        calibration_error(P[:, c], true[:, c], mask[:, c], single)
+        for c, single in zip(schema.slices, schema.single, strict=True)
+    ]
+    rows = tuple(_key_metrics(i, sums, ranked, errors[i], schema) for i in range(len(schema.keys)))
+    return Metrics(rows, _overall_metrics(sums, ranked, rows, mask))
+
+
+def photo_sums(P: Float | None, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema) -> PhotoSums:
+    """The per-photo sums behind the figures, from arrays (n, L); without P the loss is left at 0."""
+    true, mask = known_cells(Y, mask, schema)
+    decided = np.asarray(D, bool) & mask
+
+    def per_key(cells: npt.NDArray[Any]) -> Float:
+        return np.stack([cells[:, c].sum(axis=1, dtype=np.float64) for c in schema.slices], axis=1)
+
+    tp, fp, fn = true & decided, decided & ~true, true & ~decided
+    overlap, wrong, cells = per_key(tp), per_key(fp) + per_key(fn), per_key(mask)
+    union = overlap + wrong
+    return PhotoSums(
+        known=cells > 0,
+        right=(cells > 0) & (wrong == 0),
+        cells=cells,
+        agree=cells - wrong,
+        overlap=overlap,
+        true=per_key(true),
+        predicted=per_key(decided),
+        loss=np.zeros_like(cells) if P is None else per_key(_loss(P, true, mask)),
+        iou=overlap / np.maximum(union, 1.0),
+        pair=union > 0,
+        tp=tp,
+        fp=fp,
+        fn=fn,
+    )
+
+
+def validation_score(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema) -> float:
+    """What chooses a configuration and a threshold policy: mean over keys of (macro F1 + accuracy) / 2.
+
+    Accuracy is the key's accuracy (single-valued) or IoU (multi-valued). A key of which neither is defined is left out;
+    NaN when that leaves none. Arrays are (n, L).
+    """
+    _check_shapes(schema, P=P, D=D, Y=Y, mask=mask)
+    sums = photo_sums(None, D, Y, mask, schema)
+    scores = []
+    for i, columns in enumerate(schema.slices):
+        share = _share(sums.right, sums.known, i) if schema.single[i] else _share(sums.iou, sums.pair, i)
+        scores.append(mean_of([macro_f1(*_label_counts(sums, columns)), share]))
+    score = mean_of(scores)
+    return float("nan") if score is None else score
+
+
+@dataclass(frozen=True)
+class Majority:
+    """The baseline that never looks at a photo: shares of the training rows, and each key's most common decision."""
+
+    rates: npt.NDArray[np.float32]
+    decided: Bool
+
+    def predict(self, n: int) -> tuple[npt.NDArray[np.float32], Bool]:
+        """(P, D), both (n, L), the same for every photo."""
+        return np.tile(self.rates, (n, 1)), np.tile(self.decided, (n, 1))
+
+
+def majority_baseline(Y: Targets, mask: Bool, schema: LabelSchema) -> Majority:
+    """The majority baseline of training rows (n, L).
+
+    P is each value's share of the known rows (0 where there are none). A single-valued key decides its most common
+    value, a multi-valued one every value that at least half of the known rows have. No gate is applied.
+    """
+    true, mask = known_cells(Y, mask, schema)
+    rates = true.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
+    decided = rates >= 0.5
+    for columns, single in zip(schema.slices, schema.single, strict=True):
+        if single and columns.stop > columns.start:
+            width = columns.stop - columns.start
+            decided[columns] = (np.arange(width) == rates[columns].argmax()) & (rates[columns] > 0)
+    return Majority(rates.astype(np.float32), decided)
+
+
+def macro_f1(tp: Float, fp: Float, fn: Float) -> float | None:
+    """Mean F1 over values (w,) with at least one positive; None when there is none."""
+    scored = (tp + fn) > 0
+    if not scored.any():
+        return None
+    return float((2 * tp[scored] / (2 * tp + fp + fn)[scored]).mean())
+
+
+def mean_of(figures: Iterable[float | None]) -> float | None:
+    """Mean of the figures that exist; None when there is none."""
+    found = [figure for figure in figures if figure is not None]
+    return float(np.mean(found)) if found else None
+
+
+def _loss(P: Float, true: Bool, mask: Bool) -> Float:
+    """Binary cross-entropy (n, L) in nats, 0 on unknown cells."""
+    chance = np.clip(np.where(true, P, 1.0 - P), TINY, 1.0 - TINY)
+    return np.where(mask, -np.log(chance), 0.0)
+
+
+def _key_metrics(i: int, sums: PhotoSums, ranked: Float, error: float | None, schema: LabelSchema) -> KeyMetrics:
+    columns = schema.slices[i]
+    tp, fp, fn = _label_counts(sums, columns)
+    photos = int(sums.known[:, i].sum())
+    total = {name: float(getattr(sums, name)[:, i].sum()) for name in ("cells", "agree", "loss", "true", "predicted")}
+    balanced = _mean_recall(tp, fn) if schema.single[i] else _mean_balanced(tp, fp, fn, photos)
+    return KeyMetrics(
+        key=schema.keys[i],
+        single=schema.single[i],
+        values=sum(value != UNKNOWN for value in schema.values[i]),
+        photos=photos,
+        scored_values=int(((tp + fn) > 0).sum()),
+        log_loss=_ratio(total["loss"], total["cells"]),
+        element_accuracy=_ratio(total["agree"], total["cells"]),
+        micro_f1=_ratio(2.0 * tp.sum(), total["true"] + total["predicted"]),
+        macro_f1=macro_f1(tp, fp, fn),
+        samples_f1=_samples_f1(sums, slice(i, i + 1)),
+        mean_average_precision=mean_of(_finite(ranked[columns])),
+        accuracy=_share(sums.right, sums.known, i),
+        balanced_accuracy=balanced,
+        iou=_share(sums.iou, sums.pair, i),
+        predicted_per_photo=_ratio(total["predicted"], photos),
+        true_per_photo=_ratio(total["true"], photos),
+        calibration_error=error,
+    )
+
+
+def _overall_metrics(sums: PhotoSums, ranked: Float, rows: tuple[KeyMetrics, ...], mask: Bool) -> OverallMetrics:
+    tp, fp, fn = _label_counts(sums, slice(None))
+    some = sums.known.any(axis=1)
+    photos = int(some.sum())
+    true, predicted, cells = float(sums.true.sum()), float(sums.predicted.sum()), float(sums.cells.sum())
+
+    def over_keys(figure: Callable[[KeyMetrics], float | None]) -> float | None:
+        return mean_of(figure(row) for row in rows)
+
+    return OverallMetrics(
+        photos=photos,
+        photos_all_known=int(sums.known.all(axis=1).sum()),
+        keys=len(rows),
+        keys_scored=sum(row.photos > 0 for row in rows),
+        scored_values=int(((tp + fn) > 0).sum()),
+        log_loss=_ratio(float(sums.loss.sum()), cells),
+        element_accuracy=_ratio(float(sums.agree.sum()), cells),
+        micro_f1=_ratio(2.0 * float(tp.sum()), true + predicted),
+        macro_f1=macro_f1(tp, fp, fn),
+        key_macro_f1=over_keys(lambda row: row.macro_f1),
+        samples_f1=_samples_f1(sums, slice(None)),
+        mean_average_precision=mean_of(_finite(ranked)),
+        accuracy=over_keys(lambda row: row.accuracy),
+        balanced_accuracy=over_keys(lambda row: row.balanced_accuracy),
+        iou=_ratio(float(sums.iou.sum()), float(sums.pair.sum())),
+        all_keys_right=_ratio(float((sums.right | ~sums.known)[some].all(axis=1).sum()), photos),
+        predicted_per_photo=_ratio(predicted, photos),
+        true_per_photo=_ratio(true, photos),
+        calibration_error=over_keys(lambda row: row.calibration_error),
+    )
+
+
+def _label_counts(sums: PhotoSums, columns: slice) -> tuple[Float, Float, Float]:
+    counts = [part[:, columns].sum(axis=0, dtype=np.float64) for part in (sums.tp, sums.fp, sums.fn)]
+    return counts[0], counts[1], counts[2]
+
+
+def _samples_f1(sums: PhotoSums, keys: slice) -> float | None:
+    both = sums.true[:, keys].sum(axis=1) + sums.predicted[:, keys].sum(axis=1)
+    shares = 2.0 * sums.overlap[:, keys].sum(axis=1)[both > 0] / both[both > 0]
+    return float(shares.mean()) if len(shares) else None
+
+
+def _mean_recall(tp: Float, fn: Float) -> float | None:
+    scored = (tp + fn) > 0
+    return float((tp[scored] / (tp + fn)[scored]).mean()) if scored.any() else None
+
+
+def _mean_balanced(tp: Float, fp: Float, fn: Float, photos: int) -> float | None:
+    positives, negatives = tp + fn, photos - tp - fn
+    both = (positives > 0) & (negatives > 0)
+    if not both.any():
+        return None
+    return float(((tp[both] / positives[both] + 1.0 - fp[both] / negatives[both]) / 2.0).mean())
+
+
+def _share(part: npt.NDArray[Any], whole: Bool, key: int) -> float | None:
+    return _ratio(float(part[:, key].sum()), float(whole[:, key].sum()))
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part) / float(whole) if whole else None
+
+
+def _finite(figures: Float) -> list[float]:
+    return [float(figure) for figure in figures if np.isfinite(figure)]
+
+
+def _check_shapes(schema: LabelSchema, **arrays: npt.NDArray[Any]) -> None:
+    found = {name: np.shape(array) for name, array in arrays.items()}
+    if len(set(found.values())) != 1 or len(found["P"]) != 2 or found["P"][1] != schema.size:
+        raise OptionError(f"metrics need P, D, Y and mask of one shape (n, {schema.size}), found {found}")

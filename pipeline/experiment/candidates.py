@@ -1,0 +1,123 @@
+"""Fitted configurations judged on validation: thresholds per policy, one score, the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.evaluation.metrics import evaluate, validation_score
+from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, tune
+from pipeline.heads import FittedHead, ensemble
+from pipeline.heads.calibration import Calibration
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a part's rows are known to be: Y (n, L) uint8, known (n, L) bool."""
+
+    schema: LabelSchema
+    Y: npt.NDArray[np.uint8]
+    known: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Thresholds (L,) that one policy chose on validation, and the validation score they reach."""
+
+    thresholds: Float64
+    score: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One fitted head with its probabilities P (n, L) of the validation rows and its threshold policies.
+
+    made_of : the fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies and
+    metrics are still those of the fit on training rows alone. calibration : what `head` has folded in, `made_of` not.
+    fitted_on : the parts of the split its head has learnt from.
+    """
+
+    config_id: str
+    head: FittedHead
+    made_of: tuple[FittedHead, ...]
+    P: Float32
+    policies: Mapping[str, Policy]
+    chosen: str
+    metrics: Mapping[str, Any]
+    calibration: Calibration | None = None
+    fitted_on: str = "train"
+
+    @property
+    def score(self) -> float:
+        """Validation score under the chosen policy."""
+        return self.policies[self.chosen].score
+
+    @property
+    def uncalibrated(self) -> FittedHead:
+        """The head before calibration."""
+        return self.made_of[0] if len(self.made_of) == 1 else ensemble(self.made_of)
+
+    @property
+    def thresholds(self) -> Float64:
+        """Thresholds (L,) of the chosen policy."""
+        return self.policies[self.chosen].thresholds
+
+
+def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth: Truth, threshold: str) -> Candidate:
+    """Tune thresholds on the head's probabilities P (n, L) of the validation rows and choose among the policies.
+
+    fit : config_id, head, and what the head is made of.
+
+    threshold : a policy, or auto for the best of `POLICIES` by score (the simplest of equals); it also stores `EXTRA`.
+    """
+    policies = {}
+    for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (threshold,):
+        limits = tune(P, truth.Y, truth.known, truth.schema, policy)
+        D = decide(P, truth.schema, limits)
+        policies[policy] = Policy(limits, validation_score(P, D, truth.Y, truth.known, truth.schema))
+    eligible = [policy for policy in policies if policy not in EXTRA] or list(policies)
+    chosen = max(eligible, key=lambda policy: policies[policy].score)
+    D = decide(P, truth.schema, policies[chosen].thresholds)
+    overall = evaluate(P, D, truth.Y, truth.known, truth.schema).to_json()["overall"]
+    return Candidate(*fit, P, policies, chosen, overall)
+
+
+def best_of(candidates: Iterable[Candidate]) -> Candidate:
+    """The highest validation score; the first of equals."""
+    return max(candidates, key=lambda candidate: candidate.score)
+
+
+def worth_keeping(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The best of each pair of head and optimizer, and of each value of every other setting that varies.
+
+    These are the ones that `compare --by FIELD` asks for. In the order of the candidates.
+    """
+    kept: set[str] = set()
+    settings = [_settings(candidate) for candidate in candidates]
+    for field in dict.fromkeys(name for setting in settings for name in setting):
+        groups: dict[str, list[Candidate]] = {}
+        for candidate, setting in zip(candidates, settings, strict=True):
+            groups.setdefault(setting[field], []).append(candidate)
+        if len(groups) <= MOST_VALUES:
+            kept |= {best_of(group).config_id for group in groups.values()}
+    return [candidate for candidate in candidates if candidate.config_id in kept]
+
+
+MOST_VALUES = 64
+"""A setting with more values than this is a random search: its best per value are not kept."""
+
+
+def _settings(candidate: Candidate) -> dict[str, str]:
+    """What a candidate is, as `compare --by` sees it; an ensemble is a head of its own."""
+    config = {name: str(value) for name, value in asdict(candidate.head.config).items()}
+    if len(candidate.made_of) > 1:
+        config |= {"head": "ensemble", "optimizer": ""}
+    return {"pair": f"{config['head']} {config['optimizer']}", **config}

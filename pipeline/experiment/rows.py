@@ -1,0 +1,348 @@
+"""The rows of one experiment, aligned: photo, content, group, part, features, targets. The split precedes any fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Column, FeatureCache, IdIndex, Reader
+from pipeline.catalogue import (
+    LARGEST_GROUP,
+    PARTS,
+    UNKNOWN,
+    Catalogue,
+    Cell,
+    Finding,
+    LabelSchema,
+    Split,
+    apply_split,
+    coded,
+    empty_keys,
+    groups_of,
+    infer_schema,
+    join_groups,
+    make_split,
+    never_in_train,
+    parse_split,
+    read_catalogue,
+    read_split,
+    same_content,
+)
+from pipeline.errors import OptionError
+from pipeline.features.backbone.provenance import require_unseen, seen_of_key
+from pipeline.features.near_duplicates import all_pairs, check_cosine
+from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
+from pipeline.heads import FittedHead, Shard, ShardSource, Targets
+from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
+
+Bool = npt.NDArray[np.bool_]
+Float32 = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.bytes_]
+Na = Literal["mask", "class", "negative"]
+
+CHUNK = 4096
+"""Rows read from the cache at a time when not everything is held in memory."""
+
+
+@dataclass(frozen=True)
+class FitTargets:
+    """What the heads are asked to predict, under one treatment of unknown labels.
+
+    schema : the value columns, with UNKNOWN as the last value of every key under `--na class`.
+    Y, mask : (n, L) targets of the loss.  known : (n, L) where the truth is known, for every metric.
+    """
+
+    schema: LabelSchema
+    Y: npt.NDArray[np.uint8]
+    mask: Bool
+    known: Bool
+
+
+@dataclass(frozen=True)
+class _Cached:
+    """Rows of the cache that look like an array of features to `ShardSource`; read when indexed."""
+
+    reader: Reader
+    columns: tuple[Column, ...]
+    ids: Ids
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.ids), sum(column.block.dim for column in self.columns)
+
+    def __getitem__(self, positions: npt.NDArray[np.int64]) -> Float32:
+        return np.asarray(self.reader.read(self.ids[positions], self.columns), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Everything one fit reads; per-row fields have n entries in catalogue order.
+
+    ids : content ids, S32.  groups : int64, photos that must share a part.  split : the part of each row.
+    targets : what fitting and choosing may know; every cell of a test row is unknown and 0 in it.
+    truth : the labels of all rows, for labels.parquet and nothing else.
+    """
+
+    catalogue: Catalogue
+    cache: FeatureCache
+    features: CachedFeatures
+    ids: Ids
+    groups: npt.NDArray[np.int64]
+    split: Split
+    targets: FitTargets
+    findings: tuple[Finding, ...]
+    truth: FitTargets
+
+    def source(self, *parts: str, limit: int) -> Float32 | ShardSource:
+        """Features of these parts: an array (n, d), or (V, n, d) with several views; a stream above `limit` bytes.
+
+        A stream reads the cache's rows in chunks, in the order in which they were stored, and shuffles what fits into
+        its buffer; of several views it reads the one that a row shows in that epoch.
+        """
+        rows = self.split.rows(*parts)
+        size = 4 * self.features.dim * len(rows) * len(self.features.columns)
+        if size <= limit:
+            return self._read(self.ids[rows])
+        stored = self._reader.ids(self.features.columns[0][0])
+        order = np.argsort(IdIndex(stored).find(self.ids[rows]), kind="stable")
+        chunks = np.array_split(order, max(1, len(order) // CHUNK))
+        return ShardSource([self._shard(rows, at) for at in chunks], max(CHUNK, limit // (8 * self.features.dim)))
+
+    def _shard(self, rows: npt.NDArray[np.intp], at: npt.NDArray[np.intp]) -> Shard:
+        """The rows of a part that stand at some positions of it, to be read when their turn comes."""
+        ids = self.ids[rows[at]]
+        first, *others = (_Cached(self._reader, columns, ids) for columns in self.features.columns)
+        return Shard(first, np.arange(len(at)), at, tuple(others))
+
+    def predict(self, head: FittedHead, part: str) -> Float32:
+        """Probabilities (n, L) of a part's rows, read in chunks."""
+        ids = self.ids[self.split.rows(part)]
+        chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
+        return np.concatenate([head.predict_proba(self._read(chunk)) for chunk in chunks])
+
+    def read(self, rows: npt.NDArray[np.intp]) -> Float32:
+        """Features of these rows: (n, d), or (V, n, d) with several views."""
+        return self._read(self.ids[rows])
+
+    def sample(self, rows: int) -> Float32:
+        """The first training rows, one view: (rows, d)."""
+        ids = self.ids[self.split.rows("train")[:rows]]
+        return np.asarray(self._reader.read(ids, self.features.columns[0]), np.float32)
+
+    def pooled(self, limit: int) -> tuple[npt.NDArray[np.intp], Float32]:
+        """The first photo of each content, ascending, and their pooled vectors. Raises as `read_pooled` does."""
+        rows = _first_of_each(self.ids)
+        return rows, read_pooled(self.cache, self.features.info, self.ids[rows], limit)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return self.cache.reader(self.features.info.digest)
+
+    def _read(self, ids: Ids) -> Float32:
+        views = [self._reader.read(ids, columns) for columns in self.features.columns]
+        return views[0] if len(views) == 1 else np.stack(views)
+
+    def targets_of(self, *parts: str) -> Targets:
+        """Targets of the loss for the rows of these parts."""
+        at, schema = self.split.rows(*parts), self.targets.schema
+        return Targets(self.targets.Y[at], self.targets.mask[at], schema.slices, schema.single)
+
+
+def memory_limit(gib: float | None) -> int:
+    """Bytes that may be held in memory at a time: what --memory says, or half of this machine's memory.
+
+    4 GiB where the system does not say how much it has.
+    """
+    if gib is not None:
+        return int(gib * 2**30)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):
+        return 4 * 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class CachedRows:
+    """Photos whose vectors are all there; n rows in catalogue order.
+
+    ids : content ids, S32.  groups : int64, photos of one product.  findings : the catalogue's, and what was dropped.
+    """
+
+    catalogue: Catalogue
+    cache: FeatureCache
+    features: CachedFeatures
+    ids: Ids
+    groups: npt.NDArray[np.int64]
+    findings: tuple[Finding, ...]
+
+    def read(self) -> Float32:
+        """Vectors (n, d) of the first view."""
+        return np.asarray(self.cache.reader(self.features.info.digest).read(self.ids, self.features.columns[0]))
+
+
+def cached_rows(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
+    """Catalogue and cache joined. Photos that `extract` rejected are dropped and reported.
+
+    Raises OptionError when vectors are missing (with the command that makes them).
+    """
+    check_cosine(split.near_duplicates)
+    if split.regroup and split.split_from is not None:
+        raise OptionError("--regroup makes another split, --split-from keeps a given one; leave one of them out")
+    if split.regroup and not split.near_duplicates:
+        raise OptionError("--regroup needs the cosine from which photos belong together, but --near-duplicates is 0")
+    cache = open_cache(options.cache)
+    catalogue = read_catalogue(data, split.group_column)
+    ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
+    readable = np.ones(len(ids), bool)
+    readable[list(problems)] = False
+    features = select_features(cache, key, ids[readable], (options.use, options.views))
+    there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
+    catalogue, ids = catalogue.take(there), ids[there]
+    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
+    if split.regroup:
+        groups = _regroup(groups, ids, (cache, features), split.near_duplicates, memory_limit(options.memory))
+    return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *dropped))
+
+
+def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> Experiment:
+    """Catalogue, cache and split joined (see `cached_rows`).
+
+    Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
+    """
+    rows = cached_rows(data, key, split, options)
+    catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
+    override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
+    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
+    if not all(parts.counts().values()):
+        raise OptionError(f"the split of {len(ids)} photos leaves a part empty: {parts.counts()}; change --split")
+    info = rows.features.info
+    require_unseen(seen_of_key(rows.cache, info), ids, parts, str(info.notes.get("weights_source", "")))
+    visible = parts.rows("train", "validation")
+    schema = infer_schema(catalogue, visible, override)
+    findings = (
+        *rows.findings,
+        *same_content(catalogue, ids),
+        *found,
+        *empty_keys(catalogue, schema),
+        *never_in_train(catalogue, schema),
+    )
+    truth = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
+    if data.inapplicable == "negative":
+        truth = inapplicable_negative(truth, catalogue.cells, catalogue.categories)
+    if options.gate == "none":
+        truth = replace(truth, schema=replace(truth.schema, gate=None))
+    targets = without_rows(truth, parts.rows("test"))
+    return Experiment(catalogue, rows.cache, rows.features, ids, groups, parts, targets, findings, truth)
+
+
+def fit_targets(
+    schema: LabelSchema, cells: Mapping[str, Sequence[Cell]], categories: Sequence[str | None] | None, na: Na
+) -> FitTargets:
+    """Targets of these cells under `na`: mask (unknown cells are ignored), class (a value of their own) or negative.
+
+    Keys that do not apply to a photo's category stay masked whatever `na` says.
+    """
+    if na == "class":
+        schema = replace(schema, values=tuple((*values, UNKNOWN) for values in schema.values))
+    Y, known = schema.encode(cells, categories)
+    mask = known.copy()
+    if na != "mask":
+        applies = schema.applies(categories, len(Y))
+        for i, (key, columns) in enumerate(zip(schema.keys, schema.slices, strict=True)):
+            unknown = np.fromiter((cell is None for cell in cells[key]), bool, len(Y)) & applies[:, i]
+            mask[unknown, columns] = True
+            if na == "class":
+                Y[unknown, columns.stop - 1] = 1
+    if na == "class":
+        known[:, [columns.stop - 1 for columns in schema.slices]] = False
+    return FitTargets(schema, Y, mask, known)
+
+
+def without_rows(targets: FitTargets, rows: npt.NDArray[np.intp]) -> FitTargets:
+    """The targets with every cell of these rows unknown and 0."""
+    Y, mask, known = targets.Y.copy(), targets.mask.copy(), targets.known.copy()
+    for cells in (Y, mask, known):
+        cells[rows] = 0
+    return replace(targets, Y=Y, mask=mask, known=known)
+
+
+def inapplicable_negative(
+    targets: FitTargets, cells: Mapping[str, Sequence[Cell]], categories: Sequence[str | None] | None
+) -> FitTargets:
+    """The targets with every key known to have no value where it does not apply; changed in place.
+
+    A photo that carries a value of such a key contradicts its category, and stays masked.
+    """
+    schema = targets.schema
+    applies = schema.applies(categories, len(targets.Y))
+    for i, (key, values, columns) in enumerate(zip(schema.keys, schema.values, schema.slices, strict=True)):
+        rows = coded(cells[key]).where(()) & ~applies[:, i]
+        targets.mask[rows, columns] = True
+        targets.known[rows, columns.start : columns.stop - (UNKNOWN in values)] = True
+    return targets
+
+
+def _in_cache(
+    catalogue: Catalogue, cache: FeatureCache, features: CachedFeatures, hashed: tuple[Ids, Mapping[int, str]]
+) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
+    """Rows whose vectors are all there, and a finding per photo that cannot have one."""
+    ids, problems = hashed
+    reader = cache.reader(features.info.digest)
+    have = np.ones(len(ids), bool)
+    for columns in features.columns:
+        for column in columns:
+            have &= reader.contains(ids, column)
+    absent = np.flatnonzero(~have)
+    rejected = cache.files.rejected(ids[absent])
+    reasons = {int(absent[i]): why for i, why in rejected.items()} | dict(problems)
+    lost = [int(i) for i in absent if int(i) not in reasons]
+    if lost:
+        raise OptionError(
+            f"{len(lost)} of {len(ids)} photos have no vectors in the cache yet "
+            f"(first: {catalogue.filenames[lost[0]]}). Run: {extract_command(features.info, features.options())}"
+        )
+    findings = tuple(Finding("rejected", catalogue.filenames[i], why) for i, why in sorted(reasons.items()))
+    return np.flatnonzero(have), findings
+
+
+def _first_of_each(ids: Ids) -> npt.NDArray[np.intp]:
+    return np.sort(np.unique(ids, return_index=True)[1])
+
+
+def _regroup(
+    groups: npt.NDArray[np.int64], ids: Ids, cached: tuple[FeatureCache, CachedFeatures], cosine: float, limit: int
+) -> npt.NDArray[np.int64]:
+    """Groups joined over near-duplicates. Raises OptionError when that makes one too large for a fair split."""
+    cache, features = cached
+    rows = _first_of_each(ids)
+    pairs = all_pairs(read_pooled(cache, features.info, ids[rows], limit), cosine)
+    joined = join_groups(groups, ((rows[found.first], rows[found.second]) for found in pairs))
+    before, after = (int(np.bincount(numbers).max(initial=0)) for numbers in (groups, joined))
+    if before < after and after > LARGEST_GROUP * len(ids):
+        raise OptionError(
+            f"--regroup joins {after} of {len(ids)} photos into one group (cosine >= {cosine:g}, each like the next), "
+            f"more than {LARGEST_GROUP:.0%}: no fair split; raise --near-duplicates, or leave out --regroup"
+        )
+    return joined
+
+
+def split_rows(
+    catalogue: Catalogue, schema: LabelSchema, photos: tuple[Ids, npt.NDArray[np.int64]], options: SplitOptions
+) -> tuple[Split, tuple[Finding, ...]]:
+    """The parts by `options`; photos are their ids and groups, schema holds the labels of every part."""
+    ids, groups = photos
+    Y, mask = schema.encode(catalogue.cells, catalogue.categories)
+    if options.split_from is None:
+        fractions = parse_split(options.split)
+        return make_split(groups, Y, mask, fractions, options.split_seed, schema.column_names), ()
+    given, found = apply_split(read_split(options.split_from), catalogue.filenames, ids, groups)
+    positives = np.stack([(Y * mask)[given.rows(part)].sum(0) for part in PARTS])
+    lacking = np.flatnonzero((positives.sum(0) > 0) & (positives == 0).any(0))
+    return replace(given, not_measurable=tuple(schema.column_names[i] for i in lacking)), found

@@ -1,0 +1,112 @@
+"""Small pictures of the test photos, kept in the run folder because photos may move.
+
+    thumbnails/test.parquet    photo (string), webp (binary): WebP bytes, longer side at most 96 pixels
+
+All test photos are kept, not the worst ones: `fit-heads` has no test labels and cannot know which those are.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import BadImage, RunError
+
+FILE = Path("thumbnails", "test.parquet")
+SIDE = 96
+QUALITY = 80
+"""About 1.5 kB for a photo of a worn garment, 0.8 kB for one on white: 600 of them are about 1 MB."""
+_EFFORT = 2
+
+
+def choose_photos(ids: npt.NDArray[np.bytes_], limit: int) -> npt.NDArray[np.int64]:
+    """Positions, ascending, of the photos that get a thumbnail: all, or the `limit` with the smallest content ids.
+
+    SHA-256 is as good as a draw, and every run over the same photos keeps the same ones. ids : S32 (n,).
+    """
+    return np.sort(np.argsort(ids, kind="stable")[:limit])
+
+
+def make_thumbnails(photos: Sequence[str], paths: Sequence[str | Path]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """WebP bytes of these photos (names and their files, in the same order), and why the others have none."""
+    pictures: dict[str, bytes] = {}
+    problems: dict[str, str] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name, made in zip(photos, pool.map(_picture, paths), strict=True):
+            if isinstance(made, str):
+                problems[name] = made
+            else:
+                pictures[name] = made
+    return pictures, problems
+
+
+def write_thumbnails(run_folder: Path, photos: Sequence[str], paths: Sequence[str | Path]) -> dict[str, str]:
+    """Write the thumbnails of these photos (names and their files, in the same order) into a run folder.
+
+    The same photos give the same bytes. Returns the reason of every photo without a thumbnail; it is no failure. No
+    file is written when there is no thumbnail at all.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures, problems = make_thumbnails(photos, paths)
+    if pictures:
+        (run_folder / FILE).parent.mkdir(parents=True, exist_ok=True)
+        columns = {"photo": pa.array(pictures.keys(), pa.string()), "webp": pa.array(pictures.values(), pa.binary())}
+        table = pa.table(columns)
+        pq.write_table(table, run_folder / FILE, compression="none", use_dictionary=False, write_statistics=False)
+    return problems
+
+
+def read_thumbnails(run_folder: Path, photos: Iterable[str]) -> dict[str, bytes]:
+    """WebP bytes of those of these photos that have a thumbnail in the run folder.
+
+    Raises RunError when the folder's thumbnails are damaged.
+    """
+    path = run_folder / FILE
+    if not path.is_file():
+        return {}
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    wanted = pa.array(sorted(set(photos)), pa.string())
+    try:
+        table = pq.read_table(path, columns=["photo", "webp"])
+        found = table.filter(pc.is_in(table["photo"], wanted))
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise RunError(
+            f"{path} cannot be read as thumbnails ({error}); remove it to have a report without them"
+        ) from error
+    return dict(zip(found["photo"].to_pylist(), found["webp"].to_pylist(), strict=True))
+
+
+def encode_thumbnail(data: bytes) -> bytes:
+    """One photo's bytes to WebP bytes: upright, on white, longer side at most `SIDE` pixels and never enlarged.
+
+    Raises BadImage when the photo cannot be decoded.
+    """
+    from PIL import Image
+
+    from pipeline.features.backbone.decoding import decode
+
+    picture = Image.fromarray(decode(data, enough=SIDE))
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=QUALITY, method=_EFFORT)
+    return stream.getvalue()
+
+
+def _picture(path: str | Path) -> bytes | str:
+    try:
+        return encode_thumbnail(Path(path).read_bytes())
+    except BadImage as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)

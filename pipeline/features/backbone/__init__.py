@@ -1,0 +1,1 @@
+"""From the bytes of one photo to the features of a frozen network, and everything that names them."""

@@ -1,0 +1,104 @@
+"""Which photos train and which choose the epoch: catalogue, pixels, split and the targets of one key, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue import Catalogue, Finding, Split, groups_of, infer_schema, read_catalogue, same_content
+from pipeline.errors import OptionError
+from pipeline.experiment.rows import memory_limit, split_rows
+from pipeline.features.backbone.transform import Transform
+from pipeline.features.finetuning.pixels import Feeding, Squares, decode_all
+from pipeline.options import DataOptions, FinetuneOptions, SplitOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """m photos with a known value: rows int64 (m,) of the squares, Y uint8 (m, V)."""
+
+    squares: Squares
+    rows: npt.NDArray[np.int64]
+    Y: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """The photos that could be decoded, their parts, and which of them train and validate on the key.
+
+    catalogue, squares, groups and split have n entries in catalogue order; values are those of the key that training
+    photos have, and single says whether a photo has exactly one.
+    """
+
+    catalogue: Catalogue
+    squares: Squares
+    groups: npt.NDArray[np.int64]
+    split: Split
+    values: tuple[str, ...]
+    single: bool
+    train: Examples
+    validation: Examples
+    findings: tuple[Finding, ...]
+
+
+def load_rows(
+    data: DataOptions,
+    split: SplitOptions,
+    options: FinetuneOptions,
+    seeing: tuple[Transform, Callable[[int, int], None] | None],
+) -> TrainingRows:
+    """Read the catalogue, decode every photo once, make or take the split, and encode the key.
+
+    The split is the one that `fit-heads` makes of the same photos with the same options.
+    seeing : how photos are shown to the backbone, and who is told how far decoding is.
+    Raises OptionError when the key does not exist or too few photos of a part have a known value of it.
+    """
+    catalogue = read_catalogue(data, split.group_column)
+    if options.key not in catalogue.keys:
+        said = f"there is no key {options.key!r}" if options.key else "name the key to train on with --key"
+        raise OptionError(f"{said}; the keys are: {', '.join(catalogue.keys)}")
+    limit = memory_limit(options.memory)
+    transform, progress = seeing
+    good, squares = decode_all(catalogue.paths, Feeding(transform, options.workers, limit), progress)
+    rejected = (Finding("rejected", catalogue.filenames[i], why) for i, why in squares.rejects.items())
+    findings = [*catalogue.findings, *rejected]
+    catalogue = catalogue.take(good)
+    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, squares.ids)
+    override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
+    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), (squares.ids, groups), split)
+    if not all(parts.counts().values()):
+        raise OptionError(f"the split of {len(squares)} photos leaves a part empty: {parts.counts()}; change --split")
+    findings += [*same_content(catalogue, squares.ids), *found]
+    values, single, Y, usable = _targets(catalogue, parts, options.key, override)
+    train, validation = (_examples(squares, parts, part, (Y, usable)) for part in ("train", "validation"))
+    return TrainingRows(catalogue, squares, groups, parts, values, single, train, validation, tuple(findings))
+
+
+def _targets(
+    catalogue: Catalogue, parts: Split, key: str, override: dict[str, bool]
+) -> tuple[tuple[str, ...], bool, npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Values of the key, whether it is single-valued, Y (n, V), and (n,) which photos can be learnt from."""
+    schema = infer_schema(catalogue, parts.rows("train"), override)
+    if key not in schema.keys:
+        raise OptionError(f"no training photo has a known value of {key!r}: nothing to learn")
+    at = schema.keys.index(key)
+    every, known = schema.encode(catalogue.cells, catalogue.categories)
+    Y, usable = every[:, schema.slices[at]], known[:, schema.slices[at].start].copy()
+    if schema.single[at]:
+        # A value that no training photo has is no target: the classifier has no output for it.
+        usable &= Y.any(axis=1)
+    return schema.values[at], schema.single[at], Y, usable
+
+
+def _examples(
+    squares: Squares, parts: Split, part: str, targets: tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
+) -> Examples:
+    Y, usable = targets
+    rows = parts.rows(part)
+    rows = rows[usable[rows]]
+    if not len(rows):
+        raise OptionError(f"no {part} photo has a known value of the key that training photos have; change --split")
+    return Examples(squares, rows, Y[rows])

@@ -1,0 +1,230 @@
+"""The stage before the one pass: train a backbone on one key, then freeze it into a weights file for `extract`.
+
+Who sees what: the split is made or taken first. Labels of training photos move the weights, those of validation photos
+choose the epoch, and both lists of photos go into the weights file. Test photos are decoded to see whether they can be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+
+from pipeline.catalogue import count_kinds, write_split
+from pipeline.errors import OptionError, RunError
+from pipeline.experiment.run_writer import RunFolder, host_facts, package_versions
+from pipeline.features.backbone.network import Backbone, load_backbone
+from pipeline.features.backbone.provenance import Seen, joined, nothing_seen, require_unseen
+from pipeline.features.finetuning.checkpoint import NAME, only_one, require_same, write_whole
+from pipeline.features.finetuning.examples import TrainingRows, load_rows
+from pipeline.features.finetuning.loop import Outcome, Training, Watch
+from pipeline.features.finetuning.objective import objective
+from pipeline.features.finetuning.report import FinetuneReport
+from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
+from pipeline.options.words import commands_to_compare
+
+WEIGHTS = "backbone.safetensors"
+_SPLIT, _STARTED, _RUN = "split.csv", "started.json", "run.json"
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The options of one call, as run.json records them."""
+
+    data: DataOptions
+    backbone: BackboneOptions
+    split: SplitOptions
+    finetune: FinetuneOptions
+
+
+def finetune(
+    data: DataOptions,
+    backbone: BackboneOptions,
+    split: SplitOptions,
+    options: FinetuneOptions,
+    watch: Watch | None = None,
+) -> FinetuneReport:
+    """Train a backbone on one key and write its folder: weights, split.csv, history.csv, run.json.
+
+    Called again with the same options it goes on from the last finished epoch, or says what was done when it is done.
+
+    Raises PipelineError for options or data that cannot work, and for a folder that holds another training.
+    """
+    watch = watch or Watch()
+    _check(options)
+    folder = _folder(backbone, options)
+    request = _Request(data, backbone, split, replace(options, out=folder))
+    loaded = load_backbone(backbone)
+    rows = load_rows(data, split, options, (loaded.transform, watch.decoded))
+    require_unseen(loaded.seen, rows.squares.ids, rows.split, backbone.weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_one(folder):
+        made_with = _made_with(folder, loaded, rows, options)
+        if _begin(folder, made_with):
+            return _report(request, json.loads((folder / _RUN).read_text(encoding="utf-8")), rows, True)
+        seen = _seen(loaded, rows, request)
+        seen.metadata()
+        goal = objective(rows.train.Y, rows.single, options.class_weights)
+        training = Training(loaded, goal, len(rows.values), options)
+        outcome = training.run((rows.train, rows.validation), folder, watch)
+        content = _write(request, rows, (made_with, seen), outcome)
+        return _report(request, content, rows, False)
+
+
+def _check(options: FinetuneOptions) -> None:
+    wrong = {
+        "--lr must be above 0": options.lr > 0,
+        "--head-lr must be above 0": options.head_lr is None or options.head_lr > 0,
+        "--epochs, --batch-size and --patience must be at least 1": min(
+            options.epochs, options.batch_size, options.patience
+        ) >= 1,
+        "--hflip is a probability, from 0 to 1": 0 <= options.hflip <= 1,
+        "--crop is a share of the area, above 0 and up to 1": 0 < options.crop <= 1,
+        "--betas takes two rates from 0 to below 1": len(options.betas) == 2 and all(0 <= b < 1 for b in options.betas),
+    }  # fmt: skip
+    for text, holds in wrong.items():
+        if not holds:
+            raise OptionError(text)
+
+
+def _folder(backbone: BackboneOptions, options: FinetuneOptions) -> Path:
+    """Where this training lives: what was asked for, else a name that the same command gives again."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{backbone.backbone}-{options.key}")
+    folder = options.out or Path("finetuned") / name
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "lock").exists())):
+        raise RunError(f"{folder} already exists and holds no training; name another folder with --out, or remove it")
+    return folder
+
+
+def _made_with(folder: Path, backbone: Backbone, rows: TrainingRows, options: FinetuneOptions) -> dict[str, Any]:
+    """What decides the numbers, as JSON values; split.csv is written beside its final place and renamed later."""
+    new = folder / f".{_SPLIT}.new"
+    write_split(new, rows.catalogue.filenames, rows.squares.ids, rows.groups, rows.split)
+    labels = hashlib.sha256(repr((rows.values, rows.single)).encode())
+    for part in (rows.train, rows.validation):
+        labels.update(part.rows.tobytes() + part.Y.tobytes())
+    elsewhere = ("out", "memory", "workers", "device")
+    chosen = {name: value for name, value in asdict(options).items() if name not in elsewhere}
+    facts = {
+        "backbone": backbone.name,
+        "start": backbone.weights_sha256,
+        "transform": asdict(backbone.transform),
+        "split": RunFolder(folder).digest(new.name),
+        "labels": labels.hexdigest(),
+        **chosen,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(facts))
+    return plain
+
+
+def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
+    """Start or go on in the folder; True when the training it holds is finished.
+
+    Raises OptionError when it holds another one.
+    """
+    new, finished = folder / f".{_SPLIT}.new", (folder / _RUN).is_file() and (folder / WEIGHTS).is_file()
+    try:
+        if (finished or (folder / NAME).is_file()) and (folder / _STARTED).is_file():
+            require_same(folder, made_with, json.loads((folder / _STARTED).read_text(encoding="utf-8")))
+        if finished:
+            (folder / NAME).unlink(missing_ok=True)
+            return True
+        new.replace(folder / _SPLIT)
+    finally:
+        new.unlink(missing_ok=True)
+    text = json.dumps(made_with, indent=1)
+    write_whole(folder / _STARTED, lambda path: path.write_text(text, encoding="utf-8"))
+    return False
+
+
+def _seen(backbone: Backbone, rows: TrainingRows, request: _Request) -> Seen:
+    """The photos whose labels have a part in the weights, those behind the start weights included."""
+    folder = request.finetune.out or Path()
+    facts = {
+        "backbone": backbone.name,
+        "start": backbone.weights_source,
+        "start_sha256": backbone.weights_sha256,
+        "key": request.finetune.key,
+        "split": str(folder / _SPLIT),
+        "options": json.loads(json.dumps(asdict(request.finetune), default=str)),
+    }
+    empty = replace(nothing_seen(), facts=facts)
+    if request.finetune.train == "head":
+        return joined(backbone.seen, empty)
+    ids = rows.squares.ids
+    return joined(backbone.seen, Seen(np.unique(ids[rows.train.rows]), np.unique(ids[rows.validation.rows]), facts))
+
+
+def _write(
+    request: _Request, rows: TrainingRows, made: tuple[Mapping[str, Any], Seen], outcome: Outcome
+) -> dict[str, Any]:
+    """Weights, history.csv, run.json (last); then the checkpoint goes."""
+    (made_with, seen), path = made, request.finetune.out or Path()
+    folder, best = RunFolder(path), outcome.history[outcome.best_epoch - 1]
+    facts = {**seen.facts, "split_sha256": made_with["split"], "best": best, "history": list(outcome.history)}
+    header = replace(seen, facts=facts).metadata()
+    tensors = {name: tensor.contiguous().clone() for name, tensor in outcome.net.items()}
+    # In memory first: the library writes files that only their owner may read.
+    write_whole(path / WEIGHTS, lambda file: file.write_bytes(safetensors.torch.save(tensors, header)))
+    # Read back as `extract` will read it, so that a file that cannot be used is seen here.
+    frozen = load_backbone(replace(request.backbone, weights=str(path / WEIGHTS)))
+    folder.write_csv("history.csv", outcome.history)
+    content = {
+        "format": "selvedge-finetune",
+        "version": 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "options": {name: asdict(options) for name, options in vars(request).items()},
+        "versions": package_versions(),
+        "host": host_facts(),
+        "weights": WEIGHTS,
+        "weights_sha256": frozen.weights_sha256,
+        "start_sha256": made_with["start"],
+        "data_digest": rows.catalogue.digest,
+        "split_digest": made_with["split"],
+        "key": request.finetune.key,
+        "values": list(rows.values),
+        "single": rows.single,
+        "parts": rows.split.counts(),
+        "used": {"train": len(rows.train.rows), "validation": len(rows.validation.rows)},
+        "seen": {"train": len(seen.train), "choice": len(seen.choice)},
+        "best": dict(best),
+        "epochs": len(outcome.history),
+        "resumed_from": outcome.resumed_from,
+        "findings": count_kinds(rows.findings),
+    }
+    folder.write_json(_RUN, content)
+    (path / NAME).unlink(missing_ok=True)
+    return content
+
+
+def _report(request: _Request, content: Mapping[str, Any], rows: TrainingRows, finished_before: bool) -> FinetuneReport:
+    path = request.finetune.out or Path()
+    notes = []
+    if content["weights_sha256"] == content["start_sha256"]:
+        notes.append("the backbone is what it was: only the classifier was trained, and `extract` gives the same key")
+    if request.backbone.weights.startswith("random:"):
+        notes.append(f"training started from {request.backbone.weights}, not from pretrained weights")
+    return FinetuneReport(
+        folder=path,
+        weights=path / content["weights"],
+        key=content["key"],
+        values=len(content["values"]),
+        trains=request.finetune.train,
+        parts=content["parts"],
+        used=content["used"],
+        best=content["best"],
+        epochs=content["epochs"],
+        resumed_from=content["resumed_from"],
+        finished_before=finished_before,
+        next_commands=commands_to_compare(request.data, request.backbone, request.split, path / content["weights"]),
+        findings=rows.findings,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,70 @@
+"""Ways to run a frozen backbone, behind one contract.
+
+A runtime is a name and a factory in `RUNTIMES`. It takes uint8 photos (b, s, s, 3), at most `batch_size` of them, and
+returns {block: float32 (b, d)}. Batches are padded to `batch_size`, so a photo's vector does not depend on how many
+others came with it. Eager PyTorch is the reference every other runtime is held to.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pipeline.errors import BackboneError, OptionError
+from pipeline.features.backbone.network import Backbone
+from pipeline.features.runtimes.base import Runtime, RuntimeOptions, Unavailable
+from pipeline.features.runtimes.cuda import CudaRuntime
+from pipeline.features.runtimes.eager import EagerRuntime
+from pipeline.features.runtimes.openvino import OpenVinoRuntime
+
+__all__ = ["RUNTIMES", "Runtime", "RuntimeOptions", "choose_device", "make_runtime"]
+
+RUNTIMES: dict[str, Callable[[Backbone, Sequence[str], RuntimeOptions], Runtime]] = {
+    "torch": EagerRuntime,
+    "openvino": OpenVinoRuntime,
+    "cuda": CudaRuntime,
+}
+_AUTO = {"cpu": "openvino", "cuda": "cuda"}
+
+
+def choose_device(device: str) -> str:
+    """Turn auto into cuda where PyTorch sees one, else cpu.
+
+    Raises:
+        OptionError: cuda was asked for and there is none, or the name is unknown.
+    """
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise OptionError(f"device is {device!r}; it can be auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OptionError("device is cuda, but PyTorch sees no GPU here; use --device cpu or auto")
+    return device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def make_runtime(name: str, backbone: Backbone, blocks: Sequence[str], options: RuntimeOptions) -> Runtime:
+    """The runtime of that name; one that is not to be had here falls back to eager PyTorch and says so in `note`.
+
+    Raises:
+        OptionError: no such runtime or device, or a pair of them that cannot work.
+        BackboneError: the backbone cannot give one of the blocks, or half precision is asked of the CPU.
+    """
+    options = replace(options, device=choose_device(options.device))
+    if name == "auto":
+        name = _AUTO[options.device]
+    if name not in RUNTIMES:
+        near = difflib.get_close_matches(name, RUNTIMES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise OptionError(f"there is no runtime {name!r}; there are auto, {', '.join(RUNTIMES)}{hint}")
+    if (name == "cuda") != (options.device == "cuda") and name != "torch":
+        raise OptionError(f"runtime {name} does not run on device {options.device}; use --runtime auto")
+    if options.precision == "half" and options.device != "cuda":
+        raise BackboneError("half precision needs a GPU; use --precision fp32")
+    backbone.blocks(blocks)
+    try:
+        return RUNTIMES[name](backbone, blocks, options)
+    except Unavailable as reason:
+        runtime = EagerRuntime(backbone, blocks, options)
+        runtime.note = f"runtime {name} is not available ({reason}); using eager PyTorch, which is slower"
+        return runtime

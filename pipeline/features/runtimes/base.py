@@ -1,0 +1,85 @@
+"""What every runtime shares: its options, the padding of batches, and the contract."""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.features.backbone.network import Backbone
+
+Pixels = npt.NDArray[np.uint8]
+Features = dict[str, npt.NDArray[np.float32]]
+
+
+class Unavailable(Exception):
+    """A runtime cannot be had here; `make_runtime` falls back."""
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How a backbone is run.
+
+    Attributes:
+        device: auto, cpu or cuda.
+        precision: fp32, or half on a GPU.
+        batch_size: Photos per forward pass; shorter batches are padded to it.
+        threads: CPU threads for the forward pass (default: the number of cores).
+        store: Folder that keeps converted models between starts (default: none is kept).
+    """
+
+    device: str = "auto"
+    precision: str = "fp32"
+    batch_size: int = 16
+    threads: int | None = None
+    store: Path | None = None
+
+
+class Runtime(abc.ABC):
+    """A backbone ready to run.
+
+    Attributes:
+        name: Its name in the registry.
+        note: One line for the user when it is not what was asked for, else empty.
+        batch_size: The fixed number of photos it runs at once.
+        streams: How many threads may call it at once to good effect.
+    """
+
+    name: str = ""
+    note: str = ""
+    streams: int = 1
+
+    def __init__(self, backbone: Backbone, blocks: Sequence[str], options: RuntimeOptions) -> None:
+        self.backbone = backbone
+        self.blocks = tuple(blocks)
+        self.options = options
+        self.batch_size = options.batch_size
+        self.size = backbone.transform.size
+
+    def __call__(self, pixels: Pixels) -> Features:
+        """uint8 (b, s, s, 3) with 1 <= b <= batch_size to {block: float32 (b, d)}; safe from `streams` threads."""
+        count = len(pixels)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (self.size, self.size, 3) or count > self.batch_size:
+            raise ValueError(
+                f"a batch is {pixels.dtype} {pixels.shape}; expected uint8 (up to {self.batch_size}, {self.size}, "
+                f"{self.size}, 3)"
+            )
+        if count < self.batch_size:
+            padded = np.zeros((self.batch_size, *pixels.shape[1:]), dtype=np.uint8)
+            padded[:count] = pixels
+            pixels = padded
+        return {name: rows[:count] for name, rows in self._run(np.ascontiguousarray(pixels)).items()}
+
+    @abc.abstractmethod
+    def _run(self, pixels: Pixels) -> Features:
+        """A full batch, uint8 (batch_size, s, s, 3), to {block: float32 (batch_size, d)}."""
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

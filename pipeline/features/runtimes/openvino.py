@@ -1,0 +1,120 @@
+"""OpenVINO on the CPU, in single precision, with one single-threaded stream per core."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.features.backbone.network import Backbone, base_key
+from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions, Unavailable, cores
+
+_STRAY = ".converting-"
+
+
+class OpenVinoRuntime(Runtime):
+    """The model converted once and compiled for this CPU.
+
+    One stream per core rather than one batch over all cores: streams never wait for each other, so decoding threads
+    can take a share of any core without stalling the rest.
+    """
+
+    name = "openvino"
+
+    def __init__(self, backbone: Backbone, blocks: Sequence[str], options: RuntimeOptions) -> None:
+        super().__init__(backbone, blocks, options)
+        try:
+            import openvino
+        except ImportError:
+            raise Unavailable("pip install openvino") from None
+        self.streams = options.threads or cores()
+        core = openvino.Core()
+        settings = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            # Without this the plugin may choose bf16 on CPUs that have it, and the vectors would depend on the CPU.
+            "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": str(self.streams),
+            "INFERENCE_NUM_THREADS": str(self.streams),
+            "ENABLE_CPU_PINNING": "NO",
+        }
+        model = self._stored(openvino, core) if options.store else self._converted()
+        self._compiled = core.compile_model(model, "CPU", settings)
+        self._local = threading.local()
+
+    def _run(self, pixels: Pixels) -> Features:
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        request.infer([pixels], share_inputs=True)
+        # Copied out, because the request writes the next batch over the same memory.
+        return {name: request.get_output_tensor(i).data.copy() for i, name in enumerate(self.blocks)}
+
+    def _converted(self) -> Any:
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+        module = _Ordered(self.backbone.module(self.blocks), self.blocks)
+        example = torch.zeros(self.batch_size, self.size, self.size, 3, dtype=torch.uint8)
+        with torch.inference_mode(), warnings.catch_warnings():
+            # Tracing is deprecated in PyTorch, but still how OpenVINO takes a model in; no check by a second trace.
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+        # The reader itself rather than `convert_model`, which reports every conversion to its makers.
+        reader = FrontEndManager().load_by_framework("pytorch")
+        # Kept for as long as the model, whose constants may lie in the traced module's memory.
+        self._decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
+        model = reader.convert(reader.load(self._decoder))
+        model.reshape(list(example.shape))
+        return model
+
+    def _stored(self, openvino: Any, core: Any) -> Any:
+        """The converted model from the store, put there on first use; what is under its final name is complete."""
+        folder = Path(str(self.options.store)) / self._fingerprint(openvino.__version__)
+        _remove_strays(folder.parent)
+        if (folder / "model.xml").is_file():
+            return core.read_model(folder / "model.xml")
+        model = self._converted()
+        # Neither a store that cannot be written nor another process that was faster is a reason to stop.
+        with contextlib.suppress(OSError):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f"{_STRAY}{os.getpid()}-", dir=folder.parent) as work:
+                openvino.save_model(model, Path(work, "ready", "model.xml"), compress_to_fp16=False)
+                Path(work, "ready").rename(folder)
+        return model
+
+    def _fingerprint(self, version: str) -> str:
+        key = base_key(self.backbone)
+        blocks = [block.digest(key) for block in self.backbone.blocks(self.blocks).values()]
+        parts = ("openvino", version, torch.__version__, key.digest, self.batch_size, self.size, *blocks)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _remove_strays(store: Path) -> None:
+    """Remove what conversions that were killed left behind; those of living processes stay."""
+    for stray in store.glob(f"{_STRAY}*"):
+        owner = stray.name.removeprefix(_STRAY).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc").exists():
+            shutil.rmtree(stray, ignore_errors=True)
+
+
+class _Ordered(torch.nn.Module):
+    """The feature module with its outputs in a fixed order instead of by name."""
+
+    def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.names = tuple(names)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        made = self.module(pixels)
+        return tuple(made[name] for name in self.names)

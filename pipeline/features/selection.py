@@ -1,0 +1,183 @@
+"""Which cached vectors an experiment uses: one base key, an ordered set of blocks, the views."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import Column, FeatureCache, KeyInfo
+from pipeline.errors import OptionError
+from pipeline.features.backbone.blocks import BLOCKS
+from pipeline.options import KeyOptions
+
+Ids = npt.NDArray[np.bytes_]
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """Where to read X: `columns[v]` are the columns of view v, in block order.
+
+    info : the base key and what the cache says of it.
+    columns : per view, one Column per block.
+    """
+
+    info: KeyInfo
+    columns: tuple[tuple[Column, ...], ...]
+
+    @property
+    def dim(self) -> int:
+        """Width of X."""
+        return sum(column.block.dim for column in self.columns[0])
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views, in the order of X."""
+        return tuple(columns[0].view for columns in self.columns)
+
+    def options(self) -> str:
+        """These blocks and views as options of the extract command."""
+        blocks = ",".join(column.block.name for column in self.columns[0])
+        return f"--features {blocks} --views {','.join(self.views)}"
+
+
+def open_cache(root: Path) -> FeatureCache:
+    """An existing cache; OptionError when there is none."""
+    if not root.is_dir():
+        raise OptionError(f"no embedding cache at {root}; run `python run.py extract`, or name it with --cache")
+    return FeatureCache(root)
+
+
+def select_features(
+    cache: FeatureCache, wanted: KeyOptions, ids: Ids, use: tuple[Sequence[str], Sequence[str]]
+) -> CachedFeatures:
+    """The one base key that `wanted` and the photos name, and its columns.
+
+    use : blocks (none: all that are cached) and views.  ids : content ids of the catalogue's photos, S32 (n,); a key
+    without any of them is passed over while another has some.
+    Raises OptionError when no key fits (it says which extract command to run), when several fit (it says in which
+    fields they differ), or when a block or view was not extracted.
+    """
+    infos = cache.keys()
+    fitting = [info for info in infos if _matches(info, wanted)]
+    if not fitting:
+        there = "; ".join(describe(info) for info in infos) or "nothing"
+        raise OptionError(
+            f"no cached vectors in {cache.root} fit {_wanted_text(wanted)}; the cache holds: {there}. Run first: "
+            f"python run.py extract {_wanted_options(wanted)}--cache {shlex.quote(str(cache.root))} --data ..."
+        )
+    covering = [info for info in fitting if _covers(cache, info, ids)] if len(fitting) > 1 else fitting
+    chosen = covering or fitting
+    if len(chosen) > 1:
+        raise OptionError(
+            f"{len(chosen)} kinds of vectors in {cache.root} fit; they differ in {_differences(chosen)}. "
+            "Name one with --backbone, --weights, --size, --fit or --precision, or remove one with "
+            "`cache prune --drop-key`."
+        )
+    info = chosen[0]
+    blocks, views = use
+    cached = {(column.block.name, column.view): column for column in info.columns}
+    for name in blocks:
+        if name not in BLOCKS:
+            raise OptionError(f"there is no feature block {name!r}; there are {', '.join(BLOCKS)}")
+    names = tuple(blocks) or _common_blocks(cache, info, cached, ids, views)
+    return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views))
+
+
+def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> npt.NDArray[np.float32]:
+    """The pooled vectors, identity view, of these contents: float32 (n, d).
+
+    Raises OptionError when some are not cached, or they and their normalised copy would take more than `limit` bytes.
+    """
+    column = next((c for c in info.columns if (c.block.name, c.view) == ("pooled", "identity")), None)
+    reader = cache.reader(info.digest)
+    have = 0 if column is None else int(reader.contains(ids, column).sum())
+    if column is None or have < len(ids):
+        command = extract_command(info, "--features pooled --views identity")
+        raise OptionError(
+            f"near-duplicates are searched by the block pooled, which {len(ids) - have} of {len(ids)} photos lack. "
+            f"Run: {command}"
+        )
+    size = 2 * 4 * column.block.dim * len(ids)
+    if size > limit:
+        raise OptionError(
+            f"near-duplicates of {len(ids)} photos need {size / 2**30:.1f} GiB of vectors in memory; raise --memory "
+            f"(now {limit / 2**30:.1f} GiB)"
+        )
+    return reader.read(ids, [column])
+
+
+def _common_blocks(
+    cache: FeatureCache, info: KeyInfo, cached: Mapping[tuple[str, str], Column], ids: Ids, views: Sequence[str]
+) -> tuple[str, ...]:
+    """Blocks that every view has, for some of these photos if there are any; pooled when there are none."""
+    reader = cache.reader(info.digest)
+
+    def there(block: str) -> bool:
+        columns = [cached.get((block, view)) for view in views]
+        return all(c is not None and (not len(ids) or bool(reader.contains(ids, c).any())) for c in columns)
+
+    return tuple(block for block in BLOCKS if there(block)) or ("pooled",)
+
+
+def _columns_of(
+    info: KeyInfo, cached: Mapping[tuple[str, str], Column], names: Sequence[str], views: Sequence[str], view: str
+) -> tuple[Column, ...]:
+    for name in names:
+        if (name, view) not in cached:
+            have = ", ".join(sorted(f"{b}/{v}" for b, v in cached))
+            command = extract_command(info, f"--features {','.join(names)} --views {','.join(views)}")
+            raise OptionError(f"block {name!r} of view {view!r} is not in the cache (it has {have}). Run: {command}")
+    return tuple(cached[name, view] for name in names)
+
+
+def extract_command(info: KeyInfo, options: str = "") -> str:
+    """The command that extends this key to more photos, blocks or views."""
+    key, source = info.key, info.notes.get("weights_source", "hub")
+    words = f"--backbone {key.architecture} --weights {shlex.quote(str(source))} --size {key.size} --fit {key.fit}"
+    words += f" --precision {key.precision}" if key.precision != "fp32" else ""
+    return f"python run.py extract {words} {options}".rstrip() + " (with the same --data and --cache)"
+
+
+def describe(info: KeyInfo) -> str:
+    """One line about a base key: backbone, weights, size, fit."""
+    key = info.key
+    return f"{key.architecture} ({info.notes.get('weights_source', '?')}, {key.size} px, {key.fit}, {key.precision})"
+
+
+def _matches(info: KeyInfo, wanted: KeyOptions) -> bool:
+    have = {
+        "backbone": info.key.architecture,
+        "weights": info.notes.get("weights_source"),
+        "size": info.key.size,
+        "fit": info.key.fit,
+        "precision": info.key.precision,
+    }
+    return all(getattr(wanted, name) in (None, value) for name, value in have.items())
+
+
+def _covers(cache: FeatureCache, info: KeyInfo, ids: Ids) -> bool:
+    reader = cache.reader(info.digest)
+    return any(bool(reader.contains(ids, column).any()) for column in info.columns)
+
+
+def _differences(infos: Sequence[KeyInfo]) -> str:
+    fields: dict[str, set[str]] = {}
+    for info in infos:
+        for name, value in {**info.key.to_json(), "weights_source": info.notes.get("weights_source")}.items():
+            fields.setdefault(name, set()).add(str(value))
+    return "; ".join(f"{name}: {' | '.join(sorted(values))}" for name, values in fields.items() if len(values) > 1)
+
+
+def _wanted_text(wanted: KeyOptions) -> str:
+    given = {k: v for k, v in vars(wanted).items() if v is not None}
+    return ", ".join(f"{k} {v}" for k, v in given.items()) or "any backbone"
+
+
+def _wanted_options(wanted: KeyOptions) -> str:
+    given = {k: v for k, v in vars(wanted).items() if v is not None}
+    return "".join(f"--{k} {shlex.quote(str(v))} " for k, v in given.items())

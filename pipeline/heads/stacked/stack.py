@@ -1,0 +1,204 @@
+"""A stack: configurations of one shape family whose parameters lie in common tensors and are trained together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.heads.config import HeadConfig
+from pipeline.heads.stacked.layers import Network, gradient_buffers
+from pipeline.heads.stacked.losses import Batch, LossData, StackedLoss, prior_logits
+from pipeline.heads.stacked.networks import make_network
+from pipeline.heads.stacked.optim import StackedOptimizer
+from pipeline.heads.targets import Targets
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all stacks of a fit share."""
+
+    dim: int
+    train: Targets
+    data: LossData
+    device: torch.device
+    dtype: torch.dtype
+
+
+def initial_parameters(config: HeadConfig, network: Network, train: Targets) -> list[Tensor]:
+    """Parameters of one configuration, float32 on the CPU, drawn from its seed.
+
+    Uniform within 1/sqrt(fan in) as torch.nn.Linear; the output bias is moved to the values' prior (less what logit
+    adjustment adds), so that no epoch is spent on learning how rare each value is.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    parameters = [
+        torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+        for shape, bound in zip(network.shapes, network.bounds(), strict=True)
+    ]
+    prior = torch.from_numpy(prior_logits(config.loss, train))
+    network.add_bias(parameters, ((1 - config.logit_adjust) * prior).float())
+    return parameters
+
+
+def drop_units(h: Tensor, drop: int, generator: torch.Generator) -> None:
+    """Drop units of (b, H) in place, each with probability drop / 256, and scale the others up to keep the mean.
+
+    One random byte per unit: eight units share a draw, which makes the draws a small part of a step.
+    """
+    draw = torch.empty(-(-h.numel() // 8), dtype=torch.int64, device=h.device)
+    draw.random_(-(2**63), None, generator=generator)
+    kept = draw.view(torch.uint8)[: h.numel()].view(h.shape) >= drop
+    h.mul_(kept.to(h.dtype).mul_(256 / (256 - drop)))
+
+
+def in_bytes(share: float) -> int:
+    """A dropout share as a number of 256ths."""
+    return min(round(256 * share), 255)
+
+
+class Dropout:
+    """Inverted dropout with a generator per configuration, keeping a unit with probability 1 - round(256 p) / 256."""
+
+    def __init__(self, configs: Sequence[HeadConfig], device: torch.device, dtype: torch.dtype) -> None:
+        self._drops = [in_bytes(c.dropout) for c in configs]
+        self._generators = [torch.Generator(device).manual_seed(c.seed + 1) for c in configs]
+        self.active = any(self._drops)
+        factors = [256 / (256 - d) for d in self._drops]
+        self.scales = torch.tensor(factors, dtype=dtype, device=device).view(-1, 1, 1)
+
+    def __call__(self, h: Tensor) -> None:
+        """Drop units of (G, b, H) in place."""
+        for i, (drop, generator) in enumerate(zip(self._drops, self._generators, strict=True)):
+            if drop:
+                drop_units(h[i], drop, generator)
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Go on with some of the configurations, their generators where they were."""
+        self._drops = [self._drops[i] for i in positions]
+        self._generators = [self._generators[i] for i in positions]
+        self.scales = self.scales[list(positions)]
+        self.active = any(self._drops)
+
+
+@dataclass
+class Tally:
+    """Sums over an epoch per configuration, (G,) each on the device: S and N of the objective; counts of micro-F1."""
+
+    loss: Tensor
+    pairs: Tensor
+    hits: Tensor
+    decided: Tensor
+    positives: Tensor
+
+    @classmethod
+    def zeros(cls, stacked: int, setting: Setting) -> Tally:
+        """Nothing counted yet."""
+        return cls(*(torch.zeros(stacked, dtype=torch.float64, device=setting.device) for _ in range(5)))
+
+    def mean_loss(self) -> list[float]:
+        """Loss per known pair; NaN when nothing was known."""
+        return [float(v) for v in (self.loss / self.pairs).cpu()]
+
+    def micro_f1(self) -> list[float]:
+        """2 hits / (decided + positives); 0 when both are empty."""
+        return [float(v) for v in (2 * self.hits / (self.decided + self.positives).clamp_min(1)).cpu()]
+
+
+class Stack:
+    """G configurations of one shape family, loss and optimizer: their parameters, training step and evaluation."""
+
+    def __init__(self, configs: Sequence[HeadConfig], setting: Setting) -> None:
+        self.configs = list(configs)
+        self.network = make_network(configs[0], setting.dim, setting.train)
+        self._setting = setting
+        self._dropout = Dropout(self.configs, setting.device, setting.dtype)
+        stacked = len(self.configs)
+        self.parameters = [
+            torch.empty((stacked, *shape), dtype=setting.dtype, device=setting.device) for shape in self.network.shapes
+        ]
+        for i, config in enumerate(self.configs):
+            for p, drawn in zip(self.parameters, initial_parameters(config, self.network, setting.train), strict=True):
+                p[i].copy_(drawn)
+        self.grads = gradient_buffers(self.parameters, self.network.parts)
+        self._loss = StackedLoss(self.configs, setting.train, setting.data)
+        self._optimizer: StackedOptimizer | None = None
+        self._tally = Tally.zeros(len(self.configs), setting)
+
+    def step(self, x: Tensor, batch: Batch, rates: Sequence[float]) -> None:
+        """One update of every configuration, each with its rate, on standardised features x (b, d)."""
+        if self._optimizer is None:
+            self._optimizer = StackedOptimizer(self.configs, self.parameters, self.grads)
+        self._optimizer.begin_step()
+        for part in self.gradients(x, batch):
+            self._optimizer.step(part, rates)
+
+    def gradients(self, x: Tensor, batch: Batch) -> Iterator[slice]:
+        """Add the batch's loss to the tally; yield the parts of the parameters as their `grads` get ready.
+
+        The gradients of a part last until the next one is asked for (`Network.backward`).
+        """
+        drop = self._dropout if self._dropout.active else None
+        z, passed = self.network.forward(self.parameters, x, drop)
+        total, dz = self._loss.train(z, batch)
+        self._tally.loss += total
+        self._tally.pairs += self._loss.pairs(batch)
+        yield from self.network.backward(self.parameters, passed, dz, self.grads)
+
+    def sums(self, x: Tensor, batch: Batch) -> Tensor:
+        """S (G, L) of this batch by column (`StackedLoss.columns`); dS/d parameters are in `grads`, without dropout.
+
+        For networks of one part, whose gradients all last until the next call. N of the batch goes to the tally.
+        """
+        z, passed = self.network.forward(self.parameters, x, None)
+        split, dz = self._loss.columns(z, batch)
+        self._tally.pairs += self._loss.pairs(batch)
+        for _ in self.network.backward(self.parameters, passed, dz, self.grads):
+            pass
+        return split
+
+    def evaluate(self, x: Tensor, batch: Batch) -> None:
+        """Add the plain loss and the micro-F1 counts of this batch to the tally."""
+        z, _ = self.network.forward(self.parameters, x, None)
+        self._tally.loss += self._loss.value(z, batch)
+        self._tally.pairs += self._loss.pairs(batch)
+        decided = decide(z, self._setting.train)
+        truth = batch.y * batch.known
+        self._tally.hits += torch.einsum("gbl,bl->g", decided, truth)
+        self._tally.decided += torch.einsum("gbl,bl->g", decided, batch.known)
+        self._tally.positives += truth.sum()
+
+    def take_tally(self) -> Tally:
+        """The sums since the last call, starting again from zero."""
+        done, self._tally = self._tally, Tally.zeros(len(self.configs), self._setting)
+        return done
+
+    def keep(self, positions: Sequence[int]) -> None:
+        """Go on with some of the configurations only; the others' memory is given back."""
+        index = torch.tensor(positions, device=self._setting.device)
+        self.configs = [self.configs[i] for i in positions]
+        self.parameters = [p.index_select(0, index) for p in self.parameters]
+        self.grads = gradient_buffers(self.parameters, self.network.parts)
+        self._dropout.keep(positions)
+        self._loss = StackedLoss(self.configs, self._setting.train, self._setting.data)
+        if self._optimizer is not None:
+            self._optimizer.keep(positions, self.parameters, self.grads)
+        self._tally = Tally.zeros(len(self.configs), self._setting)
+
+
+def decide(z: Tensor, targets: Targets) -> Tensor:
+    """Decisions (G, b, L) as 0/1 of z's dtype: the best value of a single-valued key, logits above 0 elsewhere."""
+    decided = (z > 0).to(z.dtype)
+    for single, columns in zip(targets.single, targets.slices, strict=True):
+        if single:
+            best = z[..., columns].argmax(dim=-1, keepdim=True)
+            decided[..., columns] = torch.zeros_like(decided[..., columns]).scatter_(-1, best, 1.0)
+    return decided
+
+
+def parameter_count(network: Network) -> int:
+    """Numbers in one configuration's parameters."""
+    return sum(math.prod(shape) for shape in network.shapes)

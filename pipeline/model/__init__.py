@@ -1,0 +1,1 @@
+"""The model file, and what applies it to new photos."""

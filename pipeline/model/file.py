@@ -1,0 +1,243 @@
+"""The model file: one plain dict of Python builtins and NumPy arrays that joblib alone can read.
+
+Fields (version 1): format "selvedge-model"; version; keys; labels [(key, value)] in column order; single (per key);
+gate {category: keys} or None, and category_key, the key whose decided value it looks up; blocks [{name, dim, order,
+digest}] and views, what X is made of; cache_key, the full key of the backbone and transform as JSON; weights_source;
+members [{"kind": "dense", "layers": [(W, b), ...], "hidden": "relu"}, or {"kind": "estimator", "estimator": object}];
+links (per key "sigmoid" or "softmax", for dense members); thresholds (L,); decision, the policy that chose them;
+selftest {X (4, d), P (4, L), decisions (4, L)}; info, what a person wants to know about its making.
+
+joblib runs code on load: read only files you trust. The `.sha256` beside a file detects damage, not tampering.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.errors import ModelFileError
+from pipeline.evaluation.thresholds import decide
+from pipeline.heads.probabilities import mean_probabilities
+from pipeline.model.check import FORMAT, VERSION, check_model
+
+Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
+Model = dict[str, Any]
+
+TOLERANCE = 1e-4
+"""Largest absolute difference of a self-test probability: other BLAS libraries round float32 differently."""
+
+
+@dataclass(frozen=True)
+class FeatureOrigin:
+    """What the vectors are: blocks in model order ({name, dim, digest}), the full cache key, where the weights are."""
+
+    blocks: Sequence[Mapping[str, Any]]
+    cache_key: Mapping[str, Any]
+    weights_source: str
+    views: Sequence[str] = ("identity",)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How probabilities become values: thresholds (L,) and the policy they come from."""
+
+    thresholds: npt.ArrayLike
+    policy: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a fit produced: members as in the module's docstring, links per key, anything worth telling (`info`)."""
+
+    members: Sequence[Mapping[str, Any]]
+    links: Sequence[str]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def build_model(schema: LabelSchema, parts: Parts, decision: Decision, origin: FeatureOrigin, X: Float32) -> Model:
+    """A checked model dict. X (n >= 1, d): rows of its own features; the first four become the self-test."""
+    model: Model = {
+        "format": FORMAT,
+        "version": VERSION,
+        "keys": list(schema.keys),
+        "labels": list(schema.labels),
+        "single": list(schema.single),
+        "gate": None if schema.gate is None else {c: list(k) for c, k in schema.gate.items()},
+        "category_key": schema.category_key,
+        "blocks": [
+            {"name": str(b["name"]), "dim": int(b["dim"]), "order": i, "digest": str(b["digest"])}
+            for i, b in enumerate(origin.blocks)
+        ],
+        "views": list(origin.views),
+        "cache_key": _plain(origin.cache_key),
+        "weights_source": origin.weights_source,
+        "members": [_plain_member(member) for member in parts.members],
+        "links": list(parts.links),
+        "thresholds": np.asarray(decision.thresholds, np.float64),
+        "decision": decision.policy,
+        "info": _plain(parts.info),
+    }
+    rows = np.resize(np.arange(min(4, len(X))), 4)
+    sample = np.array(X[rows], np.float32)
+    check_model(model, "the new model")
+    P = proba(model, sample)
+    model["selftest"] = {"X": sample, "P": P, "decisions": decisions(model, P)}
+    return model
+
+
+def schema_of(model: Mapping[str, Any]) -> LabelSchema:
+    """The label schema of a model dict."""
+    values: dict[str, list[str]] = {key: [] for key in model["keys"]}
+    for key, value in model["labels"]:
+        values[key].append(value)
+    return LabelSchema.from_json({**model, "values": list(values.values())})
+
+
+def proba(model: Mapping[str, Any], X: npt.NDArray[np.floating]) -> Float32:
+    """Probabilities (n, L) of features X (n, d): the mean over members. Raises ModelFileError on another width."""
+    check_width(model, X)
+    return mean_probabilities(model["members"], model["links"], schema_of(model).slices, X)
+
+
+def decisions(model: Mapping[str, Any], P: npt.NDArray[np.floating]) -> Bool:
+    """Decisions (n, L) of probabilities (n, L) under the model's thresholds and gate."""
+    return decide(P, schema_of(model), model["thresholds"])
+
+
+def check_width(model: Mapping[str, Any], X: npt.NDArray[Any]) -> None:
+    """Raises ModelFileError unless X is (n, d) with the model's d."""
+    expected = sum(block["dim"] for block in model["blocks"])
+    if X.ndim != 2 or X.shape[1] != expected:
+        made_of = " + ".join(f"{b['name']} {b['dim']}" for b in model["blocks"])
+        backbone = model["cache_key"].get("architecture", "its backbone")
+        raise ModelFileError(
+            f"the model expects vectors of {expected} numbers ({made_of} of {backbone}), these have shape"
+            f" {tuple(X.shape)}: features of another backbone or of other blocks"
+        )
+
+
+def save_model(model: Model, path: Path) -> str:
+    """Write the model and `<name>.sha256` beside it, each whole or not at all; returns the SHA-256."""
+    import joblib
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, digest_file = path.with_name(f".{path.name}.{os.getpid()}.partial"), _digest_file(path)
+    try:
+        joblib.dump(model, partial, compress=3 if _compression_pays(model) else 0)
+        digest = _sha256(partial)
+        # Without a digest file the model is merely unverified; with an old one it would look damaged.
+        digest_file.unlink(missing_ok=True)
+        partial.replace(path)
+        partial.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+        partial.replace(digest_file)
+    finally:
+        partial.unlink(missing_ok=True)
+    return digest
+
+
+def read_model(path: Path, sha256: str | None = None) -> Model:
+    """Read, check and self-test a model file; raises ModelFileError saying what is wrong with it.
+
+    sha256 : a digest you trust; the file is not loaded unless it matches.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"no model file {path}")
+    _check_digests(path, sha256)
+    model = check_model(_load(path), str(path))
+    if "selftest" not in model:
+        raise ModelFileError(f"{path} has no 'selftest'; it is not whole")
+    _self_test(model, path)
+    return model
+
+
+def _plain_member(member: Mapping[str, Any]) -> dict[str, Any]:
+    if member["kind"] == "estimator":
+        return {"kind": "estimator", "estimator": member["estimator"]}
+    layers = [(np.ascontiguousarray(W, np.float32), np.ascontiguousarray(b, np.float32)) for W, b in member["layers"]]
+    return {"kind": "dense", "layers": layers, "hidden": "relu"}
+
+
+def _plain(value: Any) -> Any:
+    """Builtins only: what another program can unpickle without any library of ours."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _compression_pays(model: Model) -> bool:
+    """Trees and block-diagonal layers shrink several times; trained dense weights hardly at all."""
+    if any(member["kind"] == "estimator" for member in model["members"]):
+        return True
+    weights = [W for member in model["members"] for W, _ in member["layers"]]
+    zeros = sum(int(np.count_nonzero(W == 0)) for W in weights)
+    return zeros > 0.3 * sum(int(W.size) for W in weights)
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_digests(path: Path, trusted: str | None) -> None:
+    digest_file = _digest_file(path)
+    if trusted is None and not digest_file.is_file():
+        return
+    found = _sha256(path)
+    if trusted is not None and found != trusted.strip().lower():
+        raise ModelFileError(f"{path} has SHA-256 {found}, not {trusted} as asked; it was not loaded")
+    if digest_file.is_file():
+        recorded = digest_file.read_text(encoding="utf-8", errors="replace").split()
+        if not recorded or recorded[0].lower() != found:
+            expected = recorded[0] if recorded else "nothing"
+            raise ModelFileError(
+                f"{path} is damaged: its SHA-256 is {found}, {digest_file.name} says {expected}; copy it again"
+            )
+
+
+def _load(path: Path) -> object:
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise ModelFileError(
+            f"{path} needs the package {missing!r}, which is not installed; a baseline's model needs its own library"
+        ) from error
+    except (OSError, EOFError, UnpicklingError, zlib.error, *_TORN) as error:
+        raise ModelFileError(f"{path} cannot be read as a joblib file ({error}); copy it again") from error
+
+
+_TORN = (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError, MemoryError, UnicodeDecodeError)
+"""What unpickling torn bytes may raise."""
+
+
+def _self_test(model: Model, path: Path) -> None:
+    test = model["selftest"]
+    P = proba(model, test["X"])
+    gap = float(np.abs(P - test["P"]).max()) if P.shape == np.shape(test["P"]) else float("inf")
+    if not gap <= TOLERANCE:
+        raise ModelFileError(
+            f"{path} fails its self-test: probabilities differ by {gap:.2g} (at most {TOLERANCE:g} is rounding)"
+        )
+    if not np.array_equal(decisions(model, test["P"]), test["decisions"]):
+        raise ModelFileError(f"{path} fails its self-test: it decides other values than when it was made")
