@@ -24,7 +24,7 @@ from pipeline.catalogue import read_catalogue
 from pipeline.catalogue.generated.sample import write_sample
 from pipeline.features.extract import extract
 from pipeline.options import AuditOptions, BackboneOptions, DataOptions, ExtractOptions, KeyOptions
-from tests.planting import plant_errors
+from tests.audit.planting import plant_errors
 
 PACKAGED = BackboneOptions(backbone="tf_efficientnet_lite0", weights="package")
 

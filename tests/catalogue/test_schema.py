@@ -24,8 +24,7 @@ from pipeline.catalogue import (
 from pipeline.catalogue.cells import Cell, natural
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
-
-from .conftest import Maker
+from tests.catalogue.conftest import Maker
 
 
 def catalogue_of(make: Maker, text: str) -> Catalogue:

@@ -19,8 +19,8 @@ from pipeline.comparison.page.payload import as_json
 from pipeline.comparison.page.photos import PHOTOS, Gallery, Photo
 from pipeline.comparison.records import Comparison
 from pipeline.options import CompareOptions
-from tests import runfolder
-from tests.runfolder import CONFIGS, write_run
+from tests.comparison import runfolder
+from tests.comparison.runfolder import CONFIGS, write_run
 
 QUICK = CompareOptions(bootstrap=20, by="head")
 LINEAR = next(iter(CONFIGS))

@@ -11,8 +11,7 @@ from pipeline.catalogue.cells import UNKNOWN_TOKENS
 from pipeline.catalogue.reading.attributes import parse_attributes
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
-
-from .conftest import Maker
+from tests.catalogue.conftest import Maker
 
 HEADER = "id,filename,category,attributes\n"
 

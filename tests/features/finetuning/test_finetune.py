@@ -38,9 +38,9 @@ from pipeline.options import (
     KeyOptions,
     SplitOptions,
 )
-from tests.training.stripes import write_stripes
+from tests.features.finetuning.stripes import write_stripes
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32)
 QUICK = FinetuneOptions(
     key="stripes", lr=0.003, head_lr=0.01, epochs=5, batch_size=12, train="last:3", norm="trained", device="cpu"

@@ -10,8 +10,7 @@ from pipeline.catalogue import Finding, infer_schema, read_catalogue
 from pipeline.catalogue.reading.mapping import MappingLine, read_mapping, write_mapping
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
-
-from .conftest import Maker
+from tests.catalogue.conftest import Maker
 
 A = "filename,neck,size\na.jpg,round,s\nb.jpg,rond,m\nc.jpg,Round,m\nd.jpg,v,s\n"
 PHOTOS = ("a.jpg", "b.jpg", "c.jpg", "d.jpg")

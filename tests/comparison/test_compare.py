@@ -19,7 +19,7 @@ from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import Bootstrap, interval
 from pipeline.evaluation.metrics import photo_sums
 from pipeline.options import CompareOptions
-from tests.runfolder import CONFIGS, GOOD, POOR, ROWS, write_run
+from tests.comparison.runfolder import CONFIGS, GOOD, POOR, ROWS, write_run
 
 QUICK = CompareOptions(bootstrap=50)
 LINEAR, MLP = CONFIGS
@@ -389,7 +389,7 @@ def test_compare_imports_neither_torch_nor_h5py(tmp_path: Path) -> None:
         "write_report(c, page_data(c), Path('r.html'))\n"
         "assert 'bokeh' not in sys.modules\n"
     )
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

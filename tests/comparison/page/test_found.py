@@ -14,8 +14,8 @@ from pipeline.comparison.page import render
 from pipeline.comparison.page.data import PageData, page_data
 from pipeline.comparison.records import ByDifference, ByRow, CalibrationRow, Comparison, Difference, Pair, ValueRow
 from pipeline.options import CompareOptions
-from tests.runfolder import CONFIGS, write_run
-from tests.test_report import HOSTILE, Page, markup_of
+from tests.comparison.page.test_page import HOSTILE, Page, markup_of
+from tests.comparison.runfolder import CONFIGS, write_run
 
 LINEAR, MLP = CONFIGS
 

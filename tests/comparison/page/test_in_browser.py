@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.options import CompareOptions
-from tests.test_report import HOSTILE, hostile_run, page_of
+from tests.comparison.page.test_page import HOSTILE, hostile_run, page_of
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SEEN = HOSTILE.replace("\u202e", "\ufffd").replace("\u2028", "\ufffd")

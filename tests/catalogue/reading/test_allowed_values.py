@@ -11,8 +11,7 @@ from pipeline.catalogue import Catalogue, count_kinds, read_catalogue
 from pipeline.catalogue.reading.allowed_values import read_allowed_values
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
-
-from .conftest import Maker
+from tests.catalogue.conftest import Maker
 
 ROWS = """id,filename,category,attributes
 1,a.jpg,shirt,"{'neck': ['round'], 'pattern': ['solid', 'none', 'spotty'], 'price': ['9']}"

@@ -21,7 +21,7 @@ from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.threshold_sweep import sweep_thresholds
 from pipeline.evaluation.thresholds import decide
 from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
-from tests.runfolder import CONFIGS, write_run
+from tests.comparison.runfolder import CONFIGS, write_run
 
 LINEAR, MLP = CONFIGS
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual", "sporty")), (True, False))

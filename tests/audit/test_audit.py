@@ -14,9 +14,9 @@ from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier
 from pipeline.errors import OptionError, RunError
 from pipeline.experiment.thumbnails import make_thumbnails
 from pipeline.options import AuditOptions, DataOptions, KeyOptions
-from tests.planting import plant_errors
+from tests.audit.planting import plant_errors
+from tests.comparison.page.test_page import HOSTILE, Page
 from tests.small_cache import SmallCatalogue, write_catalogue
-from tests.test_report import HOSTILE, Page
 
 QUICK = AuditOptions(folds=3, seed=(0,), near=0.999)
 

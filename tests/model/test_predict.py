@@ -251,6 +251,6 @@ def test_front_door_is_lazy() -> None:
 
     code = "import sys, pipeline\nassert 'numpy' not in sys.modules\nassert callable(pipeline.load_model)\n"
     code += "assert not {'torch', 'pandas', 'joblib'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
     with pytest.raises(AttributeError, match="no attribute 'load_modell'"):
         _ = pipeline.load_modell  # type: ignore[attr-defined]

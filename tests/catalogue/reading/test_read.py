@@ -10,8 +10,7 @@ import pytest
 from pipeline.catalogue import Catalogue, Finding, count_kinds, read_catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
-
-from .conftest import Maker
+from tests.catalogue.conftest import Maker
 
 
 def columns(catalogue: Catalogue) -> dict[str, list[object]]:

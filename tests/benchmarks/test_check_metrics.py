@@ -12,9 +12,9 @@ import pytest
 from pipeline.comparison.compare import compare
 from pipeline.comparison.records import save_json
 from pipeline.options import CompareOptions
-from tests.runfolder import write_run
+from tests.comparison.runfolder import write_run
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "check_metrics.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "check_metrics.py"
 
 
 def check(run: Path, comparison: Path) -> subprocess.CompletedProcess[str]:
