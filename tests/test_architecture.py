@@ -97,8 +97,10 @@ def test_only_stages_compose_and_no_stage_imports_another() -> None:
                     assert allowed, f"{name} imports the stage {stage}"
 
 
-def test_only_run_prints_or_exits() -> None:
+def test_only_the_command_line_prints_or_exits() -> None:
     for name, path in modules().items():
+        if within(name, "pipeline.cli"):
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in {"print", "exit", "quit"}, f"{name}:{node.lineno} calls {node.func.id}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import run
+from pipeline.cli import app as run
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.yaml"))]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import run
 from pipeline import options
+from pipeline.cli import app as run
 from tests.small_cache import write_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import run
 from pipeline.catalogue import PARTS, make_split, read_split
 from pipeline.catalogue.generated.format_b import make_products
 from pipeline.catalogue.generated.sample import write_sample
+from pipeline.cli import app as run
 from pipeline.cli.plan import Overrides, Plan, read_plan
 from pipeline.cli.plan_state import Ledger
 from pipeline.errors import OptionError, RunError

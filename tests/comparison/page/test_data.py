@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import run as command_line
 from pipeline.catalogue.labels import LabelSchema
+from pipeline.cli import app as command_line
 from pipeline.comparison.compare import compare
 from pipeline.comparison.details import CONFUSION_VALUES, confusions
 from pipeline.comparison.page import photos as photos

@@ -1,0 +1,526 @@
+"""Selvedge on the command line: the only place that parses options, prints and exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, get_origin
+
+from cyclopts import App, Argument, CycloptsError, Parameter
+from cyclopts.config import Dict
+
+from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
+from pipeline.cli.progress import Bar
+from pipeline.cli.summaries import (
+    cache_lines,
+    extract_lines,
+    finding_lines,
+    finetune_lines,
+    fit_lines,
+    prediction_lines,
+    sample_lines,
+    verify_lines,
+)
+from pipeline.errors import BackboneError, HeadError, OptionError, PipelineError, RunError
+from pipeline.options import (
+    AuditOptions,
+    BackboneOptions,
+    CompareOptions,
+    DataOptions,
+    ExportOptions,
+    ExtractOptions,
+    FinetuneOptions,
+    FitOptions,
+    KeyOptions,
+    PredictOptions,
+    PruneOptions,
+    ReproduceOptions,
+    SampleOptions,
+    SplitOptions,
+    VocabularyOptions,
+)
+
+Flat = Parameter(name="*")
+NO_NEGATIVE = Parameter(negative=())
+CACHE = Parameter(help="Folder of the embedding cache.")
+COMMANDS = (
+    *("demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "finetune", "reproduce"),
+    *("cache export", "cache prune"),
+)
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Options from files.
+
+    Attributes:
+        config: YAML file with options for the whole flow; the command line wins over it.
+        preset: A named set of options from the configs folder, such as best; --config and the command line win.
+    """
+
+    config: Path | None = None
+    preset: str | None = None
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the demo does.
+
+    Attributes:
+        out: Folder for everything the demo makes.
+        images: Number of photos in the generated catalogue.
+        seed: Seed of the generated catalogue.
+    """
+
+    out: Path = Path("demo")
+    images: int = 600
+    seed: int = 0
+
+
+app = App(
+    name="run.py",
+    help="Garment photos to catalogue attributes: one frozen pass, cached vectors, many light heads, compared.",
+    default_parameter=NO_NEGATIVE,
+    help_format="plaintext",
+    version_flags=[],
+)
+cache_app = App(name="cache", help="Look after the embedding cache.", default_parameter=NO_NEGATIVE)
+app.command(cache_app)
+
+
+@app.command
+def demo(
+    *,
+    options: Annotated[DemoOptions, Flat] = DemoOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Do the whole job on a generated catalogue: sample, extract, fit-heads, compare, predict."""
+    out, table = options.out, options.out / "comparison.json"
+    data = ["--data", str(out / "catalogue"), "--cache", str(out / "features")]
+    preset = ["--preset", files.preset] if files.preset else []
+    config = ["--config", str(files.config)] if files.config else []
+    blocks = [[]] if files.preset else [["--use", "pooled"], ["--use", "pooled,levels"]]
+    runs = [out / "runs" / (files.preset or "+".join(use[1:]).replace(",", "-")) for use in blocks]
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OptionError(f"{out} already exists and is not empty; name another folder with --out, or remove it")
+    _step("sample", str(out / "catalogue"), "--images", str(options.images), "--seed", str(options.seed))
+    packaged = ["--backbone", "tf_efficientnet_lite0", "--weights", "package"]
+    _step("extract", *data, *packaged, *config, *(preset or ["--features", "pooled,levels"]))
+    for run, use in zip(runs, blocks, strict=True):
+        _step("fit-heads", *data, *packaged, *config, *preset, *use, "--out", str(run))
+    _step("compare", *map(str, runs), "--report", str(out / "report.html"), "--json", str(table))
+    best = next(c for c in json.loads(table.read_text(encoding="utf-8"))["candidates"] if c["best"])
+    photos = [str(p) for p in sorted((out / "catalogue" / "images").glob("*-1.jpg"))[:8]]
+    _step("predict", *photos, "--model", best["model"], "--out", str(out / "predictions.csv"))
+    say(f"\nThe table is above and on the report page. Photos, cache and runs are in {out}.")
+    say(f"report       {out / 'report.html'}")
+    say(f"model        {best['model']}")
+    say(f"predictions  {out / 'predictions.csv'}")
+
+
+def _step(*words: str) -> None:
+    """Run one command as a user would, and show it."""
+    say(f"\n$ python run.py {shlex.join(words)}")
+    parse(words)()
+
+
+@app.command
+def sample(
+    out: Path,
+    *,
+    options: Annotated[SampleOptions, Flat] = SampleOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Write a catalogue of drawn T-shirt photos with every wart of a real one.
+
+    Args:
+        out: Folder to write to.
+    """
+    from pipeline.catalogue.generated.sample import write_sample
+
+    say_all(sample_lines(write_sample(out, options.format, options.images, options.seed)))
+
+
+@app.command
+def vocabulary(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    options: Annotated[VocabularyOptions, Flat] = VocabularyOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Count the values of every key and write a mapping file that suggests which spellings are one; merges nothing."""
+    from pipeline.audit.vocabulary import vocabulary as run_vocabulary
+
+    say_all(vocabulary_lines(run_vocabulary(data, options)))
+
+
+@app.command
+def extract(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    backbone: Annotated[BackboneOptions, Flat] = BackboneOptions(),
+    options: Annotated[ExtractOptions, Flat] = ExtractOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """See every photo once with a frozen backbone; its vectors go into the embedding cache."""
+    from pipeline.catalogue import read_catalogue
+
+    catalogue = read_catalogue(data)
+    say_all(finding_lines(catalogue.findings))
+    # Seconds of imports, which a wrong path should not cost.
+    from pipeline.features.extract import extract as run_extract
+
+    with Bar("extract", "photo", say) as bar:
+        report = run_extract(catalogue.paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
+    say_all(extract_lines(report))
+
+
+@app.command
+def audit(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    key: Annotated[KeyOptions, Flat] = KeyOptions(),
+    options: Annotated[AuditOptions, Flat] = AuditOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Find labels that are likely wrong, look-alikes with different labels, and outliers; changes nothing."""
+    from pipeline.audit.audit import audit as run_audit
+    from pipeline.audit.page import shown_photos, write_gallery
+    from pipeline.experiment.thumbnails import make_thumbnails
+
+    report = run_audit(data, key, options, say)
+    photos = shown_photos(report, options.gallery)
+    pictures, _ = make_thumbnails(photos, [report.files[photo] for photo in photos])
+    page = write_gallery(report, pictures, options.gallery, options.out / "audit.html")
+    say_all(audit_lines(report, page))
+
+
+@app.command(name="fit-heads")
+def fit_heads_command(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    key: Annotated[KeyOptions, Flat] = KeyOptions(),
+    split: Annotated[SplitOptions, Flat] = SplitOptions(),
+    options: Annotated[FitOptions, Flat] = FitOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Fit many light heads on the cached vectors and write a run folder."""
+    from pipeline.experiment.fit_heads import fit_heads
+
+    say_all(fit_lines(fit_heads(data, key, split, options, say)))
+
+
+@app.command
+def compare(
+    runs: list[Path],
+    *,
+    options: Annotated[CompareOptions, Flat] = CompareOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Which head, optimizer and threshold is best, by how much, and whether that is more than noise.
+
+    Args:
+        runs: Run folders written by fit-heads, with the same split.
+    """
+    from pipeline.comparison.compare import compare as run_compare
+    from pipeline.comparison.csv_file import save_csv
+    from pipeline.comparison.page import write_report
+    from pipeline.comparison.page.data import page_data
+    from pipeline.comparison.records import save_json
+    from pipeline.comparison.table import table
+
+    comparison = run_compare(runs, options)
+    say(table(comparison, color=sys.stdout.isatty()))
+    page = options.report or Path(runs[0]) / "report.html"
+    write_report(comparison, page_data(comparison), page)
+    say(f"report: {page}")
+    if options.json:
+        save_json(comparison, options.json)
+        say(f"json: {options.json}")
+    if options.csv:
+        save_csv(comparison, options.csv)
+        say(f"csv: {options.csv}")
+
+
+@app.command
+def predict(
+    photos: list[Path],
+    *,
+    model: Annotated[Path, Parameter(help="Model file written by fit-heads.")],
+    options: Annotated[PredictOptions, Flat] = PredictOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Apply a fitted model to new photos.
+
+    Args:
+        photos: Photos, or folders of photos.
+        model: Model file written by fit-heads.
+    """
+    from pipeline.model.predict import predict as run_predict
+
+    with Bar("predict", "photo", say) as bar:
+        say_all(prediction_lines(run_predict(photos, model, options, bar.at), options.out))
+
+
+@app.command
+def finetune(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    backbone: Annotated[BackboneOptions, Flat] = BackboneOptions(),
+    split: Annotated[SplitOptions, Flat] = SplitOptions(),
+    options: Annotated[FinetuneOptions, Flat] = FinetuneOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Train the backbone on one key, then freeze it into a weights file for extract; resumes where it was killed."""
+    from pipeline.features.finetuning.finetune import finetune as run_finetune
+    from pipeline.features.finetuning.loop import Watch
+
+    with Bar("decode", "photo", say) as decoding, Bar("finetune", "photo", say) as bar:
+        report = run_finetune(data, backbone, split, options, Watch(say, decoding.at, bar.at))
+    say_all(finetune_lines(report))
+
+
+@app.command
+def reproduce(
+    plan: Path,
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    options: Annotated[ReproduceOptions, Flat] = ReproduceOptions(),
+) -> None:
+    """Run everything a plan names, one table of all: extractions, fits on one split, comparison; run again to go on.
+
+    Args:
+        plan: YAML file with extractions and runs, such as configs/tshirt-notebook.yaml.
+    """
+    from pipeline.cli.plan import Overrides, read_plan
+    from pipeline.cli.plan_state import Ledger
+
+    changed = [f.name for f in fields(data) if getattr(data, f.name) != f.default]
+    given = {name.replace("_", "-"): getattr(data, name) for name in changed}
+    todo = read_plan(plan, Overrides(given, **vars(options)))
+    ledger, not_run = Ledger(todo), list(todo.not_run)
+    for extraction in todo.extractions:
+        pending = [run for run in todo.runs_on(extraction) if not ledger.finished(run)]
+        lacking = _attempt("extract", *extraction.words) if pending else ""
+        for run in pending:
+            if reason := lacking or _attempt("fit-heads", *ledger.begin(run)):
+                not_run.append(f"row not run: {run.name}: {reason}")
+    done = [str(folder) for folder in ledger.folders()]
+    if not done:
+        raise RunError(f"not one run of {plan} could be made here:\n" + "\n".join(not_run))
+    report, table = todo.out / "report.html", todo.out / "comparison.json"
+    notes = str(ledger.write_notes(not_run))
+    _step("compare", *done, "--notes", notes, "--report", str(report), "--json", str(table))
+    say(f"\nreproduce: {len(done)} rows in one table -> {report}; {len(not_run)} not run")
+    say_all(f"  {line}" for line in not_run)
+
+
+def _attempt(*words: str) -> str:
+    """Run one command; the reason when it cannot be run on this machine."""
+    try:
+        _step(*words)
+    except (BackboneError, HeadError) as error:
+        say(f"cannot be run here: {error}")
+        return str(error)
+    return ""
+
+
+@cache_app.command(name="info")
+def cache_info(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
+    """Say which keys, rows, blocks and views the cache holds, how large they are and when they were made."""
+    from pipeline.features.selection import open_cache
+
+    say_all(cache_lines(open_cache(cache).keys(), cache))
+
+
+@cache_app.command(name="verify")
+def cache_verify(
+    *,
+    cache: Annotated[Path, CACHE] = Path("features"),
+    deep: Annotated[bool, Parameter(help="Read every byte.")] = False,
+    repair: Annotated[bool, Parameter(help="Drop what is bad, so that the next extract recomputes just that.")] = False,
+) -> int:
+    """Check that every shard is whole and belongs where it lies; exit code 1 when something is wrong."""
+    from pipeline.features.selection import open_cache
+
+    opened = open_cache(cache)
+    report = opened.verify(deep)
+    say_all(verify_lines(report))
+    if report.ok or not repair:
+        return 0 if report.ok else 1
+    done = opened.repair(report)
+    say(f"repaired: {len(done.removed)} removed, {len(done.rewritten)} written again, {done.rows_lost} rows to extract")
+    say_all(f"  left alone {problem.path}: {problem.detail}" for problem in done.left)
+    return 1 if done.left else 0
+
+
+@cache_app.command(name="export")
+def cache_export(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    key: Annotated[KeyOptions, Flat] = KeyOptions(),
+    options: Annotated[ExportOptions, Flat] = ExportOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Write one plain HDF5 or .npz file: a row per photo of the catalogue, or per cached content without one."""
+    from pipeline.features.cache_tools import export
+
+    report = export(data, key, options)
+    say(f"cache export: {report.rows} rows of {report.dim} numbers -> {report.path}")
+
+
+@cache_app.command(name="prune")
+def cache_prune(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    options: Annotated[PruneOptions, Flat] = PruneOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Remove rows that the catalogue does not name (with --data), and keys no longer wanted (with --drop-key)."""
+    from pipeline.features.cache_tools import ids_of_catalogue
+    from pipeline.features.selection import open_cache
+
+    opened = open_cache(options.cache)
+    keep = None if data.data is None else ids_of_catalogue(opened, data)
+    report = opened.prune(keep, options.drop_key, dry_run=not options.yes)
+    verb = "removed" if options.yes else "would remove (dry run; --yes removes)"
+    say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} keys, {report.bytes / 1e6:.1f} MB")
+    say_all(f"  key {digest[:16]}" for digest in report.keys)
+    say_all(f"  {path} of an older layout" for path in report.old_layouts)
+
+
+@cache_app.command(name="compact")
+def cache_compact(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
+    """Turn many small shards into few large ones; safe to interrupt."""
+    from pipeline.features.selection import open_cache
+
+    done = open_cache(cache).compact()
+    say(
+        f"cache compact: {done.shards_before} shards, {done.bytes_before / 1e6:.1f} MB -> {done.shards_after} shards, "
+        f"{done.bytes_after / 1e6:.1f} MB; {done.duplicate_rows} repeated rows joined"
+    )
+
+
+def say_all(lines: Iterable[str]) -> None:
+    """Print several lines."""
+    for line in lines:
+        say(line)
+
+
+def say(text: str) -> None:
+    """Print one message to standard output at once."""
+    print(text, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 expected error, 2 wrong usage, 130 interrupted."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = parse(tokens)()
+    except CycloptsError as error:
+        print(f"{error}\nTry: python run.py {' '.join(tokens[:1])} --help", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if not _expected(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def parse(tokens: Sequence[str]) -> partial[Any]:
+    """The command that these words name, ready to be called; CycloptsError for wrong usage."""
+    words = list(tokens)
+    command = words[0] if words else ""
+    inner = " ".join(words[:2]) if command == "cache" else command
+    app.config = []
+    if {"--help", "-h"} & set(words):
+        # Help needs no values; binding them would take as long as the help itself.
+        return partial(app.help_print, [word for word in words if not word.startswith("-")])
+    if inner in COMMANDS:
+        words = _split_commas(words, inner)
+        app.config = [Dict(_file_settings(words, inner), source="config", use_commands_as_keys=False)]
+    chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    return partial(chosen, *bound.args, **bound.kwargs)
+
+
+def _expected(error: Exception) -> bool:
+    """Whether an error is one that the user can act on; the cache is imported only when something went wrong."""
+    from cache.errors import CacheError
+
+    # An OSError that names a file is a folder that may not be written, a disk that is full, a file where a folder goes.
+    return isinstance(error, PipelineError | CacheError) or (isinstance(error, OSError) and bool(error.filename))
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _file_settings(tokens: Sequence[str], command: str) -> dict[str, Any]:
+    """Options of one command from --preset and --config; the latter wins."""
+    settings: dict[str, Any] = {}
+    preset, config = _value_of(tokens, "--preset"), _value_of(tokens, "--config")
+    if preset or config:
+        from pipeline.options.yaml_file import find_preset, read_config
+
+        known = {name: [a.name.removeprefix("--") for a in _arguments(name)] for name in COMMANDS}
+        known = {name: [o for o in names if o not in ("config", "preset")] for name, names in known.items()}
+        for path in ([find_preset(preset)] if preset else []) + ([Path(config)] if config else []):
+            settings |= read_config(path, known)[command]
+        for argument in _arguments(command):
+            value = settings.get(argument.name.removeprefix("--"))
+            if isinstance(value, str | int | float) and get_origin(argument.hint) is tuple:
+                settings[argument.name.removeprefix("--")] = str(value).split(",")
+    return settings
+
+
+def _value_of(tokens: Sequence[str], option: str) -> str | None:
+    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+        if token == option:
+            return following
+        if token.startswith(option + "="):
+            return token.partition("=")[2]
+    return None
+
+
+def _arguments(command: str) -> list[Argument]:
+    """The named options of a command."""
+    chosen = app
+    for word in command.split():
+        chosen = chosen[word]
+    return [a for a in chosen.assemble_argument_collection() if a.name.startswith("--")]
+
+
+def _split_commas(tokens: Sequence[str], command: str) -> list[str]:
+    """`--heads linear,mlp` as the repeated option that the parser knows."""
+    several = {a.name for a in _arguments(command) if get_origin(a.hint) is tuple}
+    result: list[str] = []
+    option = ""
+    for token in tokens:
+        name, equals, value = token.partition("=")
+        if option:
+            result += [f"{option}={part}" for part in token.split(",")]
+            option = ""
+        elif name.replace("_", "-") in several and equals:
+            result += [f"{name}={part}" for part in value.split(",")]
+        elif name.replace("_", "-") in several:
+            option = name
+        else:
+            result.append(token)
+    return [*result, option] if option else result
+
+
