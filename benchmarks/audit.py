@@ -23,7 +23,7 @@ from pipeline.audit.report import AuditReport
 from pipeline.catalogue import read_catalogue
 from pipeline.catalogue.generated.sample import write_sample
 from pipeline.features.extract import extract
-from pipeline.options import AuditOptions, BackboneOptions, DataOptions, ExtractOptions, KeyOptions
+from pipeline.options import AuditOptions, BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions
 from tests.audit.planting import plant_errors
 
 PACKAGED = BackboneOptions(backbone="tf_efficientnet_lite0", weights="package")
@@ -39,8 +39,8 @@ def one(work: Path, photos: int, seed: int, options: argparse.Namespace) -> tupl
     cache = folder / "cache"
     extract(read_catalogue(catalogue).paths, PACKAGED, ExtractOptions(cache=cache, features=("pooled", "levels")))
     with tempfile.TemporaryDirectory() as out:
-        report = audit(catalogue, KeyOptions(), AuditOptions(cache=cache, head=options.head, out=Path(out)))
-    hits = [(issue.photo, issue.key) in planted for issue in report.issues]
+        report = audit(catalogue, CacheKeyOptions(), AuditOptions(cache=cache, head=options.head, out=Path(out)))
+    hits = [(issue.photo, issue.attribute) in planted for issue in report.issues]
     return report, hits, len({pair for pair in planted if pair[0] in report.files})
 
 

@@ -27,7 +27,7 @@ Figures = dict[str, Any]
 
 
 class Files:
-    """What a run folder says of its test photos: per key the values, the truth with NaN where unknown."""
+    """What a run folder says of its test photos: per attribute the values, the truth with NaN where unknown."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -36,37 +36,37 @@ class Files:
         split = pd.read_csv(run / "split.csv", dtype=str, keep_default_na=False).set_index("photo")["part"]
         labels = pd.read_parquet(run / "labels.parquet").set_index("photo")
         self.test, self.train = (labels.loc[split.index[split == part]] for part in ("test", "train"))
-        self.keys: list[str] = self.schema["keys"]
+        self.attributes: list[str] = self.schema["keys"]
         self.values = {
-            key: [value for value in values if value != UNKNOWN]
-            for key, values in zip(self.keys, self.schema["values"], strict=True)
+            attribute: [value for value in values if value != UNKNOWN]
+            for attribute, values in zip(self.attributes, self.schema["values"], strict=True)
         }
-        self.single = dict(zip(self.keys, self.schema["single"], strict=True))
+        self.single = dict(zip(self.attributes, self.schema["single"], strict=True))
 
-    def truth(self, key: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
-        """1, 0 or NaN per value of a key."""
-        frame = (self.test if rows is None else rows)[[f"{key}={value}" for value in self.values[key]]]
-        return frame.set_axis(self.values[key], axis=1).astype(float)
+    def truth(self, attribute: str, rows: pd.DataFrame | None = None) -> pd.DataFrame:
+        """1, 0 or NaN per value of an attribute."""
+        frame = (self.test if rows is None else rows)[[f"{attribute}={value}" for value in self.values[attribute]]]
+        return frame.set_axis(self.values[attribute], axis=1).astype(float)
 
     def probabilities(self, config_id: str, folder: str = "predictions") -> pd.DataFrame:
         frame = pd.read_parquet(self.run / folder / f"{config_id}.parquet")
         return frame[frame["part"] == "test"].set_index("photo").drop(columns="part").loc[self.test.index]
 
     def decided(self, config_id: str, P: pd.DataFrame) -> dict[str, pd.DataFrame]:
-        """Per key 1 where a value is decided, by the stored thresholds of the chosen policy and the gate."""
+        """Per attribute 1 where a value is decided, by the stored thresholds of the chosen policy and the gate."""
         entry = self.decisions[config_id]
         limits = iter(entry["policies"][entry["chosen"]]["thresholds"])
         out = {}
-        for key, values in zip(self.keys, self.schema["values"], strict=True):
+        for attribute, values in zip(self.attributes, self.schema["values"], strict=True):
             limit = [next(limits) for _ in values]
             rows = []
-            for scores in P[[f"p:{key}={value}" for value in values]].itertuples(index=False):
+            for scores in P[[f"p:{attribute}={value}" for value in values]].itertuples(index=False):
                 best = int(np.argmax(scores))
-                allowed = [best] if self.single[key] else range(len(values))
+                allowed = [best] if self.single[attribute] else range(len(values))
                 chosen = {values[j] for j in allowed if float(scores[j]) >= limit[j]}
                 rows.append(set() if values[best] == UNKNOWN else chosen - {UNKNOWN})
-            out[key] = pd.DataFrame(
-                [[int(v in row) for v in self.values[key]] for row in rows], P.index, self.values[key]
+            out[attribute] = pd.DataFrame(
+                [[int(v in row) for v in self.values[attribute]] for row in rows], P.index, self.values[attribute]
             )
         return self._gated(out)
 
@@ -76,44 +76,49 @@ class Files:
             return decided
         for photo, row in decided[category].iterrows():
             said = [value for value in row.index if row[value]]
-            for key in self.keys:
-                if said and key != category and not any(key in gate.get(value, self.keys) for value in said):
-                    decided[key].loc[photo] = 0
+            for attribute in self.attributes:
+                if (
+                    said
+                    and attribute != category
+                    and not any(attribute in gate.get(value, self.attributes) for value in said)
+                ):
+                    decided[attribute].loc[photo] = 0
         return decided
 
     def majority(self) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
         """The training shares as probabilities, and the most common decision, the same for every test photo."""
         P, D = {}, {}
-        for key in self.keys:
-            share = self.truth(key, self.train).mean().fillna(0.0).astype(np.float32)
-            for value in self.values[key]:
-                P[f"p:{key}={value}"] = share[value]
+        for attribute in self.attributes:
+            share = self.truth(attribute, self.train).mean().fillna(0.0).astype(np.float32)
+            for value in self.values[attribute]:
+                P[f"p:{attribute}={value}"] = share[value]
             said = share >= 0.5
-            if self.single[key]:
+            if self.single[attribute]:
                 said = pd.Series(False, share.index)
                 said[share.idxmax()] = share.max() > 0
-            D[key] = pd.DataFrame([said.astype(int)] * len(self.test), self.test.index)
+            D[attribute] = pd.DataFrame([said.astype(int)] * len(self.test), self.test.index)
         return pd.DataFrame([P] * len(self.test), self.test.index), D
 
 
 def figures(files: Files, P: pd.DataFrame, D: dict[str, pd.DataFrame]) -> tuple[Figures, list[Figures], list[Figures]]:
-    """(overall, per key, per value) by scikit-learn."""
-    keys, values, known, blocks = [], [], {}, []
-    for key in files.keys:
-        truth = files.truth(key)
+    """(overall, per attribute, per value) by scikit-learn."""
+    attributes, values, known, blocks = [], [], {}, []
+    for attribute in files.attributes:
+        truth = files.truth(attribute)
         rows = truth.notna().all(axis=1)
-        known[key] = rows
-        y, d = truth[rows].to_numpy(int), D[key][rows].to_numpy()
-        p = P.loc[rows, [f"p:{key}={value}" for value in files.values[key]]].to_numpy(float)
-        keys.append({"key": key, **of_key(y, d, p, files.single[key])})
+        known[attribute] = rows
+        y, d = truth[rows].to_numpy(int), D[attribute][rows].to_numpy()
+        p = P.loc[rows, [f"p:{attribute}={value}" for value in files.values[attribute]]].to_numpy(float)
+        attributes.append({"key": attribute, **of_attribute(y, d, p, files.single[attribute])})
         values += [
-            {"key": key, "value": v, **of_value(y[:, j], d[:, j], p[:, j])} for j, v in enumerate(files.values[key])
+            {"key": attribute, "value": v, **of_value(y[:, j], d[:, j], p[:, j])}
+            for j, v in enumerate(files.values[attribute])
         ]
         blocks.append((y, d, p, rows.to_numpy()))
-    return overall(blocks, keys, values), keys, values
+    return overall(blocks, attributes, values), attributes, values
 
 
-def of_key(y: np.ndarray, d: np.ndarray, p: np.ndarray, single: bool) -> Figures:
+def of_attribute(y: np.ndarray, d: np.ndarray, p: np.ndarray, single: bool) -> Figures:
     if not len(y):
         return {"photos": 0, "accuracy": None, "macro_f1": None}
     scored = y.any(axis=0)
@@ -150,8 +155,8 @@ def of_value(y: np.ndarray, d: np.ndarray, p: np.ndarray) -> Figures:
     }
 
 
-def overall(blocks: list[Any], keys: list[Figures], values: list[Figures]) -> Figures:
-    """All keys side by side: cells are pooled, photos are joined."""
+def overall(blocks: list[Any], attributes: list[Figures], values: list[Figures]) -> Figures:
+    """All attributes side by side: cells are pooled, photos are joined."""
     n = len(blocks[0][3])
     truth, decided, right, some, all_known = (
         np.zeros(n),
@@ -181,16 +186,16 @@ def overall(blocks: list[Any], keys: list[Figures], values: list[Figures]) -> Fi
         "element_accuracy": sk.accuracy_score(y, d),
         "micro_f1": sk.f1_score(y, d),
         "macro_f1": mean([v["f1"] for v in values]),
-        "key_macro_f1": mean([k["macro_f1"] for k in keys]),
+        "key_macro_f1": mean([k["macro_f1"] for k in attributes]),
         "samples_f1": float((2 * both[filled] / (truth + decided)[filled]).mean()),
         "mean_average_precision": mean([v["average_precision"] for v in values]),
-        "accuracy": mean([k["accuracy"] for k in keys]),
-        "balanced_accuracy": mean([k.get("balanced_accuracy") for k in keys]),
+        "accuracy": mean([k["accuracy"] for k in attributes]),
+        "balanced_accuracy": mean([k.get("balanced_accuracy") for k in attributes]),
         "iou": sum(iou * n for iou, n in ious) / sum(n for _, n in ious) if ious else None,
         "all_keys_right": float(right[some].mean()),
         "predicted_per_photo": float(decided[some].mean()),
         "true_per_photo": float(truth[some].mean()),
-        "calibration_error": mean([k.get("calibration_error") for k in keys]),
+        "calibration_error": mean([k.get("calibration_error") for k in attributes]),
     }
 
 
@@ -206,7 +211,7 @@ def balanced(y: np.ndarray, d: np.ndarray, single: bool) -> float | None:
 
 
 def calibration_error(y: np.ndarray, p: np.ndarray, single: bool) -> float:
-    """Fifteen bins of equal width, weighted by count; the best value of a single-valued key, else every cell."""
+    """Fifteen bins of equal width, weighted by count; the best value of a single-valued attribute, else every cell."""
     at = p.argmax(axis=1)
     sure = p[np.arange(len(p)), at] if single else p.ravel()
     right = y[np.arange(len(y)), at] if single else y.ravel()
@@ -243,11 +248,11 @@ def check(run: Path, comparison: Figures) -> tuple[int, list[str]]:
         name = said["config_id"]
         P = None if name == "majority" else files.probabilities(name)
         P, D = files.majority() if P is None else (P, files.decided(name, P))
-        total, keys, values = figures(files, P, D)
+        total, attributes, values = figures(files, P, D)
         lines += differing(f"{name} overall", total, said["metrics"]["overall"])
-        for own, theirs in zip(keys, said["metrics"]["keys"], strict=True):
+        for own, theirs in zip(attributes, said["metrics"]["keys"], strict=True):
             lines += differing(f"{name} {own['key']}", own, theirs)
-        count += len(total) + sum(map(len, keys))
+        count += len(total) + sum(map(len, attributes))
         if said["best"]:
             listed = {(row["key"], row["value"]): row for row in comparison["values"]}
             for own in values:
@@ -263,8 +268,8 @@ def calibration(files: Files, name: str, D: dict[str, pd.DataFrame], rows: list[
     lines = []
     for part, folder in (("after", "predictions"), ("before", "predictions/uncalibrated")):
         if rows and (files.run / folder / f"{name}.parquet").is_file():
-            _, keys, _ = figures(files, files.probabilities(name, folder), D)
-            for own, said in zip(keys, rows, strict=True):
+            _, attributes, _ = figures(files, files.probabilities(name, folder), D)
+            for own, said in zip(attributes, rows, strict=True):
                 found = {f"error_{part}": own.get("calibration_error"), f"loss_{part}": own.get("log_loss")}
                 lines += differing(f"{name} {own['key']} calibration", found, said)
     return lines

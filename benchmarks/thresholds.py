@@ -14,17 +14,17 @@ from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.thresholds import tune
 
 
-def simulated(photos: int, values: int, keys: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, LabelSchema]:
-    """(P, Y, mask, schema): multi-valued keys, values on 0.1 to 10 % of the photos, one cell in ten unknown."""
+def simulated(photos: int, values: int, attributes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, LabelSchema]:
+    """(P, Y, mask, schema): multi-valued attributes, values on 0.1 to 10 % of the photos, one cell in ten unknown."""
     rng = np.random.default_rng(0)
     share = np.exp(rng.uniform(np.log(0.001), np.log(0.1), values)).astype(np.float32)
     Y = rng.random((photos, values), np.float32) < share
     z = rng.standard_normal((photos, values), np.float32) + 2 * Y + np.log(share)
     P = 1 / (1 + np.exp(-z, dtype=np.float32))
-    widths = np.diff(np.linspace(0, values, keys + 1).astype(int))
-    mask = np.repeat(rng.random((photos, keys), np.float32) < 0.9, widths, axis=1)
-    names = tuple(f"key{i}" for i in range(keys))
-    schema = LabelSchema(names, tuple(tuple(f"v{j}" for j in range(w)) for w in widths), (False,) * keys)
+    widths = np.diff(np.linspace(0, values, attributes + 1).astype(int))
+    mask = np.repeat(rng.random((photos, attributes), np.float32) < 0.9, widths, axis=1)
+    names = tuple(f"attribute{i}" for i in range(attributes))
+    schema = LabelSchema(names, tuple(tuple(f"v{j}" for j in range(w)) for w in widths), (False,) * attributes)
     return P.astype(np.float32), Y.astype(np.uint8), mask, schema
 
 
@@ -48,8 +48,8 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=50_000)
     parser.add_argument("--keys", type=int, default=40)
     asked = parser.parse_args()
-    P, Y, mask, schema = simulated(asked.photos, asked.values, asked.keys)
-    print(f"{asked.values} values x {asked.photos} photos, {asked.keys} keys, {Y.mean():.2%} of the cells true")
+    P, Y, mask, schema = simulated(asked.photos, asked.values, asked.attributes)
+    print(f"{asked.values} values x {asked.photos} photos, {asked.attributes} attributes, {Y.mean():.2%} of cells true")
     for policy in ("global", "per-key", "per-label", "precision:0.9", "count"):
         start = time.perf_counter()
         tune(P, Y, mask, schema, policy)

@@ -1,13 +1,13 @@
 """Errors that a user can act on. `run.py` prints their text and exits 1; anything else is a bug.
 
-    PipelineError(ValueError)
-    ├── OptionError       an option, or a pair of options, that cannot work
-    ├── CatalogueError    a data file or folder that cannot be read as a catalogue
-    ├── BackboneError     a backbone, its weights or its runtime that cannot be had
-    ├── BadImage          one photo that cannot become a vector (becomes a row of the rejects table)
-    ├── HeadError         a head or a fit that cannot work
-    ├── RunError          a run folder that is incomplete, or runs that must not be compared
-    └── ModelFileError    a model file that is damaged, or does not fit the features it is given
+PipelineError(ValueError)
+├── OptionError       an option, or a pair of options, that cannot work
+├── CatalogueError    a data file or folder that cannot be read as a catalogue
+├── BackboneError     a backbone, its weights or its runtime that cannot be had
+├── BadImage          one photo that cannot become a vector (becomes a row of the rejects table)
+├── HeadError         a head or a fit that cannot work
+├── RunError          a run folder that is incomplete, or runs that must not be compared
+└── ModelFileError    a model file that is damaged, or does not fit the features it is given
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ NECKS, SLEEVES = ("0", "1", "2"), ("short", "long")
 class SmallCatalogue:
     data: Path
     cache: Path
-    key: BaseKey
+    attribute: BaseKey
     columns: tuple[Column, ...]
 
 
@@ -73,15 +73,15 @@ def write_catalogue(
             vectors[-1][:3] = 4.0 * (np.arange(3) == neck)
     data = folder / "data" / "attributes.csv"
     write_rows(data, rows)
-    key, block = base_key(), Block("pooled", DIM)
+    attribute, block = base_key(), Block("pooled", DIM)
     columns = tuple(Column(block, view) for view in ("identity", "hflip"))
     cache = FeatureCache(folder / "features")
     ids, problems = cache.files.ids([images / name for name, *_ in rows])
     assert not problems
     X = np.array(vectors, np.float32)
-    with cache.writer(key, notes={"weights_source": "random:0", "random_weights": False}) as writer:
+    with cache.writer(attribute, notes={"weights_source": "random:0", "random_weights": False}) as writer:
         writer.append(ids, {columns[0]: X, columns[1]: X + np.float32(0.1)})
-    return SmallCatalogue(data, cache.root, key, columns)
+    return SmallCatalogue(data, cache.root, attribute, columns)
 
 
 def write_rows(path: Path, rows: list[tuple[str, str, str]]) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import app as run
+from pipeline.cli.app import app
+from pipeline.cli.parsing import COMMANDS, parse
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.yaml"))]
@@ -33,14 +34,14 @@ def test_every_documented_command_is_understood_by_the_parser(words: str, monkey
     monkeypatch.chdir(ROOT)
     if "--help" in words:
         return
-    run.parse(shlex.split(words))
+    parse(app, shlex.split(words))
 
 
 def test_the_pages_hold_commands_at_all() -> None:
     assert len(commands()) >= 8
 
 
-@pytest.mark.parametrize("command", [*run.COMMANDS, "cache info", "cache verify", "cache export", "cache prune"])
+@pytest.mark.parametrize("command", [*COMMANDS, "cache info", "cache verify", "cache export", "cache prune"])
 def test_every_command_is_described_in_the_readme(command: str) -> None:
     assert f"run.py {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -14,27 +14,27 @@ from pipeline.audit.label_noise import multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
-from pipeline.catalogue import LabelSchema, coded, empty_keys, infer_schema, same_content
+from pipeline.catalogue import LabelSchema, coded, empty_attributes, infer_schema, same_content
 from pipeline.errors import OptionError
 from pipeline.experiment.rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.features.near_duplicates import closest_pairs
 from pipeline.heads import HeadConfig, Targets
-from pipeline.options import AuditOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.options import AuditOptions, CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Progress = Callable[[str], None]
 
 NONE = "none"
-"""How "known to have no value" is written for a key of which a photo has at most one."""
+"""How "known to have no value" is written for an attribute of which a photo has at most one."""
 
 _FEWEST_ALIKE = 10
 
 
 @dataclass(frozen=True, eq=False)
 class _Labels:
-    """What is given: schema with NONE where a single-valued key needs it, Y and mask (n, L)."""
+    """What is given: schema with NONE where a single-valued attribute needs it, Y and mask (n, L)."""
 
     schema: LabelSchema
     Y: npt.NDArray[np.uint8]
@@ -45,7 +45,9 @@ class _Labels:
         return Targets(self.Y, self.mask, self.schema.slices, self.schema.single)
 
 
-def audit(data: DataOptions, key: KeyOptions, options: AuditOptions, progress: Progress | None = None) -> AuditReport:
+def audit(
+    data: DataOptions, cache_key: CacheKeyOptions, options: AuditOptions, progress: Progress | None = None
+) -> AuditReport:
     """Judge every known label and write `label_issues.csv`, `duplicates.csv` and `outliers.csv` into a new folder.
 
     Nothing is changed in the catalogue. Raises PipelineError for options or data that cannot work and CacheError for a
@@ -55,7 +57,7 @@ def audit(data: DataOptions, key: KeyOptions, options: AuditOptions, progress: P
     _check(options)
     folder = RunFolder.new(options.out)
     split = SplitOptions(group_column=options.group_column, group_regex=options.group_regex)
-    rows = cached_rows(data, key, split, FitOptions(cache=options.cache, use=options.use))
+    rows = cached_rows(data, cache_key, split, FitOptions(cache=options.cache, use=options.use))
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
     plain = infer_schema(rows.catalogue, single=override)
     labels = _labels(rows, plain)
@@ -73,7 +75,7 @@ def audit(data: DataOptions, key: KeyOptions, options: AuditOptions, progress: P
         conflicts=_conflicts(rows, labels, X, options.near),
         outliers=_outliers(rows, labels, X, options),
         rare=tuple(names[c] for c in np.flatnonzero(~fine)),
-        findings=(*rows.findings, *same_content(rows.catalogue, rows.ids), *empty_keys(rows.catalogue, plain)),
+        findings=(*rows.findings, *same_content(rows.catalogue, rows.ids), *empty_attributes(rows.catalogue, plain)),
         files=dict(zip(rows.catalogue.filenames, rows.catalogue.paths, strict=True)),
     )
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -117,7 +119,7 @@ def _check(options: AuditOptions) -> None:
 
 
 def _labels(rows: CachedRows, schema: LabelSchema) -> _Labels:
-    """Targets of every cell; "known to have no value" becomes a value of single-valued keys that need it."""
+    """Targets of every cell; "known to have no value" becomes a value of single-valued attributes that need it."""
     catalogue = rows.catalogue
     Y, mask = schema.encode(catalogue.cells, catalogue.categories)
     blank = [
@@ -137,23 +139,23 @@ def _labels(rows: CachedRows, schema: LabelSchema) -> _Labels:
 def _issues(
     rows: CachedRows, labels: _Labels, P: Float32, fine: Bool
 ) -> tuple[tuple[LabelIssue, ...], dict[str, tuple[int, int]]]:
-    """Issues of all keys, worst first; per key, judged cells and issues."""
+    """Issues of all attributes, worst first; per attribute, judged cells and issues."""
     schema, found, counts = labels.schema, [], {}
-    for key, columns, single in zip(schema.keys, schema.slices, schema.single, strict=True):
+    for attribute, columns, single in zip(schema.attributes, schema.slices, schema.single, strict=True):
         judged = np.arange(columns.start, columns.stop)[fine[columns]]
         issues = (single_issues if single else multi_issues)(labels.Y, labels.mask, P, judged)
         known = labels.mask[:, judged]
         cells = known & (labels.Y[:, judged] == 1) if single else known
-        counts[key] = (int(cells.sum()), len(issues))
+        counts[attribute] = (int(cells.sum()), len(issues))
         found += [_named(rows, schema, issue) for issue in issues]
     return tuple(sorted(found, key=lambda issue: issue.score)), counts
 
 
 def _named(rows: CachedRows, schema: LabelSchema, found: Found) -> LabelIssue:
-    key, value = schema.labels[found.column]
+    attribute, value = schema.labels[found.column]
     return LabelIssue(
         photo=rows.catalogue.filenames[found.row],
-        key=key,
+        attribute=attribute,
         given="" if found.kind == "missing" else value,
         suggested="" if found.suggested is None else schema.labels[found.suggested][1],
         score=found.score,
@@ -168,8 +170,8 @@ def _conflicts(rows: CachedRows, labels: _Labels, X: Float32, near: float) -> tu
     catalogue, found = rows.catalogue, []
     first = rows.features.columns[0][0].block
     i, j, cosine = closest_pairs(X[:, : first.dim] if first.name == "pooled" else X, near)
-    for key, columns in zip(labels.schema.keys, labels.schema.slices, strict=True):
-        column = coded(catalogue.cells[key])
+    for attribute, columns in zip(labels.schema.attributes, labels.schema.slices, strict=True):
+        column = coded(catalogue.cells[attribute])
         known: Bool = np.asarray(labels.mask[:, columns].any(axis=1))
         for at in np.flatnonzero(known[i] & known[j] & (column.codes[i] != column.codes[j])).tolist():
             a, b = int(i[at]), int(j[at])
@@ -178,7 +180,7 @@ def _conflicts(rows: CachedRows, labels: _Labels, X: Float32, near: float) -> tu
                     photo=catalogue.filenames[a],
                     other=catalogue.filenames[b],
                     cosine=float(cosine[at]),
-                    key=key,
+                    attribute=attribute,
                     given=_text(column[a]),
                     other_given=_text(column[b]),
                     same_product=bool(rows.groups[a] == rows.groups[b]),
@@ -192,17 +194,17 @@ def _outliers(rows: CachedRows, labels: _Labels, X: Float32, options: AuditOptio
     """Photos far from all others, and far from all others of their value; the farthest first."""
     Z = whitened(X, seed=options.seed[0])
     kinds: list[tuple[str, str, npt.NDArray[np.int64]]] = [("", "", np.arange(len(Z)))]
-    for c, (key, value) in enumerate(labels.schema.labels):
-        kinds.append((key, value, np.flatnonzero(labels.mask[:, c] & (labels.Y[:, c] == 1))))
+    for c, (attribute, value) in enumerate(labels.schema.labels):
+        kinds.append((attribute, value, np.flatnonzero(labels.mask[:, c] & (labels.Y[:, c] == 1))))
     found = []
-    for key, value, at in kinds:
+    for attribute, value, at in kinds:
         if len(at) < _FEWEST_ALIKE:
             continue
         distance = neighbour_distance(Z[at], options.neighbours)
         for k, score in enumerate(robust_scores(distance).tolist()):
             if score > options.far:
                 photo = rows.catalogue.filenames[int(at[k])]
-                found.append(Outlier(photo, key, value, float(distance[k]), score))
+                found.append(Outlier(photo, attribute, value, float(distance[k]), score))
     return tuple(sorted(found, key=lambda outlier: -outlier.score))
 
 

@@ -23,7 +23,7 @@ Int64 = npt.NDArray[np.int64]
 class LabelIssue:
     """One label that is likely wrong.
 
-    row : the photo's position.  column : of the label (its key and value) that is given, or missing.
+    row : the photo's position.  column : of the label (its attribute and value) that is given, or missing.
     suggested : column of the value that is more likely; None when the label is merely too much.
     score : normalised margin, 0 (surely wrong) to 1.  given_p, suggested_p : probabilities of either.
     kind : wrong (of one value per photo), extra or missing (of several).
@@ -45,10 +45,10 @@ def supported(Y: npt.NDArray[np.uint8], mask: Bool, groups: Int64, least: int) -
 
 
 def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int64) -> list[LabelIssue]:
-    """Issues of a key of which a photo has one value.
+    """Issues of an attribute of which a photo has one value.
 
-    Y, mask, P : (n, L) targets, known cells, out-of-fold probabilities.  columns : those of the key that are judged;
-    rows that have none of them are passed over. Nothing is found among fewer than two columns.
+    Y, mask, P : (n, L) targets, known cells, out-of-fold probabilities.  columns : those of the attribute that are
+    judged; rows that have none of them are passed over. Nothing is found among fewer than two columns.
     """
     rows = np.flatnonzero((Y[:, columns].sum(axis=1) == 1) & mask[:, columns].all(axis=1))
     if len(columns) < 2 or not len(rows):
@@ -73,7 +73,7 @@ def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int
 
 
 def multi_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Sequence[int] | Int64) -> list[LabelIssue]:
-    """Issues of a key of which a photo may have several values: each column is a yes or no of its own."""
+    """Issues of an attribute of which a photo may have several values: each column is a yes or no of its own."""
     found = []
     for column in map(int, columns):
         rows = np.flatnonzero(mask[:, column])

@@ -41,7 +41,7 @@ def render_gallery(report: AuditReport, pictures: Pictures, most: int) -> str:
         f"look-alikes with different labels, {len(report.outliers):,} outliers. Nothing was changed."
     )
     parts = (_issues, _twins, _far)
-    sections = [_keys(report), *(part(report, pictures, most) for part in parts)]
+    sections = [_attributes(report), *(part(report, pictures, most) for part in parts)]
     main = el("main", sections, el("footer", "Made by Selvedge, run.py audit."))
     body = el("body", el("header", el("h1", "Audit of labels"), el("p", summary, class_="soft")), main)
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
@@ -53,15 +53,15 @@ def write_gallery(report: AuditReport, pictures: Pictures, most: int, path: Path
     return path
 
 
-def _keys(report: AuditReport) -> Markup:
+def _attributes(report: AuditReport) -> Markup:
     rows: list[Sequence[Child]] = [
-        [key, f"{judged:,}", f"{found:,}", f"{found / judged:.1%}" if judged else "-"]
-        for key, (judged, found) in report.counts.items()
+        [attribute, f"{judged:,}", f"{found:,}", f"{found / judged:.1%}" if judged else "-"]
+        for attribute, (judged, found) in report.counts.items()
     ]
     rare = f"{len(report.rare)} values are shown by too few products to be judged." if report.rare else None
-    heads = ["key", "labels judged", "in doubt", "share"]
+    heads = ["attribute", "labels judged", "in doubt", "share"]
     told = el("p", rare, class_="soft") if rare else None
-    return el("section", el("h2", "Keys"), told, table(heads, rows, "Per key"))
+    return el("section", el("h2", "Attributes"), told, table(heads, rows, "Per attribute"))
 
 
 def _issues(report: AuditReport, pictures: Pictures, most: int) -> Markup:
@@ -79,7 +79,7 @@ def _issue(issue: LabelIssue, pictures: Pictures) -> Markup:
     return _figure(
         [issue.photo],
         pictures,
-        el("span", f"{issue.key}: {given}", class_="given"),
+        el("span", f"{issue.attribute}: {given}", class_="given"),
         el("span", f"{suggested} ({issue.suggested_p:.0%})", class_="suggested"),
         el("span", issue.photo, class_="soft"),
     )
@@ -94,7 +94,7 @@ def _twins(report: AuditReport, pictures: Pictures, most: int) -> Markup:
         _figure(
             pair,
             pictures,
-            [el("span", f"{c.key}: {c.given} | {c.other_given}", class_="given") for c in by_pair[pair]],
+            [el("span", f"{c.attribute}: {c.given} | {c.other_given}", class_="given") for c in by_pair[pair]],
             el("span", f"{pair[0]} | {pair[1]}", class_="soft"),
         )
         for pair in pairs[:most]
@@ -110,7 +110,7 @@ def _far(report: AuditReport, pictures: Pictures, most: int) -> Markup:
 
 
 def _outlier(outlier: Outlier, pictures: Pictures) -> Markup:
-    among = f"{outlier.key}: {outlier.value}" if outlier.key else "among all photos"
+    among = f"{outlier.attribute}: {outlier.value}" if outlier.attribute else "among all photos"
     name = el("span", outlier.photo, class_="soft")
     return _figure([outlier.photo], pictures, el("span", among, class_="given"), name)
 

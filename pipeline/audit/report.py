@@ -19,7 +19,7 @@ class LabelIssue:
     """
 
     photo: str
-    key: str
+    attribute: str
     given: str
     suggested: str
     score: float
@@ -35,7 +35,7 @@ class Conflict:
     photo: str
     other: str
     cosine: float
-    key: str
+    attribute: str
     given: str
     other_given: str
     same_product: bool
@@ -44,13 +44,13 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Outlier:
-    """A photo far from all others (key and value ""), or from all others with its value.
+    """A photo far from all others (attribute and value ""), or from all others with its value.
 
     distance : mean distance to its nearest ones.  score : modified z-score of its logarithm.
     """
 
     photo: str
-    key: str
+    attribute: str
     value: str
     distance: float
     score: float
@@ -60,7 +60,7 @@ class Outlier:
 class AuditReport:
     """What one `audit` call found.
 
-    out : its folder.  photos : how many were looked at.  counts : per key, judged cells and issues.
+    out : its folder.  photos : how many were looked at.  counts : per attribute, judged cells and issues.
     rare : values shown by too few products to be judged.  files : photo -> its file, for the pictures.
     """
 

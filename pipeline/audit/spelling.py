@@ -1,4 +1,4 @@
-"""Near-identical spellings among the values of a key."""
+"""Near-identical spellings among the values of an attribute."""
 
 from __future__ import annotations
 

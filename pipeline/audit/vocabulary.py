@@ -1,4 +1,4 @@
-"""`vocabulary`: what values each key has, which look like misspellings of others, and which are rare."""
+"""`vocabulary`: what values each attribute has, which look like misspellings of others, and which are rare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.audit.spelling import suggest_spellings
-from pipeline.audit.vocabulary_report import KeyVocabulary, VocabularyReport
+from pipeline.audit.vocabulary_report import AttributeVocabulary, VocabularyReport
 from pipeline.catalogue import Catalogue, coded, read_catalogue
 from pipeline.catalogue.cells import natural
 from pipeline.catalogue.reading.attributes import read_lists
@@ -32,53 +32,53 @@ def vocabulary(data: DataOptions, options: VocabularyOptions) -> VocabularyRepor
     filled = read_mapping(data.mapping) if data.mapping is not None else ()
     allowed = read_allowed_values(options.values) if options.values is not None else {}
     catalogue = None if data.data is None and allowed else read_catalogue(replace(data, mapping=None))
-    counted = {key: {} for key in allowed} if catalogue is None else value_counts(catalogue)
-    if data.keys:
-        counted = {key: values for key, values in counted.items() if key in data.keys}
-    keys = tuple(
-        _look_through(key, counts, allowed.get(key, ()), options, catalogue is not None)
-        for key, counts in counted.items()
+    counted = {attribute: {} for attribute in allowed} if catalogue is None else value_counts(catalogue)
+    if data.attributes:
+        counted = {attribute: values for attribute, values in counted.items() if attribute in data.attributes}
+    attributes = tuple(
+        _look_through(attribute, counts, allowed.get(attribute, ()), options, catalogue is not None)
+        for attribute, counts in counted.items()
     )
-    replaced = {(line.key, line.value): line.replacement for line in filled if line.replacement}
-    lines = [line for each in keys for line in _lines(each, replaced)]
-    there = {(line.key, line.value) for line in lines}
-    gone = [line for line in filled if line.replacement and (line.key, line.value) not in there]
+    replaced = {(line.attribute, line.value): line.replacement for line in filled if line.replacement}
+    lines = [line for each in attributes for line in _lines(each, replaced)]
+    there = {(line.attribute, line.value) for line in lines}
+    gone = [line for line in filled if line.replacement and (line.attribute, line.value) not in there]
     write_mapping(options.out, [*lines, *gone])
-    return VocabularyReport(options.out, keys, len(replaced), () if catalogue is None else catalogue.findings)
+    return VocabularyReport(options.out, attributes, len(replaced), () if catalogue is None else catalogue.findings)
 
 
 def value_counts(catalogue: Catalogue) -> dict[str, dict[str, int]]:
-    """Per key, photos per value, the most frequent first."""
+    """Per attribute, photos per value, the most frequent first."""
     result = {}
-    for key in catalogue.keys:
-        column, photos = coded(catalogue.cells[key]), dict[str, int]()
+    for attribute in catalogue.attributes:
+        column, photos = coded(catalogue.cells[attribute]), dict[str, int]()
         for cell, count in zip(column.table, column.counts().tolist(), strict=True):
             for value in cell or ():
                 if count:
                     photos[value] = photos.get(value, 0) + count
-        result[key] = {value: photos[value] for value in sorted(photos, key=lambda v: (-photos[v], natural(v)))}
+        result[attribute] = {value: photos[value] for value in sorted(photos, key=lambda v: (-photos[v], natural(v)))}
     return result
 
 
 def read_allowed_values(path: Path) -> dict[str, tuple[str, ...]]:
-    """Allowed values per key, each once, from a JSON file {key: [value, ...]}.
+    """Allowed values per attribute, each once, from a JSON file {attribute: [value, ...]}.
 
-    Raises CatalogueError when the file cannot be read, has another shape, or holds no key.
+    Raises CatalogueError when the file cannot be read, has another shape, or holds no attribute.
     """
-    lists = read_lists(path, "--values", '{"key": ["value", ...], ...}')
+    lists = read_lists(path, "--values", '{"attribute": ["value", ...], ...}')
     if not lists:
-        raise CatalogueError(f"--values {path} holds no key.")
-    return {key: tuple(dict.fromkeys(values)) for key, values in lists.items()}
+        raise CatalogueError(f"--values {path} holds no attribute.")
+    return {attribute: tuple(dict.fromkeys(values)) for attribute, values in lists.items()}
 
 
 def _look_through(
-    key: str, counts: Mapping[str, int], allowed: tuple[str, ...], options: VocabularyOptions, counted: bool
-) -> KeyVocabulary:
+    attribute: str, counts: Mapping[str, int], allowed: tuple[str, ...], options: VocabularyOptions, counted: bool
+) -> AttributeVocabulary:
     every = {**counts, **{value: 0 for value in allowed if value not in counts}}
     # Beside data the allowed spellings are right by decree; alone they are what is looked through.
     fixed = frozenset(allowed) if counted else frozenset()
-    return KeyVocabulary(
-        key=key,
+    return AttributeVocabulary(
+        attribute=attribute,
         counts=every,
         suggestions=suggest_spellings(every, options.similar, fixed),
         rare=frozenset(value for value, count in counts.items() if count < options.min_support),
@@ -86,7 +86,7 @@ def _look_through(
     )
 
 
-def _lines(each: KeyVocabulary, replaced: Mapping[tuple[str, str], str]) -> list[MappingLine]:
+def _lines(each: AttributeVocabulary, replaced: Mapping[tuple[str, str], str]) -> list[MappingLine]:
     """A line per value; values stand under the one they probably mean."""
     counts, suggestions = each.counts, each.suggestions
 
@@ -102,12 +102,12 @@ def _lines(each: KeyVocabulary, replaced: Mapping[tuple[str, str], str]) -> list
         notes += ["not allowed"] if value in each.foreign else []
         lines.append(
             MappingLine(
-                each.key,
+                each.attribute,
                 value,
                 counts[value],
                 found.target if found else "",
                 ", ".join(notes),
-                replaced.get((each.key, value), ""),
+                replaced.get((each.attribute, value), ""),
             )
         )
     return lines

@@ -11,14 +11,14 @@ from pipeline.catalogue.findings import Finding
 
 
 @dataclass(frozen=True)
-class KeyVocabulary:
-    """The values of one key.
+class AttributeVocabulary:
+    """The values of one attribute.
 
     counts : value -> photos (0 for one that is only allowed).  suggestions : value -> what it probably stands for.
     rare : values on fewer photos than the minimum.  foreign : values that are not allowed.
     """
 
-    key: str
+    attribute: str
     counts: Mapping[str, int]
     suggestions: Mapping[str, Suggestion]
     rare: frozenset[str]
@@ -30,6 +30,6 @@ class VocabularyReport:
     """What one `vocabulary` call found. carried : replacements taken over from an earlier mapping file."""
 
     out: Path
-    keys: tuple[KeyVocabulary, ...]
+    attributes: tuple[AttributeVocabulary, ...]
     carried: int
     findings: tuple[Finding, ...]

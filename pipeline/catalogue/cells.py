@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Cell = tuple[str, ...] | None
-"""The values of one key on one photo: None is unknown, () is known to have no value."""
+"""The values of one attribute on one photo: None is unknown, () is known to have no value."""
 
 UNKNOWN_TOKENS = frozenset({"", "#N/A", "N/A", "NA", "nan"})
 """Spellings of an unknown label, beside those of `--unknown`."""
@@ -122,7 +122,7 @@ class ColumnBuilder(Generic[T]):
 
 
 def natural(text: str) -> tuple[Any, ...]:
-    """Sort key that orders numbers inside text by size: "2" before "10", "a2" before "a10"."""
+    """Sort attribute that orders numbers inside text by size: "2" before "10", "a2" before "a10"."""
     parts = re.split(r"([0-9]+)", text)
     return (tuple((0, int(p), "") if i % 2 else (1, 0, p.casefold()) for i, p in enumerate(parts) if p), text)
 

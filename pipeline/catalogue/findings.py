@@ -19,14 +19,14 @@ KINDS: Mapping[str, str] = {
     "linked-folder": "a linked folder inside the images folder is not searched",
     "unreadable-folder": "a folder that may not be read is not searched",
     "no-class": "photos beside the class folders have no class; they are skipped",
-    "bad-attributes": "an attributes cell is no dict literal; its keys are unknown on that photo",
-    "key-does-not-apply": "rows carry a key that does not apply to their category; it is left out there",
+    "bad-attributes": "an attributes cell is no dict literal; its attributes are unknown on that photo",
+    "key-does-not-apply": "rows carry an attribute that does not apply to their category; it is left out there",
     "category-without-keys": "a category that the category-keys file does not list",
-    "value-not-allowed": "a value that the allowed-values file does not list for its key",
-    "key-not-allowed": "a key that the allowed-values file does not list",
-    "unknown-cells": "how many photos have no known value for a key",
-    "empty-key": "a key without a single known value; it is left out",
-    "many-values": "a key has so many values that it looks like an identifier",
+    "value-not-allowed": "a value that the allowed-values file does not list for its attribute",
+    "key-not-allowed": "an attribute that the allowed-values file does not list",
+    "unknown-cells": "how many photos have no known value for an attribute",
+    "empty-key": "an attribute without a single known value; it is left out",
+    "many-values": "an attribute has so many values that it looks like an identifier",
     "encoding": "the table is not UTF-8",
     "unnamed-column": "a column without a name is left out",
     "mapped": "a value that the mapping file replaces",
@@ -51,7 +51,7 @@ class Finding:
     """One thing that was dropped or odd.
 
     kind : a stable slug, one of KINDS.
-    filename : the photo, file or key it is about; "" when it is about the whole catalogue.
+    filename : the photo, file or attribute it is about; "" when it is about the whole catalogue.
     detail : what was found and what was done about it.
     """
 

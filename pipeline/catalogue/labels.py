@@ -1,4 +1,4 @@
-"""The label schema: which keys there are, which values each has, and how cells become targets."""
+"""The label schema: which attributes there are, which values each has, and how cells become targets."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ UNKNOWN = "#N/A"
 
 @dataclass(frozen=True)
 class LabelSchema:
-    """Keys, their values and how they are decided; columns of one key are contiguous.
+    """Attributes, their values and how they are decided; columns of one attribute are contiguous.
 
-    keys : names in catalogue order.
-    values : per key, its values in a stable order (no UNKNOWN unless `--na class` added it, last).
-    single : per key, True when a photo has at most one value.
-    gate : category -> keys that apply to it, or None when every key applies to every photo.
-    category_key : the key whose value is the category the gate looks up, or None.
+    attributes : names in catalogue order.
+    values : per attribute, its values in a stable order (no UNKNOWN unless `--na class` added it, last).
+    single : per attribute, True when a photo has at most one value.
+    gate : category -> attributes that apply to it, or None when every attribute applies to every photo.
+    category_key : the attribute whose value is the category the gate looks up, or None.
     """
 
-    keys: tuple[str, ...]
+    attributes: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
     single: tuple[bool, ...]
     gate: Mapping[str, tuple[str, ...]] | None = None
-    category_key: str | None = None
+    category_attribute: str | None = None
 
     @cached_property
     def labels(self) -> tuple[tuple[str, str], ...]:
-        """All (key, value) pairs in column order; length L."""
-        return tuple((key, v) for key, vs in zip(self.keys, self.values, strict=True) for v in vs)
+        """All (attribute, value) pairs in column order; length L."""
+        return tuple((attribute, v) for attribute, vs in zip(self.attributes, self.values, strict=True) for v in vs)
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Per key, its columns."""
+        """Per attribute, its columns."""
         ends = np.cumsum([0, *(len(v) for v in self.values)])
         return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:
-        """`<key>=<value>` in column order."""
-        return tuple(f"{key}={value}" for key, value in self.labels)
+        """`<attribute>=<value>` in column order."""
+        return tuple(f"{attribute}={value}" for attribute, value in self.labels)
 
     @property
     def size(self) -> int:
@@ -63,18 +63,18 @@ class LabelSchema:
     ) -> tuple[UInt8, Bool]:
         """Targets of the catalogue's cells.
 
-        Returns (Y, mask), both (n, L): Y multi-hot uint8; mask True where the truth is known.
-        An unknown cell masks its whole key; so does a key that does not apply to the category, and an absent key of a
-        category that the gate does not list.
-        A value outside the schema leaves its cell known and all-zero (it was never seen in training).
+        Returns (Y, mask), both (n, L): Y multi-hot uint8; mask True where the truth is known. An unknown cell masks its
+        whole attribute; so does an attribute that does not apply to the category, and an absent attribute of a category
+        that the gate does not list. A value outside the schema leaves its cell known and all-zero (it was never seen in
+        training).
         """
         n = len(next(iter(cells.values()))) if cells else 0
         Y = np.zeros((n, self.size), np.uint8)
         mask = np.zeros((n, self.size), np.bool_)
         applies, unlisted = self.applies(categories, n), self._unlisted(categories, n)
-        for i, (key, values, columns) in enumerate(zip(self.keys, self.values, self.slices, strict=True)):
+        for i, (attribute, values, columns) in enumerate(zip(self.attributes, self.values, self.slices, strict=True)):
             # Each distinct cell is encoded once and then dealt to its rows.
-            column = coded(cells[key])
+            column = coded(cells[attribute])
             hot = np.array([[v in (cell or ()) for v in values] for cell in column.table], np.uint8)
             known = np.array([cell is not None for cell in column.table], np.bool_)
             if n and values:
@@ -84,31 +84,31 @@ class LabelSchema:
         return Y, mask
 
     def _unlisted(self, categories: Sequence[str | None] | None, n: int) -> Bool:
-        """(n,): photos whose category the gate does not list, so that an absent key says nothing about them."""
+        """(n,): photos whose category the gate does not list, so that an absent attribute says nothing about them."""
         if self.gate is None or categories is None:
             return np.zeros(n, np.bool_)
         gate = self.gate
         return np.fromiter((category is not None and category not in gate for category in categories), bool, n)
 
     def applies(self, categories: Sequence[str | None] | None, n: int) -> Bool:
-        """(n, K): whether each key applies to each photo's category; True where gate or category is not known."""
-        result = np.ones((n, len(self.keys)), np.bool_)
+        """(n, K): whether each attribute applies to each photo's category; True where gate or category is not known."""
+        result = np.ones((n, len(self.attributes)), np.bool_)
         if self.gate is None or categories is None:
             return result
-        for i, key in enumerate(self.keys):
-            if key != self.category_key:
-                silent = {category for category, keys in self.gate.items() if key not in keys}
+        for i, attribute in enumerate(self.attributes):
+            if attribute != self.category_attribute:
+                silent = {category for category, attributes in self.gate.items() if attribute not in attributes}
                 result[:, i] = np.fromiter((category not in silent for category in categories), bool, n)
         return result
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` inverts it."""
         return {
-            "keys": list(self.keys),
+            "keys": list(self.attributes),
             "values": [list(v) for v in self.values],
             "single": list(self.single),
             "gate": None if self.gate is None else {c: list(k) for c, k in self.gate.items()},
-            "category_key": self.category_key,
+            "category_key": self.category_attribute,
         }
 
     @classmethod
@@ -116,9 +116,9 @@ class LabelSchema:
         """The schema that `to_json` wrote."""
         gate = data.get("gate")
         return cls(
-            keys=tuple(data["keys"]),
+            attributes=tuple(data["keys"]),
             values=tuple(tuple(v) for v in data["values"]),
             single=tuple(bool(s) for s in data["single"]),
             gate=None if gate is None else {c: tuple(k) for c, k in gate.items()},
-            category_key=data.get("category_key"),
+            category_attribute=data.get("category_key"),
         )

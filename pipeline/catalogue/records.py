@@ -24,10 +24,10 @@ class Catalogue:
     images : the folder the file names are relative to.
     filenames : (n,), as written in the data.
     paths : (n,), the files (a name may differ from its file in spelling, never in meaning).
-    keys : names of the keys, in the order of the data.
-    cells : per key, (n,) cells: a tuple of values, () for none, None for unknown.
+    attributes : names of the attributes, in the order of the data.
+    cells : per attribute, (n,) cells: a tuple of values, () for none, None for unknown.
     categories : (n,) category of each photo or None for unknown; None for formats without categories.
-    category_keys : category -> keys that apply, when a file said so.
+    category_keys : category -> attributes that apply, when a file said so.
     groups : (n,) product names from a column, None for unknown; None without such a column.
     findings : everything that was dropped or odd.
     format : "A", "B", "products" or "folder".
@@ -36,12 +36,12 @@ class Catalogue:
     images: Path
     filenames: Sequence[str]
     paths: Sequence[Path]
-    keys: tuple[str, ...]
+    attributes: tuple[str, ...]
     cells: Mapping[str, Sequence[Cell]]
     findings: tuple[Finding, ...] = ()
     format: str = "A"
     categories: Sequence[str | None] | None = None
-    category_keys: Mapping[str, tuple[str, ...]] | None = None
+    category_attributes: Mapping[str, tuple[str, ...]] | None = None
     groups: Sequence[str | None] | None = None
 
     def __len__(self) -> int:
@@ -49,7 +49,7 @@ class Catalogue:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of file names, keys, cells and categories; the folder's place does not count."""
+        """SHA-256 (hex) of file names, attributes, cells and categories; the folder's place does not count."""
         digest = hashlib.sha256()
 
         def add(text: str) -> None:
@@ -58,7 +58,9 @@ class Catalogue:
 
         for name in self.filenames:
             add(name)
-        columns: dict[str, Sequence[Any]] = {f"key {key}": self.cells[key] for key in self.keys}
+        columns: dict[str, Sequence[Any]] = {
+            f"attribute {attribute}": self.cells[attribute] for attribute in self.attributes
+        }
         if self.categories is not None:
             columns["categories"] = self.categories
         for name, column in columns.items():
@@ -81,7 +83,7 @@ class Catalogue:
             self,
             filenames=[self.filenames[i] for i in places],
             paths=paths,
-            cells={key: coded(column).take(index) for key, column in self.cells.items()},
+            cells={attribute: coded(column).take(index) for attribute, column in self.cells.items()},
             categories=None if self.categories is None else coded(self.categories).take(index),
             groups=None if self.groups is None else coded(self.groups).take(index),
         )

@@ -28,45 +28,54 @@ def infer_schema(
     single: Mapping[str, bool] | None = None,
     gate: Mapping[str, tuple[str, ...]] | None = None,
 ) -> LabelSchema:
-    """Keys and values of the given rows (all by default); give it only rows that fitting may see.
+    """Attributes and values of the given rows (all by default); give it only rows that fitting may see.
 
-    Values are sorted naturally. A key is single-valued when no cell has more than one value; `single` overrides
-    that by key name. Keys without a known value are left out (see `empty_keys`). For a catalogue with categories the
-    gate is the one given, else the catalogue's own, else learnt: a key applies to a category if some row carries it.
+    Values are sorted naturally. An attribute is single-valued when no cell has more than one value; `single` overrides
+    that by attribute name. Attributes without a known value are left out (see `empty_keys`). For a catalogue with
+    categories the gate is the one given, else the catalogue's own, else learnt: an attribute applies to a category if
+    some row carries it.
 
-    Raises CatalogueError when no key has a known value, or an override names no key or contradicts the cells.
+    Raises CatalogueError when no attribute has a known value, or an override names no attribute or contradicts the
+    cells.
     """
     seen = catalogue if rows is None else catalogue.take(rows)
-    in_use = {key: _cells_in_use(seen, key) for key in catalogue.keys}
+    in_use = {attribute: _cells_in_use(seen, attribute) for attribute in catalogue.attributes}
     values = {
-        key: tuple(sorted({v for cell in cells if cell for v in cell}, key=natural)) for key, cells in in_use.items()
+        attribute: tuple(sorted({v for cell in cells if cell for v in cell}, key=natural))
+        for attribute, cells in in_use.items()
     }
-    keys = tuple(key for key in catalogue.keys if values[key])
-    if not keys:
+    attributes = tuple(attribute for attribute in catalogue.attributes if values[attribute])
+    if not attributes:
         raise CatalogueError(
-            f"No key has a single known value in these {len(seen)} photos (keys: {', '.join(catalogue.keys)})."
+            f"No attribute has a single known value in these {len(seen)} photos "
+            f"(attributes: {', '.join(catalogue.attributes)})."
         )
     override = dict(single or {})
-    for key in override:
-        if key not in catalogue.keys:
-            raise CatalogueError(f"There is no key {key!r}.{nearest(key, catalogue.keys)}")
-        if override[key] and any(cell and len(cell) > 1 for cell in in_use[key]):
-            raise CatalogueError(f"Key {key!r} cannot be single-valued: some photo has several values for it.")
+    for attribute in override:
+        if attribute not in catalogue.attributes:
+            raise CatalogueError(f"There is no attribute {attribute!r}.{nearest(attribute, catalogue.attributes)}")
+        if override[attribute] and any(cell and len(cell) > 1 for cell in in_use[attribute]):
+            raise CatalogueError(
+                f"Attribute {attribute!r} cannot be single-valued: some photo has several values for it."
+            )
     return LabelSchema(
-        keys=keys,
-        values=tuple(values[key] for key in keys),
-        single=tuple(override.get(key, all(not cell or len(cell) == 1 for cell in in_use[key])) for key in keys),
-        gate=_gate(seen, keys, gate if gate is not None else catalogue.category_keys),
-        category_key=CATEGORY if catalogue.categories is not None and CATEGORY in keys else None,
+        attributes=attributes,
+        values=tuple(values[attribute] for attribute in attributes),
+        single=tuple(
+            override.get(attribute, all(not cell or len(cell) == 1 for cell in in_use[attribute]))
+            for attribute in attributes
+        ),
+        gate=_gate(seen, attributes, gate if gate is not None else catalogue.category_attributes),
+        category_attribute=CATEGORY if catalogue.categories is not None and CATEGORY in attributes else None,
     )
 
 
-def empty_keys(catalogue: Catalogue, schema: LabelSchema) -> tuple[Finding, ...]:
-    """A finding per key that the schema left out because no given row has a known value of it."""
+def empty_attributes(catalogue: Catalogue, schema: LabelSchema) -> tuple[Finding, ...]:
+    """A finding per attribute that the schema left out because no given row has a known value of it."""
     return tuple(
-        Finding("empty-key", key, "no photo that fitting may see has a known value; left out")
-        for key in catalogue.keys
-        if key not in schema.keys
+        Finding("empty-key", attribute, "no photo that fitting may see has a known value; left out")
+        for attribute in catalogue.attributes
+        if attribute not in schema.attributes
     )
 
 
@@ -76,16 +85,16 @@ def never_in_train(
     """A finding per value that these rows (all by default) have and the schema does not: no head can predict it."""
     seen = catalogue if rows is None else catalogue.take(rows)
     found = []
-    for key, known in zip(schema.keys, schema.values, strict=True):
-        column = coded(seen.cells[key])
+    for attribute, known in zip(schema.attributes, schema.values, strict=True):
+        column = coded(seen.cells[attribute])
         photos: dict[str, int] = {}
         for cell, count in zip(column.table, column.counts(), strict=True):
             for value in cell or ():
                 if count and value not in known:
                     photos[value] = photos.get(value, 0) + int(count)
         for value in sorted(photos, key=natural):
-            detail = f"{key}={value}: {photos[value]} photo(s), none that fitting may see; it cannot be predicted"
-            found.append(Finding("never-in-train", key, detail))
+            detail = f"{attribute}={value}: {photos[value]} photo(s), none that fitting may see; it cannot be predicted"
+            found.append(Finding("never-in-train", attribute, detail))
     return tuple(found)
 
 
@@ -99,7 +108,7 @@ def same_content(catalogue: Catalogue, ids: npt.NDArray[np.bytes_]) -> tuple[Fin
     same = np.flatnonzero(ids[order][1:] == ids[order][:-1]) + 1
     if not len(same):
         return ()
-    columns = {key: coded(catalogue.cells[key]) for key in catalogue.keys}
+    columns = {attribute: coded(catalogue.cells[attribute]) for attribute in catalogue.attributes}
     conflicts = []
     first = order[0]
     starts = set(same.tolist())
@@ -117,8 +126,8 @@ def same_content(catalogue: Catalogue, ids: npt.NDArray[np.bytes_]) -> tuple[Fin
 def dummies_view(csv: Path) -> pd.DataFrame:
     """Format A as the indicator columns of `get_dummies(drop_first=True)` with unknown imputed as -1.
 
-    Indexed by file name (the first row of each), keys in alphabetical order; per key the first category, -1, is
-    dropped, which leaves one boolean column `<key>_<value>` per known value. Photos need not be on disk.
+    Indexed by file name (the first row of each), attributes in alphabetical order; per attribute the first category,
+    -1, is dropped, which leaves one boolean column `<attribute>_<value>` per known value. Photos need not be on disk.
 
     Raises CatalogueError when the file is no CSV file with a column `filename`.
     """
@@ -132,34 +141,37 @@ def dummies_view(csv: Path) -> pd.DataFrame:
     for _, row in table.rows():
         rows.setdefault(row[position], [*row, *[""] * (len(table.header) - len(row))])
     frame = pd.DataFrame(index=pd.Index(list(rows), name=table.header[position]))
-    for key in sorted(h for i, h in enumerate(table.header) if h and i != position):
-        cells = [row[table.header.index(key)].strip() for row in rows.values()]
+    for attribute in sorted(h for i, h in enumerate(table.header) if h and i != position):
+        cells = [row[table.header.index(attribute)].strip() for row in rows.values()]
         texts = ["-1" if cell in UNKNOWN_TOKENS else cell for cell in cells]
         categories = ["-1", *sorted(set(texts) - {"-1"}, key=natural)]
-        frame[key] = pd.Categorical(texts, categories=categories)
+        frame[attribute] = pd.Categorical(texts, categories=categories)
     return pd.get_dummies(frame, columns=list(frame.columns), drop_first=True)
 
 
-def _cells_in_use(catalogue: Catalogue, key: str) -> list[Cell]:
-    column: Coded[Cell] = coded(catalogue.cells[key])
+def _cells_in_use(catalogue: Catalogue, attribute: str) -> list[Cell]:
+    column: Coded[Cell] = coded(catalogue.cells[attribute])
     return [cell for cell, count in zip(column.table, column.counts(), strict=True) if count]
 
 
 def _gate(
-    catalogue: Catalogue, keys: tuple[str, ...], given: Mapping[str, tuple[str, ...]] | None
+    catalogue: Catalogue, attributes: tuple[str, ...], given: Mapping[str, tuple[str, ...]] | None
 ) -> Mapping[str, tuple[str, ...]] | None:
     if given is not None:
-        return {category: tuple(key for key in keys if key in applying) for category, applying in given.items()}
+        return {
+            category: tuple(attribute for attribute in attributes if attribute in applying)
+            for category, applying in given.items()
+        }
     if catalogue.categories is None:
         return None
     categories = coded(catalogue.categories).compact()
     carried = {}
-    for key in keys:
-        column = coded(catalogue.cells[key])
+    for attribute in attributes:
+        column = coded(catalogue.cells[attribute])
         codes = categories.codes[~column.where(None) & ~column.where(())]
-        carried[key] = np.bincount(codes, minlength=len(categories.table)) > 0
+        carried[attribute] = np.bincount(codes, minlength=len(categories.table)) > 0
     return {
-        category: tuple(key for key in keys if key != CATEGORY and carried[key][code])
+        category: tuple(attribute for attribute in attributes if attribute != CATEGORY and carried[attribute][code])
         for code, category in sorted(enumerate(categories.table), key=lambda pair: natural(pair[1] or ""))
         if category is not None
     }

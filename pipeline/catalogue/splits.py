@@ -89,9 +89,9 @@ def groups_of(
     return names if ids is None else _number(_linked(names, ids).tolist())
 
 
-def _number(keys: Iterable[object]) -> Int64:
+def _number(attributes: Iterable[object]) -> Int64:
     seen: dict[object, int] = {}
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
+    return np.array([seen.setdefault(attribute, len(seen)) for attribute in attributes], np.int64)
 
 
 def _product(filename: str) -> str:
@@ -106,16 +106,16 @@ def _matches(filenames: Sequence[str], regex: str) -> list[object]:
         pattern = re.compile(regex)
     except re.error as error:
         raise OptionError(f"--group-regex {regex!r} is no regular expression: {error}.") from error
-    keys: list[object] = []
+    attributes: list[object] = []
     found = False
     for name in filenames:
         match = pattern.search(name)
         found = found or match is not None
         product = None if match is None else match[1] if pattern.groups else match[0]
-        keys.append((name, None) if product is None else product)
+        attributes.append((name, None) if product is None else product)
     if filenames and not found:
         raise CatalogueError(f"--group-regex {regex!r} matches not one file name, such as {filenames[0]!r}.")
-    return keys
+    return attributes
 
 
 def _linked(names: Int64, ids: npt.NDArray[np.bytes_]) -> Int64:
@@ -222,8 +222,8 @@ class _Pairs:
         for first in range(0, len(groups), _BLOCK):
             rows, columns = np.nonzero(Y[first : first + _BLOCK] * mask[first : first + _BLOCK])
             found.append(groups[first + rows] * width + columns)
-        keys, photos = np.unique(np.concatenate(found), return_counts=True)
-        group, label = np.divmod(keys, max(width, 1))
+        attributes, photos = np.unique(np.concatenate(found), return_counts=True)
+        group, label = np.divmod(attributes, max(width, 1))
         start = np.searchsorted(group, np.arange(count + 1))
         return cls(start, label, photos, width)
 

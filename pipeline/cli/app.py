@@ -1,22 +1,19 @@
-"""Selvedge on the command line: the only place that parses options, prints and exits."""
+"""The commands: each binds its options, calls one stage and prints what it returns."""
 
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, get_origin
+from typing import Annotated
 
-from cyclopts import App, Argument, CycloptsError, Parameter
-from cyclopts.config import Dict
+from cyclopts import App, Parameter
 
 from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
+from pipeline.cli.parsing import parse
 from pipeline.cli.progress import Bar
 from pipeline.cli.summaries import (
     cache_lines,
@@ -28,17 +25,17 @@ from pipeline.cli.summaries import (
     sample_lines,
     verify_lines,
 )
-from pipeline.errors import BackboneError, HeadError, OptionError, PipelineError, RunError
+from pipeline.errors import BackboneError, HeadError, OptionError, RunError
 from pipeline.options import (
     AuditOptions,
     BackboneOptions,
+    CacheKeyOptions,
     CompareOptions,
     DataOptions,
     ExportOptions,
     ExtractOptions,
     FinetuneOptions,
     FitOptions,
-    KeyOptions,
     PredictOptions,
     PruneOptions,
     ReproduceOptions,
@@ -46,14 +43,11 @@ from pipeline.options import (
     SplitOptions,
     VocabularyOptions,
 )
+from pipeline.options.words import PROGRAM, changed
 
 Flat = Parameter(name="*")
 NO_NEGATIVE = Parameter(negative=())
 CACHE = Parameter(help="Folder of the embedding cache.")
-COMMANDS = (
-    *("demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "finetune", "reproduce"),
-    *("cache export", "cache prune"),
-)
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class DemoOptions:
 
 
 app = App(
-    name="run.py",
+    name=PROGRAM.split()[-1],
     help="Garment photos to catalogue attributes: one frozen pass, cached vectors, many light heads, compared.",
     default_parameter=NO_NEGATIVE,
     help_format="plaintext",
@@ -127,8 +121,8 @@ def demo(
 
 def _step(*words: str) -> None:
     """Run one command as a user would, and show it."""
-    say(f"\n$ python run.py {shlex.join(words)}")
-    parse(words)()
+    say(f"\n$ {PROGRAM} {shlex.join(words)}")
+    parse(app, words)()
 
 
 @app.command
@@ -155,7 +149,7 @@ def vocabulary(
     options: Annotated[VocabularyOptions, Flat] = VocabularyOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
-    """Count the values of every key and write a mapping file that suggests which spellings are one; merges nothing."""
+    """Count every attribute's values and write a mapping file that suggests which spellings are one; merges nothing."""
     from pipeline.audit.vocabulary import vocabulary as run_vocabulary
 
     say_all(vocabulary_lines(run_vocabulary(data, options)))
@@ -186,7 +180,7 @@ def extract(
 def audit(
     *,
     data: Annotated[DataOptions, Flat] = DataOptions(),
-    key: Annotated[KeyOptions, Flat] = KeyOptions(),
+    cache_key: Annotated[CacheKeyOptions, Flat] = CacheKeyOptions(),
     options: Annotated[AuditOptions, Flat] = AuditOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
@@ -195,7 +189,7 @@ def audit(
     from pipeline.audit.page import shown_photos, write_gallery
     from pipeline.experiment.thumbnails import make_thumbnails
 
-    report = run_audit(data, key, options, say)
+    report = run_audit(data, cache_key, options, say)
     photos = shown_photos(report, options.gallery)
     pictures, _ = make_thumbnails(photos, [report.files[photo] for photo in photos])
     page = write_gallery(report, pictures, options.gallery, options.out / "audit.html")
@@ -206,7 +200,7 @@ def audit(
 def fit_heads_command(
     *,
     data: Annotated[DataOptions, Flat] = DataOptions(),
-    key: Annotated[KeyOptions, Flat] = KeyOptions(),
+    cache_key: Annotated[CacheKeyOptions, Flat] = CacheKeyOptions(),
     split: Annotated[SplitOptions, Flat] = SplitOptions(),
     options: Annotated[FitOptions, Flat] = FitOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
@@ -214,7 +208,7 @@ def fit_heads_command(
     """Fit many light heads on the cached vectors and write a run folder."""
     from pipeline.experiment.fit_heads import fit_heads
 
-    say_all(fit_lines(fit_heads(data, key, split, options, say)))
+    say_all(fit_lines(fit_heads(data, cache_key, split, options, say)))
 
 
 @app.command
@@ -278,7 +272,7 @@ def finetune(
     options: Annotated[FinetuneOptions, Flat] = FinetuneOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
-    """Train the backbone on one key, then freeze it into a weights file for extract; resumes where it was killed."""
+    """Train the backbone on one attribute, then freeze it into weights for extract; resumes where it was killed."""
     from pipeline.features.finetuning.finetune import finetune as run_finetune
     from pipeline.features.finetuning.loop import Watch
 
@@ -302,8 +296,7 @@ def reproduce(
     from pipeline.cli.plan import Overrides, read_plan
     from pipeline.cli.plan_state import Ledger
 
-    changed = [f.name for f in fields(data) if getattr(data, f.name) != f.default]
-    given = {name.replace("_", "-"): getattr(data, name) for name in changed}
+    given = {name.replace("_", "-"): value for name, value in changed(data).items()}
     todo = read_plan(plan, Overrides(given, **vars(options)))
     ledger, not_run = Ledger(todo), list(todo.not_run)
     for extraction in todo.extractions:
@@ -334,7 +327,7 @@ def _attempt(*words: str) -> str:
 
 @cache_app.command(name="info")
 def cache_info(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
-    """Say which keys, rows, blocks and views the cache holds, how large they are and when they were made."""
+    """Say which cache keys, rows, blocks and views the cache holds, how large they are and when they were made."""
     from pipeline.features.selection import open_cache
 
     say_all(cache_lines(open_cache(cache).keys(), cache))
@@ -365,14 +358,14 @@ def cache_verify(
 def cache_export(
     *,
     data: Annotated[DataOptions, Flat] = DataOptions(),
-    key: Annotated[KeyOptions, Flat] = KeyOptions(),
+    cache_key: Annotated[CacheKeyOptions, Flat] = CacheKeyOptions(),
     options: Annotated[ExportOptions, Flat] = ExportOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Write one plain HDF5 or .npz file: a row per photo of the catalogue, or per cached content without one."""
     from pipeline.features.cache_tools import export
 
-    report = export(data, key, options)
+    report = export(data, cache_key, options)
     say(f"cache export: {report.rows} rows of {report.dim} numbers -> {report.path}")
 
 
@@ -383,13 +376,13 @@ def cache_prune(
     options: Annotated[PruneOptions, Flat] = PruneOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
-    """Remove rows that the catalogue does not name (with --data), and keys no longer wanted (with --drop-key)."""
+    """Remove rows that the catalogue does not name (--data), and cache keys no longer wanted (--drop-cache-key)."""
     from pipeline.features.cache_tools import ids_of_catalogue
     from pipeline.features.selection import open_cache
 
     opened = open_cache(options.cache)
     keep = None if data.data is None else ids_of_catalogue(opened, data)
-    report = opened.prune(keep, options.drop_key, dry_run=not options.yes)
+    report = opened.prune(keep, options.drop_cache_key, dry_run=not options.yes)
     verb = "removed" if options.yes else "would remove (dry run; --yes removes)"
     say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} keys, {report.bytes / 1e6:.1f} MB")
     say_all(f"  key {digest[:16]}" for digest in report.keys)
@@ -417,110 +410,3 @@ def say_all(lines: Iterable[str]) -> None:
 def say(text: str) -> None:
     """Print one message to standard output at once."""
     print(text, flush=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 expected error, 2 wrong usage, 130 interrupted."""
-    tokens = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        code = parse(tokens)()
-    except CycloptsError as error:
-        print(f"{error}\nTry: python run.py {' '.join(tokens[:1])} --help", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        if not _expected(error):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return code if isinstance(code, int) else 0
-
-
-def parse(tokens: Sequence[str]) -> partial[Any]:
-    """The command that these words name, ready to be called; CycloptsError for wrong usage."""
-    words = list(tokens)
-    command = words[0] if words else ""
-    inner = " ".join(words[:2]) if command == "cache" else command
-    app.config = []
-    if {"--help", "-h"} & set(words):
-        # Help needs no values; binding them would take as long as the help itself.
-        return partial(app.help_print, [word for word in words if not word.startswith("-")])
-    if inner in COMMANDS:
-        words = _split_commas(words, inner)
-        app.config = [Dict(_file_settings(words, inner), source="config", use_commands_as_keys=False)]
-    chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
-    return partial(chosen, *bound.args, **bound.kwargs)
-
-
-def _expected(error: Exception) -> bool:
-    """Whether an error is one that the user can act on; the cache is imported only when something went wrong."""
-    from cache.errors import CacheError
-
-    # An OSError that names a file is a folder that may not be written, a disk that is full, a file where a folder goes.
-    return isinstance(error, PipelineError | CacheError) or (isinstance(error, OSError) and bool(error.filename))
-
-
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _file_settings(tokens: Sequence[str], command: str) -> dict[str, Any]:
-    """Options of one command from --preset and --config; the latter wins."""
-    settings: dict[str, Any] = {}
-    preset, config = _value_of(tokens, "--preset"), _value_of(tokens, "--config")
-    if preset or config:
-        from pipeline.options.yaml_file import find_preset, read_config
-
-        known = {name: [a.name.removeprefix("--") for a in _arguments(name)] for name in COMMANDS}
-        known = {name: [o for o in names if o not in ("config", "preset")] for name, names in known.items()}
-        for path in ([find_preset(preset)] if preset else []) + ([Path(config)] if config else []):
-            settings |= read_config(path, known)[command]
-        for argument in _arguments(command):
-            value = settings.get(argument.name.removeprefix("--"))
-            if isinstance(value, str | int | float) and get_origin(argument.hint) is tuple:
-                settings[argument.name.removeprefix("--")] = str(value).split(",")
-    return settings
-
-
-def _value_of(tokens: Sequence[str], option: str) -> str | None:
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
-        if token == option:
-            return following
-        if token.startswith(option + "="):
-            return token.partition("=")[2]
-    return None
-
-
-def _arguments(command: str) -> list[Argument]:
-    """The named options of a command."""
-    chosen = app
-    for word in command.split():
-        chosen = chosen[word]
-    return [a for a in chosen.assemble_argument_collection() if a.name.startswith("--")]
-
-
-def _split_commas(tokens: Sequence[str], command: str) -> list[str]:
-    """`--heads linear,mlp` as the repeated option that the parser knows."""
-    several = {a.name for a in _arguments(command) if get_origin(a.hint) is tuple}
-    result: list[str] = []
-    option = ""
-    for token in tokens:
-        name, equals, value = token.partition("=")
-        if option:
-            result += [f"{option}={part}" for part in token.split(",")]
-            option = ""
-        elif name.replace("_", "-") in several and equals:
-            result += [f"{name}={part}" for part in value.split(",")]
-        elif name.replace("_", "-") in several:
-            option = name
-        else:
-            result.append(token)
-    return [*result, option] if option else result
-
-

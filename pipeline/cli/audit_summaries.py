@@ -11,20 +11,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.audit.report import AuditReport
-    from pipeline.audit.vocabulary_report import KeyVocabulary, VocabularyReport
+    from pipeline.audit.vocabulary_report import AttributeVocabulary, VocabularyReport
 
 EXAMPLES = 3
 WORST = 10
 
 
 def vocabulary_lines(report: VocabularyReport) -> Iterator[str]:
-    """Values per key, and how many look like misspellings, are rare or not allowed."""
+    """Values per attribute, and how many look like misspellings, are rare or not allowed."""
     yield from finding_lines(report.findings)
-    values = sum(len(each.counts) for each in report.keys)
-    alike = sum(len(each.suggestions) for each in report.keys)
-    yield f"vocabulary: {len(report.keys)} keys, {values} values, {alike} spellings like another -> {report.out}"
-    for each in report.keys:
-        yield f"  {each.key}: {', '.join(_facts(each))}"
+    values = sum(len(each.counts) for each in report.attributes)
+    alike = sum(len(each.suggestions) for each in report.attributes)
+    count = len(report.attributes)
+    yield f"vocabulary: {count} attributes, {values} values, {alike} spellings like another -> {report.out}"
+    for each in report.attributes:
+        yield f"  {each.attribute}: {', '.join(_facts(each))}"
         for value, found in sorted(each.suggestions.items(), key=lambda item: -item[1].likeness)[:EXAMPLES]:
             photos = each.counts[value], each.counts[found.target]
             counts = f" ({photos[0]} and {photos[1]} photos)" if any(photos) else ""
@@ -34,7 +35,7 @@ def vocabulary_lines(report: VocabularyReport) -> Iterator[str]:
     yield "  Nothing is merged: fill in the last column, then give the file to any command with --mapping."
 
 
-def _facts(each: KeyVocabulary) -> Iterator[str]:
+def _facts(each: AttributeVocabulary) -> Iterator[str]:
     yield f"{len(each.counts)} values"
     if each.suggestions:
         yield f"{len(each.suggestions)} like another"
@@ -51,12 +52,12 @@ def audit_lines(report: AuditReport, page: Path) -> Iterator[str]:
         f"audit: {report.photos} photos in {report.seconds:.1f} s: {len(report.issues)} labels in doubt, "
         f"{len(report.conflicts)} conflicts between look-alikes, {len(report.outliers)} outliers -> {report.out}"
     )
-    for key, (judged, found) in report.counts.items():
-        yield f"  {key}: {found} of {judged} labels in doubt"
+    for attribute, (judged, found) in report.counts.items():
+        yield f"  {attribute}: {found} of {judged} labels in doubt"
     if report.rare:
         some = ", ".join(report.rare[:WORST])
         yield f"  not judged, shown by too few products ({len(report.rare)}): {some}"
     for issue in report.issues[:WORST]:
         given, suggested = issue.given or f"not {issue.suggested}", issue.suggested or f"not {issue.given}"
-        yield f"    {issue.photo}: {issue.key} is {given}, looks like {suggested} ({issue.suggested_p:.0%})"
+        yield f"    {issue.photo}: {issue.attribute} is {given}, looks like {suggested} ({issue.suggested_p:.0%})"
     yield f"page: {page}"

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OptionError
-from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FitOptions, KeyOptions, SplitOptions
-from pipeline.options.yaml_file import check_option, load_yaml
+from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
+from pipeline.options.words import words_of
+from pipeline.options.yaml_file import check_option, load_yaml, now_named
 
 Words = tuple[str, ...]
 Options = Mapping[str, Any]
@@ -149,35 +150,21 @@ class _Maker:
         run = f"{label(shown)}-{name}"
         if label(shown) != planned:
             self.replaced.append(f"row not run: {planned}-{name}: the command line names another backbone; see {run}")
-        key = {option: shown[option] for option in _names(KeyOptions) if option in shown}
+        cache_key = {option: shown[option] for option in _names(CacheKeyOptions) if option in shown}
         mine = {"use": shown.get("features", ["pooled"]), "views": shown.get("views", ["identity"])}
-        words = words_of({**base[0], **key, **base[1], **mine, **options})
+        words = words_of({**base[0], **cache_key, **base[1], **mine, **options})
         return Step(run, words, after=_vectors(shown))
 
 
 def label(extraction: Options) -> str:
     """What vectors are called in the names of runs: backbone, size, and how photos became squares unless squashed."""
-    fit = extraction.get("fit", "squash")
-    parts = (extraction["backbone"], extraction.get("size"), None if fit == "squash" else fit)
+    resize = extraction.get("resize", "squash")
+    parts = (extraction["backbone"], extraction.get("size"), None if resize == "squash" else resize)
     return "-".join(str(part) for part in parts if part is not None)
 
 
 def _vectors(extraction: Options) -> str:
     return " ".join(words_of(extraction))
-
-
-def words_of(options: Options) -> Words:
-    """Options as words of the command line."""
-    words: list[str] = []
-    for name, value in options.items():
-        if value is None or value is False:
-            continue
-        words.append(f"--{name}")
-        if isinstance(value, list | tuple):
-            words.append(",".join(map(str, value)))
-        elif value is not True:
-            words.append(str(value))
-    return tuple(words)
 
 
 def _shown(options: Options, overrides: Overrides) -> tuple[Options, str]:
@@ -202,7 +189,7 @@ def _section(name: str, content: object, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, Mapping):
         raise OptionError(f"{where} holds {content!r}; expected options and their values")
-    section = {str(option).replace("_", "-"): value for option, value in content.items()}
+    section = {now_named(str(option)): value for option, value in content.items()}
     for option in section:
         check_option(option, SECTIONS[name], where)
     return section

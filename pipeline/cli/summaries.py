@@ -74,7 +74,7 @@ def finetune_lines(report: FinetuneReport) -> Iterator[str]:
     used, best, resumed = report.used, report.best, report.resumed_from
     how = "finished before" if report.finished_before else f"resumed after epoch {resumed}" if resumed else "done"
     yield (
-        f"finetune: {how}; {report.trains} of the backbone on {report.key} ({report.values} values), "
+        f"finetune: {how}; {report.trains} of the backbone on {report.attribute} ({report.values} values), "
         f"{used['train']} photos to train, {used['validation']} to choose the epoch -> {report.weights}"
     )
     yield (

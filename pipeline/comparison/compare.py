@@ -24,7 +24,7 @@ from pipeline.comparison.same_rows import check_same_rows
 from pipeline.comparison.table import table
 from pipeline.comparison.values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
-from pipeline.evaluation.bootstrap import OVERALL, PER_KEY, Bootstrap, Resampled, interval
+from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval
 from pipeline.evaluation.metrics import evaluate, majority_baseline, photo_sums
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Run, number, read_run
@@ -44,7 +44,7 @@ class _Entry:
     @property
     def rank(self) -> tuple[int, float]:
         score = self.run.score(self.config_id)
-        return len(self.run.schema.keys), -np.inf if score is None or np.isnan(score) else score
+        return len(self.run.schema.attributes), -np.inf if score is None or np.isnan(score) else score
 
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
@@ -141,7 +141,7 @@ def _candidate(entry: _Entry, found: Judged, judges: Judges, best: str | None = 
         seconds=number(settings.get("seconds")),
         metrics=found.metrics,
         intervals=_intervals(found.figures),
-        key_intervals=_key_intervals(found.figures, found.schema),
+        attribute_intervals=_attribute_intervals(found.figures, found.schema),
         differences={} if best is None else judges.differences(entry.name, best),
         best=best is None,
         model=str(model) if model.is_file() else "",
@@ -164,7 +164,7 @@ def _majority(run: Run, resamples: Bootstrap) -> Candidate:
         seconds=None,
         metrics=evaluate(P, D, run.Y[test], run.mask[test], schema),
         intervals=_intervals(figures),
-        key_intervals=_key_intervals(figures, schema),
+        attribute_intervals=_attribute_intervals(figures, schema),
         differences={},
         best=False,
         model="",
@@ -176,9 +176,9 @@ def _intervals(figures: Resampled) -> Mapping[str, Interval]:
     return {name: span for name, span in found.items() if span is not None}
 
 
-def _key_intervals(figures: Resampled, schema: LabelSchema) -> Mapping[str, Mapping[str, Interval]]:
+def _attribute_intervals(figures: Resampled, schema: LabelSchema) -> Mapping[str, Mapping[str, Interval]]:
     found: dict[str, dict[str, Interval]] = {}
-    for i, key in enumerate(schema.keys):
-        spans = {name: interval(figures.keys[name][:, i]) for name in PER_KEY}
-        found[key] = {name: span for name, span in spans.items() if span is not None}
+    for i, attribute in enumerate(schema.attributes):
+        spans = {name: interval(figures.attributes[name][:, i]) for name in PER_ATTRIBUTE}
+        found[attribute] = {name: span for name, span in spans.items() if span is not None}
     return found

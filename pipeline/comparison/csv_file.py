@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.comparison.records import Candidate, Comparison, Difference
 
 COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
-"""kind : overall, key, value, calibration, pair or by (then key and value hold the two values of the field)."""
+"""kind : overall, attribute, value, calibration, pair or by (then key and value hold the two values of the field)."""
 
 Row = dict[str, Any]
 
@@ -33,11 +33,17 @@ def rows(comparison: Comparison) -> Iterator[Row]:
         yield from _figures(candidate, "best on validation" if candidate.best else "")
     for value in comparison.values:
         note = "" if value.learnable else "not learnable"
-        base = {"kind": "value", "candidate": comparison.best, "key": value.key, "value": value.value, "verdict": note}
-        yield from _each(base, asdict(value), ("key", "value", "learnable"))
+        base = {
+            "kind": "value",
+            "candidate": comparison.best,
+            "key": value.attribute,
+            "value": value.value,
+            "verdict": note,
+        }
+        yield from _each(base, asdict(value), ("attribute", "value", "learnable"))
     for row in comparison.calibration:
-        base = {"kind": "calibration", "candidate": comparison.best, "key": row.key, "verdict": row.method}
-        yield from _each(base, asdict(row), ("key", "method"))
+        base = {"kind": "calibration", "candidate": comparison.best, "key": row.attribute, "verdict": row.method}
+        yield from _each(base, asdict(row), ("attribute", "method"))
     for pair in comparison.pairs:
         base = {"kind": "pair", "candidate": pair.first, "against": pair.second, "verdict": pair.verdict}
         yield from _differences(base, pair.differences)
@@ -52,11 +58,11 @@ def _figures(candidate: Candidate, verdict: str) -> Iterator[Row]:
         yield {**base, "figure": "validation_score", "estimate": candidate.validation_score}
     for name, figure in asdict(candidate.metrics.overall).items():
         yield {**base, "figure": name, "estimate": figure, **_span(candidate.intervals.get(name))}
-    for row in candidate.metrics.keys:
-        spans = candidate.key_intervals.get(row.key, {})
+    for row in candidate.metrics.attributes:
+        spans = candidate.attribute_intervals.get(row.attribute, {})
         for name, figure in asdict(row).items():
-            if name not in ("key", "single"):
-                found = {"kind": "key", "candidate": candidate.name, "key": row.key, "figure": name}
+            if name not in ("attribute", "single"):
+                found = {"kind": "key", "candidate": candidate.name, "key": row.attribute, "figure": name}
                 yield {**found, "estimate": figure, **_span(spans.get(name))}
 
 

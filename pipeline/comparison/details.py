@@ -30,7 +30,7 @@ MISTAKES = 25
 def facts(run: Run) -> RunFacts:
     """What a run's run.json says of data, backbone and dropped rows."""
     info = run.info
-    key = info.get("cache_key") or {}
+    cache_key = info.get("cache_key") or {}
     data = (info.get("options") or {}).get("data")
     source = data.get("data") if isinstance(data, Mapping) else data
     return RunFacts(
@@ -38,11 +38,11 @@ def facts(run: Run) -> RunFacts:
         path=str(run.path),
         created=str(info.get("created", "")),
         data=str(source or ""),
-        backbone=str(key.get("architecture", "")),
+        backbone=str(cache_key.get("architecture", "")),
         weights_source=str(info.get("weights_source", "")),
         random_weights=run.random_weights,
         blocks=tuple(f"{b['name']} ({b['dim']})" for b in info.get("blocks") or ()),
-        keys=run.schema.keys,
+        attributes=run.schema.attributes,
         findings={str(kind): int(count) for kind, count in (info.get("findings") or {}).items()},
         not_measurable=tuple(_label(entry) for entry in info.get("not_measurable") or ()),
         configurations=len(run.configs),
@@ -58,15 +58,15 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
         if near := sentence(run.info.get("near_duplicates")):
             found.append(f"{run.name}: {near}.")
     best = next(candidate for candidate in candidates if candidate.best)
-    fewer = [c.name for c in candidates if set(c.keys) != set(best.keys)]
+    fewer = [c.name for c in candidates if set(c.attributes) != set(best.attributes)]
     if fewer:
         found.append(
-            f"{len(fewer)} of {len(candidates)} candidates predict other keys than the best; their overall figures are"
-            " over their own keys, their differences over the keys they share with the best."
+            f"{len(fewer)} of {len(candidates)} candidates predict other attributes than the best; their overall"
+            " figures are over their own attributes, their differences over the attributes they share with the best."
         )
     if best.metrics.overall.photos < 500:
         found.append(f"Only {best.metrics.overall.photos} test photos: look at the intervals before the ranks.")
-    unscored = [row.key for row in best.metrics.keys if row.photos == 0]
+    unscored = [row.attribute for row in best.metrics.attributes if row.photos == 0]
     if unscored:
         found.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")
     return tuple(found)
@@ -95,10 +95,12 @@ def policies(run: Run, config_id: str, test: tuple[Float32, UInt8, Bool]) -> tup
 
 
 def confusions(D: Bool, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Confusion, ...]:
-    """Confusion matrices of the single-valued keys, at most `CONFUSION_VALUES` values each; arrays are (n, L)."""
+    """Confusion matrices of the single-valued attributes, at most `CONFUSION_VALUES` values each; arrays are (n, L)."""
     true, known = known_cells(Y, mask, schema)
     found = []
-    for key, values, columns, single in zip(schema.keys, schema.values, schema.slices, schema.single, strict=True):
+    for attribute, values, columns, single in zip(
+        schema.attributes, schema.values, schema.slices, schema.single, strict=True
+    ):
         real = [j for j, value in enumerate(values) if value != UNKNOWN]
         at = np.array(real, np.intp) + columns.start
         rows = known[:, at].any(axis=1) & true[:, at].any(axis=1)
@@ -111,7 +113,7 @@ def confusions(D: Bool, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Conf
         if len(names) > CONFUSION_VALUES:
             counts, names = _most_frequent(counts, names)
         cells = tuple(tuple(int(count) for count in row) for row in counts)
-        found.append(Confusion(key, tuple(names), cells, mistakes))
+        found.append(Confusion(attribute, tuple(names), cells, mistakes))
     return tuple(found)
 
 
@@ -136,13 +138,15 @@ def _mistakes(counts: npt.NDArray[np.int64], names: Sequence[str]) -> tuple[tupl
 
 
 def reliabilities(P: Float32, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Reliability, ...]:
-    """Calibration of every key that is known on some photo; arrays are (n, L)."""
+    """Calibration of every attribute that is known on some photo; arrays are (n, L)."""
     true, known = known_cells(Y, mask, schema)
     found = []
-    for key, columns, single in zip(schema.keys, schema.slices, schema.single, strict=True):
+    for attribute, columns, single in zip(schema.attributes, schema.slices, schema.single, strict=True):
         confidence, correct, count = reliability(P[:, columns], true[:, columns], known[:, columns], single)
         if count.sum():
-            found.append(Reliability(key, _optional(confidence), _optional(correct), tuple(int(c) for c in count)))
+            found.append(
+                Reliability(attribute, _optional(confidence), _optional(correct), tuple(int(c) for c in count))
+            )
     return tuple(found)
 
 

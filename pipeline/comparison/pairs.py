@@ -62,14 +62,14 @@ def judged(
 class _Figures:
     """What a difference needs of a candidate; its arrays need not be kept."""
 
-    keys: tuple[str, ...]
+    attributes: tuple[str, ...]
     overall: Mapping[str, float | None]
     resampled: Mapping[str, npt.NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
 class Judges:
-    """Compares candidates by name; `load` brings one back when it must be judged on some of its keys only."""
+    """Compares candidates by name; `load` brings one back when it must be judged on some of its attributes only."""
 
     load: Callable[[str], Judged]
     resamples: Bootstrap
@@ -80,7 +80,7 @@ class Judges:
         self._known[candidate.name, None] = _figures(candidate)
 
     def pair(self, first: str, second: str) -> Pair:
-        """The first minus the second, on the keys that both predict."""
+        """The first minus the second, on the attributes that both predict."""
         differences = self.differences(first, second)
         return Pair(first, second, differences, verdict(differences))
 
@@ -89,9 +89,9 @@ class Judges:
         return tuple(self.pair(first, second) for first, second in combinations(names[:MOST], 2))
 
     def differences(self, first: str, second: str) -> Mapping[str, Difference]:
-        """Differences of the figures that both have; empty without a key in common."""
+        """Differences of the figures that both have; empty without an attribute in common."""
         mine, theirs = self._known[first, None], self._known[second, None]
-        shared = tuple(key for key in theirs.keys if key in mine.keys)
+        shared = tuple(attribute for attribute in theirs.attributes if attribute in mine.attributes)
         if not shared:
             return {}
         mine, theirs = (self._restricted(name, shared) for name in (first, second))
@@ -103,16 +103,16 @@ class Judges:
                 found[name] = Difference(here - there, *span, within_noise=span[0] <= 0.0 <= span[1])
         return found
 
-    def _restricted(self, name: str, keys: tuple[str, ...]) -> _Figures:
+    def _restricted(self, name: str, attributes: tuple[str, ...]) -> _Figures:
         whole = self._known[name, None]
-        if set(whole.keys) == set(keys):
+        if set(whole.attributes) == set(attributes):
             return whole
-        if (name, keys) not in self._known:
+        if (name, attributes) not in self._known:
             found = self.load(name)
-            schema, at = subset(found.schema, keys)
+            schema, at = subset(found.schema, attributes)
             arrays = (found.P[:, at], found.D[:, at], found.Y[:, at], found.mask[:, at])
-            self._known[name, keys] = _figures(judged(name, schema, arrays, self.resamples))
-        return self._known[name, keys]
+            self._known[name, attributes] = _figures(judged(name, schema, arrays, self.resamples))
+        return self._known[name, attributes]
 
 
 def verdict(differences: Mapping[str, Difference]) -> str:
@@ -124,21 +124,23 @@ def verdict(differences: Mapping[str, Difference]) -> str:
     return "mixed" if len(signs) > 1 else ("first better" if signs == {True} else "second better")
 
 
-def subset(schema: LabelSchema, keys: Sequence[str]) -> tuple[LabelSchema, npt.NDArray[np.intp]]:
-    """The schema of some keys, in the order given, and the positions of their columns. The gate is left behind."""
-    at = [schema.keys.index(key) for key in keys]
+def subset(schema: LabelSchema, attributes: Sequence[str]) -> tuple[LabelSchema, npt.NDArray[np.intp]]:
+    """The schema of some attributes, in the order given, and the places of their columns. The gate is left behind."""
+    at = [schema.attributes.index(attribute) for attribute in attributes]
     columns = np.concatenate([np.arange(schema.slices[i].start, schema.slices[i].stop) for i in at])
     part = replace(
         schema,
-        keys=tuple(keys),
+        attributes=tuple(attributes),
         values=tuple(schema.values[i] for i in at),
         single=tuple(schema.single[i] for i in at),
         gate=None,
-        category_key=None,
+        category_attribute=None,
     )
     return part, columns.astype(np.intp)
 
 
 def _figures(candidate: Judged) -> _Figures:
     overall = {name: getattr(candidate.metrics.overall, name) for name in DIFFERENCES}
-    return _Figures(candidate.schema.keys, overall, {name: candidate.figures.overall[name] for name in DIFFERENCES})
+    return _Figures(
+        candidate.schema.attributes, overall, {name: candidate.figures.overall[name] for name in DIFFERENCES}
+    )

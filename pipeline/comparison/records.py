@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation.figures import Metrics
+from pipeline.evaluation.figures import Metrics, published
 from pipeline.system import write_whole
 
 Interval = tuple[float, float]
@@ -20,7 +19,7 @@ NOTHING = "nothing"
 
 @dataclass(frozen=True)
 class Difference:
-    """A candidate's figure minus the best candidate's, on the same resamples and on the keys both have.
+    """A candidate's figure minus the best candidate's, on the same resamples and on the attributes both have.
 
     low, high : 95 % interval. within_noise : the interval holds 0.
     """
@@ -36,7 +35,7 @@ class Candidate:
     """One configuration of one run, judged on the test rows.
 
     name : unique among the candidates. settings : its row of configs.csv. policy : its threshold policy, chosen on
-    validation. intervals : 95 % per overall figure; key_intervals : per key and figure. differences : to the best
+    validation. intervals : 95 % per overall figure; key_intervals : per attribute and figure. differences : to the best
     candidate (none for itself). model : its model file, "" when the run kept none.
     """
 
@@ -51,15 +50,15 @@ class Candidate:
     seconds: float | None
     metrics: Metrics
     intervals: Mapping[str, Interval]
-    key_intervals: Mapping[str, Mapping[str, Interval]]
+    attribute_intervals: Mapping[str, Mapping[str, Interval]]
     differences: Mapping[str, Difference]
     best: bool
     model: str
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys it predicts."""
-        return tuple(row.key for row in self.metrics.keys)
+    def attributes(self) -> tuple[str, ...]:
+        """The attributes it predicts."""
+        return tuple(row.attribute for row in self.metrics.attributes)
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,13 @@ class PolicyRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Photos of one single-valued key: counts[true][decided]; the last column is "nothing decided".
+    """Photos of one single-valued attribute: counts[true][decided]; the last column is "nothing decided".
 
-    A key of very many values has its most frequent ones and, last, `OTHERS` for all the rest together. mistakes : the
-    most frequent (true, decided, photos), over all values.
+    An attribute of very many values has its most frequent ones and, last, `OTHERS` for all the rest together. mistakes
+    : the most frequent (true, decided, photos), over all values.
     """
 
-    key: str
+    attribute: str
     values: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     mistakes: tuple[tuple[str, str, int], ...] = ()
@@ -100,9 +99,9 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Calibration of one key: per bin the mean confidence, the share correct (None when empty) and the count."""
+    """Calibration of one attribute: per bin the mean confidence, the share correct (None when empty) and the count."""
 
-    key: str
+    attribute: str
     confidence: tuple[float | None, ...]
     correct: tuple[float | None, ...]
     count: tuple[int, ...]
@@ -120,7 +119,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two candidates on the same resamples: the first's figures minus the second's, on the keys both have.
+    """Two candidates on the same resamples: the first's figures minus the second's, on the attributes both have.
 
     verdict : "first better" or "second better" when accuracy or macro F1 says so and the other does not contradict,
     "mixed" when they contradict each other, else "no difference shown".
@@ -153,7 +152,7 @@ class ValueRow:
     learnable : whether any training photo has it; a value that only test photos have is no column of any head.
     """
 
-    key: str
+    attribute: str
     value: str
     train: int
     support: int
@@ -167,13 +166,13 @@ class ValueRow:
 
 @dataclass(frozen=True)
 class CalibrationRow:
-    """One key of the best candidate before and after calibration, on test.
+    """One attribute of the best candidate before and after calibration, on test.
 
     method : temperature (logits times scale), platt (logits times scale plus shift) or none. error_*, loss_* :
     calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
     """
 
-    key: str
+    attribute: str
     method: str
     scale: float
     shift: float
@@ -195,7 +194,7 @@ class RunFacts:
     weights_source: str
     random_weights: bool
     blocks: tuple[str, ...]
-    keys: tuple[str, ...]
+    attributes: tuple[str, ...]
     findings: Mapping[str, int]
     not_measurable: tuple[str, ...]
     configurations: int
@@ -206,9 +205,9 @@ class Comparison:
     """Every candidate on the same test photos, best first by validation score.
 
     parts : photos per part; groups : products among the test photos, the unit of resampling. majority : the baseline
-    that never looks at a photo, from the training rows of the run with the most keys. best : name of the candidate
-    with the highest validation score among those with the most keys. pairs : every two of the first candidates, best
-    first. by_differences : every two values of `by` whose best configurations were judged.
+    that never looks at a photo, from the training rows of the run with the most attributes. best : name of the
+    candidate with the highest validation score among those with the most attributes. pairs : every two of the first
+    candidates, best first. by_differences : every two values of `by` whose best configurations were judged.
     """
 
     created: str
@@ -238,18 +237,10 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; figures that do not exist are null."""
-        result: dict[str, Any] = _finite(asdict(self))
+        result: dict[str, Any] = published(self)
         return result
 
 
 def save_json(comparison: Comparison, path: Path) -> None:
     """Write the whole comparison as JSON, whole or not at all."""
     write_whole(path, json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

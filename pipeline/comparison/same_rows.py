@@ -41,25 +41,25 @@ def _check_split(first: Run, other: Run) -> None:
 
 
 def _check_truth(first: Run, other: Run) -> None:
-    """The same test photo must have the same known values in both, for every key and value that both have."""
+    """The same test photo must have the same known values in both, for every attribute and value that both have."""
     ours, theirs = first.rows("test"), other.rows("test")
     ours = ours[np.argsort([first.photos[i] for i in ours])]
     theirs = theirs[np.argsort([other.photos[i] for i in theirs])]
     columns = {name: j for j, name in enumerate(other.schema.column_names)}
-    for key, values in zip(first.schema.keys, first.schema.values, strict=True):
-        if key not in other.schema.keys:
+    for attribute, values in zip(first.schema.attributes, first.schema.values, strict=True):
+        if attribute not in other.schema.attributes:
             continue
-        known = other.schema.values[other.schema.keys.index(key)]
+        known = other.schema.values[other.schema.attributes.index(attribute)]
         odd = (set(values) ^ set(known)) - {UNKNOWN}
         if odd:
             raise RunError(
-                f"{first.path} and {other.path} know different values of {key!r} ({len(odd)} differ, such as"
+                f"{first.path} and {other.path} know different values of {attribute!r} ({len(odd)} differ, such as"
                 f" {min(odd)!r}): they were fitted on different labels"
             )
         for value in values:
             if value == UNKNOWN:
                 continue
-            name = f"{key}={value}"
+            name = f"{attribute}={value}"
             i, j = first.schema.column_names.index(name), columns[name]
             same = (first.mask[ours, i] == other.mask[theirs, j]) & (first.Y[ours, i] == other.Y[theirs, j])
             if not same.all():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 NONE = "-"
-NAMES = {"accuracy": "key acc", "key_macro_f1": "macro F1"}
+NAMES = {"accuracy": "attribute acc", "key_macro_f1": "macro F1"}
 PAIRS = 10
 """Pairs shown; all are in the JSON and CSV files."""
 
@@ -21,7 +21,7 @@ Cell = Callable[[Candidate], str]
 
 
 def table(comparison: Comparison, color: bool = False) -> str:
-    """Every candidate, what the paired differences show, the best per value of `--by`, the keys, and the notes.
+    """Every candidate, what the paired differences show, the best per value of `--by`, the attributes, and the notes.
 
     color : with terminal colours.
     """
@@ -37,8 +37,8 @@ def table(comparison: Comparison, color: bool = False) -> str:
         blocks.append(_pairs(comparison))
     if comparison.by is not None:
         blocks.append(_by(comparison))
-    blocks.append(_per_key(comparison))
-    lost = [f"{row.key}={row.value}" for row in comparison.values if not row.learnable]
+    blocks.append(_per_attribute(comparison))
+    lost = [f"{row.attribute}={row.value}" for row in comparison.values if not row.learnable]
     if lost:
         blocks.append(f"not learnable (never seen in training): {', '.join(lost[:10])}{_more(len(lost) - 10)}")
     calibrated = [row for row in comparison.calibration if row.error_before is not None]
@@ -47,7 +47,7 @@ def table(comparison: Comparison, color: bool = False) -> str:
             sum(figure for row in calibrated if (figure := getattr(row, name)) is not None) / len(calibrated)
             for name in ("error_before", "error_after")
         )
-        blocks.append(f"calibration error of {best.name}, mean over keys: {before:.3f} before, {after:.3f} after")
+        blocks.append(f"calibration error of {best.name}, mean over attributes: {before:.3f} before, {after:.3f} after")
     blocks.append("* best by validation score. Differences are paired: the same resampled products for both.")
     return _text([*blocks, *comparison.notes], color)
 
@@ -80,12 +80,12 @@ def _grid(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left:
 
 
 def _overall(comparison: Comparison) -> RenderableType:
-    all_keys = len(comparison.best_candidate.keys)
+    all_attributes = len(comparison.best_candidate.attributes)
     columns: list[tuple[str, Cell]] = [
         ("", lambda c: "*" if c.best else ""),
         ("candidate", lambda c: c.name + (" (RANDOM WEIGHTS)" if c.random_weights else "")),
         ("valid.", lambda c: decimal(c.validation_score)),
-        ("key acc", lambda c: with_interval(c.metrics.overall.accuracy, c.intervals.get("accuracy"))),
+        ("attribute acc", lambda c: with_interval(c.metrics.overall.accuracy, c.intervals.get("accuracy"))),
         ("macro F1", lambda c: with_interval(c.metrics.overall.key_macro_f1, c.intervals.get("key_macro_f1"))),
         ("micro F1", lambda c: decimal(c.metrics.overall.micro_f1)),
         ("mAP", lambda c: decimal(c.metrics.overall.mean_average_precision)),
@@ -96,8 +96,8 @@ def _overall(comparison: Comparison) -> RenderableType:
         ("pred/true", ratio),
         ("fit s", lambda c: NONE if c.seconds is None else f"{c.seconds:.1f}"),
     ]
-    if any(len(c.keys) != all_keys for c in comparison.candidates):
-        columns.insert(2, ("keys", lambda c: f"{len(c.keys)}/{all_keys}"))
+    if any(len(c.attributes) != all_attributes for c in comparison.candidates):
+        columns.insert(2, ("attributes", lambda c: f"{len(c.attributes)}/{all_attributes}"))
     rows = [[cell(c) for _, cell in columns] for c in (*comparison.candidates, comparison.majority)]
     return _grid("", [name for name, _ in columns], rows, left=(0, 1))
 
@@ -123,7 +123,7 @@ def _by(comparison: Comparison) -> RenderableType:
         shown = [row.value or "(none)", str(row.configurations), row.candidate or name]
         rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
     field = comparison.by or ""
-    heads = [field, "configs", "best by validation", "valid.", "key acc", "macro F1"]
+    heads = [field, "configs", "best by validation", "valid.", "attribute acc", "macro F1"]
     blocks: list[RenderableType] = [_grid(f"By {field}", heads, rows, left=(0, 2))]
     if any(row.candidate is None for row in comparison.by_rows):
         blocks.append(f"{NONE}: no test predictions kept; fit-heads --keep all keeps them")
@@ -142,18 +142,18 @@ def _cells(differences: Mapping[str, Difference]) -> list[str]:
     return [NONE if d is None else f"{d.value:+.3f} [{d.low:+.3f} {d.high:+.3f}]" for d in found]
 
 
-def _per_key(comparison: Comparison) -> RenderableType:
+def _per_attribute(comparison: Comparison) -> RenderableType:
     from rich.console import Group
 
     best, majority = comparison.best_candidate, comparison.majority
-    heads = ["key", "photos", "values", "acc", "majority", "bal acc", "macro F1", "majority"]
+    heads = ["attribute", "photos", "values", "acc", "majority", "bal acc", "macro F1", "majority"]
     heads += ["micro F1", "mAP", "IoU", "loss", "calib. err"]
     rows = []
-    for mine, base in zip(best.metrics.keys, majority.metrics.keys, strict=True):
-        spans = best.key_intervals.get(mine.key, {})
+    for mine, base in zip(best.metrics.attributes, majority.metrics.attributes, strict=True):
+        spans = best.attribute_intervals.get(mine.attribute, {})
         rows.append(
             [
-                mine.key if mine.single else f"{mine.key} (multi)",
+                mine.attribute if mine.single else f"{mine.attribute} (multi)",
                 str(mine.photos),
                 f"{mine.scored_values}/{mine.values}",
                 with_interval(mine.accuracy, spans.get("accuracy")),
@@ -168,7 +168,7 @@ def _per_key(comparison: Comparison) -> RenderableType:
                 decimal(mine.calibration_error),
             ]
         )
-    grid = _grid(f"Per key: {best.name} against the majority baseline", heads, rows, left=(0,))
+    grid = _grid(f"Per attribute: {best.name} against the majority baseline", heads, rows, left=(0,))
     return Group(grid, "values: with a test photo / in all; macro F1 and mAP are over the former", "")
 
 

@@ -21,13 +21,13 @@ def value_rows(run: Run, best: Judged) -> tuple[ValueRow, ...]:
     hits, support, chosen = ((cells.sum(axis=0)) for cells in (decided & true, true, decided))
     ranked = average_precision(best.P, true, known)
     rows = []
-    for j, (key, value) in enumerate(best.schema.labels):
+    for j, (attribute, value) in enumerate(best.schema.labels):
         if value == UNKNOWN:
             continue
         tp, has, says = int(hits[j]), int(support[j]), int(chosen[j])
         rows.append(
             ValueRow(
-                key=key,
+                attribute=attribute,
                 value=value,
                 train=int(seen[j]),
                 support=has,
@@ -39,24 +39,24 @@ def value_rows(run: Run, best: Judged) -> tuple[ValueRow, ...]:
                 learnable=bool(seen[j]),
             )
         )
-    rows += [ValueRow(key, value, 0, n, 0, None, None, None, None, False) for key, value, n in run.unseen]
+    rows += [ValueRow(attribute, value, 0, n, 0, None, None, None, None, False) for attribute, value, n in run.unseen]
     return tuple(rows)
 
 
 def calibration_rows(run: Run, config_id: str, best: Judged, order: np.ndarray) -> tuple[CalibrationRow, ...]:
-    """One row per key; empty for a candidate that was not calibrated. order : of the test rows in `best`."""
+    """One row per attribute; empty for a candidate that was not calibrated. order : of the test rows in `best`."""
     entry = run.decisions[config_id]
     stored = entry.get("calibration")
     if stored is None:
         return ()
     P = run.uncalibrated(config_id)
-    before = None if P is None else evaluate(P[order], best.D, best.Y, best.mask, best.schema).keys
+    before = None if P is None else evaluate(P[order], best.D, best.Y, best.mask, best.schema).attributes
     rows = []
-    for i, (key, link) in enumerate(zip(best.schema.keys, entry["links"], strict=True)):
-        after, was = best.metrics.keys[i], None if before is None else before[i]
+    for i, (attribute, link) in enumerate(zip(best.schema.attributes, entry["links"], strict=True)):
+        after, was = best.metrics.attributes[i], None if before is None else before[i]
         rows.append(
             CalibrationRow(
-                key=key,
+                attribute=attribute,
                 method="temperature" if link == "softmax" else "platt",
                 scale=float(stored["scale"][i]),
                 shift=float(stored["shift"][i]),

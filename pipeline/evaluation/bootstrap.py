@@ -29,10 +29,10 @@ OVERALL = (
 )
 """The figures of `OverallMetrics` that get an interval; rank-based ones would need a sort per resample."""
 
-PER_KEY = ("accuracy", "macro_f1", "iou")
+PER_ATTRIBUTE = ("accuracy", "macro_f1", "iou")
 
 RATIOS = ("known", "right", "cells", "agree", "overlap", "true", "predicted", "loss", "iou", "pair")
-"""The fields of `PhotoSums` with one column per key."""
+"""The fields of `PhotoSums` with one column per attribute."""
 
 FRACTIONS = ("loss", "iou", "sample")
 """Sums that are no whole numbers."""
@@ -43,10 +43,10 @@ WEIGHTS, KEEP = 1 << 21, 1 << 27
 
 @dataclass(frozen=True)
 class Resampled:
-    """Figures on every resample: overall[name] (B,), keys[name] (B, K). NaN where a resample defines none."""
+    """Figures on every resample: overall[name] (B,), attributes[name] (B, K). NaN where a resample defines none."""
 
     overall: dict[str, Float]
-    keys: dict[str, Float]
+    attributes: dict[str, Float]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Bootstrap:
         ]
         return Resampled(
             {name: np.concatenate([part.overall[name] for part in parts]) for name in OVERALL},
-            {name: np.concatenate([part.keys[name] for part in parts]) for name in PER_KEY},
+            {name: np.concatenate([part.attributes[name] for part in parts]) for name in PER_ATTRIBUTE},
         )
 
     def _positives(self, grouped: Float) -> Iterable[Float]:
@@ -164,7 +164,7 @@ class _Wide:
 class _Grouped:
     """Per group: counts (float32, which holds them exactly), sums of fractions (float64), and positives per value.
 
-    tp, decided and positives have a column per value that has a positive at all; values : their number per key.
+    tp, decided and positives have a column per value that has a positive at all; values : their number per attribute.
     """
 
     counts: _Wide
@@ -179,12 +179,12 @@ class _Grouped:
         there = positives > 0
         f1 = np.zeros(positives.shape, np.float32)
         np.divide(2 * total["tp"], total["decided"] + positives, out=f1, where=there)
-        f1_sums, there_sums = self._per_key(f1), self._per_key(there)
+        f1_sums, there_sums = self._per_attribute(f1), self._per_attribute(there)
         accuracy = _divide(total["right"], total["known"])
-        key_macro = _divide(f1_sums, there_sums)
+        attribute_macro = _divide(f1_sums, there_sums)
         overall = {
             "accuracy": _nanmean(accuracy),
-            "key_macro_f1": _nanmean(key_macro),
+            "key_macro_f1": _nanmean(attribute_macro),
             "macro_f1": _divide(f1_sums.sum(axis=1), there_sums.sum(axis=1)),
             "micro_f1": _divide(2 * every["overlap"], every["true"] + every["predicted"]),
             "iou": _divide(every["iou"], every["pair"]),
@@ -193,10 +193,10 @@ class _Grouped:
             "element_accuracy": _divide(every["agree"], every["cells"]),
             "log_loss": _divide(every["loss"], every["cells"]),
         }
-        keys = {"accuracy": accuracy, "macro_f1": key_macro, "iou": _divide(total["iou"], total["pair"])}
-        return Resampled(overall, keys)
+        attributes = {"accuracy": accuracy, "macro_f1": attribute_macro, "iou": _divide(total["iou"], total["pair"])}
+        return Resampled(overall, attributes)
 
-    def _per_key(self, values: npt.NDArray[np.generic]) -> Float:
+    def _per_attribute(self, values: npt.NDArray[np.generic]) -> Float:
         """Sums (b, K) of a column per value."""
         ends = np.cumsum([0, *self.values])
         return np.stack([values[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends)], axis=1)

@@ -1,16 +1,35 @@
-"""The figures of one evaluation, as records: per key and overall. `pipeline.evaluation.metrics` computes them."""
+"""The figures of one evaluation, as records: per attribute and overall. `pipeline.evaluation.metrics` computes them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
+
+_FILE_NAMES = {"attribute": "key", "attributes": "keys", "attribute_intervals": "key_intervals"}
+
+
+def published(value: Any) -> Any:
+    """Records as a JSON file has them, whose field names other code relies on; figures that do not exist are null.
+
+    Args:
+        value: A dataclass, or a mapping or sequence of what may stand in JSON.
+    """
+    if is_dataclass(value):
+        return {_FILE_NAMES.get(f.name, f.name): published(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: published(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [published(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
-class KeyMetrics:
-    """One key. Every figure is over its known cells; None means that nothing could be measured.
+class AttributeMetrics:
+    """One attribute. Every figure is over its known cells; None means that nothing could be measured.
 
-    photos : photos on which the key is known; values : values it has; scored_values : those with a test positive.
+    photos : photos on which the attribute is known; values : values it has; scored_values : those with a test positive.
     log_loss : mean binary cross-entropy per cell, in nats, whatever the head's link. element_accuracy : share of cells
     decided as they are. micro_f1 : over all cells. macro_f1, mean_average_precision : means over `scored_values`.
     samples_f1 : mean over photos on which a value is true or decided. accuracy : share of photos on which exactly the
@@ -20,7 +39,7 @@ class KeyMetrics:
     predicted_per_photo, true_per_photo : mean numbers of values. calibration_error : see `ranking.calibration_error`.
     """
 
-    key: str
+    attribute: str
     single: bool
     values: int
     photos: int
@@ -41,17 +60,17 @@ class KeyMetrics:
 
 @dataclass(frozen=True)
 class OverallMetrics:
-    """All keys together; see `KeyMetrics` for the figures.
+    """All attributes together; see `KeyMetrics` for the figures.
 
-    accuracy, balanced_accuracy, key_macro_f1, calibration_error : means over the `keys_scored` keys known on a photo.
-    log_loss, element_accuracy, micro_f1 : over all known cells. macro_f1, mean_average_precision : means over all
-    `scored_values`. samples_f1, all_keys_right, predicted_per_photo, true_per_photo : over `photos`, those with a known
-    key (all_keys_right: every known key exactly right); iou : over (photo, key) pairs.
+    accuracy, balanced_accuracy, key_macro_f1, calibration_error : means over the `keys_scored` attributes known on a
+    photo. log_loss, element_accuracy, micro_f1 : over all known cells. macro_f1, mean_average_precision : means over
+    all `scored_values`. samples_f1, all_keys_right, predicted_per_photo, true_per_photo : over `photos`, those with a
+    known attribute (all_keys_right: every known attribute exactly right); iou : over (photo, attribute) pairs.
     """
 
     photos: int
     photos_all_known: int
-    keys: int
+    attributes: int
     keys_scored: int
     scored_values: int
     log_loss: float | None
@@ -72,11 +91,12 @@ class OverallMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The result of `evaluate`: one row per key in schema order, and all keys together."""
+    """The result of `evaluate`: one row per attribute in schema order, and all attributes together."""
 
-    keys: tuple[KeyMetrics, ...]
+    attributes: tuple[AttributeMetrics, ...]
     overall: OverallMetrics
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
-        return asdict(self)
+        result: dict[str, Any] = published(self)
+        return result

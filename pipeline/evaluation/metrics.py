@@ -1,4 +1,4 @@
-"""How good probabilities and decisions are: per key and overall, on known cells only.
+"""How good probabilities and decisions are: per attribute and overall, on known cells only.
 
 A cell is one value on one photo. Cells whose truth is unknown count nowhere, nor does the UNKNOWN value that
 `--na class` adds. What cannot be computed is None and left out of means; it is never 0. Ratios: with tp, fp, fn over
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
-from pipeline.evaluation.figures import KeyMetrics, Metrics, OverallMetrics
+from pipeline.evaluation.figures import AttributeMetrics, Metrics, OverallMetrics
 from pipeline.evaluation.ranking import average_precision, calibration_error
 
 Float = npt.NDArray[np.floating]
@@ -31,9 +31,9 @@ TINY = 1e-7
 class PhotoSums:
     """What each photo adds to each figure; all figures but rank-based ones are ratios of sums of these.
 
-    Arrays (n, K), one column per key: known (bool), right (bool: exactly the true values are decided), cells, agree,
-    overlap, true, predicted (numbers of values), loss (nats), iou (0 where neither is present), pair (bool: either is
-    present). tp, fp, fn (n, L) bool.
+    Arrays (n, K), one column per attribute: known (bool), right (bool: exactly the true values are decided), cells,
+    agree, overlap, true, predicted (numbers of values), loss (nats), iou (0 where neither is present), pair (bool:
+    either is present). tp, fp, fn (n, L) bool.
     """
 
     known: Bool
@@ -73,7 +73,7 @@ def evaluate(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema) -> 
         calibration_error(P[:, c], true[:, c], mask[:, c], single)
         for c, single in zip(schema.slices, schema.single, strict=True)
     ]
-    rows = tuple(_key_metrics(i, sums, ranked, errors[i], schema) for i in range(len(schema.keys)))
+    rows = tuple(_attribute_metrics(i, sums, ranked, errors[i], schema) for i in range(len(schema.attributes)))
     return Metrics(rows, _overall_metrics(sums, ranked, rows, mask))
 
 
@@ -82,11 +82,11 @@ def photo_sums(P: Float | None, D: Bool, Y: Targets, mask: Bool, schema: LabelSc
     true, mask = known_cells(Y, mask, schema)
     decided = np.asarray(D, bool) & mask
 
-    def per_key(cells: npt.NDArray[Any]) -> Float:
+    def per_attribute(cells: npt.NDArray[Any]) -> Float:
         return np.stack([cells[:, c].sum(axis=1, dtype=np.float64) for c in schema.slices], axis=1)
 
     tp, fp, fn = true & decided, decided & ~true, true & ~decided
-    overlap, wrong, cells = per_key(tp), per_key(fp) + per_key(fn), per_key(mask)
+    overlap, wrong, cells = per_attribute(tp), per_attribute(fp) + per_attribute(fn), per_attribute(mask)
     union = overlap + wrong
     return PhotoSums(
         known=cells > 0,
@@ -94,9 +94,9 @@ def photo_sums(P: Float | None, D: Bool, Y: Targets, mask: Bool, schema: LabelSc
         cells=cells,
         agree=cells - wrong,
         overlap=overlap,
-        true=per_key(true),
-        predicted=per_key(decided),
-        loss=np.zeros_like(cells) if P is None else per_key(_loss(P, true, mask)),
+        true=per_attribute(true),
+        predicted=per_attribute(decided),
+        loss=np.zeros_like(cells) if P is None else per_attribute(_loss(P, true, mask)),
         iou=overlap / np.maximum(union, 1.0),
         pair=union > 0,
         tp=tp,
@@ -106,10 +106,10 @@ def photo_sums(P: Float | None, D: Bool, Y: Targets, mask: Bool, schema: LabelSc
 
 
 def validation_score(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema) -> float:
-    """What chooses a configuration and a threshold policy: mean over keys of (macro F1 + accuracy) / 2.
+    """What chooses a configuration and a threshold policy: mean over attributes of (macro F1 + accuracy) / 2.
 
-    Accuracy is the key's accuracy (single-valued) or IoU (multi-valued). A key of which neither is defined is left out;
-    NaN when that leaves none. Arrays are (n, L).
+    Accuracy is the attribute's accuracy (single-valued) or IoU (multi-valued). An attribute of which neither is defined
+    is left out; NaN when that leaves none. Arrays are (n, L).
     """
     _check_shapes(schema, P=P, D=D, Y=Y, mask=mask)
     sums = photo_sums(None, D, Y, mask, schema)
@@ -123,7 +123,7 @@ def validation_score(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSch
 
 @dataclass(frozen=True)
 class Majority:
-    """The baseline that never looks at a photo: shares of the training rows, and each key's most common decision."""
+    """The baseline that never looks at a photo: shares of training rows, each attribute's most common decision."""
 
     rates: npt.NDArray[np.float32]
     decided: Bool
@@ -136,8 +136,8 @@ class Majority:
 def majority_baseline(Y: Targets, mask: Bool, schema: LabelSchema) -> Majority:
     """The majority baseline of training rows (n, L).
 
-    P is each value's share of the known rows (0 where there are none). A single-valued key decides its most common
-    value, a multi-valued one every value that at least half of the known rows have. No gate is applied.
+    P is each value's share of the known rows (0 where there are none). A single-valued attribute decides its most
+    common value, a multi-valued one every value that at least half of the known rows have. No gate is applied.
     """
     true, mask = known_cells(Y, mask, schema)
     rates = true.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
@@ -169,14 +169,16 @@ def _loss(P: Float, true: Bool, mask: Bool) -> Float:
     return np.where(mask, -np.log(chance), 0.0)
 
 
-def _key_metrics(i: int, sums: PhotoSums, ranked: Float, error: float | None, schema: LabelSchema) -> KeyMetrics:
+def _attribute_metrics(
+    i: int, sums: PhotoSums, ranked: Float, error: float | None, schema: LabelSchema
+) -> AttributeMetrics:
     columns = schema.slices[i]
     tp, fp, fn = _label_counts(sums, columns)
     photos = int(sums.known[:, i].sum())
     total = {name: float(getattr(sums, name)[:, i].sum()) for name in ("cells", "agree", "loss", "true", "predicted")}
     balanced = _mean_recall(tp, fn) if schema.single[i] else _mean_balanced(tp, fp, fn, photos)
-    return KeyMetrics(
-        key=schema.keys[i],
+    return AttributeMetrics(
+        attribute=schema.attributes[i],
         single=schema.single[i],
         values=sum(value != UNKNOWN for value in schema.values[i]),
         photos=photos,
@@ -196,35 +198,35 @@ def _key_metrics(i: int, sums: PhotoSums, ranked: Float, error: float | None, sc
     )
 
 
-def _overall_metrics(sums: PhotoSums, ranked: Float, rows: tuple[KeyMetrics, ...], mask: Bool) -> OverallMetrics:
+def _overall_metrics(sums: PhotoSums, ranked: Float, rows: tuple[AttributeMetrics, ...], mask: Bool) -> OverallMetrics:
     tp, fp, fn = _label_counts(sums, slice(None))
     some = sums.known.any(axis=1)
     photos = int(some.sum())
     true, predicted, cells = float(sums.true.sum()), float(sums.predicted.sum()), float(sums.cells.sum())
 
-    def over_keys(figure: Callable[[KeyMetrics], float | None]) -> float | None:
+    def over_attributes(figure: Callable[[AttributeMetrics], float | None]) -> float | None:
         return mean_of(figure(row) for row in rows)
 
     return OverallMetrics(
         photos=photos,
         photos_all_known=int(sums.known.all(axis=1).sum()),
-        keys=len(rows),
+        attributes=len(rows),
         keys_scored=sum(row.photos > 0 for row in rows),
         scored_values=int(((tp + fn) > 0).sum()),
         log_loss=_ratio(float(sums.loss.sum()), cells),
         element_accuracy=_ratio(float(sums.agree.sum()), cells),
         micro_f1=_ratio(2.0 * float(tp.sum()), true + predicted),
         macro_f1=macro_f1(tp, fp, fn),
-        key_macro_f1=over_keys(lambda row: row.macro_f1),
+        key_macro_f1=over_attributes(lambda row: row.macro_f1),
         samples_f1=_samples_f1(sums, slice(None)),
         mean_average_precision=mean_of(_finite(ranked)),
-        accuracy=over_keys(lambda row: row.accuracy),
-        balanced_accuracy=over_keys(lambda row: row.balanced_accuracy),
+        accuracy=over_attributes(lambda row: row.accuracy),
+        balanced_accuracy=over_attributes(lambda row: row.balanced_accuracy),
         iou=_ratio(float(sums.iou.sum()), float(sums.pair.sum())),
         all_keys_right=_ratio(float((sums.right | ~sums.known)[some].all(axis=1).sum()), photos),
         predicted_per_photo=_ratio(predicted, photos),
         true_per_photo=_ratio(true, photos),
-        calibration_error=over_keys(lambda row: row.calibration_error),
+        calibration_error=over_attributes(lambda row: row.calibration_error),
     )
 
 
@@ -233,9 +235,9 @@ def _label_counts(sums: PhotoSums, columns: slice) -> tuple[Float, Float, Float]
     return counts[0], counts[1], counts[2]
 
 
-def _samples_f1(sums: PhotoSums, keys: slice) -> float | None:
-    both = sums.true[:, keys].sum(axis=1) + sums.predicted[:, keys].sum(axis=1)
-    shares = 2.0 * sums.overlap[:, keys].sum(axis=1)[both > 0] / both[both > 0]
+def _samples_f1(sums: PhotoSums, attributes: slice) -> float | None:
+    both = sums.true[:, attributes].sum(axis=1) + sums.predicted[:, attributes].sum(axis=1)
+    shares = 2.0 * sums.overlap[:, attributes].sum(axis=1)[both > 0] / both[both > 0]
     return float(shares.mean()) if len(shares) else None
 
 
@@ -252,8 +254,8 @@ def _mean_balanced(tp: Float, fp: Float, fn: Float, photos: int) -> float | None
     return float(((tp[both] / positives[both] + 1.0 - fp[both] / negatives[both]) / 2.0).mean())
 
 
-def _share(part: npt.NDArray[Any], whole: Bool, key: int) -> float | None:
-    return _ratio(float(part[:, key].sum()), float(whole[:, key].sum()))
+def _share(part: npt.NDArray[Any], whole: Bool, attribute: int) -> float | None:
+    return _ratio(float(part[:, attribute].sum()), float(whole[:, attribute].sum()))
 
 
 def _ratio(part: float, whole: float) -> float | None:

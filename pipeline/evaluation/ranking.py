@@ -53,8 +53,8 @@ def _average_precision(P: Float, true: Bool, mask: Bool) -> npt.NDArray[np.float
 def reliability(P: Float, true: Bool, mask: Bool, single: bool) -> tuple[Float, Float, npt.NDArray[np.int64]]:
     """(mean confidence, share correct, count) per bin, each (BINS,); NaN where a bin is empty.
 
-    Single-valued key: confidence is the highest probability on a photo, correct when that value is true.
-    Multi-valued key: every known cell, its probability against its truth. Arrays are (n, w).
+    Single-valued attribute: confidence is the highest probability on a photo, correct when that value is true.
+    Multi-valued attribute: every known cell, its probability against its truth. Arrays are (n, w).
     """
     if single and P.shape[1]:
         rows = mask.any(axis=1)
@@ -72,7 +72,7 @@ def reliability(P: Float, true: Bool, mask: Bool, single: bool) -> tuple[Float, 
 
 
 def calibration_error(P: Float, true: Bool, mask: Bool, single: bool) -> float | None:
-    """Expected calibration error of one key: mean |confidence - share correct| over bins, weighted by their counts."""
+    """Expected calibration error of one attribute: mean |confidence - share correct| over bins, weighted by count."""
     confidence, correct, count = reliability(P, true, mask, single)
     if not count.sum():
         return None

@@ -1,4 +1,4 @@
-"""What every threshold would do on the test photos: counts at 0, 0.01, ..., 1 per key and per value.
+"""What every threshold would do on the test photos: counts at 0, 0.01, ..., 1 per attribute and per value.
 
 For looking at only. Thresholds are chosen on validation; one picked here would flatter itself.
 """
@@ -20,15 +20,15 @@ Counts = npt.NDArray[np.int64]
 
 STEPS = 100
 VALUES = 400
-"""Values, over all keys, that get counts of their own: those most often true."""
+"""Values, over all attributes, that get counts of their own: those most often true."""
 
 
 @dataclass(frozen=True)
 class Sweep:
     """Counts of cells at each threshold i / STEPS: how many are decided, how many of those are true.
 
-    name : a value, or "" for all values of the key together. positives : true cells. threshold : the one in use
-    (for a key None when its values have several).
+    name : a value, or "" for all values of the attribute together. positives : true cells. threshold : the one in use
+    (for an attribute None when its values have several).
     """
 
     name: str
@@ -39,10 +39,10 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class KeySweep:
-    """One key: photos on which it is known, its counts, and those of its more frequent values, most frequent first."""
+class AttributeSweep:
+    """One attribute: photos on which it is known, its counts, those of its more frequent values, those first."""
 
-    key: str
+    attribute: str
     single: bool
     photos: int
     overall: Sweep
@@ -51,11 +51,11 @@ class KeySweep:
 
 def sweep_thresholds(
     P: Float32, Y: npt.NDArray[np.uint8], mask: Bool, schema: LabelSchema, thresholds: npt.NDArray[np.float64]
-) -> tuple[KeySweep, ...]:
-    """Counts for every key known on some photo; arrays are (n, L), thresholds (L,) the ones in use.
+) -> tuple[AttributeSweep, ...]:
+    """Counts for every attribute known on some photo; arrays are (n, L), thresholds (L,) the ones in use.
 
-    What may be decided is what the decision rule would decide at threshold 0: the best value of a single-valued key,
-    every value of a multi-valued one, nothing that the category silences.
+    What may be decided is what the decision rule would decide at threshold 0: the best value of a single-valued
+    attribute, every value of a multi-valued one, nothing that the category silences.
     """
     true, known = known_cells(Y, mask, schema)
     possible = decide(P, schema, np.zeros(schema.size)) & known
@@ -63,7 +63,9 @@ def sweep_thresholds(
     positives = true.sum(axis=0)
     enough = np.sort(positives)[::-1][min(VALUES, len(positives)) - 1] if len(positives) else 0
     found = []
-    for key, values, columns, single in zip(schema.keys, schema.values, schema.slices, schema.single, strict=True):
+    for attribute, values, columns, single in zip(
+        schema.attributes, schema.values, schema.slices, schema.single, strict=True
+    ):
         photos = int(known[:, columns].any(axis=1).sum())
         if not photos:
             continue
@@ -87,7 +89,7 @@ def sweep_thresholds(
             )
             for column in sorted(shown, key=lambda column: -int(positives[column]))
         )
-        found.append(KeySweep(key, single, photos, overall, rows))
+        found.append(AttributeSweep(attribute, single, photos, overall, rows))
     return tuple(found)
 
 

@@ -2,25 +2,28 @@
 
 Policies (`parse_policy`):
 
-- `best`: a single-valued key always takes its most probable value (threshold 0); multi-valued ones pass values at 0.5.
-- `fixed:T`: every value passes at T, so a single-valued key is unknown when its best value stays below T.
-- `global`, `per-key`, `per-label`: the threshold with the highest F1 on known validation cells, pooled over all keys,
-  over one key, or for each value alone; the exact optimum (`threshold_search`), the highest threshold of equals.
-- `precision:P`: per key the lowest threshold at which the share of right ones among the decided values reaches P on
-  validation. A key that reaches it nowhere, or of which nothing is known, stays silent: no threshold keeps the promise.
-- `count`: per key the threshold at which as many values are decided on validation as are true.
+- `best`: a single-valued attribute always takes its most probable value (threshold 0); multi-valued ones pass values at
+  0.5.
+- `fixed:T`: every value passes at T, so a single-valued attribute is unknown when its best value stays below T.
+- `global`, `per-key`, `per-label`: the threshold with the highest F1 on known validation cells, pooled over all
+  attributes, over one attribute, or for each value alone; the exact optimum (`threshold_search`), the highest threshold
+  of equals.
+- `precision:P`: per attribute the lowest threshold at which the share of right ones among the decided values reaches P
+  on validation. An attribute that reaches it nowhere, or of which nothing is known, stays silent: no threshold keeps
+  the promise.
+- `count`: per attribute the threshold at which as many values are decided on validation as are true.
 
-Only cells that can be decided at all take part: the most probable value of a single-valued key, no key that the gate
-silences. `global`, `per-key` and `per-label` leave a single-valued key at "best value always" unless validation holds
-photos that are known to have no value for it; only then can staying silent be right. A value of a multi-valued key
-whose best F1 is reached by predicting it on every photo carries no information (Lipton, Elkan and Naryanaswamy 2014)
-and falls back: value to key, key to 0.5.
+Only cells that can be decided at all take part: the most probable value of a single-valued attribute, no attribute that
+the gate silences. `global`, `per-key` and `per-label` leave a single-valued attribute at "best value always" unless
+validation holds photos that are known to have no value for it; only then can staying silent be right. A value of a
+multi-valued attribute whose best F1 is reached by predicting it on every photo carries no information (Lipton, Elkan
+and Naryanaswamy 2014) and falls back: value to attribute, attribute to 0.5.
 
 Rare values: a threshold tuned for F1 on few positives follows their luck (Lin and Lin 2023, 10.1145/3583780.3614996,
 explain why, and smooth the F-measure or add the pooled one against it). Here the tuned threshold itself is shrunk: with
-m positives, the log-odds of the threshold are the mean of the value's own (weight m) and its key's (weight `PRIOR`).
-In simulation (tests/test_thresholds.py) new data are served no worse than by one threshold, and better than without
-shrinkage unless the scores of the values are badly out of scale with each other.
+m positives, the log-odds of the threshold are the mean of the value's own (weight m) and its attribute's (weight
+`PRIOR`). In simulation (tests/test_thresholds.py) new data are served no worse than by one threshold, and better than
+without shrinkage unless the scores of the values are badly out of scale with each other.
 """
 
 from __future__ import annotations
@@ -44,24 +47,24 @@ Bool = npt.NDArray[np.bool_]
 
 MULTI_DEFAULT = 0.5
 PRIOR = 10
-"""Positives that a key's threshold counts for when a value's own is shrunk towards it."""
+"""Positives that an attribute's threshold counts for when a value's own is shrunk towards it."""
 
 AT_ONCE, BLOCK = 64, 1024
 """Columns, and photos, whose cells are turned and packed at a time."""
 
 
 def default_thresholds(schema: LabelSchema) -> npt.NDArray[np.float64]:
-    """Thresholds (L,) of the policy `best`: 0 for single-valued keys, 0.5 for multi-valued ones."""
+    """Thresholds (L,) of the policy `best`: 0 for single-valued attributes, 0.5 for multi-valued ones."""
     return _fill(schema, lambda i: 0.0 if schema.single[i] else MULTI_DEFAULT)
 
 
 def decide(P: Float, schema: LabelSchema, thresholds: npt.ArrayLike) -> Bool:
     """Decisions (n, L) for probabilities P (n, L) and thresholds (L,).
 
-    Per key the candidates are its most probable value (single-valued; the first of equals) or all its values; a
-    candidate is decided when P >= its threshold. When UNKNOWN is the key's most probable value, nothing is decided
-    for the key. With a gate, keys that do not apply to the decided category are silent; an undecided category, or one
-    the gate does not list, silences nothing.
+    Per attribute the candidates are its most probable value (single-valued; the first of equals) or all its values; a
+    candidate is decided when P >= its threshold. When UNKNOWN is the attribute's most probable value, nothing is
+    decided for the attribute. With a gate, attributes that do not apply to the decided category are silent; an
+    undecided category, or one the gate does not list, silences nothing.
     """
     P = np.asarray(P, np.float32)
     limits = np.asarray(thresholds, np.float64)
@@ -95,16 +98,16 @@ def tune(P: Float, Y: npt.NDArray[np.uint8], mask: Bool, schema: LabelSchema, po
         return default_thresholds(schema)
     cells = _Cells(np.asarray(P, np.float32), *known_cells(Y, mask, schema), schema)
     if name == "precision":
-        return _fill(schema, lambda i: precision_cut(cells.of_key(i), number or 0.0) if cells.known(i) else NEVER)
+        return _fill(schema, lambda i: precision_cut(cells.of_attribute(i), number or 0.0) if cells.known(i) else NEVER)
     if name == "count":
-        return _fill(schema, cells.key_count)
+        return _fill(schema, cells.attribute_count)
     if name == "global":
         several = cells.pooled([i for i, single in enumerate(schema.single) if not single], MULTI_DEFAULT)
         one = cells.pooled([i for i, single in enumerate(schema.single) if single and cells.may_be_empty(i)], 0.0)
         return _fill(schema, lambda i: (one if cells.may_be_empty(i) else 0.0) if schema.single[i] else several)
     if name == "per-key":
-        return _fill(schema, cells.key_threshold)
-    return np.concatenate([*(cells.label_thresholds(i) for i in range(len(schema.keys))), np.zeros(0)])
+        return _fill(schema, cells.attribute_threshold)
+    return np.concatenate([*(cells.label_thresholds(i) for i in range(len(schema.attributes))), np.zeros(0)])
 
 
 POLICIES = ("best", "fixed:0.5", "global", "per-key", "per-label")
@@ -147,60 +150,60 @@ class _Cells:
         self.P, self.Y, self.mask, self.schema = P, Y, mask, schema
         self.usable = decide(P, schema, np.zeros(schema.size)) & mask
 
-    def known(self, key: int) -> bool:
-        return bool(self.mask[:, self.schema.slices[key]].any())
+    def known(self, attribute: int) -> bool:
+        return bool(self.mask[:, self.schema.slices[attribute]].any())
 
-    def may_be_empty(self, key: int) -> bool:
-        columns = self.schema.slices[key]
+    def may_be_empty(self, attribute: int) -> bool:
+        columns = self.schema.slices[attribute]
         return bool((self.mask[:, columns].any(axis=1) & ~self.Y[:, columns].any(axis=1)).any())
 
-    def of_key(self, key: int) -> Codes:
-        return np.concatenate([*(codes.ravel() for codes in self._codes([key])), np.zeros(0, np.uint32)])
+    def of_attribute(self, attribute: int) -> Codes:
+        return np.concatenate([*(codes.ravel() for codes in self._codes([attribute])), np.zeros(0, np.uint32)])
 
-    def key_count(self, key: int) -> float:
-        """The threshold at which a key decides as many values as are true; the default when nothing is known of it."""
-        if not self.known(key):
-            return 0.0 if self.schema.single[key] else MULTI_DEFAULT
-        return count_cut(self.of_key(key), int(self.Y[:, self.schema.slices[key]].sum()))
+    def attribute_count(self, attribute: int) -> float:
+        """The threshold at which an attribute decides as many values as are true; the default when nothing is known."""
+        if not self.known(attribute):
+            return 0.0 if self.schema.single[attribute] else MULTI_DEFAULT
+        return count_cut(self.of_attribute(attribute), int(self.Y[:, self.schema.slices[attribute]].sum()))
 
-    def pooled(self, keys: Sequence[int], otherwise: float) -> float:
-        """The threshold with the highest F1 over all cells of these keys, which are all single- or all multi-valued."""
-        return self._pooled(self._ranked(keys), keys, otherwise)
+    def pooled(self, attributes: Sequence[int], otherwise: float) -> float:
+        """The threshold with the highest F1 over all cells of these attributes, all single- or all multi-valued."""
+        return self._pooled(self._ranked(attributes), attributes, otherwise)
 
-    def _pooled(self, parts: Sequence[Codes], keys: Sequence[int], otherwise: float) -> float:
-        positives = sum(int(self.Y[:, self.schema.slices[i]].sum()) for i in keys)
-        everything = 0.0 if keys and self.schema.single[keys[0]] else otherwise
+    def _pooled(self, parts: Sequence[Codes], attributes: Sequence[int], otherwise: float) -> float:
+        positives = sum(int(self.Y[:, self.schema.slices[i]].sum()) for i in attributes)
+        everything = 0.0 if attributes and self.schema.single[attributes[0]] else otherwise
         return self._best(parts, positives, everything, otherwise)
 
-    def key_threshold(self, key: int) -> float:
-        if self.schema.single[key]:
-            return self.pooled([key], 0.0) if self.may_be_empty(key) else 0.0
-        return self.pooled([key], MULTI_DEFAULT)
+    def attribute_threshold(self, attribute: int) -> float:
+        if self.schema.single[attribute]:
+            return self.pooled([attribute], 0.0) if self.may_be_empty(attribute) else 0.0
+        return self.pooled([attribute], MULTI_DEFAULT)
 
-    def label_thresholds(self, key: int) -> npt.NDArray[np.float64]:
-        """(values of the key,): each value's own threshold, shrunk towards the key's."""
-        columns, single = self.schema.slices[key], self.schema.single[key]
-        if single and not self.may_be_empty(key):
+    def label_thresholds(self, attribute: int) -> npt.NDArray[np.float64]:
+        """(values of the attribute,): each value's own threshold, shrunk towards the attribute's."""
+        columns, single = self.schema.slices[attribute], self.schema.single[attribute]
+        if single and not self.may_be_empty(attribute):
             return np.zeros(columns.stop - columns.start)
-        parts = self._ranked([key])
-        of_key = self._pooled(parts, [key], 0.0 if single else MULTI_DEFAULT)
-        limits = np.full(len(parts), of_key)
+        parts = self._ranked([attribute])
+        of_attribute = self._pooled(parts, [attribute], 0.0 if single else MULTI_DEFAULT)
+        limits = np.full(len(parts), of_attribute)
         positives = self.Y[:, columns].sum(axis=0)
         for j, codes in enumerate(parts):
             if positives[j]:
-                own = self._best([codes], int(positives[j]), 0.0 if single else of_key, of_key)
-                limits[j] = _shrunk(own, of_key, int(positives[j]))
+                own = self._best([codes], int(positives[j]), 0.0 if single else of_attribute, of_attribute)
+                limits[j] = _shrunk(own, of_attribute, int(positives[j]))
         return limits
 
-    def _ranked(self, keys: Sequence[int]) -> list[Codes]:
-        """The cells of each column of these keys, packed and sorted."""
+    def _ranked(self, attributes: Sequence[int]) -> list[Codes]:
+        """The cells of each column of these attributes, packed and sorted."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # turning and sorting let other threads run
-            return [row for rows in pool.map(np.sort, self._codes(keys)) for row in rows]
+            return [row for rows in pool.map(np.sort, self._codes(attributes)) for row in rows]
 
-    def _codes(self, keys: Sequence[int]) -> Iterator[Codes]:
-        """Packed cells (columns, n) of these keys, a few columns at a time."""
-        for key in keys:
-            columns = self.schema.slices[key]
+    def _codes(self, attributes: Sequence[int]) -> Iterator[Codes]:
+        """Packed cells (columns, n) of these attributes, a few columns at a time."""
+        for attribute in attributes:
+            columns = self.schema.slices[attribute]
             for start in range(columns.start, columns.stop, AT_ONCE):
                 some = slice(start, min(start + AT_ONCE, columns.stop))
                 yield pack(*(_as_rows(cells[:, some]) for cells in (self.P, self.Y, self.usable)))
@@ -221,22 +224,25 @@ def _as_rows(columns: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return rows
 
 
-def _shrunk(own: float, of_key: float, positives: int) -> float:
-    """The threshold between a value's own and its key's, in log-odds, with `PRIOR` positives on the key's side."""
-    if own == of_key:
+def _shrunk(own: float, of_attribute: float, positives: int) -> float:
+    """The threshold between a value's and its attribute's, in log-odds, with `PRIOR` positives on the latter's side."""
+    if own == of_attribute:
         return own
-    odds = [np.log(p / (1.0 - p)) for p in np.clip([own, of_key], TINY, 1.0 - TINY)]
+    odds = [np.log(p / (1.0 - p)) for p in np.clip([own, of_attribute], TINY, 1.0 - TINY)]
     mean = (positives * odds[0] + PRIOR * odds[1]) / (positives + PRIOR)
     return float(1.0 / (1.0 + np.exp(-mean)))
 
 
 def _silence(D: Bool, schema: LabelSchema) -> Bool:
-    if schema.gate is None or schema.category_key not in schema.keys:
+    if schema.gate is None or schema.category_attribute not in schema.attributes:
         return D
-    category = schema.keys.index(schema.category_key)
+    category = schema.attributes.index(schema.category_attribute)
     applies = np.array(
         [
-            [i == category or key in schema.gate.get(value, schema.keys) for i, key in enumerate(schema.keys)]
+            [
+                i == category or attribute in schema.gate.get(value, schema.attributes)
+                for i, attribute in enumerate(schema.attributes)
+            ]
             for value in schema.values[category]
         ],
         bool,
@@ -250,7 +256,7 @@ def _silence(D: Bool, schema: LabelSchema) -> Bool:
 
 
 def _fill(schema: LabelSchema, threshold: Callable[[int], float]) -> npt.NDArray[np.float64]:
-    """Thresholds (L,) from one number per key."""
+    """Thresholds (L,) from one number per attribute."""
     out = np.zeros(schema.size)
     for i, columns in enumerate(schema.slices):
         out[columns] = threshold(i)

@@ -29,7 +29,7 @@ from pipeline.heads import FittedHead, SweepOptions, Targets, ensemble, fit_many
 from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
 from pipeline.heads.stacked.sweep import Features, Progress
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, save_model
-from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,25 @@ class _Request:
     """The options of one call, as run.json records them."""
 
     data: DataOptions
-    key: KeyOptions
+    cache_key: CacheKeyOptions
     split: SplitOptions
     fit: FitOptions
 
     def to_json(self) -> dict[str, Any]:
-        return {name: asdict(options) for name, options in vars(self).items()}
+        return {
+            "data": asdict(self.data),
+            "key": asdict(self.cache_key),
+            "split": asdict(self.split),
+            "fit": asdict(self.fit),
+        }
 
 
 def fit_heads(
-    data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions, progress: Progress | None = None
+    data: DataOptions,
+    cache_key: CacheKeyOptions,
+    split: SplitOptions,
+    options: FitOptions,
+    progress: Progress | None = None,
 ) -> FitReport:
     """Fit every configuration the options name and write a run folder (`pipeline.experiment.run_writer`).
 
@@ -62,7 +71,7 @@ def fit_heads(
     if options.thumbnails < 0:
         raise OptionError(f"--thumbnails is {options.thumbnails}; expected 0 (none), or the most photos to keep")
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
-    experiment = load_experiment(data, key, split, options)
+    experiment = load_experiment(data, cache_key, split, options)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -91,7 +100,7 @@ def fit_heads(
     _write_uncalibrated(folder, experiment, best)
     _write_models(folder, experiment, kept, best)
     seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
-    _write_run(folder, experiment, _Request(data, key, split, options), (best, near), seconds)
+    _write_run(folder, experiment, _Request(data, cache_key, split, options), (best, near), seconds)
     logged = () if store is None else (f"{store.log(folder.path)} configurations logged to MLflow in {store.folder}",)
     return FitReport(
         run=folder.path,

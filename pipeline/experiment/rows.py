@@ -24,7 +24,7 @@ from pipeline.catalogue import (
     Split,
     apply_split,
     coded,
-    empty_keys,
+    empty_attributes,
     groups_of,
     infer_schema,
     join_groups,
@@ -40,7 +40,7 @@ from pipeline.features.backbone.provenance import require_unseen, seen_of_key
 from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
 from pipeline.heads import FittedHead, Shard, ShardSource, Targets
-from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -55,7 +55,7 @@ CHUNK = 4096
 class FitTargets:
     """What the heads are asked to predict, under one treatment of unknown labels.
 
-    schema : the value columns, with UNKNOWN as the last value of every key under `--na class`.
+    schema : the value columns, with UNKNOWN as the last value of every attribute under `--na class`.
     Y, mask : (n, L) targets of the loss.  known : (n, L) where the truth is known, for every metric.
     """
 
@@ -187,7 +187,7 @@ class CachedRows:
         return np.asarray(self.cache.reader(self.features.info.digest).read(self.ids, self.features.columns[0]))
 
 
-def cached_rows(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
+def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
     """Catalogue and cache joined. Photos that `extract` rejected are dropped and reported.
 
     Raises OptionError when vectors are missing (with the command that makes them).
@@ -202,7 +202,7 @@ def cached_rows(data: DataOptions, key: KeyOptions, split: SplitOptions, options
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
-    features = select_features(cache, key, ids[readable], (options.use, options.views))
+    features = select_features(cache, cache_key, ids[readable], (options.use, options.views))
     there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
@@ -211,12 +211,14 @@ def cached_rows(data: DataOptions, key: KeyOptions, split: SplitOptions, options
     return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *dropped))
 
 
-def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, options: FitOptions) -> Experiment:
+def load_experiment(
+    data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptions, options: FitOptions
+) -> Experiment:
     """Catalogue, cache and split joined (see `cached_rows`).
 
     Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
     """
-    rows = cached_rows(data, key, split, options)
+    rows = cached_rows(data, cache_key, split, options)
     catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
     parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
@@ -230,7 +232,7 @@ def load_experiment(data: DataOptions, key: KeyOptions, split: SplitOptions, opt
         *rows.findings,
         *same_content(catalogue, ids),
         *found,
-        *empty_keys(catalogue, schema),
+        *empty_attributes(catalogue, schema),
         *never_in_train(catalogue, schema),
     )
     truth = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
@@ -247,7 +249,7 @@ def fit_targets(
 ) -> FitTargets:
     """Targets of these cells under `na`: mask (unknown cells are ignored), class (a value of their own) or negative.
 
-    Keys that do not apply to a photo's category stay masked whatever `na` says.
+    Attributes that do not apply to a photo's category stay masked whatever `na` says.
     """
     if na == "class":
         schema = replace(schema, values=tuple((*values, UNKNOWN) for values in schema.values))
@@ -255,8 +257,8 @@ def fit_targets(
     mask = known.copy()
     if na != "mask":
         applies = schema.applies(categories, len(Y))
-        for i, (key, columns) in enumerate(zip(schema.keys, schema.slices, strict=True)):
-            unknown = np.fromiter((cell is None for cell in cells[key]), bool, len(Y)) & applies[:, i]
+        for i, (attribute, columns) in enumerate(zip(schema.attributes, schema.slices, strict=True)):
+            unknown = np.fromiter((cell is None for cell in cells[attribute]), bool, len(Y)) & applies[:, i]
             mask[unknown, columns] = True
             if na == "class":
                 Y[unknown, columns.stop - 1] = 1
@@ -276,14 +278,14 @@ def without_rows(targets: FitTargets, rows: npt.NDArray[np.intp]) -> FitTargets:
 def inapplicable_negative(
     targets: FitTargets, cells: Mapping[str, Sequence[Cell]], categories: Sequence[str | None] | None
 ) -> FitTargets:
-    """The targets with every key known to have no value where it does not apply; changed in place.
+    """The targets with every attribute known to have no value where it does not apply; changed in place.
 
-    A photo that carries a value of such a key contradicts its category, and stays masked.
+    A photo that carries a value of such an attribute contradicts its category, and stays masked.
     """
     schema = targets.schema
     applies = schema.applies(categories, len(targets.Y))
-    for i, (key, values, columns) in enumerate(zip(schema.keys, schema.values, schema.slices, strict=True)):
-        rows = coded(cells[key]).where(()) & ~applies[:, i]
+    for i, (attribute, values, columns) in enumerate(zip(schema.attributes, schema.values, schema.slices, strict=True)):
+        rows = coded(cells[attribute]).where(()) & ~applies[:, i]
         targets.mask[rows, columns] = True
         targets.known[rows, columns.start : columns.stop - (UNKNOWN in values)] = True
     return targets

@@ -61,7 +61,7 @@ class Run:
 
     @cached_property
     def unseen(self) -> tuple[tuple[str, str, int], ...]:
-        """(key, value, photos) of the values that only test photos have, as dropped.csv lists them."""
+        """(attribute, value, photos) of the values that only test photos have, as dropped.csv lists them."""
         path = self.path / "dropped.csv"
         rows = _csv(path) if path.is_file() else []
         found = []
@@ -78,15 +78,15 @@ class Run:
     @cached_property
     def facts(self) -> Row:
         """What every configuration of the run shares and another run may have otherwise."""
-        key, options = self.info.get("cache_key") or {}, self.info.get("options") or {}
+        cache_key, options = self.info.get("cache_key") or {}, self.info.get("options") or {}
         fit = options.get("fit") or {}
         return {
             "run": self.name,
-            "backbone": str(key.get("architecture", "")),
+            "backbone": str(cache_key.get("architecture", "")),
             "weights": str(self.info.get("weights_source") or ""),
-            "size": str(key.get("size", "")),
-            "fit": str(key.get("fit", "")),
-            "precision": str(key.get("precision", "")),
+            "size": str(cache_key.get("size", "")),
+            "resize": str(cache_key.get("fit", "")),
+            "precision": str(cache_key.get("precision", "")),
             "use": "+".join(str(block["name"]) for block in self.info.get("blocks") or ()),
             "views": "+".join(str(view) for view in self.info.get("views") or ()),
             "na": str(fit.get("na", "")),

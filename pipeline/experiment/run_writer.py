@@ -49,7 +49,7 @@ class RunFolder:
     def write_labels(
         self, photos: Sequence[str], columns: Sequence[str], targets: tuple[npt.NDArray[np.uint8], Bool]
     ) -> None:
-        """Write labels.parquet: photo, then 1, 0 or null per `<key>=<value>`."""
+        """Write labels.parquet: photo, then 1, 0 or null per `<attribute>=<value>`."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

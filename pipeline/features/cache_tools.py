@@ -12,10 +12,10 @@ from cache.export import ExportReport, Selection, export_h5, export_npz
 from pipeline.catalogue import read_catalogue
 from pipeline.errors import OptionError
 from pipeline.features.selection import open_cache, select_features
-from pipeline.options import DataOptions, ExportOptions, KeyOptions
+from pipeline.options import CacheKeyOptions, DataOptions, ExportOptions
 
 
-def export(data: DataOptions, key: KeyOptions, options: ExportOptions) -> ExportReport:
+def export(data: DataOptions, key: CacheKeyOptions, options: ExportOptions) -> ExportReport:
     """One plain .h5 or .npz file: `features` (n, d) and `filename` (n,), one row per catalogue photo in its order.
 
     Without a catalogue every cached row is written, named by content id. Raises OptionError when the file's ending

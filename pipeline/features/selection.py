@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy.typing as npt
 from cache import Column, FeatureCache, KeyInfo
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS
-from pipeline.options import KeyOptions
+from pipeline.options import CacheKeyOptions
+from pipeline.options.words import changed, command
 
 Ids = npt.NDArray[np.bytes_]
 
@@ -48,12 +48,12 @@ class CachedFeatures:
 def open_cache(root: Path) -> FeatureCache:
     """An existing cache; OptionError when there is none."""
     if not root.is_dir():
-        raise OptionError(f"no embedding cache at {root}; run `python run.py extract`, or name it with --cache")
+        raise OptionError(f"no embedding cache at {root}; run `{command('extract')}`, or name it with --cache")
     return FeatureCache(root)
 
 
 def select_features(
-    cache: FeatureCache, wanted: KeyOptions, ids: Ids, use: tuple[Sequence[str], Sequence[str]]
+    cache: FeatureCache, wanted: CacheKeyOptions, ids: Ids, use: tuple[Sequence[str], Sequence[str]]
 ) -> CachedFeatures:
     """The one base key that `wanted` and the photos name, and its columns.
 
@@ -68,15 +68,15 @@ def select_features(
         there = "; ".join(describe(info) for info in infos) or "nothing"
         raise OptionError(
             f"no cached vectors in {cache.root} fit {_wanted_text(wanted)}; the cache holds: {there}. Run first: "
-            f"python run.py extract {_wanted_options(wanted)}--cache {shlex.quote(str(cache.root))} --data ..."
+            f"{command('extract', changed(wanted) | {'cache': cache.root})} --data ..."
         )
     covering = [info for info in fitting if _covers(cache, info, ids)] if len(fitting) > 1 else fitting
     chosen = covering or fitting
     if len(chosen) > 1:
         raise OptionError(
             f"{len(chosen)} kinds of vectors in {cache.root} fit; they differ in {_differences(chosen)}. "
-            "Name one with --backbone, --weights, --size, --fit or --precision, or remove one with "
-            "`cache prune --drop-key`."
+            "Name one with --backbone, --weights, --size, --resize or --precision, or remove one with "
+            "`cache prune --drop-cache-key`."
         )
     info = chosen[0]
     blocks, views = use
@@ -138,9 +138,9 @@ def _columns_of(
 def extract_command(info: KeyInfo, options: str = "") -> str:
     """The command that extends this key to more photos, blocks or views."""
     key, source = info.key, info.notes.get("weights_source", "hub")
-    words = f"--backbone {key.architecture} --weights {shlex.quote(str(source))} --size {key.size} --fit {key.fit}"
-    words += f" --precision {key.precision}" if key.precision != "fp32" else ""
-    return f"python run.py extract {words} {options}".rstrip() + " (with the same --data and --cache)"
+    words = {"backbone": key.architecture, "weights": source, "size": key.size, "resize": key.fit}
+    words |= {"precision": key.precision} if key.precision != "fp32" else {}
+    return f"{command('extract', words)} {options}".rstrip() + " (with the same --data and --cache)"
 
 
 def describe(info: KeyInfo) -> str:
@@ -149,12 +149,12 @@ def describe(info: KeyInfo) -> str:
     return f"{key.architecture} ({info.notes.get('weights_source', '?')}, {key.size} px, {key.fit}, {key.precision})"
 
 
-def _matches(info: KeyInfo, wanted: KeyOptions) -> bool:
+def _matches(info: KeyInfo, wanted: CacheKeyOptions) -> bool:
     have = {
         "backbone": info.key.architecture,
         "weights": info.notes.get("weights_source"),
         "size": info.key.size,
-        "fit": info.key.fit,
+        "resize": info.key.fit,
         "precision": info.key.precision,
     }
     return all(getattr(wanted, name) in (None, value) for name, value in have.items())
@@ -173,11 +173,5 @@ def _differences(infos: Sequence[KeyInfo]) -> str:
     return "; ".join(f"{name}: {' | '.join(sorted(values))}" for name, values in fields.items() if len(values) > 1)
 
 
-def _wanted_text(wanted: KeyOptions) -> str:
-    given = {k: v for k, v in vars(wanted).items() if v is not None}
-    return ", ".join(f"{k} {v}" for k, v in given.items()) or "any backbone"
-
-
-def _wanted_options(wanted: KeyOptions) -> str:
-    given = {k: v for k, v in vars(wanted).items() if v is not None}
-    return "".join(f"--{k} {shlex.quote(str(v))} " for k, v in given.items())
+def _wanted_text(wanted: CacheKeyOptions) -> str:
+    return ", ".join(f"{name} {value}" for name, value in changed(wanted).items()) or "any backbone"

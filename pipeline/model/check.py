@@ -58,17 +58,25 @@ def check_model(found: object, name: str) -> dict[str, Any]:
 
 
 def _check_labels(model: dict[str, Any], name: str) -> None:
-    keys = model["keys"]
+    attributes = model["keys"]
     for field in ("single", "links"):
-        if len(model[field]) != len(keys):
-            raise ModelFileError(f"{name}: {len(keys)} keys, {len(model[field])} entries in {field!r}")
+        if len(model[field]) != len(attributes):
+            raise ModelFileError(f"{name}: {len(attributes)} attributes, {len(model[field])} entries in {field!r}")
     wrong = [link for link in model["links"] if link not in LINKS]
     if wrong:
         raise ModelFileError(f"{name}: unknown link {wrong[0]!r}; there are {', '.join(LINKS)}")
-    order = [key for i, (key, _) in enumerate(model["labels"]) if i == 0 or key != model["labels"][i - 1][0]]
-    if order != keys:
-        missing = [key for key in keys if key not in order]
-        detail = f"key {missing[0]!r} has no values" if missing else "labels are not grouped in the order of keys"
+    order = [
+        attribute
+        for i, (attribute, _) in enumerate(model["labels"])
+        if i == 0 or attribute != model["labels"][i - 1][0]
+    ]
+    if order != attributes:
+        missing = [attribute for attribute in attributes if attribute not in order]
+        detail = (
+            f"attribute {missing[0]!r} has no values"
+            if missing
+            else "labels are not grouped in the order of attributes"
+        )
         raise ModelFileError(f"{name}: {detail}")
     for block in model["blocks"]:
         if not isinstance(block, dict) or not {"name", "dim", "digest"} <= set(block):

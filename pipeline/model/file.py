@@ -1,11 +1,12 @@
 """The model file: one plain dict of Python builtins and NumPy arrays that joblib alone can read.
 
-Fields (version 1): format "selvedge-model"; version; keys; labels [(key, value)] in column order; single (per key);
-gate {category: keys} or None, and category_key, the key whose decided value it looks up; blocks [{name, dim, order,
-digest}] and views, what X is made of; cache_key, the full key of the backbone and transform as JSON; weights_source;
-members [{"kind": "dense", "layers": [(W, b), ...], "hidden": "relu"}, or {"kind": "estimator", "estimator": object}];
-links (per key "sigmoid" or "softmax", for dense members); thresholds (L,); decision, the policy that chose them;
-selftest {X (4, d), P (4, L), decisions (4, L)}; info, what a person wants to know about its making.
+Fields (version 1): format "selvedge-model"; version; attributes; labels [(attribute, value)] in column order; single
+(per attribute); gate {category: attributes} or None, and category_key, the attribute whose decided value it looks up;
+blocks [{name, dim, order, digest}] and views, what X is made of; cache_key, the full key of the backbone and transform
+as JSON; weights_source; members [{"kind": "dense", "layers": [(W, b), ...], "hidden": "relu"}, or {"kind": "estimator",
+"estimator": object}]; links (per attribute "sigmoid" or "softmax", for dense members); thresholds (L,); decision, the
+policy that chose them; selftest {X (4, d), P (4, L), decisions (4, L)}; info, what a person wants to know about its
+making.
 
 joblib runs code on load: read only files you trust. The `.sha256` beside a file detects damage, not tampering.
 """
@@ -58,7 +59,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a fit produced: members as in the module's docstring, links per key, anything worth telling (`info`)."""
+    """What a fit produced: members as above, links per attribute, what is worth telling (`info`)."""
 
     members: Sequence[Mapping[str, Any]]
     links: Sequence[str]
@@ -70,11 +71,11 @@ def build_model(schema: LabelSchema, parts: Parts, decision: Decision, origin: F
     model: Model = {
         "format": FORMAT,
         "version": VERSION,
-        "keys": list(schema.keys),
+        "keys": list(schema.attributes),
         "labels": list(schema.labels),
         "single": list(schema.single),
         "gate": None if schema.gate is None else {c: list(k) for c, k in schema.gate.items()},
-        "category_key": schema.category_key,
+        "category_key": schema.category_attribute,
         "blocks": [
             {"name": str(b["name"]), "dim": int(b["dim"]), "order": i, "digest": str(b["digest"])}
             for i, b in enumerate(origin.blocks)
@@ -98,9 +99,9 @@ def build_model(schema: LabelSchema, parts: Parts, decision: Decision, origin: F
 
 def schema_of(model: Mapping[str, Any]) -> LabelSchema:
     """The label schema of a model dict."""
-    values: dict[str, list[str]] = {key: [] for key in model["keys"]}
-    for key, value in model["labels"]:
-        values[key].append(value)
+    values: dict[str, list[str]] = {attribute: [] for attribute in model["keys"]}
+    for attribute, value in model["labels"]:
+        values[attribute].append(value)
     return LabelSchema.from_json({**model, "values": list(values.values())})
 
 

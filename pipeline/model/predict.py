@@ -112,7 +112,7 @@ class Predictor:
             raise BackboneError(
                 f"{error}. The model needs these weights; name a copy of them with --weights"
             ) from error
-        check_key(wanted, base_key(backbone))
+        check_cache_key(wanted, base_key(backbone))
         self._check_blocks(backbone, base_key(backbone))
         return backbone
 
@@ -174,12 +174,12 @@ def predict(
     predictor = Predictor(read_model(model, options.sha256), options)
     prediction = predictor.predict_photos(photos, progress)
     # Catalogues with categories, format B, state their attributes as dicts; so do predictions for them.
-    dicts = options.layout == "dict" or (options.layout == "auto" and predictor.schema.category_key is not None)
+    dicts = options.layout == "dict" or (options.layout == "auto" and predictor.schema.category_attribute is not None)
     write_predictions(as_dicts(prediction.frame) if dicts else prediction.frame, options.out)
     return prediction
 
 
-def check_key(wanted: Mapping[str, Any], found: BaseKey) -> None:
+def check_cache_key(wanted: Mapping[str, Any], found: BaseKey) -> None:
     """Raises ModelFileError naming each field of the model's key that `found` does not share, with both values."""
     have = found.to_json()
     fields = [name for name in {**wanted, **have} if name not in TOLERATED]

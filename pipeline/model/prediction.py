@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATOR = "|"
-"""Between the values of a multi-valued key in a CSV cell; JSON lines keep them as a list."""
+"""Between the values of a multi-valued attribute in a CSV cell; JSON lines keep them as a list."""
 
 PROBABILITY = "p:"
 
@@ -45,16 +45,19 @@ def prediction_frame(
     schema: LabelSchema,
     probabilities: bool = False,
 ) -> pd.DataFrame:
-    """One row per photo: filename, then per key its decided value; P and D are (n, L).
+    """One row per photo: filename, then per attribute its decided value; P and D are (n, L).
 
-    A multi-valued key holds a list; UNKNOWN stands where nothing is decided. With `probabilities`, `p:<key>` follows:
-    the probability of the decided value (a list for a multi-valued key), None where nothing is decided.
+    A multi-valued attribute holds a list; UNKNOWN stands where nothing is decided. With `probabilities`,
+    `p:<attribute>` follows: the probability of the decided value (a list for a multi-valued attribute), None where
+    nothing is decided.
     """
     import pandas as pd
 
     columns: dict[str, list[Any]] = {"filename": list(filenames)}
     chances: dict[str, list[Any]] = {}
-    for key, values, at, single in zip(schema.keys, schema.values, schema.slices, schema.single, strict=True):
+    for attribute, values, at, single in zip(
+        schema.attributes, schema.values, schema.slices, schema.single, strict=True
+    ):
         shown: list[Any] = []
         chance: list[Any] = []
         for decided, p in zip(D[:, at], P[:, at], strict=True):
@@ -62,22 +65,22 @@ def prediction_frame(
             names, ps = [values[j] for j in picked], [round(float(p[j]), 6) for j in picked]
             shown.append(UNKNOWN if not names else names[0] if single else names)
             chance.append(None if not names else ps[0] if single else ps)
-        columns[key] = shown
-        chances[f"{PROBABILITY}{key}"] = chance
+        columns[attribute] = shown
+        chances[f"{PROBABILITY}{attribute}"] = chance
     return pd.DataFrame({**columns, **(chances if probabilities else {})}, dtype=object)
 
 
 def as_dicts(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same predictions as a column `predictions`: per photo a dict key -> list of values, only of decided keys.
+    """The same predictions as a column `predictions`: per photo {attribute: [values]}, only of decided attributes.
 
-    Columns `p:<key>` become a column `probabilities` of the same form.
+    Columns `p:<attribute>` become a column `probabilities` of the same form.
     """
     import pandas as pd
 
     columns: dict[str, list[Any]] = {"filename": frame["filename"].tolist()}
-    keys = [str(name) for name in frame.columns if name != "filename"]
-    groups = {"predictions": [k for k in keys if not k.startswith(PROBABILITY)]}
-    groups["probabilities"] = [f"{PROBABILITY}{k}" for k in groups["predictions"] if f"{PROBABILITY}{k}" in keys]
+    attributes = [str(name) for name in frame.columns if name != "filename"]
+    groups = {"predictions": [k for k in attributes if not k.startswith(PROBABILITY)]}
+    groups["probabilities"] = [f"{PROBABILITY}{k}" for k in groups["predictions"] if f"{PROBABILITY}{k}" in attributes]
     for name, members in groups.items():
         if members:
             rows = zip(*(frame[member] for member in members), strict=True)

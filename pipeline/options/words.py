@@ -1,25 +1,69 @@
-"""Options as the words of a command line, for commands that are shown to be typed."""
+"""Options as the words of a command line: for commands that are run, and for those that are shown to be typed."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.options import BackboneOptions, DataOptions, KeyOptions, SplitOptions
+from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, SplitOptions
+
+PROGRAM = "selvedge" if __name__.startswith("selvedge.") else "python run.py"
+"""What a user types in front of a command: the installed program, or the script of a clone."""
+
+FORMER_NAMES = {
+    "keys": "attributes",
+    "key": "attribute",
+    "category-keys": "category-attributes",
+    "fit": "resize",
+    "drop-key": "drop-cache-key",
+}
+"""Options by the name they had before, which command lines, YAML files and run.json may still use."""
 
 
-def words_of(*every: Any) -> str:
-    """The options of these dataclasses that differ from their defaults, quoted for a shell."""
+def words_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Options by name as words; None and False are left out, several values are joined by commas."""
     words: list[str] = []
-    for options in every:
-        for field in fields(options):
-            value = getattr(options, field.name)
-            if value != field.default:
-                text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-                words += [f"--{field.name.replace('_', '-')}", shlex.quote(text)]
-    return " ".join(words)
+    for name, value in options.items():
+        if value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(as_text(value))
+    return tuple(words)
+
+
+def as_text(value: object) -> str:
+    """The value of an option as it is typed."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def changed(*every: Any) -> dict[str, Any]:
+    """The options of these dataclasses that differ from their defaults, by name."""
+    return {
+        field.name: getattr(options, field.name)
+        for options in every
+        for field in fields(options)
+        if getattr(options, field.name) != field.default
+    }
+
+
+def recorded(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a class that a JSON file records with other values than the defaults; former names are known."""
+    now = {FORMER_NAMES.get(name.replace("_", "-"), name).replace("-", "_"): value for name, value in given.items()}
+    by_name = {field.name: field for field in fields(kind)}
+    return {
+        name: now[name]
+        for name, field in by_name.items()
+        if now.get(name) is not None and as_text(now[name]) != as_text(field.default)
+    }
+
+
+def command(name: str, options: Mapping[str, Any] | None = None) -> str:
+    """One command as a line to be typed into a shell."""
+    return f"{PROGRAM} {shlex.join([name, *words_of(options or {})])}"
 
 
 def commands_to_compare(
@@ -27,18 +71,18 @@ def commands_to_compare(
 ) -> tuple[str, ...]:
     """Commands that put a frozen backbone and the same one fine-tuned, then frozen, into one table.
 
-    weights : the fine-tuned file; split.csv lies beside it.
+    Args:
+        data: The catalogue.
+        backbone: The frozen backbone.
+        split: The split that the training was given; only how products are grouped is taken over.
+        weights: The fine-tuned file; split.csv lies beside it.
     """
-    photos = words_of(data)
-    same_split = words_of(replace(SplitOptions(), split_from=weights.parent, **_groups(split)))
+    photos = changed(data)
+    groups = SplitOptions(split_from=weights.parent, group_column=split.group_column, group_regex=split.group_regex)
     commands, runs = [], []
     for name, source in (("frozen", backbone.weights), ("fine-tuned", str(weights))):
-        key = words_of(KeyOptions(**asdict(replace(backbone, weights=source))))
-        runs.append(shlex.quote(f"runs/{weights.parent.name}-{name}"))
-        commands.append(f"python run.py extract {photos} {key}")
-        commands.append(f"python run.py fit-heads {photos} {key} {same_split} --out {runs[-1]}")
-    return (*commands, f"python run.py compare {' '.join(runs)}")
-
-
-def _groups(split: SplitOptions) -> dict[str, Any]:
-    return {"group_column": split.group_column, "group_regex": split.group_regex}
+        cache_key = changed(CacheKeyOptions(**asdict(replace(backbone, weights=source))))
+        runs.append(f"runs/{weights.parent.name}-{name}")
+        commands.append(command("extract", photos | cache_key))
+        commands.append(command("fit-heads", photos | cache_key | changed(groups) | {"out": runs[-1]}))
+    return (*commands, f"{command('compare')} {shlex.join(runs)}")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OptionError
+from pipeline.options.words import FORMER_NAMES, PROGRAM
 
 OWN_MEANING = {
     "predict": ("weights",),
@@ -44,14 +45,14 @@ def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, d
     """
     content = load_yaml(path)
     if is_plan(content):
-        raise OptionError(f"{path} is a plan of several runs; run it with: python run.py reproduce {path}")
+        raise OptionError(f"{path} is a plan of several runs; run it with: {PROGRAM} reproduce {path}")
     shared: dict[str, Any] = {}
     result: dict[str, dict[str, Any]] = {command: {} for command in known}
     everything = sorted({name for names in known.values() for name in names} | set(known))
     for raw, value in content.items():
-        name = str(raw).replace("_", "-")
+        name = now_named(str(raw))
         if name in known and (isinstance(value, dict) or value is None):
-            section = {str(k).replace("_", "-"): v for k, v in (value or {}).items()}
+            section = {now_named(str(k)): v for k, v in (value or {}).items()}
             for option in section:
                 check_option(option, sorted(known[name]), f"{path}, section {name}")
             result[name] = section
@@ -79,6 +80,12 @@ def load_yaml(path: Path) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise OptionError(f"{path} holds a {type(content).__name__}; expected a mapping of option names to values")
     return content
+
+
+def now_named(option: str) -> str:
+    """The name of an option as the command line has it now."""
+    name = option.replace("_", "-")
+    return FORMER_NAMES.get(name, name)
 
 
 def is_plan(content: Mapping[Any, Any]) -> bool:

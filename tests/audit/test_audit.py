@@ -13,7 +13,7 @@ from pipeline.audit.page import render_gallery, shown_photos
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier
 from pipeline.errors import OptionError, RunError
 from pipeline.experiment.thumbnails import make_thumbnails
-from pipeline.options import AuditOptions, DataOptions, KeyOptions
+from pipeline.options import AuditOptions, CacheKeyOptions, DataOptions
 from tests.audit.planting import plant_errors
 from tests.comparison.page.test_page import HOSTILE, Page
 from tests.small_cache import SmallCatalogue, write_catalogue
@@ -36,23 +36,23 @@ def test_planted_errors_are_found_and_written_worst_first(small: SmallCatalogue,
     planted = plant_errors(small.data, data, 0.05, 0)
     before = data.read_bytes()
     options = replace(QUICK, cache=small.cache, out=tmp_path / "audit")
-    report = audit(DataOptions(data=data, images=small.data.parent / "images"), KeyOptions(), options)
+    report = audit(DataOptions(data=data, images=small.data.parent / "images"), CacheKeyOptions(), options)
     assert data.read_bytes() == before
-    found = [(issue.photo, issue.key) for issue in report.issues]
+    found = [(issue.photo, issue.attribute) for issue in report.issues]
     assert len(set(found[:15]) & planted) >= 12
     assert {issue.kind for issue in report.issues} == {"wrong"}
     rows = read(tmp_path / "audit" / "label_issues.csv")
-    assert [(row["photo"], row["key"]) for row in rows] == found
+    assert [(row["photo"], row["attribute"]) for row in rows] == found
     assert [float(row["score"]) for row in rows] == sorted(float(row["score"]) for row in rows)
     labels = {row["filename"]: row for row in read(data)}
-    assert all(labels[row["photo"]][row["key"]] == row["given"] != row["suggested"] for row in rows)
-    assert (tmp_path / "audit" / "outliers.csv").read_text().startswith("photo,key,value,distance,score\n")
+    assert all(labels[row["photo"]][row["attribute"]] == row["given"] != row["suggested"] for row in rows)
+    assert (tmp_path / "audit" / "outliers.csv").read_text().startswith("photo,attribute,value,distance,score\n")
     with pytest.raises(RunError, match="not empty"):
-        audit(DataOptions(data=data, images=small.data.parent / "images"), KeyOptions(), options)
+        audit(DataOptions(data=data, images=small.data.parent / "images"), CacheKeyOptions(), options)
 
 
 def test_look_alikes_with_other_labels_are_conflicts(small: SmallCatalogue, tmp_path: Path) -> None:
-    """The same bytes under another name have the same vector; only keys known on both can conflict."""
+    """The same bytes under another name have the same vector; only attributes known on both can conflict."""
     copy = tmp_path / "data"
     (copy / "images").mkdir(parents=True)
     for photo in (small.data.parent / "images").iterdir():
@@ -61,13 +61,13 @@ def test_look_alikes_with_other_labels_are_conflicts(small: SmallCatalogue, tmp_
     text = small.data.read_text(encoding="utf-8") + "twin.jpg,2,#N/A\n"
     (copy / "a.csv").write_text(text, encoding="utf-8")
     options = replace(QUICK, cache=small.cache, out=tmp_path / "audit", head="linear", folds=2)
-    report = audit(DataOptions(data=copy / "a.csv"), KeyOptions(), options)
+    report = audit(DataOptions(data=copy / "a.csv"), CacheKeyOptions(), options)
     assert [vars(c) | {"cosine": round(c.cosine, 4)} for c in report.conflicts] == [
         {
             "photo": "shirt1-0.jpg",
             "other": "twin.jpg",
             "cosine": 1.0,
-            "key": "neck",
+            "attribute": "neck",
             "given": "1",
             "other_given": "2",
             "same_product": True,
@@ -89,12 +89,12 @@ def test_options_that_cannot_work_leave_nothing(
 ) -> None:
     options = replace(QUICK, cache=small.cache, out=tmp_path / "audit", **changes)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=message):
-        audit(DataOptions(data=small.data), KeyOptions(), options)
+        audit(DataOptions(data=small.data), CacheKeyOptions(), options)
     assert not (tmp_path / "audit").exists()
 
 
 def test_format_b_judges_several_values_and_no_value(small: SmallCatalogue, tmp_path: Path) -> None:
-    """Absent keys that apply are known to have no value; unknown ones are never an issue."""
+    """Absent attributes that apply are known to have no value; unknown ones are never an issue."""
     rows = read(small.data)
     out = ["id,filename,category,attributes"]
     for i, row in enumerate(rows):
@@ -108,11 +108,11 @@ def test_format_b_judges_several_values_and_no_value(small: SmallCatalogue, tmp_
     out[3] = f"2,{flipped},tee,\"{{'neck': ['2'], 'look': ['long']}}\""
     (tmp_path / "b.csv").write_text("\n".join(out) + "\n", encoding="utf-8")
     data = DataOptions(data=tmp_path / "b.csv", images=small.data.parent / "images", multi=("look",))
-    report = audit(data, KeyOptions(), replace(QUICK, cache=small.cache, out=tmp_path / "audit"))
+    report = audit(data, CacheKeyOptions(), replace(QUICK, cache=small.cache, out=tmp_path / "audit"))
     assert rows[2]["neck"] == "1" and rows[2]["sleeve_length"] == "short"
-    named = {(i.photo, i.key, i.given, i.suggested, i.kind) for i in report.issues}
+    named = {(i.photo, i.attribute, i.given, i.suggested, i.kind) for i in report.issues}
     assert {(flipped, "neck", "2", "1", "wrong"), (flipped, "look", "long", "", "extra")} <= named
-    assert not {i.photo for i in report.issues if i.key == "neck"} & unknown
+    assert not {i.photo for i in report.issues if i.attribute == "neck"} & unknown
     assert report.counts["neck"][0] == len(rows) - len(unknown)
 
 
@@ -141,6 +141,6 @@ def test_the_page_shows_pictures_and_escapes_everything(tmp_path: Path) -> None:
     page = Page(source)
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 3 and all((i["src"] or "").startswith("data:image/webp;base64,UklGR") for i in images)
-    assert page.headings == ["Keys", "Labels in doubt", "Look-alikes with different labels", "Outliers"]
+    assert page.headings == ["Attributes", "Labels in doubt", "Look-alikes with different labels", "Outliers"]
     assert "<script" not in source and "http" not in source.replace("http-equiv", "")
     assert "2 of 3 shown" in source

@@ -87,7 +87,7 @@ def test_the_file_holds_every_value_with_suggestions_and_changes_nothing(data: P
 
 def test_replacements_of_an_earlier_file_are_taken_over(data: Path, tmp_path: Path) -> None:
     first = tmp_path / "first.csv"
-    first.write_text("key,value,replacement\nneck,Round,round\nneck,gone,v\n", encoding="utf-8")
+    first.write_text("attribute,value,replacement\nneck,Round,round\nneck,gone,v\n", encoding="utf-8")
     report = vocabulary(DataOptions(data=data, mapping=first), VocabularyOptions(out=tmp_path / "second.yaml"))
     assert report.carried == 2
     catalogue = read_catalogue(DataOptions(data=data, mapping=tmp_path / "second.yaml"))
@@ -100,8 +100,8 @@ def test_allowed_values_alone_and_beside_the_data(data: Path, tmp_path: Path) ->
     allowed = tmp_path / "allowed.json"
     allowed.write_text(json.dumps({"neck": ["Round", "v"], "fit": ["slim", "slimm", "none"]}), encoding="utf-8")
     alone = vocabulary(DataOptions(), VocabularyOptions(out=tmp_path / "alone.csv", values=allowed))
-    assert {each.key: dict(each.counts) for each in alone.keys}["fit"] == {"slim": 0, "slimm": 0, "none": 0}
-    assert [each.key for each in alone.keys if each.suggestions] == ["fit"]
+    assert {each.attribute: dict(each.counts) for each in alone.attributes}["fit"] == {"slim": 0, "slimm": 0, "none": 0}
+    assert [each.attribute for each in alone.attributes if each.suggestions] == ["fit"]
     vocabulary(DataOptions(data=data), VocabularyOptions(out=tmp_path / "both.csv", values=allowed, min_support=1))
     notes = {row["value"]: (row["suggestion"], row["note"]) for row in read(tmp_path / "both.csv")}
     assert notes == {
@@ -122,8 +122,10 @@ def test_allowed_values_of_another_shape_are_refused(tmp_path: Path, text: str) 
 
 def test_thousands_of_values_over_many_keys(tmp_path: Path) -> None:
     words = [f"{a}{b} {c}" for a in "bcdfgklm" for b in ("olar", "utton", "rill") for c in ("closure", "knot")]
-    content = {f"key{i}": [f"{w} {'xyzw'[i % 4]}{'abcdefghij'[j]}" for w in words for j in range(10)] for i in range(6)}
+    content = {
+        f"attribute{i}": [f"{w} {'xyzw'[i % 4]}{'abcdefghij'[j]}" for w in words for j in range(10)] for i in range(6)
+    }
     path = tmp_path / "allowed.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     report = vocabulary(DataOptions(), VocabularyOptions(out=tmp_path / "m.csv", values=path))
-    assert sum(len(each.counts) for each in report.keys) == len(read(tmp_path / "m.csv")) == 2880
+    assert sum(len(each.counts) for each in report.attributes) == len(read(tmp_path / "m.csv")) == 2880

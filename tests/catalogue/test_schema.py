@@ -15,7 +15,7 @@ from pipeline.catalogue import (
     LabelSchema,
     coded,
     dummies_view,
-    empty_keys,
+    empty_attributes,
     infer_schema,
     never_in_train,
     read_catalogue,
@@ -39,8 +39,8 @@ def test_values_are_sorted_naturally(make: Maker) -> None:
 def test_the_schema_sees_only_the_rows_it_is_given(make: Maker) -> None:
     catalogue = catalogue_of(make, "filename,neck,fit\na.jpg,1,\nb.jpg,2,\nc.jpg,3,slim\nd.jpg,3,slim\n")
     schema = infer_schema(catalogue, np.array([0, 1]))
-    assert (schema.keys, schema.values) == (("neck",), (("1", "2"),))
-    assert empty_keys(catalogue, schema) == (
+    assert (schema.attributes, schema.values) == (("neck",), (("1", "2"),))
+    assert empty_attributes(catalogue, schema) == (
         Finding("empty-key", "fit", "no photo that fitting may see has a known value; left out"),
     )
     detail = "neck=3: 2 photo(s), none that fitting may see; it cannot be predicted"
@@ -55,7 +55,7 @@ def test_single_can_be_overridden_unless_the_cells_say_no(make: Maker) -> None:
     catalogue = catalogue_of(make, "filename,neck\na.jpg,1\n")
     assert infer_schema(catalogue).single == (True,)
     assert infer_schema(catalogue, single={"neck": False}).single == (False,)
-    with pytest.raises(CatalogueError, match=r"no key 'nek'. Did you mean 'neck'"):
+    with pytest.raises(CatalogueError, match=r"no attribute 'nek'. Did you mean 'neck'"):
         infer_schema(catalogue, single={"nek": True})
     text = """id,filename,category,attributes\n1,a.jpg,x,"{'fit': ['a', 'b']}"\n"""
     with pytest.raises(CatalogueError, match=r"'fit' cannot be single-valued"):
@@ -64,7 +64,9 @@ def test_single_can_be_overridden_unless_the_cells_say_no(make: Maker) -> None:
 
 def test_a_catalogue_without_any_known_value_is_an_error(make: Maker) -> None:
     catalogue = catalogue_of(make, "filename,neck\na.jpg,#N/A\nb.jpg,\n")
-    with pytest.raises(CatalogueError, match=r"No key has a single known value in these 2 photos \(keys: neck\)"):
+    with pytest.raises(
+        CatalogueError, match=r"No attribute has a single known value in these 2 photos \(attributes: neck\)"
+    ):
         infer_schema(catalogue)
 
 

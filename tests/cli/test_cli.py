@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import options
-from pipeline.cli import app as run
+from pipeline.cli import app as commands
+from pipeline.cli.app import app
+from pipeline.cli.parsing import COMMANDS, parse
 from tests.small_cache import write_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +25,7 @@ def cli(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
 
-@pytest.mark.parametrize("command", ["", *run.COMMANDS, "cache", "cache info", "cache verify", "cache export"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "cache", "cache info", "cache verify", "cache export"])
 def test_help_is_there_and_loads_nothing_heavy(command: str) -> None:
     watch = (
         "import sys, run; code = run.main(sys.argv[1:]);"
@@ -38,7 +40,7 @@ def test_help_is_there_and_loads_nothing_heavy(command: str) -> None:
 
 
 def test_every_option_has_a_help_text() -> None:
-    classes = [c for home in (options, run) for c in vars(home).values() if dataclasses.is_dataclass(c)]
+    classes = [c for home in (options, commands) for c in vars(home).values() if dataclasses.is_dataclass(c)]
     assert len(classes) >= 12
     for options_class in classes:
         for field in dataclasses.fields(options_class):
@@ -119,11 +121,11 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
         (["fit-heads", "--label-smoothing=0,0.1"], {"label_smoothing": (0.0, 0.1)}),
         (["extract", "--unknown=-,?"], {"unknown": ("-", "?")}),
         (["cache", "export", "--use", "pooled,levels"], {"use": ("pooled", "levels")}),
-        (["cache", "prune", "--drop-key", "abcd,ef01"], {"drop_key": ("abcd", "ef01")}),
+        (["cache", "prune", "--drop-key", "abcd,ef01"], {"drop_cache_key": ("abcd", "ef01")}),
     ],
 )
 def test_commas_separate_the_values_of_an_option(words: list[str], expected: dict[str, object]) -> None:
-    bound = run.parse(words).keywords
+    bound = parse(app, words).keywords
     found = {name: value for part in bound.values() for name, value in vars(part).items()}
     assert {name: found[name] for name in expected} == expected
 
@@ -134,16 +136,16 @@ def test_commas_separate_values_in_a_config_file_too(tmp_path: Path) -> None:
         "weights: package\nseed: 1,2\nfit-heads:\n  heads: linear,mlp\n"
         "  batch-size: 16\n  loss: ce\n  logit-adjust: 0.5\n  schedule: [step, cosine]\n"
     )
-    fit = run.parse(["fit-heads", "--config", str(config)]).keywords["options"]
+    fit = parse(app, ["fit-heads", "--config", str(config)]).keywords["options"]
     assert (fit.heads, fit.seed) == (("linear", "mlp"), (1, 2))
     assert (fit.batch_size, fit.loss, fit.logit_adjust, fit.schedule) == ((16,), ("ce",), (0.5,), ("step", "cosine"))
-    predict = run.parse(["predict", "a.jpg", "--model", "m.joblib", "--config", str(config)]).keywords
+    predict = parse(app, ["predict", "a.jpg", "--model", "m.joblib", "--config", str(config)]).keywords
     assert predict.get("options", options.PredictOptions()).weights is None, "the model knows its own weights"
 
 
 @pytest.mark.parametrize(("preset", "loss", "batch"), [("best", "ce", 256), ("category-head", "ce", 256)])
 def test_presets_give_one_loss_and_one_batch_size(preset: str, loss: str, batch: int) -> None:
-    fit = run.parse(["fit-heads", "--preset", preset]).keywords["options"]
+    fit = parse(app, ["fit-heads", "--preset", preset]).keywords["options"]
     assert (fit.loss, fit.batch_size) == ((loss,), (batch,))
 
 

@@ -12,7 +12,9 @@ import pytest
 from pipeline.catalogue import PARTS, make_split, read_split
 from pipeline.catalogue.generated.format_b import make_products
 from pipeline.catalogue.generated.sample import write_sample
-from pipeline.cli import app as run
+from pipeline.cli.app import app
+from pipeline.cli.main import main
+from pipeline.cli.parsing import parse
 from pipeline.cli.plan import Overrides, Plan, read_plan
 from pipeline.cli.plan_state import Ledger
 from pipeline.errors import OptionError, RunError
@@ -21,14 +23,14 @@ from pipeline.options.yaml_file import PRESETS, read_config
 PLAN = """
 out: {out}
 cache: {cache}
-data: {{data: catalogue, category-keys: "{{data}}/keys.json"}}
+data: {{data: catalogue, category-keys: "{{data}}/attributes.json"}}
 split: {{split: 60/20/20, group-regex: "^(.+)-"}}
 extractions:
   big: {{backbone: resnet50, size: 64, views: [identity, hflip]}}
   small: {{backbone: resnet18, weights: "random:0", size: 64, fit: pad, features: [pooled, levels]}}
 runs:
 - {{name: adam, extraction: [big, small], heads: [linear], lr: [0.1, 0.2], refit: true, nesterov: false}}
-- {{name: one, extraction: small, keys: [category], use: [pooled]}}
+- {{name: one, extraction: small, attributes: [category], use: [pooled]}}
 """
 
 
@@ -41,13 +43,13 @@ def plan_of(folder: Path, text: str = PLAN, **overrides: object) -> Plan:
 def test_a_plan_is_the_commands_that_a_user_would_type(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     cache = str(tmp_path / "features")
-    data = ("--data", "catalogue", "--category-keys", "catalogue/keys.json", "--cache", cache)
+    data = ("--data", "catalogue", "--category-attributes", "catalogue/attributes.json", "--cache", cache)
     assert plan.extractions[0].words == (
         *data, "--backbone", "resnet50", "--weights", "hub", "--size", "64", "--views", "identity,hflip"
     )  # fmt: skip
     assert [step.name for step in plan.runs] == ["resnet50-64-adam", "resnet18-64-pad-adam", "resnet18-64-pad-one"]
     assert plan.runs[1].words == (
-        *data, "--backbone", "resnet18", "--weights", "random:0", "--size", "64", "--fit", "pad",
+        *data, "--backbone", "resnet18", "--weights", "random:0", "--size", "64", "--resize", "pad",
         "--group-regex", "^(.+)-", "--use", "pooled,levels", "--views", "identity",
         "--heads", "linear", "--lr", "0.1,0.2", "--refit",
     )  # fmt: skip
@@ -58,7 +60,7 @@ def test_a_plan_is_the_commands_that_a_user_would_type(tmp_path: Path) -> None:
     ]
     assert plan.not_run == ()
     for step in (*plan.extractions, *plan.runs):
-        run.parse(["extract" if step in plan.extractions else "fit-heads", *step.words])
+        parse(app, ["extract" if step in plan.extractions else "fit-heads", *step.words])
 
 
 def test_another_backbone_takes_the_rows_over_and_says_so(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_another_backbone_takes_the_rows_over_and_says_so(tmp_path: Path) -> Non
     assert [step.name for step in plan.runs] == ["lite-64-adam", "lite-64-pad-adam", "lite-64-pad-one"]
     assert plan.not_run[0] == "row not run: resnet50-64-adam: the command line names another backbone; see lite-64-adam"
     assert len(plan.not_run) == 3
-    assert plan.extractions[0].words[2:4] == ("--category-keys", "other/keys.json")
+    assert plan.extractions[0].words[2:4] == ("--category-attributes", "other/attributes.json")
 
 
 def test_rows_that_become_the_same_are_run_once(tmp_path: Path) -> None:
@@ -121,9 +123,9 @@ def test_the_reference_plans_hold_commands_that_the_parser_knows(name: str) -> N
     for overrides in (Overrides(), Overrides(backbone="tf_efficientnet_lite0", weights="package")):
         plan = read_plan(path, overrides)
         for step in () if overrides.backbone else plan.extractions:
-            run.parse(["extract", *step.words])
+            parse(app, ["extract", *step.words])
         for step in () if overrides.backbone else plan.runs:
-            run.parse(["fit-heads", *step.words])
+            parse(app, ["fit-heads", *step.words])
         assert bool(plan.not_run) == (overrides.backbone is not None)
     with pytest.raises(OptionError, match="is a plan of several runs; run it with: python run.py reproduce"):
         read_config(path, {})
@@ -139,7 +141,7 @@ extractions:
   no weights: {{backbone: resnet18, weights: hub, size: 64}}
   small: {{backbone: test_resnet, weights: "random:0", size: 32}}
 runs:
-- {{name: category, extraction: ["no weights", small], keys: [category], loss: weighted-ce, heads: [linear],
+- {{name: category, extraction: ["no weights", small], attributes: [category], loss: weighted-ce, heads: [linear],
   optimizers: [adam], epochs: 2, threshold: best}}
 - {{name: keys, extraction: small, heads: [mlp-per-key], hidden: [8], optimizers: [adam], epochs: 2, gate: none,
   threshold: "fixed:0.8"}}
@@ -153,7 +155,7 @@ def test_reproduce_runs_what_can_be_run_and_goes_on(
     write_sample(tmp_path / "catalogue", "B", 60, seed=2)
     plan = tmp_path / "plan.yaml"
     plan.write_text(SMALL.format(out="out", cache="features"))
-    assert run.main(["reproduce", "plan.yaml"]) == 0
+    assert main(["reproduce", "plan.yaml"]) == 0
     text = capsys.readouterr().out
     reason = "row not run: resnet18-64-category: the pretrained weights of resnet18"
     assert text.count(f"\n{reason}") == 1, "under the table"
@@ -164,13 +166,13 @@ def test_reproduce_runs_what_can_be_run_and_goes_on(
     runs = [Path("out/runs") / name for name in sorted(names)]
     splits = [read_split(folder) for folder in runs]
     assert splits[0].parts == splits[1].parts
-    category, keys = (json.loads((folder / "run.json").read_text()) for folder in runs)
+    category, attributes = (json.loads((folder / "run.json").read_text()) for folder in runs)
     assert category["schema"]["keys"] == ["category"]
-    assert keys["schema"]["gate"] is None
+    assert attributes["schema"]["gate"] is None
     made = [(folder / "run.json").stat().st_mtime_ns for folder in runs]
 
     shutil.rmtree(runs[1])
-    assert run.main(["reproduce", "plan.yaml"]) == 0
+    assert main(["reproduce", "plan.yaml"]) == 0
     again = capsys.readouterr().out
     assert again.count("$ python run.py fit-heads") == 1
     assert "$ python run.py fit-heads" in again and "--split-from out/runs/test_resnet-32-category" in again

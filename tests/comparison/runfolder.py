@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-KEYS = {"neck": ["round", "v"], "style": ["plain", "casual", "sporty"]}
+ATTRIBUTES = {"neck": ["round", "v"], "style": ["plain", "casual", "sporty"]}
 SINGLE = {"neck": True, "style": False}
 
 # photo, group, part, then what is known: None is unknown.
@@ -51,19 +51,19 @@ def write_run(
     folder: Path,
     rows: Sequence[tuple[str, int, str, str | None, tuple[str, ...] | None]] = ROWS,
     configs: Mapping[str, Mapping[str, Any]] = CONFIGS,
-    keys: Sequence[str] = ("neck", "style"),
+    attributes: Sequence[str] = ("neck", "style"),
     **info: Any,
 ) -> Path:
     """Write the folder and return it; `info` overrides fields of run.json."""
     (folder / "predictions").mkdir(parents=True)
-    labels = [(key, value) for key in keys for value in KEYS[key]]
+    labels = [(attribute, value) for attribute in attributes for value in ATTRIBUTES[attribute]]
     _write_csv(
         folder / "split.csv",
         [{"photo": r[0], "content": f"{i:064x}", "group": r[1], "part": r[2]} for i, r in enumerate(rows)],
     )
     _write_labels(folder / "labels.parquet", rows, labels)
     judged = [row for row in rows if row[2] != "train"]
-    at = [i for i, label in enumerate((k, v) for k in KEYS for v in KEYS[k]) if label in labels]
+    at = [i for i, label in enumerate((k, v) for k in ATTRIBUTES for v in ATTRIBUTES[k]) if label in labels]
     for config_id, config in configs.items():
         P = [[config["P"][i][j] for j in at] for i in range(len(judged))]
         _write_predictions(folder / "predictions" / f"{config_id}.parquet", judged, P, labels)
@@ -79,11 +79,11 @@ def write_run(
     )
     decisions = {name: _decisions(labels, config["score"]) for name, config in configs.items()}
     (folder / "decisions.json").write_text(json.dumps(decisions))
-    (folder / "run.json").write_text(json.dumps(_info(folder.name, keys) | info))
+    (folder / "run.json").write_text(json.dumps(_info(folder.name, attributes) | info))
     return folder
 
 
-def _info(name: str, keys: Sequence[str]) -> dict[str, Any]:
+def _info(name: str, attributes: Sequence[str]) -> dict[str, Any]:
     return {
         "name": name,
         "created": "2026-01-02T03:04:05",
@@ -93,9 +93,9 @@ def _info(name: str, keys: Sequence[str]) -> dict[str, Any]:
         "weights_source": "hub",
         "random_weights": False,
         "schema": {
-            "keys": list(keys),
-            "values": [KEYS[key] for key in keys],
-            "single": [SINGLE[key] for key in keys],
+            "keys": list(attributes),
+            "values": [ATTRIBUTES[attribute] for attribute in attributes],
+            "single": [SINGLE[attribute] for attribute in attributes],
             "gate": None,
             "category_key": None,
         },
@@ -110,9 +110,9 @@ def _config_row(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decisions(labels: Sequence[tuple[str, str]], score: float) -> dict[str, Any]:
-    usual = [0.0 if SINGLE[key] else 0.5 for key, _ in labels]
+    usual = [0.0 if SINGLE[attribute] else 0.5 for attribute, _ in labels]
     return {
-        "links": ["sigmoid"] * len({key for key, _ in labels}),
+        "links": ["sigmoid"] * len({attribute for attribute, _ in labels}),
         "policies": {
             "best": {"thresholds": usual, "validation_score": score},
             "fixed:0.8": {"thresholds": [0.8] * len(labels), "validation_score": score / 2},
@@ -126,10 +126,10 @@ def _write_labels(path: Path, rows: Sequence[Any], labels: Sequence[tuple[str, s
     import pyarrow.parquet as pq
 
     columns: dict[str, Any] = {"photo": pa.array([row[0] for row in rows])}
-    for key, value in labels:
-        cells = [row[3 + list(KEYS).index(key)] for row in rows]
+    for attribute, value in labels:
+        cells = [row[3 + list(ATTRIBUTES).index(attribute)] for row in rows]
         known = [(cell,) if isinstance(cell, str) else cell for cell in cells]
-        columns[f"{key}={value}"] = pa.array([None if c is None else int(value in c) for c in known], pa.int8())
+        columns[f"{attribute}={value}"] = pa.array([None if c is None else int(value in c) for c in known], pa.int8())
     pq.write_table(pa.table(columns), path)
 
 
@@ -138,8 +138,8 @@ def _write_predictions(path: Path, rows: Sequence[Any], P: Any, labels: Sequence
     import pyarrow.parquet as pq
 
     columns: dict[str, Any] = {"photo": pa.array([r[0] for r in rows]), "part": pa.array([r[2] for r in rows])}
-    for j, (key, value) in enumerate(labels):
-        columns[f"p:{key}={value}"] = pa.array([row[j] for row in P], pa.float32())
+    for j, (attribute, value) in enumerate(labels):
+        columns[f"p:{attribute}={value}"] = pa.array([row[j] for row in P], pa.float32())
     pq.write_table(pa.table(columns), path)
 
 

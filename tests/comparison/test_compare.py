@@ -28,7 +28,7 @@ LINEAR, MLP = CONFIGS
 def test_figures_of_the_best_by_hand(tmp_path: Path) -> None:
     comparison = compare([write_run(tmp_path / "a")], QUICK)
     best = comparison.best_candidate
-    neck, style = best.metrics.keys
+    neck, style = best.metrics.attributes
     # Five photos know their neck; h1 is v and called round, j1 is unknown.
     assert (neck.photos, neck.accuracy) == (5, 0.8)
     assert (style.photos, style.accuracy) == (5, 1.0)
@@ -36,8 +36,8 @@ def test_figures_of_the_best_by_hand(tmp_path: Path) -> None:
     assert best.metrics.overall.all_keys_right == pytest.approx(5 / 6)
     majority = comparison.majority.metrics
     # Most training photos are round, plain in 3 of 4, casual in 2 of 4.
-    assert majority.keys[0].accuracy == pytest.approx(3 / 5)
-    assert majority.keys[1].accuracy == pytest.approx(1 / 5)
+    assert majority.attributes[0].accuracy == pytest.approx(3 / 5)
+    assert majority.attributes[1].accuracy == pytest.approx(1 / 5)
     assert comparison.parts == {"train": 4, "validation": 2, "test": 6}
     assert comparison.groups == 5
 
@@ -78,14 +78,14 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path) -> None:
 
 def test_a_run_with_fewer_keys_is_compared_on_the_keys_it_has(tmp_path: Path) -> None:
     configs = {LINEAR: {**CONFIGS[LINEAR], "score": 0.99}}
-    runs = [write_run(tmp_path / "neck", configs=configs, keys=("neck",)), write_run(tmp_path / "both")]
+    runs = [write_run(tmp_path / "neck", configs=configs, attributes=("neck",)), write_run(tmp_path / "both")]
     comparison = compare(runs, QUICK)
     assert comparison.best == f"both/{LINEAR}"
     narrow = next(c for c in comparison.candidates if c.run == "neck")
-    assert narrow.keys == ("neck",)
+    assert narrow.attributes == ("neck",)
     assert narrow.differences["accuracy"].value == 0.0
     assert "1/2" in table(comparison)
-    assert any("predict other keys than the best" in note for note in comparison.notes)
+    assert any("predict other attributes than the best" in note for note in comparison.notes)
 
 
 def test_runs_on_different_splits_are_refused(tmp_path: Path) -> None:
@@ -217,16 +217,16 @@ def test_by_works_on_what_differs_between_runs(
 def test_values_by_hand_and_those_no_head_can_learn(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a")
     detail = "neck=a: b: 2 photo(s), none that fitting may see; it cannot be predicted"
-    (run / "dropped.csv").write_text(f"kind,photo,detail\nmissing-photo,x.jpg,gone\nnever-in-train,neck,\"{detail}\"\n")
+    (run / "dropped.csv").write_text(f'kind,photo,detail\nmissing-photo,x.jpg,gone\nnever-in-train,neck,"{detail}"\n')
     comparison = compare([run], QUICK)
-    rows = {(row.key, row.value): row for row in comparison.values}
+    rows = {(row.attribute, row.value): row for row in comparison.values}
     # Round: f1, f2, i1 right and h1 wrongly; v: g1 of g1 and h1.
     first, second = rows["neck", "round"], rows["neck", "v"]
     assert (first.train, first.support, first.decided, first.precision, first.recall) == (2, 3, 4, 0.75, 1.0)
     assert (second.support, second.decided, second.precision, second.recall) == (2, 1, 1.0, 0.5)
     assert second.f1 == pytest.approx(2 / 3)
     assert first.average_precision == pytest.approx((1 + 1 + 1) / 3)
-    assert [(key, value) for (key, value), row in rows.items() if not row.learnable] == [
+    assert [(attribute, value) for (attribute, value), row in rows.items() if not row.learnable] == [
         ("style", "sporty"),
         ("neck", "a: b"),
     ]
@@ -276,12 +276,12 @@ def test_stored_policies_of_the_best_are_judged(tmp_path: Path) -> None:
     rows = compare([write_run(tmp_path / "a")], QUICK).policies
     assert [(row.policy, row.chosen) for row in rows] == [("best", True), ("fixed:0.8", False)]
     # At 0.8 only f1 and f2 keep their neck.
-    assert rows[1].metrics.keys[0].accuracy == pytest.approx(2 / 5)
+    assert rows[1].metrics.attributes[0].accuracy == pytest.approx(2 / 5)
 
 
 def test_confusion_counts_true_and_decided(tmp_path: Path) -> None:
     (neck,) = compare([write_run(tmp_path / "a")], QUICK).confusions
-    assert (neck.key, neck.values) == ("neck", ("round", "v"))
+    assert (neck.attribute, neck.values) == ("neck", ("round", "v"))
     assert neck.counts == ((3, 0, 0), (1, 1, 0))
 
 

@@ -26,8 +26,8 @@ D = np.array([[1, 0, 1, 0, 0], [1, 0, 0, 1, 1], [1, 0, 1, 1, 1], [1, 0, 0, 0, 0]
 
 
 def test_single_valued_key_by_hand() -> None:
-    row = evaluate(P, D, Y, MASK, SCHEMA).keys[0]
-    assert (row.key, row.single, row.values, row.photos, row.scored_values) == ("neck", True, 2, 3, 2)
+    row = evaluate(P, D, Y, MASK, SCHEMA).attributes[0]
+    assert (row.attribute, row.single, row.values, row.photos, row.scored_values) == ("neck", True, 2, 3, 2)
     assert row.accuracy == pytest.approx(2 / 3)
     assert row.element_accuracy == pytest.approx(4 / 6)
     assert row.balanced_accuracy == pytest.approx((2 / 2 + 0 / 1) / 2)
@@ -41,7 +41,7 @@ def test_single_valued_key_by_hand() -> None:
 
 
 def test_multi_valued_key_by_hand() -> None:
-    row = evaluate(P, D, Y, MASK, SCHEMA).keys[1]
+    row = evaluate(P, D, Y, MASK, SCHEMA).attributes[1]
     assert (row.photos, row.scored_values) == (3, 2)
     # Photo 1: {plain} of {plain, casual}; photo 2: {casual, sporty} for {casual}; photo 4: nothing for {plain}.
     assert row.iou == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
@@ -58,7 +58,7 @@ def test_multi_valued_key_by_hand() -> None:
 
 def test_overall_by_hand() -> None:
     overall = evaluate(P, D, Y, MASK, SCHEMA).overall
-    assert (overall.photos, overall.photos_all_known, overall.keys, overall.keys_scored) == (4, 2, 2, 2)
+    assert (overall.photos, overall.photos_all_known, overall.attributes, overall.keys_scored) == (4, 2, 2, 2)
     assert overall.scored_values == 4
     assert overall.accuracy == pytest.approx((2 / 3 + 0) / 2)
     assert overall.key_macro_f1 == pytest.approx((2 / 5 + 2 / 3) / 2)
@@ -67,7 +67,7 @@ def test_overall_by_hand() -> None:
     assert overall.element_accuracy == pytest.approx(10 / 15)
     # neck pairs 1, 0, 1; style pairs 1/2, 1/2, 0.
     assert overall.iou == pytest.approx((1 + 0 + 1 + 0.5 + 0.5 + 0) / 6)
-    # Only the third photo, whose single known key is right.
+    # Only the third photo, whose single known attribute is right.
     assert overall.all_keys_right == pytest.approx(1 / 4)
     assert overall.samples_f1 == pytest.approx((2 * 2 / 5 + 2 * 1 / 5 + 1 + 0) / 4)
 
@@ -82,7 +82,7 @@ def test_a_key_nobody_knows_is_none_and_left_out_of_means() -> None:
     mask = MASK.copy()
     mask[:, 2:] = False
     metrics = evaluate(P, D, Y, mask, SCHEMA)
-    style = metrics.keys[1]
+    style = metrics.attributes[1]
     assert (style.photos, style.scored_values) == (0, 0)
     assert style.accuracy is None
     assert style.macro_f1 is None
@@ -90,7 +90,7 @@ def test_a_key_nobody_knows_is_none_and_left_out_of_means() -> None:
     assert style.log_loss is None
     assert style.calibration_error is None
     assert metrics.overall.keys_scored == 1
-    assert metrics.overall.accuracy == metrics.keys[0].accuracy
+    assert metrics.overall.accuracy == metrics.attributes[0].accuracy
     assert metrics.overall.photos == 3
 
 
@@ -98,11 +98,11 @@ def test_a_missed_key_costs_iou_and_an_empty_pair_gives_nothing() -> None:
     truth = np.array([[0, 0, 1, 0, 0], [0, 0, 0, 0, 0]], np.uint8)
     known = np.ones((2, 5), bool)
     metrics = evaluate(np.zeros((2, 5)), np.zeros((2, 5), bool), truth, known, SCHEMA)
-    assert metrics.keys[1].iou == 0.0
-    assert metrics.keys[0].iou is None
+    assert metrics.attributes[1].iou == 0.0
+    assert metrics.attributes[0].iou is None
     assert metrics.overall.iou == 0.0
     # Known to have no value, and none decided: right.
-    assert metrics.keys[1].accuracy == 0.5
+    assert metrics.attributes[1].accuracy == 0.5
 
 
 def test_unknown_as_a_class_scores_like_a_masked_cell() -> None:
@@ -127,7 +127,7 @@ def test_agrees_with_scikit_learn() -> None:
     truth[truth.sum(axis=1) == 0, 0] = 1
     schema = LabelSchema(("k",), (tuple("abcdefgh"),), (False,))
     decided = decide(scores, schema, default_thresholds(schema))
-    row = evaluate(scores, decided, truth, np.ones_like(truth, bool), schema).keys[0]
+    row = evaluate(scores, decided, truth, np.ones_like(truth, bool), schema).attributes[0]
     scored = slice(0, 7)
     expected: dict[str, Any] = {
         "micro_f1": sk.f1_score(truth, decided, average="micro"),
@@ -150,7 +150,7 @@ def test_single_valued_key_agrees_with_scikit_learn() -> None:
     scores = rng.dirichlet(np.ones(5), 200) + np.eye(5)[true] * 0.3
     schema = LabelSchema(("k",), (tuple("abcde"),), (True,))
     decided = decide(scores, schema, default_thresholds(schema))
-    row = evaluate(scores, decided, np.eye(5, dtype=np.uint8)[true], np.ones((200, 5), bool), schema).keys[0]
+    row = evaluate(scores, decided, np.eye(5, dtype=np.uint8)[true], np.ones((200, 5), bool), schema).attributes[0]
     best = scores.argmax(axis=1)
     assert row.accuracy == pytest.approx(sk.accuracy_score(true, best))
     assert row.balanced_accuracy == pytest.approx(sk.recall_score(true, best, labels=range(4), average="macro"))

@@ -12,7 +12,11 @@ from pipeline.evaluation.thresholds import PRIOR, decide, default_thresholds, pa
 
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual")), (True, False))
 GATED = LabelSchema(
-    ("category", "neck"), (("shirt", "skirt"), ("round", "v")), (True, True), {"skirt": ()}, category_key="category"
+    ("category", "neck"),
+    (("shirt", "skirt"), ("round", "v")),
+    (True, True),
+    {"skirt": ()},
+    category_attribute="category",
 )
 
 
@@ -26,7 +30,9 @@ def test_default_thresholds() -> None:
         pytest.param(
             [0.2, 0.1, 0.6, 0.5], [0, 0, 0.5, 0.5], [1, 0, 1, 1], id="best value however small, all that pass"
         ),
-        pytest.param([0.9, 0.95, 0.4, 0.1], [0, 0, 0.5, 0.5], [0, 1, 0, 0], id="one value of a single-valued key"),
+        pytest.param(
+            [0.9, 0.95, 0.4, 0.1], [0, 0, 0.5, 0.5], [0, 1, 0, 0], id="one value of a single-valued attribute"
+        ),
         pytest.param([0.6, 0.3, 0.9, 0.1], [0.8, 0.8, 0.8, 0.8], [0, 0, 1, 0], id="unknown below the threshold"),
         pytest.param([0.4, 0.6, 0.9, 0.1], [0.1, 0.7, 0.8, 0.8], [0, 0, 1, 0], id="a second best never stands in"),
         pytest.param([0.5, 0.5, 0.0, 0.0], [0, 0, 0.5, 0.5], [1, 0, 0, 0], id="the first of equals"),
@@ -95,13 +101,13 @@ def test_tuning_sees_known_cells_only() -> None:
 
 
 def test_a_rare_value_is_shrunk_towards_its_key() -> None:
-    """With 5 positives against a prior of 10, a third of the way from the key's threshold to its own, in log-odds."""
+    """With 5 positives against a prior of 10, a third of the way from the attribute's to its own, in log-odds."""
     P, Y, mask = _validation()
     drop = np.flatnonzero(Y[:, 3])[5:]
     mask[drop, 3] = False
-    key = tune(P, Y, mask, SCHEMA, "per-key")[3]
+    attribute = tune(P, Y, mask, SCHEMA, "per-key")[3]
     own = (P[mask[:, 3] & (Y[:, 3] == 1), 3].min() + P[mask[:, 3] & (Y[:, 3] == 0), 3].max()) / 2
-    odds = [np.log(p / (1 - p)) for p in (own, key)]
+    odds = [np.log(p / (1 - p)) for p in (own, attribute)]
     expected = 1 / (1 + np.exp(-(5 * odds[0] + PRIOR * odds[1]) / (5 + PRIOR)))
     assert tune(P, Y, mask, SCHEMA, "per-label")[3] == pytest.approx(expected, rel=1e-5)
 

@@ -22,7 +22,7 @@ from pipeline.experiment.fit_heads import fit_heads
 from pipeline.experiment.rows import Experiment, load_experiment
 from pipeline.experiment.thumbnails import read_thumbnails
 from pipeline.model.file import decisions, proba, read_model
-from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.options import CacheKeyOptions, CompareOptions, DataOptions, FitOptions, SplitOptions
 from tests.small_cache import SmallCatalogue, base_key, read_rows, write_catalogue, write_rows
 
 
@@ -37,7 +37,7 @@ def options(small: SmallCatalogue, out: Path, **changes: object) -> FitOptions:
 
 
 def fit(small: SmallCatalogue, fit_options: FitOptions, split: SplitOptions = SplitOptions()) -> Path:  # noqa: B008
-    return fit_heads(DataOptions(data=small.data), KeyOptions(), split, fit_options).run
+    return fit_heads(DataOptions(data=small.data), CacheKeyOptions(), split, fit_options).run
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_predictions_are_those_of_the_model_file_on_cached_features(run: Path, s
         frame = pd.read_parquet(run / "predictions" / f"{config_id}.parquet")
         assert set(frame["part"]) == {"validation", "test"}
         ids = np.array([bytes.fromhex(split.loc[photo, "content"]) for photo in frame["photo"]], "S32")
-        X = FeatureCache(small.cache).reader(small.key.digest).read(ids, [small.columns[0]])
+        X = FeatureCache(small.cache).reader(small.attribute.digest).read(ids, [small.columns[0]])
         P = proba(read_model(run / "models" / f"{config_id}.joblib"), X)
         np.testing.assert_allclose(frame.filter(like="p:").to_numpy(), P, atol=1e-6)
 
@@ -166,7 +166,7 @@ def test_a_leak_of_test_labels_into_fitting_would_be_seen(
 
 def test_fitting_never_holds_a_test_label_even_when_it_asks_for_one(small: SmallCatalogue, tmp_path: Path) -> None:
     whole = load_experiment(
-        DataOptions(data=small.data), KeyOptions(), SplitOptions(), options(small, tmp_path / "never")
+        DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), options(small, tmp_path / "never")
     )
     held, truth, at = whole.targets_of("test"), whole.truth, whole.split.rows("test")
     assert truth.known[at].any() and truth.Y[at].any()
@@ -185,11 +185,11 @@ def test_a_feature_that_tells_the_label_on_test_rows_only_gains_nothing(tmp_path
     planted = write_catalogue(tmp_path / "planted", informative=False, tell={n for n, p in part.items() if p == "test"})
     second = fit(planted, options(planted, tmp_path / "second"), SplitOptions(split_from=first))
     best = compare([second], CompareOptions(bootstrap=200))
-    neck = best.best_candidate.metrics.keys[0].accuracy
+    neck = best.best_candidate.metrics.attributes[0].accuracy
     assert neck is not None and neck < 0.65, "three values, drawn at random"
     told = write_catalogue(tmp_path / "told", informative=False, tell=set(part.index))
     third = fit(told, options(told, tmp_path / "third"), SplitOptions(split_from=first))
-    assert (compare([third], CompareOptions(bootstrap=20)).best_candidate.metrics.keys[0].accuracy or 0) > 0.9
+    assert (compare([third], CompareOptions(bootstrap=20)).best_candidate.metrics.attributes[0].accuracy or 0) > 0.9
 
 
 def test_same_seed_same_numbers(small: SmallCatalogue, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_unknown_labels_can_be_masked_a_class_or_negative(small: SmallCatalogue,
     D = decisions(model, proba(model, model["selftest"]["X"]))
     if na == "class":
         assert not D[:, 3].any()
-    assert compare([run], CompareOptions(bootstrap=10)).best_candidate.keys == ("neck", "sleeve_length")
+    assert compare([run], CompareOptions(bootstrap=10)).best_candidate.attributes == ("neck", "sleeve_length")
 
 
 def test_two_views_are_trained_on_and_averaged(small: SmallCatalogue, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_two_views_are_trained_on_and_averaged(small: SmallCatalogue, tmp_path: 
     frame = pd.read_parquet(next((run / "predictions").glob("*.parquet")))
     split = pd.read_csv(run / "split.csv").set_index("photo")
     ids = np.array([bytes.fromhex(split.loc[photo, "content"]) for photo in frame["photo"]], "S32")
-    reader = FeatureCache(small.cache).reader(small.key.digest)
+    reader = FeatureCache(small.cache).reader(small.attribute.digest)
     P = np.mean([proba(model, reader.read(ids, [column])) for column in small.columns], axis=0)
     np.testing.assert_allclose(frame.filter(like="p:").to_numpy(), P, atol=1e-6)
 
@@ -361,7 +361,7 @@ def test_search_for_near_duplicates_can_be_off_or_impossible(small: SmallCatalog
     assert not (off / "neighbours.csv").exists()
     assert json.loads((off / "run.json").read_text())["near_duplicates"] is None
     report = fit_heads(
-        DataOptions(data=small.data), KeyOptions(), SplitOptions(), options(small, tmp_path / "tight", memory=1e-6)
+        DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), options(small, tmp_path / "tight", memory=1e-6)
     )
     assert any("no neighbours.csv: near-duplicates of 120 photos need" in note for note in report.notes)
 
@@ -383,7 +383,7 @@ def test_photos_without_vectors_name_the_command_that_makes_them(small: SmallCat
 def test_two_kinds_of_vectors_are_told_apart(tmp_path: Path) -> None:
     small = write_catalogue(tmp_path, photos=60)
     cache = FeatureCache(small.cache)
-    reader = cache.reader(small.key.digest)
+    reader = cache.reader(small.attribute.digest)
     ids = reader.ids(small.columns[0])
     other = base_key(architecture="resnet34")
     with cache.writer(other, notes={"weights_source": "random:0"}) as writer:
@@ -393,7 +393,7 @@ def test_two_kinds_of_vectors_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no cached vectors .* fit backbone resnet50; the cache holds: resnet18"):
         fit_heads(
             DataOptions(data=small.data),
-            KeyOptions(backbone="resnet50"),
+            CacheKeyOptions(backbone="resnet50"),
             SplitOptions(),
             options(small, tmp_path / "x"),
         )

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import OptionError
 from pipeline.experiment.fit_heads import fit_heads
-from pipeline.options import DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from tests.small_cache import SmallCatalogue, write_catalogue
 
 
@@ -24,7 +24,7 @@ def fit(small: SmallCatalogue, out: Path, store: Path) -> tuple[str, ...]:
         cache=small.cache, heads=("linear", "logreg"), optimizers=("adam",), epochs=3, lr=(0.05, 0.01), out=out,
         mlflow=store,
     )  # fmt: skip
-    return fit_heads(DataOptions(data=small.data), KeyOptions(), SplitOptions(), asked).notes
+    return fit_heads(DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), asked).notes
 
 
 def test_every_configuration_is_a_run_with_what_was_asked_and_what_came_out(

@@ -1,4 +1,4 @@
-"""What the heads are asked under each rule for unknown cells and for keys that do not apply."""
+"""What the heads are asked under each rule for unknown cells and for attributes that do not apply."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_unknown_as_negative_is_the_dummies_with_the_first_category_dropped(tmp_
         (tmp_path / name).write_bytes(b"x")
     catalogue = read_catalogue(DataOptions(data=table))
     targets = fit_targets(infer_schema(catalogue), catalogue.cells, None, "negative")
-    names = [f"{key}_{value}" for key, value in targets.schema.labels]
+    names = [f"{attribute}_{value}" for attribute, value in targets.schema.labels]
     dummies = dummies_view(table).loc[list(catalogue.filenames)]
     assert sorted(dummies.columns) == sorted(names)
     assert len(names) == 5

@@ -32,7 +32,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone(BackboneOptions(backbone="test_resnet", weights="random:0", size=SIZE, fit="squash"))
+    return load_backbone(BackboneOptions(backbone="test_resnet", weights="random:0", size=SIZE, resize="squash"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pipeline.features.backbone.network import base_key, load_backbone
 from pipeline.features.extract import extract
 from pipeline.options import BackboneOptions, ExtractOptions
 
-BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32, fit="squash")
+BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32, resize="squash")
 
 
 @pytest.fixture(autouse=True)

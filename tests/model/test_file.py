@@ -31,11 +31,11 @@ TESTS = Path(__file__).parent
 SNIPPET = (TESTS / "snippet.txt").read_text(encoding="utf-8")
 
 SCHEMA = LabelSchema(
-    keys=("category", "neck", "style"),
+    attributes=("category", "neck", "style"),
     values=(("shirt", "skirt"), ("round", "v", UNKNOWN), ("plain", "casual", "sporty")),
     single=(True, True, False),
     gate={"shirt": ("neck", "style"), "skirt": ("style",)},
-    category_key="category",
+    category_attribute="category",
 )
 ORIGIN = FeatureOrigin(
     blocks=[{"name": "pooled", "dim": 3, "digest": "aa"}, {"name": "levels", "dim": 2, "digest": "bb"}],
@@ -134,10 +134,10 @@ def _break(change: Any) -> dict[str, Any]:
         (lambda m: m.update(version=2), "version 2, this program reads 1; update this program"),
         (lambda m: m.update(version="0"), "version '0'.*fit the model again"),
         (lambda m: m.update(links=["softmax", "tanh", "sigmoid"]), "unknown link 'tanh'"),
-        (lambda m: m.update(single=[True]), "3 keys, 1 entries in 'single'"),
+        (lambda m: m.update(single=[True]), "3 attributes, 1 entries in 'single'"),
         (lambda m: m.update(thresholds=np.zeros(3)), r"8 labels, thresholds of shape \(3,\)"),
         (lambda m: m.update(members=[]), "no members"),
-        (lambda m: m["labels"].reverse(), "not grouped in the order of keys"),
+        (lambda m: m["labels"].reverse(), "not grouped in the order of attributes"),
         (lambda m: m["members"][0].update(hidden="tanh"), "kind 'tanh'; this program knows 'relu'"),
         (lambda m: m["members"][0].update(kind="graph"), "neither 'dense' with layers nor 'estimator'"),
         (lambda m: m["members"][1]["layers"].pop(), "member 1: 3 outputs for 8 labels"),
@@ -200,7 +200,7 @@ def test_features_of_another_backbone_are_refused() -> None:
 
 def test_a_key_without_values_is_refused() -> None:
     schema = LabelSchema(("neck", "empty"), (("round", "v"), ()), (True, False))
-    with pytest.raises(ModelFileError, match="key 'empty' has no values"):
+    with pytest.raises(ModelFileError, match="attribute 'empty' has no values"):
         make_model(1, schema)
 
 

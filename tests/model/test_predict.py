@@ -19,7 +19,7 @@ from pipeline.errors import BackboneError, ModelFileError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
 from pipeline.features.embed import EmbedOptions, embed
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, proba, save_model
-from pipeline.model.predict import Predictor, check_key, find_photos, predict, write_predictions
+from pipeline.model.predict import Predictor, check_cache_key, find_photos, predict, write_predictions
 from pipeline.model.prediction import as_dicts, prediction_frame
 from pipeline.options import BackboneOptions, PredictOptions
 
@@ -43,10 +43,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def origin() -> FeatureOrigin:
     backbone = load_backbone(BACKBONE)
-    key = base_key(backbone)
+    attribute = base_key(backbone)
     block = backbone.blocks(["pooled"])["pooled"]
-    blocks = [{"name": "pooled", "dim": block.dim, "digest": block.digest(key)}]
-    return FeatureOrigin(blocks, key.to_json(), "random:0", ("identity", "hflip"))
+    blocks = [{"name": "pooled", "dim": block.dim, "digest": block.digest(attribute)}]
+    return FeatureOrigin(blocks, attribute.to_json(), "random:0", ("identity", "hflip"))
 
 
 def make_model(origin: FeatureOrigin) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def test_predictions_as_dicts_hold_decided_keys_only(tmp_path: Path) -> None:
 def test_a_model_of_format_b_answers_in_its_form(
     photos: Path, origin: FeatureOrigin, tmp_path: Path, layout: Literal["auto", "dict", "columns"], dicts: bool
 ) -> None:
-    schema = replace(SCHEMA, keys=("category", "style"), category_key="category")
+    schema = replace(SCHEMA, attributes=("category", "style"), category_attribute="category")
     rng = np.random.default_rng(1)
     member = {"kind": "dense", "layers": [(rng.normal(size=(96, 4)) * 3, rng.normal(size=4))], "hidden": "relu"}
     decision = Decision([0, 0, 0.5, 0.5], "best")
@@ -215,11 +215,11 @@ def test_a_copy_of_the_weights_is_accepted(origin: FeatureOrigin, tmp_path: Path
 
 def test_precision_is_a_note_not_an_error(origin: FeatureOrigin, photos: Path) -> None:
     backbone = load_backbone(BACKBONE)
-    key = base_key(backbone, "half")
+    attribute = base_key(backbone, "half")
     block = backbone.blocks(["pooled"])["pooled"]
-    check_key(key.to_json(), base_key(backbone))
-    blocks = [{"name": "pooled", "dim": block.dim, "digest": block.digest(key)}]
-    model = make_model(replace(origin, cache_key=key.to_json(), blocks=blocks))
+    check_cache_key(attribute.to_json(), base_key(backbone))
+    blocks = [{"name": "pooled", "dim": block.dim, "digest": block.digest(attribute)}]
+    model = make_model(replace(origin, cache_key=attribute.to_json(), blocks=blocks))
     done = Predictor(model, EAGER).predict_photos(photos / "a.jpg")
     assert any("fitted on half vectors, predicted from fp32 ones" in note for note in done.notes)
 

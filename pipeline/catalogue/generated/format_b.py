@@ -1,4 +1,4 @@
-"""The rows of the generated catalogue in format B: ten categories, many keys, most of them absent, dirty cells."""
+"""The rows of the generated catalogue in format B: ten categories, many attributes, most absent, dirty cells."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ LOOKS: Mapping[str, Mapping[str, Choices]] = {
         "ornament": (((), 3), (("pom-pom",), 1), (("bow",), 1)),
     },
 }
-"""Per category, the keys that apply beside pattern and colour, and how often which values occur; () is none of them."""
+"""Per category, the attributes that apply beside pattern and colour, and how often which values occur; () is none."""
 
-CATEGORY_KEYS: Mapping[str, Values] = {
-    category: (*keys, *(("colour",) if category == "shoe" else ("pattern", "colour")))
-    for category, keys in LOOKS.items()
+CATEGORY_ATTRIBUTES: Mapping[str, Values] = {
+    category: (*attributes, *(("colour",) if category == "shoe" else ("pattern", "colour")))
+    for category, attributes in LOOKS.items()
 }
 
 _CATEGORY_WEIGHTS = (5, 4, 3, 3, 3, 4, 2, 4, 3, 2)
@@ -120,14 +120,14 @@ def make_products(products: int, rng: np.random.Generator) -> list[Item]:
 def make_row(name: str, item: Item, rng: np.random.Generator) -> RowB:
     """The row of a photo: what can be seen, some of it unknown, some of it dirty."""
     said: dict[str, Sequence[str]] = {}
-    for key in CATEGORY_KEYS[item.category]:
-        values = list(item.traits[key])
+    for attribute in CATEGORY_ATTRIBUTES[item.category]:
+        values = list(item.traits[attribute])
         if rng.random() < _UNKNOWN:
             values = ["#N/A"]
         elif rng.random() < _NONE:
             values.insert(int(rng.integers(len(values) + 1)), "none")
         if values:
-            said[key] = values
+            said[attribute] = values
     if rng.random() < _DIRTY:
         _soil(said, item, rng)
     return RowB(name, item, said)
@@ -135,39 +135,39 @@ def make_row(name: str, item: Item, rng: np.random.Generator) -> RowB:
 
 def write_rows(out: Path, rows: Sequence[RowB], rng: np.random.Generator) -> list[tuple[object, ...]]:
     """The rows of the CSV with its header; the JSON files of categories and allowed values are written beside it."""
-    text = json.dumps({category: list(keys) for category, keys in CATEGORY_KEYS.items()}, indent=2)
+    text = json.dumps({category: list(attributes) for category, attributes in CATEGORY_ATTRIBUTES.items()}, indent=2)
     (out / FILES[0]).write_text(text + "\n", encoding="utf-8")
     text = json.dumps(allowed_values(rng), indent=2)
     (out / FILES[1]).write_text(text + "\n", encoding="utf-8")
     table: list[tuple[object, ...]] = [("id", "filename", "category", "attributes")]
     broken = int(rng.integers(len(rows))) if len(rows) >= 50 else -1
     for i, row in enumerate(rows):
-        attributes = repr({key: list(values) for key, values in row.said.items()})
+        attributes = repr({attribute: list(values) for attribute, values in row.said.items()})
         table.append((i + 1, row.name, row.item.category, attributes[:-2] if i == broken else attributes))
     return table
 
 
 def allowed_values(rng: np.random.Generator) -> dict[str, list[str]]:
-    """The allowed values of every key in no order, `none` anywhere among them, some that no photo has."""
+    """The allowed values of every attribute in no order, `none` anywhere among them, some that no photo has."""
     found: dict[str, dict[str, None]] = {}
-    for keys in LOOKS.values():
-        for key, choices in keys.items():
-            found.setdefault(key, {}).update(dict.fromkeys(value for values, _ in choices for value in values))
+    for attributes in LOOKS.values():
+        for attribute, choices in attributes.items():
+            found.setdefault(attribute, {}).update(dict.fromkeys(value for values, _ in choices for value in values))
     found["pattern"] = dict.fromkeys([*PATTERNS, "striped"])
     found["colour"] = dict.fromkeys(COLOURS)
-    for key, value in _NEVER_USED.items():
-        found[key][value] = None
-    return {key: rng.permutation([*values, "none"]).tolist() for key, values in found.items()}
+    for attribute, value in _NEVER_USED.items():
+        found[attribute][value] = None
+    return {attribute: rng.permutation([*values, "none"]).tolist() for attribute, values in found.items()}
 
 
 def _make_item(category: str, rng: np.random.Generator) -> Item:
-    traits = {key: _choose(choices, rng) for key, choices in LOOKS[category].items()}
+    traits = {attribute: _choose(choices, rng) for attribute, choices in LOOKS[category].items()}
     weights = np.array([_PATTERN_WEIGHTS.get(name, 1.0) for name in PATTERNS])
     pattern = "solid" if category == "shoe" else str(rng.choice(list(PATTERNS), p=weights / weights.sum()))
     palette = make_palette(pattern, list(COLOURS)[rng.integers(len(COLOURS))], rng)
     shown = range(1 if pattern in ("solid", "camouflage") else 3 if pattern in ("checks", "floral") else 2)
     traits["colour"] = tuple(dict.fromkeys(colour_name(palette[i]) for i in shown))
-    if "pattern" in CATEGORY_KEYS[category]:
+    if "pattern" in CATEGORY_ATTRIBUTES[category]:
         traits["pattern"] = (pattern, "striped") if pattern.endswith("stripes") else (pattern,)
     girth, seed = float(rng.uniform(0.92, 1.08)), int(rng.integers(2**31))
     return Item(category, traits, pattern, palette, trim_of(palette[0]), girth, seed)
@@ -180,16 +180,16 @@ def _choose(choices: Choices, rng: np.random.Generator) -> Values:
 
 def _soil(said: dict[str, Sequence[str]], item: Item, rng: np.random.Generator) -> None:
     """One of the faults of catalogues typed by hand."""
-    key = list(said)[rng.integers(len(said))] if said else "colour"
-    values, kind = list(said.get(key, ())), int(rng.integers(5))
+    attribute = list(said)[rng.integers(len(said))] if said else "colour"
+    values, kind = list(said.get(attribute, ())), int(rng.integers(5))
     if kind == 0 and values:
-        said[key] = [values[0][:2] + values[0][3:], *values[1:]]
+        said[attribute] = [values[0][:2] + values[0][3:], *values[1:]]
     elif kind == 1 and values:
-        said[key] = [value.title() for value in values]
+        said[attribute] = [value.title() for value in values]
     elif kind == 2:
-        said[key] = [*values, _JUNK_VALUES[rng.integers(len(_JUNK_VALUES))]]
+        said[attribute] = [*values, _JUNK_VALUES[rng.integers(len(_JUNK_VALUES))]]
     elif kind == 3:
-        strange = [k for k in ("neck_type", "heel", "brim") if k not in CATEGORY_KEYS[item.category]]
+        strange = [k for k in ("neck_type", "heel", "brim") if k not in CATEGORY_ATTRIBUTES[item.category]]
         said[strange[rng.integers(len(strange))]] = ["round"]
     else:
         said["seller_note"] = ["free shipping"]

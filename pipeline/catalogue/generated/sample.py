@@ -19,11 +19,11 @@ from pipeline.catalogue.generated.looks import COLOURS, colour_name, make_look, 
 from pipeline.catalogue.generated.necklines import NECKLINES
 from pipeline.errors import CatalogueError, OptionError
 
-KEYS = ("neck", "sleeve_length", "pattern")
-"""The keys of format A, whose values are the positions in NAMES."""
+ATTRIBUTES = ("neck", "sleeve_length", "pattern")
+"""The attributes of format A, whose values are the positions in NAMES."""
 
 NAMES = (tuple(NECKLINES), tuple(REACH), tuple(PATTERNS))
-"""Per key, what each code looks like."""
+"""Per attribute, what each code looks like."""
 
 ODD_FILES = ("truncated", "cmyk", "rotated", "grey", "alpha")
 """Photos that are stored in an unusual way, one of each."""
@@ -51,7 +51,7 @@ class SampleReport:
 
     data: Path
     images: Path
-    category_keys: Path | None
+    category_attributes: Path | None
     allowed_values: Path | None
     photos: int
     rows: int
@@ -76,10 +76,10 @@ class _Row:
         return replace(self, name=name)
 
     def contradicted(self, rng: np.random.Generator) -> _Row:
-        key = int(rng.integers(len(KEYS)))
+        attribute = int(rng.integers(len(ATTRIBUTES)))
         codes = list(self.codes)
-        codes[key] = (codes[key] + 1 + int(rng.integers(len(NAMES[key]) - 1))) % len(NAMES[key])
-        return _Row(self.name, tuple(codes), (False,) * len(KEYS), self.look)
+        codes[attribute] = (codes[attribute] + 1 + int(rng.integers(len(NAMES[attribute]) - 1))) % len(NAMES[attribute])
+        return _Row(self.name, tuple(codes), (False,) * len(ATTRIBUTES), self.look)
 
 
 AnyRow = TypeVar("AnyRow", _Row, RowB)
@@ -126,11 +126,11 @@ def _write(
     repeats = _repeats(rows, rng)
     with (out / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(table(out, _shuffle_in(rows, repeats, rng), rng))
-    category_keys, allowed_values = (out / name if (out / name).is_file() else None for name in FILES)
+    category_attributes, allowed_values = (out / name if (out / name).is_file() else None for name in FILES)
     return SampleReport(
         data=out / "attributes.csv",
         images=folder,
-        category_keys=category_keys,
+        category_attributes=category_attributes,
         allowed_values=allowed_values,
         photos=images,
         rows=len(rows) + len(repeats),
@@ -248,7 +248,7 @@ def _encode(picture: Image.Image, kind: str) -> bytes:
 
 def _table_a(out: Path, rows: Sequence[_Row], rng: np.random.Generator) -> list[tuple[object, ...]]:
     """The rows of the CSV with its header."""
-    table: list[tuple[object, ...]] = [("filename", *KEYS)]
+    table: list[tuple[object, ...]] = [("filename", *ATTRIBUTES)]
     for row in rows:
         cells = ("#N/A" if hidden else code for code, hidden in zip(row.codes, row.unknown, strict=True))
         table.append((row.name, *cells))

@@ -30,7 +30,8 @@ HEMS = {"mini": 385.0, "knee": 470.0, "maxi": 590.0}
 class Item:
     """What one product looks like.
 
-    traits : key -> the values that can be seen. pattern : a name from PATTERNS. palette : three colours of the cloth;
+    traits : attribute -> the values that can be seen. pattern : a name from PATTERNS. palette : three colours of the
+    cloth;
     trim : of edges, soles and straps. girth : how wide it is, around 1. seed : of everything random in the cloth.
     """
 
@@ -47,13 +48,13 @@ class Item:
         """The dark line around what is trimmed."""
         return shade(self.trim, 0.55)
 
-    def has(self, key: str, value: str) -> bool:
+    def has(self, attribute: str, value: str) -> bool:
         """Whether a trait can be seen."""
-        return value in self.traits.get(key, ())
+        return value in self.traits.get(attribute, ())
 
-    def one(self, key: str) -> str:
+    def one(self, attribute: str) -> str:
         """The first value of a trait, "" without one."""
-        return next(iter(self.traits.get(key, ())), "")
+        return next(iter(self.traits.get(attribute, ())), "")
 
 
 def mirror(right: Sequence[tuple[float, float]]) -> Curve:

@@ -1,4 +1,4 @@
-"""The values that each key may have, from a file, and a catalogue held against them."""
+"""The values that each attribute may have, from a file, and a catalogue held against them."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 
 NONE = "none"
-"""How these files write that a key has no value; wherever it stands, it is moved to the end."""
+"""How these files write that an attribute has no value; wherever it stands, it is moved to the end."""
 
 
 @dataclass(frozen=True)
 class AllowedValues:
-    """values : per key, the values as the file lists them, `none` last where it is listed."""
+    """values : per attribute, the values as the file lists them, `none` last where it is listed."""
 
     values: Mapping[str, tuple[str, ...]]
 
     @property
     def size(self) -> int:
-        """Values of all keys together, `none` included."""
+        """Values of all attributes together, `none` included."""
         return sum(len(values) for values in self.values.values())
 
-    def of(self, key: str) -> frozenset[str]:
-        """What a cell of the key may hold; `none` is no value but the lack of one."""
-        return frozenset(value.strip() for value in self.values[key] if not _is_none(value))
+    def of(self, attribute: str) -> frozenset[str]:
+        """What a cell of the attribute may hold; `none` is no value but the lack of one."""
+        return frozenset(value.strip() for value in self.values[attribute] if not _is_none(value))
 
 
 def read_allowed_values(path: Path) -> AllowedValues:
-    """Allowed values from a JSON file {key: [value, ...]}.
+    """Allowed values from a JSON file {attribute: [value, ...]}.
 
     Raises CatalogueError when the file cannot be read or has another shape.
     """
-    lists = read_lists(path, "--allowed-values", '{"key": ["value", ...], ...}', (str, int, float))
-    return AllowedValues({key.strip(): tuple(sorted(values, key=_is_none)) for key, values in lists.items()})
+    lists = read_lists(path, "--allowed-values", '{"attribute": ["value", ...], ...}', (str, int, float))
+    return AllowedValues(
+        {attribute.strip(): tuple(sorted(values, key=_is_none)) for attribute, values in lists.items()}
+    )
 
 
 def hold_against(catalogue: Catalogue, allowed: AllowedValues, keep: bool) -> Catalogue:
-    """The catalogue with a finding per value and key that is not allowed; they are dropped unless `keep`.
+    """The catalogue with a finding per value and attribute that is not allowed; they are dropped unless `keep`.
 
     A cell that loses all its values is unknown: the photo has a value, only not one that can be named. The category
     is held against the list only if the file has one for it.
@@ -52,25 +54,27 @@ def hold_against(catalogue: Catalogue, allowed: AllowedValues, keep: bool) -> Ca
     done = "kept" if keep else "dropped"
     findings: list[Finding] = []
     cells: dict[str, Coded[Cell]] = {}
-    for key in catalogue.keys:
-        column = coded(catalogue.cells[key])
-        if key in allowed.values:
-            held, photos = _held(column, allowed.of(key))
-            cells[key] = column if keep else held
+    for attribute in catalogue.attributes:
+        column = coded(catalogue.cells[attribute])
+        if attribute in allowed.values:
+            held, photos = _held(column, allowed.of(attribute))
+            cells[attribute] = column if keep else held
             for value in sorted(photos, key=natural):
-                findings.append(Finding("value-not-allowed", key, f"{value!r} on {photos[value]} photo(s); {done}"))
+                findings.append(
+                    Finding("value-not-allowed", attribute, f"{value!r} on {photos[value]} photo(s); {done}")
+                )
             continue
-        if key == CATEGORY or keep:
-            cells[key] = column
-        if key != CATEGORY:
+        if attribute == CATEGORY or keep:
+            cells[attribute] = column
+        if attribute != CATEGORY:
             carried = int((~column.where(()) & ~column.where(None)).sum())
-            findings.append(Finding("key-not-allowed", key, f"{carried} photo(s) carry it; {done}"))
+            findings.append(Finding("key-not-allowed", attribute, f"{carried} photo(s) carry it; {done}"))
     if not cells:
         raise CatalogueError(
-            f"The allowed values name none of the keys {', '.join(catalogue.keys)}; they name "
-            f"{', '.join(list(allowed.values)[:20])}. Is it another catalogue's file? --outside keep keeps all keys."
+            f"The allowed values name none of the attributes {', '.join(catalogue.attributes)}; they name "
+            f"{', '.join(list(allowed.values)[:20])}. Is it another catalogue's file? --outside keep keeps them all."
         )
-    return replace(catalogue, keys=tuple(cells), cells=cells, findings=(*catalogue.findings, *findings))
+    return replace(catalogue, attributes=tuple(cells), cells=cells, findings=(*catalogue.findings, *findings))
 
 
 def _held(column: Coded[Cell], known: frozenset[str]) -> tuple[Coded[Cell], dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Format B: a category and a dict literal of multi-valued keys per photo."""
+"""Format B: a category and a dict literal of multi-valued attributes per photo."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.catalogue.findings import Finding, printable
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
     TextColumn,
-    choose_keys,
+    choose_attributes,
     first_values,
     group_column,
     need_column,
@@ -28,7 +28,7 @@ from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 
 CATEGORY = "category"
-"""Name of the key that holds the category."""
+"""Name of the attribute that holds the category."""
 
 B_COLUMNS = ("id", "filename", CATEGORY, "attributes")
 """The header of format B."""
@@ -38,15 +38,16 @@ MOST_CHARACTERS = 20_000
 
 
 class _BadCellError(ValueError):
-    """A cell is no dict literal of key -> values."""
+    """A cell is no dict literal of attribute -> values."""
 
 
 def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
-    """Format B: the columns `filename`, `category` and `attributes` (key -> list of values).
+    """Format B: the columns `filename`, `category` and `attributes` (attribute -> list of values).
 
-    The category is a key of its own, named `category`. A key that a row does not carry is () on that row: known to
-    have no value, provided that it applies to the category, which is for the schema to say. Where the category is
-    unknown, absent keys are unknown too. A cell that is no dict literal leaves all its keys unknown and is reported.
+    The category is an attribute of its own, named `category`. An attribute that a row does not carry is () on that row:
+    known to have no value, provided that it applies to the category, which is for the schema to say. Where the category
+    is unknown, absent attributes are unknown too. A cell that is no dict literal leaves all its attributes unknown and
+    is reported.
     """
     need = "format B needs the columns id, filename, category and attributes"
     name, category, attributes = (need_column(table, c, need) for c in B_COLUMNS[1:])
@@ -62,19 +63,19 @@ def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
             sparse.add(parse(cells[attributes]))
         except _BadCellError as error:
             sparse.add(None)
-            detail = f"line {raw.lines[-1]}: {error}; every key but the category is unknown"
+            detail = f"line {raw.lines[-1]}: {error}; every attribute but the category is unknown"
             raw.findings.append(Finding("bad-attributes", printable(cells[name]), detail))
     categories = fixed[0].finish()
     columns = {CATEGORY: categories, **sparse.finish(categories)}
     raw.offered = tuple(columns)
-    raw.columns = {key: columns[key] for key in choose_keys(options.keys, tuple(columns))}
+    raw.columns = {attribute: columns[attribute] for attribute in choose_attributes(options.attributes, tuple(columns))}
     raw.categories = first_values(categories)
     raw.groups = first_values(fixed[1].finish()) if grouping is not None else None
     return raw
 
 
 def parse_attributes(text: str, unknown: frozenset[str]) -> Mapping[str, Cell]:
-    """The keys and cells of one attributes cell; an empty cell carries no key.
+    """The attributes and cells of one attributes cell; an empty cell carries no attribute.
 
     Raises a ValueError that says what is wrong with the text.
     """
@@ -88,15 +89,19 @@ def parse_attributes(text: str, unknown: frozenset[str]) -> Mapping[str, Cell]:
         data = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise _BadCellError(f"the attributes are no dict literal: {_short(text)}") from None
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise _BadCellError(f"the attributes are no dict from key to values: {_short(text)}")
-    return {key.strip(): several_values(_as_list(key, values), unknown) for key, values in data.items() if key.strip()}
+    if not isinstance(data, dict) or not all(isinstance(attribute, str) for attribute in data):
+        raise _BadCellError(f"the attributes are no dict from attribute to values: {_short(text)}")
+    return {
+        attribute.strip(): several_values(_as_list(attribute, values), unknown)
+        for attribute, values in data.items()
+        if attribute.strip()
+    }
 
 
-def _as_list(key: str, values: object) -> list[object]:
+def _as_list(attribute: str, values: object) -> list[object]:
     many = list(values) if isinstance(values, list | tuple | set) else [values]
     if not all(v is None or isinstance(v, str | int | float) for v in many):
-        raise _BadCellError(f"the values of {key!r} are no list of texts: {_short(repr(values))}")
+        raise _BadCellError(f"the values of {attribute!r} are no list of texts: {_short(repr(values))}")
     return many
 
 
@@ -105,7 +110,7 @@ def _short(text: str) -> str:
 
 
 class _SparseColumns:
-    """Columns of keys that most rows do not carry."""
+    """Columns of attributes that most rows do not carry."""
 
     def __init__(self) -> None:
         self._columns: dict[str, ColumnBuilder[Cell]] = {}
@@ -117,14 +122,16 @@ class _SparseColumns:
         if cells is None:
             self._broken.append(self._rows)
         else:
-            for key, cell in cells.items():
-                if key != CATEGORY:
-                    self._columns.setdefault(key, ColumnBuilder(())).put(self._rows, cell)
+            for attribute, cell in cells.items():
+                if attribute != CATEGORY:
+                    self._columns.setdefault(attribute, ColumnBuilder(())).put(self._rows, cell)
         self._rows += 1
 
     def finish(self, categories: Coded[Cell]) -> dict[str, Coded[Cell]]:
-        """Every column, with () where a key is absent and None where that says nothing."""
-        return {key: self._finish(builder, categories.where(None)) for key, builder in self._columns.items()}
+        """Every column, with () where an attribute is absent and None where that says nothing."""
+        return {
+            attribute: self._finish(builder, categories.where(None)) for attribute, builder in self._columns.items()
+        }
 
     def _finish(self, builder: ColumnBuilder[Cell], no_category: npt.NDArray[np.bool_]) -> Coded[Cell]:
         column = builder.finish(self._rows)
@@ -133,13 +140,13 @@ class _SparseColumns:
         return column.replace(silent, None)
 
 
-def read_category_keys(path: Path) -> dict[str, tuple[str, ...]]:
-    """The keys that apply to each category, from a JSON file {category: [key, ...]}.
+def read_category_attributes(path: Path) -> dict[str, tuple[str, ...]]:
+    """The attributes that apply to each category, from a JSON file {category: [attribute, ...]}.
 
     Raises CatalogueError when the file cannot be read or has another shape.
     """
-    lists = read_lists(path, "--category-keys", '{"category": ["key", ...], ...}')
-    return {category.strip(): keys for category, keys in lists.items()}
+    lists = read_lists(path, "--category-attributes", '{"category": ["attribute", ...], ...}')
+    return {category.strip(): attributes for category, attributes in lists.items()}
 
 
 def read_lists(path: Path, option: str, shape: str, kinds: tuple[type, ...] = (str,)) -> dict[str, tuple[str, ...]]:

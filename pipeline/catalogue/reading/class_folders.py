@@ -9,13 +9,13 @@ import numpy as np
 from pipeline.catalogue.cells import Cell, Coded
 from pipeline.catalogue.findings import Finding, printable
 from pipeline.catalogue.reading.photos import Folder, PhotoPaths, is_photo, leftovers, search
-from pipeline.catalogue.reading.raw_rows import choose_keys
+from pipeline.catalogue.reading.raw_rows import choose_attributes
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 
-CLASS_KEY = "class"
-"""Name of the one key: the name of the sub-folder, however deep in it the photo is."""
+CLASS_ATTRIBUTE = "class"
+"""Name of the one attribute: the name of the sub-folder, however deep in it the photo is."""
 
 
 def read_folder(root: Path, options: DataOptions) -> Catalogue:
@@ -23,7 +23,7 @@ def read_folder(root: Path, options: DataOptions) -> Catalogue:
 
     Raises CatalogueError when no sub-folder holds a photo, or when the classes seem to lie one folder deeper.
     """
-    choose_keys(options.keys, (CLASS_KEY,))
+    choose_attributes(options.attributes, (CLASS_ATTRIBUTE,))
     folder = search(root)
     photos = {name for name in folder.files if is_photo(name)}
     loose = {name for name in photos if "/" not in name}
@@ -38,7 +38,9 @@ def read_folder(root: Path, options: DataOptions) -> Catalogue:
         folder.files[name] = 0
     column: Coded[Cell] = Coded(np.array(codes, np.int32), table)
     findings = (*folder.findings, *_skipped(folder, loose, odd), *leftovers(folder))
-    return Catalogue(root, names, PhotoPaths(root, names), (CLASS_KEY,), {CLASS_KEY: column}, findings, "folder")
+    return Catalogue(
+        root, names, PhotoPaths(root, names), (CLASS_ATTRIBUTE,), {CLASS_ATTRIBUTE: column}, findings, "folder"
+    )
 
 
 def _skipped(folder: Folder, loose: set[str], odd: set[str]) -> list[Finding]:

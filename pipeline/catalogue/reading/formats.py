@@ -9,7 +9,7 @@ from pipeline.catalogue.reading.attributes import B_COLUMNS, read_b
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
     TextColumn,
-    choose_keys,
+    choose_attributes,
     first_values,
     group_column,
     need_column,
@@ -25,7 +25,7 @@ NameOf = Callable[[list[str]], str]
 
 
 def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
-    """Format A: a `filename` column; every other column is a key with at most one value."""
+    """Format A: a `filename` column; every other column is an attribute with at most one value."""
     position = need_column(table, "filename", "format A needs it")
     return _read_wide(table, options, group, (lambda row: row[position], {position}))
 
@@ -33,7 +33,7 @@ def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
 def read_products(table: Table, options: DataOptions, group: str | None) -> RawRows:
     """Any CSV whose file names are a column (`--image-column`) or made of columns (`--image-name "{id}.jpg"`).
 
-    Every other column is a key with at most one value.
+    Every other column is an attribute with at most one value.
     """
     if options.image_column and options.image_name:
         raise CatalogueError("--image-column and --image-name both say where a row's photo is; give only one of them.")
@@ -72,16 +72,20 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: tup
     grouping = group_column(table, group)
     reserved = used | ({grouping} if grouping is not None else set())
     offered = [h for i, h in enumerate(table.header) if h and i not in reserved]
-    keys = choose_keys(options.keys, offered, extra=[table.header[i] for i in sorted(reserved) if table.header[i]])
-    if not keys:
-        raise CatalogueError(f"{table.path}: no column is left for a key; its columns are: {', '.join(table.header)}.")
+    attributes = choose_attributes(
+        options.attributes, offered, extra=[table.header[i] for i in sorted(reserved) if table.header[i]]
+    )
+    if not attributes:
+        raise CatalogueError(
+            f"{table.path}: no column is left for an attribute; its columns are: {', '.join(table.header)}."
+        )
     unknown = unknown_tokens(options)
-    columns = [TextColumn(table.header.index(key), unknown) for key in keys]
+    columns = [TextColumn(table.header.index(attribute), unknown) for attribute in attributes]
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
     raw = RawRows(offered=tuple(offered))
     for _ in read_rows(table, raw, name_of, [*columns, *groups]):
         pass
-    raw.columns = {key: column.finish() for key, column in zip(keys, columns, strict=True)}
+    raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}
     raw.groups = first_values(groups[0].finish()) if groups else None
     return raw
 

@@ -38,8 +38,8 @@ def keep_rows(raw: RawRows, folder: Folder) -> Kept:
     absent: dict[str, int] = {}
     for row, name in enumerate(raw.names):
         found = Found(name) if name in folder.files else find(folder, name)
-        claimed, key = (absent, name) if found.name is None else (folder.files, found.name)
-        first = claimed.get(key, -1)
+        claimed, attribute = (absent, name) if found.name is None else (folder.files, found.name)
+        first = claimed.get(attribute, -1)
         if first >= 0:
             findings.append(Finding("repeated", printable(name), _repeat(raw, row, first)))
             continue
@@ -50,14 +50,14 @@ def keep_rows(raw: RawRows, folder: Folder) -> Kept:
             names.append(name)
             places.append(found.name)
         if name:
-            claimed[key] = row
+            claimed[attribute] = row
     return Kept(np.array(rows, np.int64), names, names if names == places else places, findings)
 
 
 def _repeat(raw: RawRows, row: int, first: int) -> str:
     conflicts = [
-        f"{key}: {_text(column[first])} kept, {_text(column[row])} dropped"
-        for key, column in raw.columns.items()
+        f"{attribute}: {_text(column[first])} kept, {_text(column[row])} dropped"
+        for attribute, column in raw.columns.items()
         if column[first] != column[row]
     ]
     what = "; ".join(conflicts) if conflicts else "the labels agree"

@@ -1,8 +1,8 @@
 """The mapping file: which values stand for which others. `vocabulary` suggests, the user fills in, readers apply it.
 
-Columns (or, in YAML, the entries of a list): key, value, count, suggestion, note, replacement. Only `key`, `value` and
-`replacement` are read. An empty replacement leaves the value as it is, #N/A (or another spelling of unknown) makes it
-unknown, and the value itself says "right as it is".
+Columns (or, in YAML, the entries of a list): attribute, value, count, suggestion, note, replacement. Only `attribute`,
+`value` and `replacement` are read. An empty replacement leaves the value as it is, #N/A (or another spelling of
+unknown) makes it unknown, and the value itself says "right as it is". Older files call the first column `key`.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from pipeline.options import DataOptions
 
 T = TypeVar("T")
 
-_READ = ("key", "value", "replacement")
+_READ = ("attribute", "value", "replacement")
+_FORMER = {"attribute": "key"}
 _YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
 class MappingLine:
-    """One value of one key. note : why the suggestion is made. replacement : "" until the user fills it in."""
+    """One value of one attribute. note : why the suggestion is made. replacement : "" until the user fills it in."""
 
-    key: str
+    attribute: str
     value: str
     count: int
     suggestion: str = ""
@@ -84,23 +85,23 @@ def read_mapping(path: Path) -> tuple[MappingLine, ...]:
     records = _yaml_records(path) if path.suffix.lower() in _YAML else _csv_records(path)
     lines: dict[tuple[str, str], MappingLine] = {}
     for where, record in records:
-        key, value, replacement = (record[name].strip() for name in _READ)
-        if not key or not value:
-            raise CatalogueError(f"--mapping {path}, {where}: key and value must not be empty.")
-        before = lines.get((key, value))
+        attribute, value, replacement = (record[name].strip() for name in _READ)
+        if not attribute or not value:
+            raise CatalogueError(f"--mapping {path}, {where}: attribute and value must not be empty.")
+        before = lines.get((attribute, value))
         if before is not None and before.replacement and replacement not in ("", before.replacement):
             raise CatalogueError(
-                f"--mapping {path}, {where}: {key}={value} has two replacements, {before.replacement!r} and "
+                f"--mapping {path}, {where}: {attribute}={value} has two replacements, {before.replacement!r} and "
                 f"{replacement!r}; keep one line."
             )
         kept = replacement or (before.replacement if before is not None else "")
-        lines[key, value] = MappingLine(key, value, 0, replacement=kept)
+        lines[attribute, value] = MappingLine(attribute, value, 0, replacement=kept)
     for line in lines.values():
-        target = lines.get((line.key, line.replacement))
+        target = lines.get((line.attribute, line.replacement))
         if line.replaces and target is not None and target.replaces:
             cycle = target.replacement == line.value
             raise CatalogueError(
-                f"--mapping {path}: {line.key}={line.value} becomes {line.replacement!r}, which itself becomes "
+                f"--mapping {path}: {line.attribute}={line.value} becomes {line.replacement!r}, which itself becomes "
                 f"{target.replacement!r}{': a cycle' if cycle else ''}; "
                 f"{'decide for one of them' if cycle else 'write the last value in both lines'}."
             )
@@ -110,6 +111,7 @@ def read_mapping(path: Path) -> tuple[MappingLine, ...]:
 def _csv_records(path: Path) -> Iterable[tuple[str, Mapping[str, str]]]:
     table = open_table(path)
     columns = {name: table.column(name) for name in _READ}
+    columns |= {name: table.column(old) for name, old in _FORMER.items() if columns[name] is None}
     lacking = [name for name, place in columns.items() if place is None]
     if lacking:
         raise CatalogueError(f"--mapping {path}: no column {', '.join(lacking)}; it has {', '.join(table.header)}.")
@@ -128,42 +130,50 @@ def _yaml_records(path: Path) -> Iterable[tuple[str, Mapping[str, str]]]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CatalogueError(f"--mapping {path}: cannot be read as YAML ({error}).") from error
     for number, entry in enumerate(entries if isinstance(entries, list) else [entries], 1):
+        if isinstance(entry, dict):
+            entry = {**{name: entry[old] for name, old in _FORMER.items() if old in entry}, **entry}
         if not isinstance(entry, dict) or not all(isinstance(entry.get(name, ""), str) for name in _READ):
-            raise CatalogueError(f"--mapping {path}, entry {number}: expected key, value and replacement as text.")
+            raise CatalogueError(
+                f"--mapping {path}, entry {number}: expected attribute, value and replacement as text."
+            )
         yield f"entry {number}", {name: entry.get(name, "") for name in _READ}
 
 
 def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOptions) -> Catalogue:
     """The catalogue with the values that the mapping file replaces, and a finding per replaced value.
 
-    offered : every key of the data; lines of keys that are not in use are passed over.
+    offered : every attribute of the data; lines of attributes that are not in use are passed over.
 
-    Raises CatalogueError for a file that `read_mapping` refuses, a key that the data has not, or a replacement that is
-    neither a value of its key in the data nor a `value` of the file.
+    Raises CatalogueError for a file that `read_mapping` refuses, an attribute that the data has not, or a replacement
+    that is neither a value of its attribute in the data nor a `value` of the file.
     """
     if options.mapping is None:
         return catalogue
     lines = read_mapping(options.mapping)
-    known = {key: _values(catalogue.cells[key]) for key in catalogue.keys}
+    known = {attribute: _values(catalogue.cells[attribute]) for attribute in catalogue.attributes}
     if catalogue.categories is not None:
         known[CATEGORY] = {c for c in coded(catalogue.categories).table if c is not None}
     for line in lines:
-        if line.key not in offered and line.key not in known:
-            hint = nearest(line.key, offered)
-            raise CatalogueError(f"--mapping {options.mapping}: there is no key {line.key!r} in this catalogue.{hint}")
-        known.get(line.key, set()).add(line.value)
+        if line.attribute not in offered and line.attribute not in known:
+            hint = nearest(line.attribute, offered)
+            raise CatalogueError(
+                f"--mapping {options.mapping}: there is no attribute {line.attribute!r} in this catalogue.{hint}"
+            )
+        known.get(line.attribute, set()).add(line.value)
     unknown = unknown_tokens(options)
     renames: dict[str, dict[str, str]] = {}
     for line in lines:
-        if line.replaces and line.key in known:
-            _check_target(line, known[line.key] - {line.value}, unknown, options.mapping)
-            renames.setdefault(line.key, {})[line.value] = line.replacement
+        if line.replaces and line.attribute in known:
+            _check_target(line, known[line.attribute] - {line.value}, unknown, options.mapping)
+            renames.setdefault(line.attribute, {})[line.value] = line.replacement
     cells, findings = dict(catalogue.cells), []
-    for key in (key for key in catalogue.keys if key in renames):
-        column = coded(catalogue.cells[key])
-        findings += _report(key, column, renames[key], unknown)
-        several = catalogue.format == "B" and key != CATEGORY
-        cells[key] = _recoded(column, [_renamed(cell, renames[key], unknown, several) for cell in column.table])
+    for attribute in (attribute for attribute in catalogue.attributes if attribute in renames):
+        column = coded(catalogue.cells[attribute])
+        findings += _report(attribute, column, renames[attribute], unknown)
+        several = catalogue.format == "B" and attribute != CATEGORY
+        cells[attribute] = _recoded(
+            column, [_renamed(cell, renames[attribute], unknown, several) for cell in column.table]
+        )
     categories = catalogue.categories
     if categories is not None and CATEGORY in renames:
         held = coded(categories)
@@ -176,8 +186,9 @@ def _check_target(line: MappingLine, known: set[str], unknown: frozenset[str], p
     if line.replacement in known or line.replacement in unknown:
         return
     raise CatalogueError(
-        f"--mapping {path}: {line.key}={line.value} becomes {line.replacement!r}, which is no value of {line.key!r} in "
-        f"the data. For a new value add a line with it as value and as replacement.{nearest(line.replacement, known)}"
+        f"--mapping {path}: {line.attribute}={line.value} becomes {line.replacement!r}, which is no value of "
+        f"{line.attribute!r} in the data. For a new value add a line with it as value and as replacement."
+        f"{nearest(line.replacement, known)}"
     )
 
 
@@ -195,7 +206,7 @@ def _recoded(column: Coded[T], entries: Sequence[T]) -> Coded[T]:
     return Coded(codes[column.codes], table)
 
 
-def _report(key: str, column: Coded[Any], renames: Mapping[str, str], unknown: frozenset[str]) -> list[Finding]:
+def _report(attribute: str, column: Coded[Any], renames: Mapping[str, str], unknown: frozenset[str]) -> list[Finding]:
     """A finding per replaced value, with the number of photos; one for all those that no photo has."""
     photos = dict.fromkeys(renames, 0)
     for cell, count in zip(column.table, column.counts().tolist(), strict=True):
@@ -203,13 +214,13 @@ def _report(key: str, column: Coded[Any], renames: Mapping[str, str], unknown: f
             if value in photos:
                 photos[value] += count
     found = [
-        Finding("mapped", key, f"{value!r} -> {UNKNOWN if to in unknown else repr(to)}: {photos[value]} photo(s)")
+        Finding("mapped", attribute, f"{value!r} -> {UNKNOWN if to in unknown else repr(to)}: {photos[value]} photo(s)")
         for value, to in renames.items()
         if photos[value]
     ]
     unused = [value for value in renames if not photos[value]]
     if unused:
-        found.append(Finding("mapping-unused", key, f"{len(unused)} replaced value(s), such as {unused[0]!r}"))
+        found.append(Finding("mapping-unused", attribute, f"{len(unused)} replaced value(s), such as {unused[0]!r}"))
     return found
 
 

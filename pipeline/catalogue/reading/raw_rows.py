@@ -1,4 +1,4 @@
-"""What every CSV reader shares: raw rows, regular rows of cells, names of keys and columns."""
+"""What every CSV reader shares: raw rows, regular rows of cells, names of attributes and columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RawRows:
 
     names : (n,) file names, repeats included.
     lines : (n,) their line numbers in the file.
-    columns : per key, (n,) cells.  offered : every key of the data, those that are not in use included.
+    columns : per attribute, (n,) cells.  offered : every attribute of the data, those that are not in use included.
     categories, groups : (n,) or None.
     """
 
@@ -34,7 +34,7 @@ class RawRows:
 
 
 class TextColumn:
-    """Builds the column of a key with at most one value; each distinct text is looked at once."""
+    """Builds the column of an attribute with at most one value; each distinct text is looked at once."""
 
     def __init__(self, position: int, unknown: frozenset[str]) -> None:
         self.position = position
@@ -107,14 +107,14 @@ def group_column(table: Table, name: str | None) -> int | None:
     return None if name is None else need_column(table, name, "--group-column asks for it")
 
 
-def choose_keys(wanted: Sequence[str], offered: Sequence[str], extra: Sequence[str] = ()) -> tuple[str, ...]:
-    """The keys to read: those of `--keys` in its order, else all on offer (`extra` only when asked for)."""
+def choose_attributes(wanted: Sequence[str], offered: Sequence[str], extra: Sequence[str] = ()) -> tuple[str, ...]:
+    """The attributes to read: those of `--attributes` in its order, else all on offer (`extra` only when asked for)."""
     if not wanted:
         return tuple(offered)
-    for key in wanted:
-        if key not in offered and key not in extra:
-            hint = nearest(key, [*offered, *extra])
-            raise CatalogueError(f"--keys: there is no key {key!r} in this catalogue.{hint}")
+    for attribute in wanted:
+        if attribute not in offered and attribute not in extra:
+            hint = nearest(attribute, [*offered, *extra])
+            raise CatalogueError(f"--attributes: there is no attribute {attribute!r} in this catalogue.{hint}")
     return tuple(dict.fromkeys(wanted))
 
 

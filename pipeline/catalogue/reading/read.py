@@ -8,8 +8,8 @@ from pathlib import Path
 from pipeline.catalogue.cells import coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed_values
-from pipeline.catalogue.reading.attributes import CATEGORY, read_category_keys
-from pipeline.catalogue.reading.class_folders import CLASS_KEY, read_folder
+from pipeline.catalogue.reading.attributes import CATEGORY, read_category_attributes
+from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
 from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
@@ -29,9 +29,9 @@ _MANY_VALUES = 100
 def read_catalogue(options: DataOptions, group_column: str | None = None) -> Catalogue:
     """Read the photos and labels that the options describe; nothing is dropped without a finding.
 
-    `group_column` names a column of the CSV that says which product a photo shows; it is no key then.
+    `group_column` names a column of the CSV that says which product a photo shows; it is no attribute then.
 
-    Raises CatalogueError when there is no such data, nothing says which photo a row is about, a key or column
+    Raises CatalogueError when there is no such data, nothing says which photo a row is about, an attribute or column
     does not exist, or no photo is found.
     """
     if options.data is None:
@@ -48,7 +48,7 @@ def read_catalogue(options: DataOptions, group_column: str | None = None) -> Cat
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
     else:
         folder = read_folder(options.images or options.data, options)
-        catalogue = apply_mapping(folder, (CLASS_KEY,), options)
+        catalogue = apply_mapping(folder, (CLASS_ATTRIBUTE,), options)
     if allowed is not None:
         catalogue = hold_against(catalogue, allowed, keep=options.outside == "keep")
     return _with_summary(catalogue)
@@ -76,7 +76,9 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None) -> C
     table = open_table(path)
     chosen = choose_format(table, options)
     images = _images_folder(options.images, path.parent)
-    category_keys = read_category_keys(options.category_keys) if options.category_keys and chosen == "B" else None
+    category_attributes = (
+        read_category_attributes(options.category_attributes) if options.category_attributes and chosen == "B" else None
+    )
     folder = search(images)
     raw = READERS[chosen](table, options, group_column)
     if not raw.names:
@@ -89,8 +91,8 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None) -> C
         images=images,
         filenames=kept.names,
         paths=PhotoPaths(images, kept.places),
-        keys=tuple(raw.columns),
-        cells={key: column.take(kept.rows) for key, column in raw.columns.items()},
+        attributes=tuple(raw.columns),
+        cells={attribute: column.take(kept.rows) for attribute, column in raw.columns.items()},
         findings=(
             *table.findings,
             *_ignored(options, chosen),
@@ -101,7 +103,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None) -> C
         ),
         format=chosen,
         categories=None if raw.categories is None else raw.categories.take(kept.rows),
-        category_keys=category_keys,
+        category_attributes=category_attributes,
         groups=None if raw.groups is None else raw.groups.take(kept.rows),
     )
     return apply_mapping(catalogue, raw.offered, options)
@@ -122,31 +124,31 @@ def _ignored(options: DataOptions, chosen: str) -> list[Finding]:
             if value and value.casefold() != "filename":
                 detail = f"not used: the header says format {chosen}; --format products would use it"
                 found.append(Finding("option-ignored", option, detail))
-    if chosen != "B" and options.category_keys is not None:
-        found.append(Finding("option-ignored", "--category-keys", f"not used: format {chosen} has no categories"))
+    if chosen != "B" and options.category_attributes is not None:
+        found.append(Finding("option-ignored", "--category-attributes", f"not used: format {chosen} has no categories"))
     return found
 
 
 def _with_summary(catalogue: Catalogue) -> Catalogue:
-    """Add what is odd about whole keys and categories."""
-    return replace(catalogue, findings=(*catalogue.findings, *_odd_keys(catalogue), *_odd_categories(catalogue)))
+    """Add what is odd about whole attributes and categories."""
+    return replace(catalogue, findings=(*catalogue.findings, *_odd_attributes(catalogue), *_odd_categories(catalogue)))
 
 
-def _odd_keys(catalogue: Catalogue) -> list[Finding]:
+def _odd_attributes(catalogue: Catalogue) -> list[Finding]:
     n, found = len(catalogue), []
-    for key in catalogue.keys:
-        column = coded(catalogue.cells[key])
+    for attribute in catalogue.attributes:
+        column = coded(catalogue.cells[attribute])
         values = {v for cell, count in zip(column.table, column.counts(), strict=True) if count and cell for v in cell}
         if unknown := int(column.where(None).sum()):
-            found.append(Finding("unknown-cells", key, f"{unknown} of {n} photos have no known value"))
+            found.append(Finding("unknown-cells", attribute, f"{unknown} of {n} photos have no known value"))
         if len(values) > _MANY_VALUES and 2 * len(values) > n:
-            detail = f"{len(values)} values on {n} photos: is it an identifier? Choose keys with --keys"
-            found.append(Finding("many-values", key, detail))
+            detail = f"{len(values)} values on {n} photos: is it an identifier? Choose attributes with --attributes"
+            found.append(Finding("many-values", attribute, detail))
     return found
 
 
 def _odd_categories(catalogue: Catalogue) -> list[Finding]:
-    if catalogue.category_keys is None or catalogue.categories is None:
+    if catalogue.category_attributes is None or catalogue.categories is None:
         return []
     found = []
     categories = coded(catalogue.categories)
@@ -154,14 +156,16 @@ def _odd_categories(catalogue: Catalogue) -> list[Finding]:
         rows = categories.where(category)
         if not rows.any():
             continue
-        if category not in catalogue.category_keys:
+        if category not in catalogue.category_attributes:
             detail = f"{int(rows.sum())} photos: the category-keys file does not list this category"
             found.append(Finding("category-without-keys", category, detail))
             continue
-        for key in catalogue.keys:
-            if key != CATEGORY and key not in catalogue.category_keys[category]:
-                column = coded(catalogue.cells[key])
+        for attribute in catalogue.attributes:
+            if attribute != CATEGORY and attribute not in catalogue.category_attributes[category]:
+                column = coded(catalogue.cells[attribute])
                 if carried := int((rows & ~column.where(()) & ~column.where(None)).sum()):
-                    detail = f"{carried} photos of category {category!r} carry the key, which does not apply to it"
-                    found.append(Finding("key-does-not-apply", key, detail))
+                    detail = (
+                        f"{carried} photos of category {category!r} carry the attribute, which does not apply to it"
+                    )
+                    found.append(Finding("key-does-not-apply", attribute, detail))
     return found

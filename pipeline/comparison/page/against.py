@@ -10,7 +10,7 @@ from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
 from pipeline.comparison.records import ByRow, Comparison, Difference, Pair
 from pipeline.comparison.table import decimal
 
-FIGURES = dict(zip(DECIDING, ("key accuracy", "macro F1"), strict=True))
+FIGURES = dict(zip(DECIDING, ("attribute accuracy", "macro F1"), strict=True))
 OPEN = 6
 """Pairs that are shown as they are; more are folded away, behind a matrix."""
 
@@ -25,7 +25,7 @@ WORDS = {
     NO_DIFFERENCE: "shows no difference from",
     "mixed": "is better in one figure and worse in the other than",
 }
-NO_COMMON_KEY = "no key in common"
+NO_COMMON_ATTRIBUTE = "no attribute in common"
 
 
 def pairs(comparison: Comparison, data: PageData) -> Markup | None:
@@ -36,8 +36,8 @@ def pairs(comparison: Comparison, data: PageData) -> Markup | None:
     left_out = len(comparison.candidates) - len(names)
     more = f" Only the first {len(names)} by validation are set against each other." if left_out > 0 else ""
     told = (
-        "Both sides of a pair meet the same resampled test products. A verdict needs an interval of key accuracy or"
-        f" macro F1 without 0; about one such interval in twenty leaves out 0 by chance alone.{more}"
+        "Both sides of a pair meet the same resampled test products. A verdict needs an interval of attribute accuracy"
+        f" or macro F1 without 0; about one such interval in twenty leaves out 0 by chance alone.{more}"
     )
     return el(
         "section",
@@ -60,7 +60,7 @@ def by_field(comparison: Comparison, data: PageData) -> Markup | None:
         figures = judged.get(row.candidate or "")
         shown = [decimal(figures.accuracy), decimal(figures.key_macro_f1)] if figures else ["-", "-"]
         rows.append([_named(row.value), str(row.configurations), row.config_id, decimal(row.validation_score), *shown])
-    heads = [field, "configurations", "best of them", "validation", "mean key accuracy", "macro F1"]
+    heads = [field, "configurations", "best of them", "validation", "mean attribute accuracy", "macro F1"]
     caption = f"Best configuration by validation per {field}; a dash: its test predictions were not kept"
     found = [
         Pair(_named(each.first_value), _named(each.second_value), each.differences, each.verdict)
@@ -84,7 +84,7 @@ def _best_against_others(comparison: Comparison) -> list[str]:
     told = []
     if first is not None:
         if not first.differences:
-            told.append(f"{best} and the runner-up by validation, {following}, have no key in common.")
+            told.append(f"{best} and the runner-up by validation, {following}, have no attribute in common.")
         else:
             said = f"{best} {WORDS[first.verdict]} the runner-up by validation, {following}"
             told.append(f"{said}: {_figures_in_words(first.differences)}.")
@@ -159,7 +159,7 @@ def _cell(row: str, column: str, at: Mapping[tuple[str, str], Pair]) -> Markup:
     if pair is None:
         return el("td", "")
     if not pair.differences:
-        return el("td", "-", title=f"{row}, {column}: {NO_COMMON_KEY}")
+        return el("td", "-", title=f"{row}, {column}: {NO_COMMON_ATTRIBUTE}")
     verdict = pair.verdict if pair.first == row else MIRRORED.get(pair.verdict, pair.verdict)
     kind = {"first better": "better", "second better": "worse"}.get(verdict)
     told = f"{pair.first} − {pair.second}: {_figures_in_words(pair.differences)}"
@@ -174,7 +174,7 @@ def _difference(found: Difference | None) -> Child:
 
 def _verdict(pair: Pair) -> Child:
     if not pair.differences:
-        return NO_COMMON_KEY
+        return NO_COMMON_ATTRIBUTE
     return pair.verdict if pair.verdict == NO_DIFFERENCE else el("b", pair.verdict)
 
 

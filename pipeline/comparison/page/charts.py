@@ -11,7 +11,7 @@ from pipeline.comparison.records import Interval
 def bar(
     best: float | None, span: Interval | None, majority: float | None, others: Sequence[float | None], name: str
 ) -> Markup:
-    """One key's bar from 0 to 1: the best with its interval, the majority below it, the others as marks."""
+    """One attribute's bar from 0 to 1: the best with its interval, the majority below it, the others as marks."""
     parts: list[Markup] = [
         el("line", x1=_percent(at), x2=_percent(at), y1="0", y2="100%", class_="grid")
         for at in (0.0, 0.25, 0.5, 0.75, 1.0)

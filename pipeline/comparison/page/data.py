@@ -18,7 +18,7 @@ from pipeline.comparison.page.photos import Gallery, gallery
 from pipeline.comparison.page.recipes import Recipe, recipe
 from pipeline.comparison.records import Comparison, RunFacts
 from pipeline.errors import RunError
-from pipeline.evaluation.threshold_sweep import KeySweep, sweep_thresholds
+from pipeline.evaluation.threshold_sweep import AttributeSweep, sweep_thresholds
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Row, Run, number, read_run
 from pipeline.features.near_duplicates import Neighbour
@@ -73,7 +73,7 @@ class PageData:
     """Everything the page shows beyond the comparison."""
 
     tried: tuple[Tried, ...]
-    sweeps: tuple[KeySweep, ...]
+    sweeps: tuple[AttributeSweep, ...]
     gallery: Gallery
     dropped: tuple[Dropped, ...]
     recipes: tuple[Recipe, ...]

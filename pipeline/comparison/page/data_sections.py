@@ -9,6 +9,7 @@ from pipeline.comparison.page.data import Dropped, NearPairs, PageData
 from pipeline.comparison.page.markup import Child, Look, Markup, el, table
 from pipeline.comparison.page.recipes import Recipe
 from pipeline.comparison.records import Comparison
+from pipeline.options.words import PROGRAM, words_of
 
 LISTED = 100
 
@@ -18,8 +19,8 @@ def dropped(comparison: Comparison, data: PageData) -> Markup:
     rows: list[list[Child]] = []
     for run in comparison.runs:
         origin = f"{run.backbone} ({run.weights_source})"
-        rows.append([run.name, run.data, origin, str(run.configurations), str(len(run.keys)), run.created])
-    heads = ["run", "data", "backbone", "configurations", "keys", "made"]
+        rows.append([run.name, run.data, origin, str(run.configurations), str(len(run.attributes)), run.created])
+    heads = ["run", "data", "backbone", "configurations", "attributes", "made"]
     lacking = list(dict.fromkeys(value for run in comparison.runs for value in run.not_measurable))
     return el(
         "section",
@@ -35,9 +36,8 @@ def dropped(comparison: Comparison, data: PageData) -> Markup:
 
 def reproduce(comparison: Comparison, data: PageData) -> Markup:
     """Commands, versions and digests of every run, and the comparison's own command."""
-    folders = shlex.join(run.path for run in comparison.runs)
-    by = "" if comparison.by is None else f" --by {shlex.quote(comparison.by)}"
-    own = f"python run.py compare {folders}{by} --bootstrap {comparison.resamples} --report report.html"
+    options = {"by": comparison.by, "bootstrap": comparison.resamples, "report": "report.html"}
+    own = f"{PROGRAM} compare {shlex.join([*(run.path for run in comparison.runs), *words_of(options)])}"
     return el(
         "section",
         el("h2", "How to reproduce"),
@@ -64,14 +64,14 @@ def _kinds(found: tuple[Dropped, ...], several: bool) -> Markup:
 
 
 def _too_rare(lacking: list[str]) -> Markup:
-    of_key: dict[str, list[str]] = {}
+    of_attribute: dict[str, list[str]] = {}
     for label in lacking:
-        key, _, value = label.partition("=")
-        of_key.setdefault(key, []).append(value)
+        attribute, _, value = label.partition("=")
+        of_attribute.setdefault(attribute, []).append(value)
     shown = []
-    for key, values in of_key.items():
+    for attribute, values in of_attribute.items():
         more = f" and {len(values) - LISTED} more" if len(values) > LISTED else ""
-        shown.append(el("li", el("b", f"{key} "), ", ".join(values[:LISTED]), more))
+        shown.append(el("li", el("b", f"{attribute} "), ", ".join(values[:LISTED]), more))
     return el(
         "details", el("summary", el("b", f"{len(lacking):,} "), "values too rare to be measured"), el("ul", shown)
     )

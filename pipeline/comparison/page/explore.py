@@ -38,8 +38,8 @@ def tried(comparison: Comparison, data: PageData) -> Markup | None:
     )
 
 
-def key_by_key(comparison: Comparison, data: PageData) -> Markup | None:
-    """One key at a time: thresholds, calibration, and what is taken for what."""
+def one_by_one(comparison: Comparison, data: PageData) -> Markup | None:
+    """One attribute at a time: thresholds, calibration, and what is taken for what."""
     if not data.sweeps:
         return None
     told = (
@@ -49,7 +49,7 @@ def key_by_key(comparison: Comparison, data: PageData) -> Markup | None:
     slider = el("input", type="range", id="threshold", min="0", max="1", step="0.01", value="0")
     return el(
         "section",
-        el("h2", f"Key by key: {comparison.best}"),
+        el("h2", f"Attribute by attribute: {comparison.best}"),
         el("div", _select("key", "Key"), class_="controls"),
         el("div", _explorer(told, slider), _calibration(), class_="two"),
         [_confusion(found) for found in comparison.confusions],
@@ -161,17 +161,17 @@ def _confusion(found: Confusion) -> Markup:
     heads = [el("th", el("span", columns[j]), scope="col", class_="turned") for j in used]
     whole = el(
         "table",
-        el("caption", el("span", f"Test photos of {found.key}")),
+        el("caption", el("span", f"Test photos of {found.attribute}")),
         el("thead", el("tr", corner, heads)),
         el("tbody", body),
         class_="matrix",
     )
-    name = f"Confusion of {found.key}"
+    name = f"Confusion of {found.attribute}"
     together = f" “{OTHERS}” are the less frequent values together, right or mixed up among themselves."
     more = together if OTHERS in found.values else ""
     return el(
         "div",
-        el("h3", f"What is taken for what: {found.key}"),
+        el("h3", f"What is taken for what: {found.attribute}"),
         el(
             "p",
             f"A row is a true value, a column a decided one; the shade is the share of the row.{more}",
@@ -184,7 +184,7 @@ def _confusion(found: Confusion) -> Markup:
             class_="matrix-and-list",
         ),
         class_="of-key",
-        data_key=found.key,
+        data_key=found.attribute,
     )
 
 

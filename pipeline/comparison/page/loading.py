@@ -7,6 +7,7 @@ import shlex
 from pipeline.comparison.page.data import PageData
 from pipeline.comparison.page.markup import Markup, el
 from pipeline.comparison.records import Comparison
+from pipeline.options.words import PROGRAM
 
 
 def loading(comparison: Comparison, data: PageData) -> Markup | None:
@@ -14,7 +15,7 @@ def loading(comparison: Comparison, data: PageData) -> Markup | None:
     best = comparison.best_candidate
     if not best.model:
         return None
-    shell = f"python run.py predict --model {shlex.quote(best.model)} PHOTOS --out predictions.csv"
+    shell = f"{PROGRAM} predict --model {shlex.quote(best.model)} PHOTOS --out predictions.csv"
     code = (
         f"import pipeline\n\npredictor = pipeline.load_model({best.model!r})\nframe = predictor.predict(['photo.jpg'])"
     )

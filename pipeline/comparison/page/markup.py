@@ -26,11 +26,11 @@ def el(tag: str, *children: Child, **attributes: str | float | bool | None) -> M
     A trailing underscore in an attribute's name is dropped, other underscores become dashes.
     """
     shown = []
-    for key, value in attributes.items():
+    for attribute, value in attributes.items():
         if value is None or value is False:
             continue
-        key = key.rstrip("_").replace("_", "-")
-        shown.append(f" {key}" if value is True else f' {key}="{text(_plain(value))}"')
+        attribute = attribute.rstrip("_").replace("_", "-")
+        shown.append(f" {attribute}" if value is True else f' {attribute}="{text(_plain(value))}"')
     inside = "".join(_flat(children))
     if tag in VOID and not inside:
         return Markup(f"<{tag}{''.join(shown)}>" if tag in BARE else f"<{tag}{''.join(shown)}/>")

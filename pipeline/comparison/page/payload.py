@@ -10,7 +10,7 @@ from pipeline.comparison.page.data import PageData, Tried
 from pipeline.comparison.page.markup import Markup, visible
 from pipeline.comparison.page.photos import Gallery, Photo
 from pipeline.comparison.records import Comparison
-from pipeline.evaluation.threshold_sweep import KeySweep, Sweep
+from pipeline.evaluation.threshold_sweep import AttributeSweep, Sweep
 
 SETTINGS = ("run", "head", "optimizer", "lr", "loss", "weight_decay", "hidden", "dropout", "seed")
 """Settings that lines can be coloured by, where they differ."""
@@ -24,10 +24,10 @@ def payload(comparison: Comparison, data: PageData) -> dict[str, Any]:
         "best": visible(comparison.best),
         "tried": [_tried(tried) for tried in data.tried],
         "settings": [name for name in SETTINGS if len({_setting(tried, name) for tried in data.tried}) > 1],
-        "sweeps": [_key_sweep(sweep) for sweep in data.sweeps],
+        "sweeps": [_attribute_sweep(sweep) for sweep in data.sweeps],
         "reliability": [
             {
-                "key": visible(found.key),
+                "key": visible(found.attribute),
                 "confidence": _short(found.confidence),
                 "correct": _short(found.correct),
                 "count": list(found.count),
@@ -58,9 +58,9 @@ def _setting(tried: Tried, name: str) -> str:
     return tried.run if name == "run" else tried.settings.get(name) or ""
 
 
-def _key_sweep(sweep: KeySweep) -> dict[str, Any]:
+def _attribute_sweep(sweep: AttributeSweep) -> dict[str, Any]:
     return {
-        "key": visible(sweep.key),
+        "key": visible(sweep.attribute),
         "single": sweep.single,
         "photos": sweep.photos,
         "rows": [_sweep(row) for row in (sweep.overall, *sweep.values)],
@@ -84,7 +84,7 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
         if photo.name in gallery.pictures
     }
     return {
-        "keys": [visible(key) for key in gallery.keys],
+        "keys": [visible(attribute) for attribute in gallery.attributes],
         "values": [[visible(value) for value in values] for values in gallery.values],
         "photos": [[visible(photo.name), *_cells(photo)] for photo in gallery.photos],
         "pictures": pictures,
@@ -92,14 +92,14 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
 
 
 def _cells(photo: Photo) -> list[list[int]]:
-    """Per key: -1 where the truth is not known, then per cell 4 * value + 2 * true + decided, and per mille."""
+    """Per attribute: -1 where the truth is not known, then per cell 4 * value + 2 * true + decided, and per mille."""
     return [
         [
             number
             for cell in cells
             for number in ((-1,) if cell is None else (4 * cell[0] + 2 * cell[2] + cell[3], cell[1]))
         ]
-        for cells in photo.keys
+        for cells in photo.attributes
     ]
 
 

@@ -26,19 +26,19 @@ RANDOM = 300
 class Photo:
     """One test photo.
 
-    keys : per key its cells (value index, per mille probability, true, decided), those that are true or decided; None
-    in front when the truth of the key is not known.
+    attributes : per attribute its cells (value index, per mille probability, true, decided), those that are true or
+    decided; None in front when the truth of the attribute is not known.
     """
 
     name: str
-    keys: tuple[tuple[tuple[int, int, bool, bool] | None, ...], ...]
+    attributes: tuple[tuple[tuple[int, int, bool, bool] | None, ...], ...]
 
 
 @dataclass(frozen=True)
 class Gallery:
     """Test photos, worst first. total : how many there are in all; pictures : WebP bytes by name, of some."""
 
-    keys: tuple[str, ...]
+    attributes: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
     total: int
     photos: tuple[Photo, ...]
@@ -48,8 +48,8 @@ class Gallery:
 def gallery(run: Run, photos: Sequence[str], arrays: Arrays) -> Gallery:
     """The worst photos and a random sample of the others, `PHOTOS` in all; arrays are P, D, Y and mask, (n, L).
 
-    A photo is as bad as the sum over its wrong keys of the largest miss |probability - truth| among the cells that
-    made the key wrong, so several sure mistakes come before one doubtful one.
+    A photo is as bad as the sum over its wrong attributes of the largest miss |probability - truth| among the cells
+    that made the attribute wrong, so several sure mistakes come before one doubtful one.
     """
     P, D, Y, mask = arrays
     true, known = known_cells(Y, mask, run.schema)
@@ -58,7 +58,7 @@ def gallery(run: Run, photos: Sequence[str], arrays: Arrays) -> Gallery:
     pictured = {photos[i] for i in (*order[:WORST], *rest[:RANDOM])}
     kept = np.isin(order, np.r_[order[:WORST], rest])
     return Gallery(
-        keys=run.schema.keys,
+        attributes=run.schema.attributes,
         values=run.schema.values,
         total=len(photos),
         photos=tuple(_photo(int(i), photos[i], (P, D, true, known), run.schema) for i in order[kept]),
@@ -76,10 +76,10 @@ def badness(P: npt.NDArray[np.float32], D: Bool, true: Bool, known: Bool, schema
 
 def _photo(i: int, name: str, arrays: tuple[npt.NDArray[np.float32], Bool, Bool, Bool], schema: LabelSchema) -> Photo:
     P, D, true, known = arrays
-    keys: list[tuple[tuple[int, int, bool, bool] | None, ...]] = []
+    attributes: list[tuple[tuple[int, int, bool, bool] | None, ...]] = []
     for columns in schema.slices:
         sure = bool(known[i, columns].any())
         at = columns.start + np.flatnonzero(true[i, columns] | (D[i, columns] & (known[i, columns] | (not sure))))
         cells = [(int(j - columns.start), round(1000 * float(P[i, j])), bool(true[i, j]), bool(D[i, j])) for j in at]
-        keys.append(tuple(cells) if sure else (None, *cells))
-    return Photo(name, tuple(keys))
+        attributes.append(tuple(cells) if sure else (None, *cells))
+    return Photo(name, tuple(attributes))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
+from pipeline.options.words import command, recorded
 
-FIT_GROUPS = {"data": DataOptions, "key": KeyOptions, "split": SplitOptions, "fit": FitOptions}
+FIT_GROUPS = {"data": DataOptions, "key": CacheKeyOptions, "split": SplitOptions, "fit": FitOptions}
 """The parts of run.json's options, and where their defaults stand."""
 
 
@@ -29,14 +29,18 @@ class Recipe:
 
 def recipe(name: str, info: Mapping[str, Any]) -> Recipe:
     """The recipe of a run, from its run.json."""
-    options, key, host = _mapping(info.get("options")), _mapping(info.get("cache_key")), _mapping(info.get("host"))
+    options, cache_key, host = (
+        _mapping(info.get("options")),
+        _mapping(info.get("cache_key")),
+        _mapping(info.get("host")),
+    )
     data, fit = _mapping(options.get("data")), _mapping(options.get("fit"))
-    commands = (_extract(info, key, data, fit), _fit_heads(options)) if data and fit else ()
+    commands = (_extract(info, cache_key, data, fit), _fit_heads(options)) if data and fit else ()
     digests = {
         "data": info.get("data_digest"),
         "split": info.get("split_digest"),
         "cache key": info.get("cache_digest"),
-        "backbone weights": key.get("weights_sha256"),
+        "backbone weights": cache_key.get("weights_sha256"),
     }
     digests |= {f"features {b.get('name')}": b.get("digest") for b in info.get("blocks") or () if isinstance(b, dict)}
     return Recipe(
@@ -48,45 +52,27 @@ def recipe(name: str, info: Mapping[str, Any]) -> Recipe:
     )
 
 
-def _extract(info: Mapping[str, Any], key: Mapping[str, Any], data: Mapping[str, Any], fit: Mapping[str, Any]) -> str:
-    backbone = {"backbone": key.get("architecture"), "weights": info.get("weights_source")}
-    seen = {"size": key.get("size"), "fit": key.get("fit")}
+def _extract(
+    info: Mapping[str, Any], cache_key: Mapping[str, Any], data: Mapping[str, Any], fit: Mapping[str, Any]
+) -> str:
+    backbone = {"backbone": cache_key.get("architecture"), "weights": info.get("weights_source")}
+    seen = {"size": cache_key.get("size"), "resize": cache_key.get("fit")}
     features = {
         "cache": fit.get("cache"),
         "features": [block["name"] for block in info.get("blocks") or ()],
         "views": info.get("views"),
-        "precision": key.get("precision"),
+        "precision": cache_key.get("precision"),
     }
-    words = ["extract", *_words(DataOptions, data)]
     # The backbone is said even where it is the default: it is what a reader looks for first.
-    words += [word for name, value in backbone.items() if value for word in (f"--{name}", str(value))]
-    words += [*_words(BackboneOptions, seen), *_words(ExtractOptions, features)]
-    return f"python run.py {shlex.join(words)}"
+    options = recorded(DataOptions, data) | backbone | recorded(BackboneOptions, seen)
+    return command("extract", options | recorded(ExtractOptions, features))
 
 
 def _fit_heads(options: Mapping[str, Any]) -> str:
-    words = ["fit-heads"]
+    words: dict[str, Any] = {}
     for group, kind in FIT_GROUPS.items():
-        words += _words(kind, _mapping(options.get(group)))
-    return f"python run.py {shlex.join(words)}"
-
-
-def _words(kind: type, given: Mapping[str, Any]) -> Iterator[str]:
-    """`--name value` for every field of an options class whose recorded value is not its default."""
-    for field in fields(kind):
-        value = given.get(field.name)
-        default = None if field.default is MISSING else field.default
-        if value is None or _text(value) == _text(default):
-            continue
-        name = field.name.replace("_", "-")
-        if isinstance(value, bool):
-            yield f"--{name}" if value else f"--no-{name}"
-        else:
-            yield from (f"--{name}", _text(value))
-
-
-def _text(value: object) -> str:
-    return ",".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
+        words |= recorded(kind, _mapping(options.get(group)))
+    return command("fit-heads", words)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -22,13 +22,13 @@ def candidates(comparison: Comparison, data: PageData) -> Markup:
     """Every candidate and the majority baseline, with intervals and paired differences."""
     every = (*comparison.candidates, comparison.majority)
     scale = _scale(comparison.candidates)
-    keys = len(comparison.best_candidate.keys)
-    fewer = any(len(c.keys) != keys for c in every)
-    heads: list[Child] = ["candidate", *(["keys"] if fewer else []), "validation", "", "key accuracy"]
+    attributes = len(comparison.best_candidate.attributes)
+    fewer = any(len(c.attributes) != attributes for c in every)
+    heads: list[Child] = ["candidate", *(["attributes"] if fewer else []), "validation", "", "attribute accuracy"]
     heads += ["minus the best", "macro F1", "micro F1", "mAP", "IoU", "all right", "loss"]
     heads += ["calib. err.", "pred/true", "fit s"]
     reference = comparison.majority.metrics.overall.accuracy
-    rows = [_candidate_row(c, scale, reference, keys if fewer else None) for c in every]
+    rows = [_candidate_row(c, scale, reference, attributes if fewer else None) for c in every]
     return el(
         "section",
         el("h2", "Candidates"),
@@ -44,19 +44,19 @@ def candidates(comparison: Comparison, data: PageData) -> Markup:
     )
 
 
-def per_key(comparison: Comparison, data: PageData) -> Markup:
-    """Bars and figures per key: best, majority and the other candidates."""
+def per_attribute(comparison: Comparison, data: PageData) -> Markup:
+    """Bars and figures per attribute: best, majority and the other candidates."""
     best, majority = comparison.best_candidate, comparison.majority
     rest = [c for c in comparison.candidates if not c.best]
-    figures = [{row.key: row.accuracy for row in c.metrics.keys} for c in rest]
+    figures = [{row.attribute: row.accuracy for row in c.metrics.attributes} for c in rest]
     rows: list[list[Child]] = []
-    for mine, base in zip(best.metrics.keys, majority.metrics.keys, strict=True):
-        spans = best.key_intervals.get(mine.key, {})
-        others = [figure.get(mine.key) for figure in figures]
+    for mine, base in zip(best.metrics.attributes, majority.metrics.attributes, strict=True):
+        spans = best.attribute_intervals.get(mine.attribute, {})
+        others = [figure.get(mine.attribute) for figure in figures]
         rows.append(
             [
-                mine.key if mine.single else [mine.key, el("span", "several values", class_="badge")],
-                bar(mine.accuracy, spans.get("accuracy"), base.accuracy, others, mine.key),
+                mine.attribute if mine.single else [mine.attribute, el("span", "several values", class_="badge")],
+                bar(mine.accuracy, spans.get("accuracy"), base.accuracy, others, mine.attribute),
                 _with_ci(mine.accuracy, spans.get("accuracy")),
                 decimal(base.accuracy),
                 decimal(mine.balanced_accuracy),
@@ -69,16 +69,16 @@ def per_key(comparison: Comparison, data: PageData) -> Markup:
                 f"{mine.scored_values}/{mine.values}",
             ]
         )
-    heads = ["key", "", "accuracy", "majority", "balanced", "macro F1", "majority", "mAP", "IoU"]
+    heads = ["attribute", "", "accuracy", "majority", "balanced", "macro F1", "majority", "mAP", "IoU"]
     heads += ["calib. err.", "photos", "values"]
     legend = [
         ("best", f"{best.name}, with its interval"),
         ("majority", "majority baseline"),
         ("mark", "other candidates"),
     ]
-    caption = "Per key on known test labels; values: with a test photo / in all"
+    caption = "Per attribute on known test labels; values: with a test photo / in all"
     shown = table(heads, rows, caption, Look(sortable=True))
-    return el("section", el("h2", "Per key"), _legend(legend), shown, id="per-key")
+    return el("section", el("h2", "Per attribute"), _legend(legend), shown, id="per-key")
 
 
 def policies(comparison: Comparison, data: PageData) -> Markup | None:
@@ -94,7 +94,7 @@ def policies(comparison: Comparison, data: PageData) -> Markup | None:
     heads = [
         "thresholds",
         "validation",
-        "key accuracy",
+        "attribute accuracy",
         "macro F1",
         "micro F1",
         "IoU",
@@ -109,13 +109,13 @@ def policies(comparison: Comparison, data: PageData) -> Markup | None:
     return el("section", el("h2", "Threshold policies"), el("p", told, class_="soft"), shown)
 
 
-def _candidate_row(c: Candidate, scale: Interval, reference: float | None, keys: int | None) -> list[Child]:
+def _candidate_row(c: Candidate, scale: Interval, reference: float | None, attributes: int | None) -> list[Child]:
     overall = c.metrics.overall
     figures = [overall.micro_f1, overall.mean_average_precision, overall.iou, overall.all_keys_right]
     figures += [overall.log_loss, overall.calibration_error]
     return [
         [c.name, _marks(c)],
-        *([] if keys is None else [f"{len(c.keys)}/{keys}"]),
+        *([] if attributes is None else [f"{len(c.attributes)}/{attributes}"]),
         decimal(c.validation_score),
         strip(overall.accuracy, c.intervals.get("accuracy"), scale, reference, c.name),
         _with_ci(overall.accuracy, c.intervals.get("accuracy")),

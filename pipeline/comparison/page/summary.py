@@ -8,15 +8,15 @@ from pipeline.comparison.page.data import PageData
 from pipeline.comparison.page.markup import Child, Markup, el
 from pipeline.comparison.records import Candidate, Comparison, Interval
 from pipeline.comparison.table import decimal, ratio
-from pipeline.evaluation.figures import KeyMetrics
+from pipeline.evaluation.figures import AttributeMetrics
 
 CONTENTS = (
     ("candidates", "Candidates"),
     ("against", "Against each other"),
-    ("per-key", "Per key"),
+    ("per-key", "Per attribute"),
     ("values", "Value by value"),
     ("tried", "What was tried"),
-    ("key-by-key", "Key by key"),
+    ("key-by-key", "Attribute by attribute"),
     ("photos", "Photos"),
     ("dropped", "Data left out"),
     ("reproduce", "Reproduce"),
@@ -34,12 +34,16 @@ def header(comparison: Comparison, data: PageData) -> Markup:
         _card("IoU", mine.iou, best.intervals.get("iou"), base.iou),
         el("div", el("span", "named per true value"), el("b", ratio(best)), el("span", "1 is right"), class_="card"),
     ]
-    keys = len(best.keys)
+    attributes = len(best.attributes)
     absent = {at for at, found in (("against", comparison.pairs), ("values", comparison.values)) if not found}
     contents = [el("a", name, href=f"#{at}") for at, name in CONTENTS if at not in absent]
     return el(
         "header",
-        el("h1", f"{comparison.best} is best of {len(data.tried)} for {keys} attribute{'s' if keys != 1 else ''}"),
+        el(
+            "h1",
+            f"{comparison.best} is best of {len(data.tried)}"
+            f" for {attributes} attribute{'' if attributes == 1 else 's'}",
+        ),
         el("div", [el("p", sentence) for sentence in _sentences(comparison, data)], class_="summary"),
         el("div", cards, class_="cards"),
         el("ul", [el("li", f"{name} ", el("b", value)) for name, value in _facts(comparison) if value], class_="facts"),
@@ -57,12 +61,12 @@ def _sentences(comparison: Comparison, data: PageData) -> Iterator[Child]:
         f"; always naming the most common value would get {_percent(base.accuracy)}. ",
         f"Every attribute is right on {_percent(mine.all_keys_right)} of the photos.",
     ]
-    scored = sorted((row for row in best.metrics.keys if row.accuracy is not None), key=_accuracy)
+    scored = sorted((row for row in best.metrics.attributes if row.accuracy is not None), key=_accuracy)
     if len(scored) > 1:
         low, high = scored[0], scored[-1]
         yield (
-            f"Easiest is {high.key} ({_percent(high.accuracy)} right), hardest {low.key} ({_percent(low.accuracy)})."
-            f" {_amount(best)}"
+            f"Easiest is {high.attribute} ({_percent(high.accuracy)} right), "
+            f"hardest {low.attribute} ({_percent(low.accuracy)}). {_amount(best)}"
         )
     if len(comparison.candidates) > 1:
         yield _margin(comparison.candidates[1])
@@ -109,5 +113,5 @@ def _percent(share: float | None) -> str:
     return "an unknown share" if share is None else f"{100 * share:.0f} %"
 
 
-def _accuracy(row: KeyMetrics) -> float:
+def _accuracy(row: AttributeMetrics) -> float:
     return row.accuracy or 0.0

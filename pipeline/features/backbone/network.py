@@ -162,7 +162,7 @@ def load_backbone(options: BackboneOptions) -> Backbone:
     resolved: dict[str, Any] = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
     transform = Transform(
         size=options.size or resolved["input_size"][-1],
-        fit=options.fit,
+        fit=options.resize,
         interpolation=resolved["interpolation"],
         mean=tuple(resolved["mean"]),
         std=tuple(resolved["std"]),

@@ -1,4 +1,4 @@
-"""Which photos train and which choose the epoch: catalogue, pixels, split and the targets of one key, joined."""
+"""Which photos train and which choose the epoch: catalogue, pixels, split and the targets of one attribute, joined."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """The photos that could be decoded, their parts, and which of them train and validate on the key.
+    """The photos that could be decoded, their parts, and which of them train and validate on the attribute.
 
-    catalogue, squares, groups and split have n entries in catalogue order; values are those of the key that training
-    photos have, and single says whether a photo has exactly one.
+    catalogue, squares, groups and split have n entries in catalogue order; values are those of the attribute that
+    training photos have, and single says whether a photo has exactly one.
     """
 
     catalogue: Catalogue
@@ -50,16 +50,20 @@ def load_rows(
     options: FinetuneOptions,
     seeing: tuple[Transform, Callable[[int, int], None] | None],
 ) -> TrainingRows:
-    """Read the catalogue, decode every photo once, make or take the split, and encode the key.
+    """Read the catalogue, decode every photo once, make or take the split, and encode the attribute.
 
     The split is the one that `fit-heads` makes of the same photos with the same options.
     seeing : how photos are shown to the backbone, and who is told how far decoding is.
-    Raises OptionError when the key does not exist or too few photos of a part have a known value of it.
+    Raises OptionError when the attribute does not exist or too few photos of a part have a known value of it.
     """
     catalogue = read_catalogue(data, split.group_column)
-    if options.key not in catalogue.keys:
-        said = f"there is no key {options.key!r}" if options.key else "name the key to train on with --key"
-        raise OptionError(f"{said}; the keys are: {', '.join(catalogue.keys)}")
+    if options.attribute not in catalogue.attributes:
+        said = (
+            f"there is no attribute {options.attribute!r}"
+            if options.attribute
+            else "name the attribute to train on with --attribute"
+        )
+        raise OptionError(f"{said}; the attributes are: {', '.join(catalogue.attributes)}")
     limit = memory_limit(options.memory)
     transform, progress = seeing
     good, squares = decode_all(catalogue.paths, Feeding(transform, options.workers, limit), progress)
@@ -72,19 +76,19 @@ def load_rows(
     if not all(parts.counts().values()):
         raise OptionError(f"the split of {len(squares)} photos leaves a part empty: {parts.counts()}; change --split")
     findings += [*same_content(catalogue, squares.ids), *found]
-    values, single, Y, usable = _targets(catalogue, parts, options.key, override)
+    values, single, Y, usable = _targets(catalogue, parts, options.attribute, override)
     train, validation = (_examples(squares, parts, part, (Y, usable)) for part in ("train", "validation"))
     return TrainingRows(catalogue, squares, groups, parts, values, single, train, validation, tuple(findings))
 
 
 def _targets(
-    catalogue: Catalogue, parts: Split, key: str, override: dict[str, bool]
+    catalogue: Catalogue, parts: Split, attribute: str, override: dict[str, bool]
 ) -> tuple[tuple[str, ...], bool, npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Values of the key, whether it is single-valued, Y (n, V), and (n,) which photos can be learnt from."""
+    """Values of the attribute, whether it is single-valued, Y (n, V), and (n,) which photos can be learnt from."""
     schema = infer_schema(catalogue, parts.rows("train"), override)
-    if key not in schema.keys:
-        raise OptionError(f"no training photo has a known value of {key!r}: nothing to learn")
-    at = schema.keys.index(key)
+    if attribute not in schema.attributes:
+        raise OptionError(f"no training photo has a known value of {attribute!r}: nothing to learn")
+    at = schema.attributes.index(attribute)
     every, known = schema.encode(catalogue.cells, catalogue.categories)
     Y, usable = every[:, schema.slices[at]], known[:, schema.slices[at].start].copy()
     if schema.single[at]:
@@ -100,5 +104,7 @@ def _examples(
     rows = parts.rows(part)
     rows = rows[usable[rows]]
     if not len(rows):
-        raise OptionError(f"no {part} photo has a known value of the key that training photos have; change --split")
+        raise OptionError(
+            f"no {part} photo has a known value of the attribute that training photos have; change --split"
+        )
     return Examples(squares, rows, Y[rows])

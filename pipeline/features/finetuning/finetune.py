@@ -1,4 +1,4 @@
-"""The stage before the one pass: train a backbone on one key, then freeze it into a weights file for `extract`.
+"""The stage before the one pass: train a backbone on one attribute, then freeze it into a weights file for `extract`.
 
 Who sees what: the split is made or taken first. Labels of training photos move the weights, those of validation photos
 choose the epoch, and both lists of photos go into the weights file. Test photos are decoded to see whether they can be.
@@ -29,7 +29,7 @@ from pipeline.features.finetuning.loop import Outcome, Training, Watch
 from pipeline.features.finetuning.objective import objective
 from pipeline.features.finetuning.report import FinetuneReport
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
-from pipeline.options.words import commands_to_compare
+from pipeline.options.words import FORMER_NAMES, commands_to_compare
 
 WEIGHTS = "backbone.safetensors"
 _SPLIT, _STARTED, _RUN = "split.csv", "started.json", "run.json"
@@ -52,7 +52,7 @@ def finetune(
     options: FinetuneOptions,
     watch: Watch | None = None,
 ) -> FinetuneReport:
-    """Train a backbone on one key and write its folder: weights, split.csv, history.csv, run.json.
+    """Train a backbone on one attribute and write its folder: weights, split.csv, history.csv, run.json.
 
     Called again with the same options it goes on from the last finished epoch, or says what was done when it is done.
 
@@ -97,7 +97,7 @@ def _check(options: FinetuneOptions) -> None:
 
 def _folder(backbone: BackboneOptions, options: FinetuneOptions) -> Path:
     """Where this training lives: what was asked for, else a name that the same command gives again."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{backbone.backbone}-{options.key}")
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{backbone.backbone}-{options.attribute}")
     folder = options.out or Path("finetuned") / name
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "lock").exists())):
         raise RunError(f"{folder} already exists and holds no training; name another folder with --out, or remove it")
@@ -133,7 +133,8 @@ def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
     new, finished = folder / f".{_SPLIT}.new", (folder / _RUN).is_file() and (folder / WEIGHTS).is_file()
     try:
         if (finished or (folder / NAME).is_file()) and (folder / _STARTED).is_file():
-            require_same(folder, made_with, json.loads((folder / _STARTED).read_text(encoding="utf-8")))
+            held = json.loads((folder / _STARTED).read_text(encoding="utf-8"))
+            require_same(folder, made_with, {FORMER_NAMES.get(name, name): value for name, value in held.items()})
         if finished:
             (folder / NAME).unlink(missing_ok=True)
             return True
@@ -152,7 +153,7 @@ def _seen(backbone: Backbone, rows: TrainingRows, request: _Request) -> Seen:
         "backbone": backbone.name,
         "start": backbone.weights_source,
         "start_sha256": backbone.weights_sha256,
-        "key": request.finetune.key,
+        "key": request.finetune.attribute,
         "split": str(folder / _SPLIT),
         "options": json.loads(json.dumps(asdict(request.finetune), default=str)),
     }
@@ -189,7 +190,7 @@ def _write(
         "start_sha256": made_with["start"],
         "data_digest": rows.catalogue.digest,
         "split_digest": made_with["split"],
-        "key": request.finetune.key,
+        "key": request.finetune.attribute,
         "values": list(rows.values),
         "single": rows.single,
         "parts": rows.split.counts(),
@@ -209,13 +210,15 @@ def _report(request: _Request, content: Mapping[str, Any], rows: TrainingRows, f
     path = request.finetune.out or Path()
     notes = []
     if content["weights_sha256"] == content["start_sha256"]:
-        notes.append("the backbone is what it was: only the classifier was trained, and `extract` gives the same key")
+        notes.append(
+            "the backbone is what it was: only the classifier was trained, and `extract` gives the same attribute"
+        )
     if request.backbone.weights.startswith("random:"):
         notes.append(f"training started from {request.backbone.weights}, not from pretrained weights")
     return FinetuneReport(
         folder=path,
         weights=path / content["weights"],
-        key=content["key"],
+        attribute=content["key"],
         values=len(content["values"]),
         trains=request.finetune.train,
         parts=content["parts"],

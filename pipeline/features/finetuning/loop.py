@@ -61,7 +61,7 @@ class Training:
     Args:
         backbone: Where it starts; its network is trained in place.
         objective: What is minimised.
-        values: V, the values of the key.
+        values: V, the values of the attribute.
         options: How.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What fine-tuning minimises on one key, and how well its predictions do.
+"""What fine-tuning minimises on one attribute, and how well its predictions do.
 
     single-valued   softmax cross-entropy over the values, mean weighted by w_c = (N - n_c) / sum(N - n), where n_c of N
                     training photos have value c
@@ -24,7 +24,7 @@ UInt8 = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Objective:
-    """Loss and score of one key.
+    """Loss and score of one attribute.
 
     single : whether a photo has exactly one value.
     weights : float32 (V,), one per value; only the single-valued loss reads it.
@@ -50,7 +50,9 @@ class Objective:
 def objective(Y: UInt8, single: bool, weighting: str) -> Objective:
     """The objective for training targets (n, V). Raises OptionError when there is nothing to tell apart."""
     if not len(Y) or (single and Y.shape[1] < 2):
-        raise OptionError(f"{len(Y)} training photos with {Y.shape[1]} known value(s) of the key: nothing to learn")
+        raise OptionError(
+            f"{len(Y)} training photos with {Y.shape[1]} known value(s) of the attribute: nothing to learn"
+        )
     rest = (len(Y) - Y.sum(axis=0, dtype=np.int64)).astype(np.float32)
     weights = rest / rest.sum() if weighting == "rarity" and single else np.ones(Y.shape[1], np.float32)
     return Objective(single, torch.from_numpy(weights))

@@ -20,7 +20,7 @@ class FinetuneReport:
 
     folder: Path
     weights: Path
-    key: str
+    attribute: str
     values: int
     trains: str
     parts: Mapping[str, int]

@@ -58,15 +58,15 @@ def test_the_faults_come_at_their_real_rates(sample: SampleReport) -> None:
     }
     with sample.data.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    for key in ("neck", "sleeve_length", "pattern"):
-        assert 36 <= sum(row[key] == "#N/A" for row in rows) <= 38
+    for attribute in ("neck", "sleeve_length", "pattern"):
+        assert 36 <= sum(row[attribute] == "#N/A" for row in rows) <= 38
 
 
 def test_the_labels_are_skewed_and_every_value_occurs(sample: SampleReport) -> None:
     catalogue = read_catalogue(DataOptions(data=sample.data))
     assert infer_schema(catalogue).values == (tuple("0123456"), tuple("0123"), tuple("0123456789"))
-    for key, majority, least in (("neck", "6", 0.4), ("sleeve_length", "3", 0.5), ("pattern", "9", 0.4)):
-        counts = Counter(cell[0] for cell in catalogue.cells[key] if cell)
+    for attribute, majority, least in (("neck", "6", 0.4), ("sleeve_length", "3", 0.5), ("pattern", "9", 0.4)):
+        counts = Counter(cell[0] for cell in catalogue.cells[attribute] if cell)
         assert counts.most_common(1)[0][0] == majority
         assert least < counts[majority] / len(catalogue) < 0.7
 
@@ -79,8 +79,8 @@ def test_a_product_has_several_photos_with_the_same_labels(sample: SampleReport)
     assert len(products) == sample.products == 75
     assert max(map(len, products.values())) >= 3
     for rows in products.values():
-        for key in catalogue.keys:
-            assert len({catalogue.cells[key][row] for row in rows} - {None}) <= 1
+        for attribute in catalogue.attributes:
+            assert len({catalogue.cells[attribute][row] for row in rows} - {None}) <= 1
 
 
 def test_the_odd_files_are_what_they_are_called(sample: SampleReport) -> None:
@@ -109,22 +109,22 @@ def sample_b(tmp_path_factory: pytest.TempPathFactory) -> SampleReport:
 
 
 def test_format_b_has_many_categories_and_keys_of_which_most_are_absent(sample_b: SampleReport) -> None:
-    assert sample_b.category_keys is not None and sample_b.allowed_values is not None
-    catalogue = read_catalogue(DataOptions(data=sample_b.data, category_keys=sample_b.category_keys))
+    assert sample_b.category_attributes is not None and sample_b.allowed_values is not None
+    catalogue = read_catalogue(DataOptions(data=sample_b.data, category_attributes=sample_b.category_attributes))
     assert catalogue.format == "B"
-    listed = json.loads(sample_b.category_keys.read_text())
+    listed = json.loads(sample_b.category_attributes.read_text())
     assert set(catalogue.categories or ()) - {None} == set(listed) == set(ITEMS)
     assert len(listed) == 10
-    assert len({key for keys in listed.values() for key in keys}) == 14
-    own = [key for key in catalogue.keys if key not in ("category", "seller_note")]
-    carried = np.mean([[bool(cell) for cell in catalogue.cells[key]] for key in own])
+    assert len({attribute for attributes in listed.values() for attribute in attributes}) == 14
+    own = [attribute for attribute in catalogue.attributes if attribute not in ("category", "seller_note")]
+    carried = np.mean([[bool(cell) for cell in catalogue.cells[attribute]] for attribute in own])
     assert carried < 0.4
-    several = {key for key in own if any(cell and len(cell) > 1 for cell in catalogue.cells[key])}
+    several = {attribute for attribute in own if any(cell and len(cell) > 1 for cell in catalogue.cells[attribute])}
     assert {"pattern", "colour", "detail"} <= several
     schema = infer_schema(catalogue)
     _, mask = schema.encode(catalogue.cells, catalogue.categories)
     hats = np.array([c == "hat" for c in catalogue.categories or ()])
-    assert not mask[hats][:, schema.slices[schema.keys.index("neck_type")]].any()
+    assert not mask[hats][:, schema.slices[schema.attributes.index("neck_type")]].any()
 
 
 def test_format_b_is_dirty_and_its_list_of_values_tells(sample_b: SampleReport) -> None:
@@ -132,11 +132,15 @@ def test_format_b_is_dirty_and_its_list_of_values_tells(sample_b: SampleReport) 
     listed = json.loads(sample_b.allowed_values.read_text())
     assert all(values.count("none") == 1 for values in listed.values())
     assert any(values[-1] != "none" for values in listed.values()), "none stands anywhere"
-    options = DataOptions(sample_b.data, category_keys=sample_b.category_keys, allowed_values=sample_b.allowed_values)
+    options = DataOptions(
+        sample_b.data, category_attributes=sample_b.category_attributes, allowed_values=sample_b.allowed_values
+    )
     catalogue = read_catalogue(options)
     kinds = count_kinds(catalogue.findings)
     assert {"value-not-allowed", "bad-attributes", "repeated", "missing-photo", "not-an-image"} <= set(kinds)
-    values = {value for key in catalogue.keys[1:] for cell in catalogue.cells[key] for value in cell or ()}
+    values = {
+        value for attribute in catalogue.attributes[1:] for cell in catalogue.cells[attribute] for value in cell or ()
+    }
     assert values <= {value for each in listed.values() for value in each}
     assert "none" in sample_b.data.read_text(encoding="utf-8")
 
@@ -194,8 +198,8 @@ def test_a_neckline_changes_the_upper_half_only() -> None:
 
 @pytest.mark.parametrize("category", ITEMS)
 def test_what_a_label_of_format_b_names_can_be_seen(category: str) -> None:
-    """Every choice of every key gives another picture of the same product."""
-    plain = {key: choices[0][0] for key, choices in LOOKS[category].items()}
+    """Every choice of every attribute gives another picture of the same product."""
+    plain = {attribute: choices[0][0] for attribute, choices in LOOKS[category].items()}
 
     def picture_with(**traits: tuple[str, ...]) -> np.ndarray:
         palette = ((30, 122, 126), (240, 240, 240), (16, 64, 66))
@@ -204,6 +208,6 @@ def test_what_a_label_of_format_b_names_can_be_seen(category: str) -> None:
 
     before = picture_with()
     assert changed(before, np.broadcast_to(before[:1, :1], before.shape)).mean() > 0.08, "the item fills the photo"
-    for key, choices in LOOKS[category].items():
+    for attribute, choices in LOOKS[category].items():
         for values, _ in choices[1:]:
-            assert changed(before, picture_with(**{key: values})).mean() > 0.001, (key, values)
+            assert changed(before, picture_with(**{attribute: values})).mean() > 0.001, (attribute, values)

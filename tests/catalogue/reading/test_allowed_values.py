@@ -30,7 +30,7 @@ def read(make: Maker, tmp_path: Path, **options: object) -> Catalogue:
 
 def test_values_outside_are_dropped_and_a_cell_without_any_left_is_unknown(make: Maker, tmp_path: Path) -> None:
     catalogue = read(make, tmp_path)
-    assert catalogue.keys == ("category", "neck", "pattern")
+    assert catalogue.attributes == ("category", "neck", "pattern")
     assert list(catalogue.cells["neck"]) == [("round",), None, None]
     assert list(catalogue.cells["pattern"]) == [("solid",), None, ()]
     assert list(catalogue.cells["category"]) == [("shirt",), ("shirt",), ("skirt",)]
@@ -44,7 +44,7 @@ def test_values_outside_are_dropped_and_a_cell_without_any_left_is_unknown(make:
 
 def test_values_outside_can_be_kept_and_are_reported_all_the_same(make: Maker, tmp_path: Path) -> None:
     catalogue = read(make, tmp_path, outside="keep")
-    assert catalogue.keys == ("category", "neck", "pattern", "price")
+    assert catalogue.attributes == ("category", "neck", "pattern", "price")
     assert list(catalogue.cells["neck"]) == [("round",), ("rond",), None]
     assert list(catalogue.cells["pattern"]) == [("solid", "spotty"), ("spotty",), ()]
     kinds = count_kinds(catalogue.findings)
@@ -64,10 +64,10 @@ def test_none_is_listed_last_and_counted_but_is_no_value(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("{", "cannot be read as JSON"),
-        ("[]", r'expected \{"key"'),
-        ('{"a": "b"}', r'expected \{"key"'),
-        ('{"a": [["b"]]}', r'expected \{"key"'),
-        ('{"other": ["b"]}', "name none of the keys"),
+        ("[]", r'expected \{"attribute"'),
+        ('{"a": "b"}', r'expected \{"attribute"'),
+        ('{"a": [["b"]]}', r'expected \{"attribute"'),
+        ('{"other": ["b"]}', "name none of the attributes"),
     ],
 )
 def test_a_file_of_another_shape_or_catalogue_is_an_error(make: Maker, tmp_path: Path, text: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Format B: categories, dict literals, and keys that apply or do not."""
+"""Format B: categories, dict literals, and attributes that apply or do not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_lists_become_sorted_cells_and_none_is_dropped(make: Maker) -> None:
 5,e.jpg,skirt,"{'neck': 'v', 'year': [2020, 2019]}"
 """
     catalogue = read(make, rows)
-    assert catalogue.keys == ("category", "neck", "pattern", "year")
+    assert catalogue.attributes == ("category", "neck", "pattern", "year")
     assert list(catalogue.cells["category"]) == [("shirt",), ("shirt",), ("skirt",), ("skirt",), ("skirt",)]
     assert list(catalogue.cells["neck"]) == [("round",), (), (), (), ("v",)]
     assert list(catalogue.cells["pattern"]) == [("printed", "solid"), (), (), (), ()]
@@ -42,7 +42,7 @@ def test_only_an_explicit_unknown_token_is_unknown(make: Maker) -> None:
 2,b.jpg,shirt,{}
 """
     catalogue = read(make, rows)
-    assert {key: list(catalogue.cells[key]) for key in catalogue.keys[1:]} == {
+    assert {attribute: list(catalogue.cells[attribute]) for attribute in catalogue.attributes[1:]} == {
         "neck": [None, ()],
         "fit": [None, ()],
         "fabric": [None, ()],
@@ -88,7 +88,7 @@ def test_a_bad_literal_leaves_the_category_known_and_every_other_key_unknown(mak
     assert (first.kind, first.filename, first.detail) == (
         "bad-attributes",
         "b.jpg",
-        "line 3: the attributes are no dict literal: \"{'neck'\"; every key but the category is unknown",
+        "line 3: the attributes are no dict literal: \"{'neck'\"; every attribute but the category is unknown",
     )
 
 
@@ -105,9 +105,9 @@ def test_a_repeated_row_names_the_conflict_of_lists(make: Maker) -> None:
 
 def test_chosen_keys(make: Maker) -> None:
     rows = """1,a.jpg,shirt,"{'neck': ['v'], 'fit': ['slim']}"\n"""
-    assert read(make, rows, keys=("fit", "category")).keys == ("fit", "category")
-    with pytest.raises(CatalogueError, match=r"no key 'nek' .* Did you mean 'neck'"):
-        read(make, rows, keys=("nek",))
+    assert read(make, rows, attributes=("fit", "category")).attributes == ("fit", "category")
+    with pytest.raises(CatalogueError, match=r"no attribute 'nek' .* Did you mean 'neck'"):
+        read(make, rows, attributes=("nek",))
 
 
 ROWS = """1,a.jpg,shirt,"{'neck': ['v'], 'fit': ['slim', 'long']}"
@@ -121,7 +121,7 @@ def test_the_gate_is_learnt_and_excludes_keys_that_do_not_apply(make: Maker) -> 
     catalogue = read(make, ROWS)
     schema = infer_schema(catalogue)
     assert schema.gate == {"shirt": ("neck", "fit"), "skirt": ("fit",)}
-    assert schema.category_key == "category"
+    assert schema.category_attribute == "category"
     assert schema.single == (True, True, False)
     assert schema.column_names == ("category=shirt", "category=skirt", "neck=v", "fit=long", "fit=slim", "fit=wide")
     Y, mask = schema.encode(catalogue.cells, catalogue.categories)
@@ -132,10 +132,10 @@ def test_the_gate_is_learnt_and_excludes_keys_that_do_not_apply(make: Maker) -> 
 def test_the_gate_of_a_file_wins_and_its_gaps_are_reported(make: Maker, tmp_path: Path) -> None:
     gate = tmp_path / "gate.json"
     gate.write_text('{"shirt": ["neck"]}')
-    catalogue = read(make, ROWS, category_keys=gate)
+    catalogue = read(make, ROWS, category_attributes=gate)
     assert infer_schema(catalogue).gate == {"shirt": ("neck",)}
     assert [(f.kind, f.filename, f.detail) for f in catalogue.findings if "key" in f.kind] == [
-        ("key-does-not-apply", "fit", "1 photos of category 'shirt' carry the key, which does not apply to it"),
+        ("key-does-not-apply", "fit", "1 photos of category 'shirt' carry the attribute, which does not apply to it"),
         ("category-without-keys", "skirt", "2 photos: the category-keys file does not list this category"),
     ]
 
@@ -143,13 +143,13 @@ def test_the_gate_of_a_file_wins_and_its_gaps_are_reported(make: Maker, tmp_path
 def test_bad_category_files(make: Maker, tmp_path: Path) -> None:
     gate = tmp_path / "gate.json"
     gate.write_text('{"shirt": "neck"}')
-    with pytest.raises(CatalogueError, match=r'expected \{"category": \["key", ...\], ...\}'):
-        read(make, ROWS, category_keys=gate)
+    with pytest.raises(CatalogueError, match=r'expected \{"category": \["attribute", ...\], ...\}'):
+        read(make, ROWS, category_attributes=gate)
     with pytest.raises(CatalogueError, match=r"cannot be read as JSON"):
-        read(make, ROWS, category_keys=tmp_path / "nowhere.json")
+        read(make, ROWS, category_attributes=tmp_path / "nowhere.json")
 
 
 def test_category_keys_have_no_effect_on_format_a(make: Maker, tmp_path: Path) -> None:
     table = make("filename,neck\na.jpg,1\n", "a.jpg")
-    catalogue = read_catalogue(DataOptions(data=table, category_keys=tmp_path / "gate.json"))
+    catalogue = read_catalogue(DataOptions(data=table, category_attributes=tmp_path / "gate.json"))
     assert count_kinds(catalogue.findings) == {"option-ignored": 1}

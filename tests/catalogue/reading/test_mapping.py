@@ -25,14 +25,14 @@ def mapping(folder: Path, text: str, name: str = "mapping.csv") -> Path:
 def findings(table: Path, path: Path, **more: object) -> tuple[list[Finding], dict[str, list[object]]]:
     catalogue = read_catalogue(DataOptions(data=table, mapping=path, **more))  # type: ignore[arg-type]
     kinds = ("mapped", "mapping-unused")
-    cells = {key: list(catalogue.cells[key]) for key in catalogue.keys}
+    cells = {attribute: list(catalogue.cells[attribute]) for attribute in catalogue.attributes}
     return [f for f in catalogue.findings if f.kind in kinds], cells
 
 
 def test_only_filled_lines_replace_and_each_is_reported(make: Maker, tmp_path: Path) -> None:
     path = mapping(
         tmp_path,
-        "key,value,count,suggestion,note,replacement\nneck,round,1,,,round\nneck,rond,1,round,,round\n"
+        "attribute,value,count,suggestion,note,replacement\nneck,round,1,,,round\nneck,rond,1,round,,round\n"
         "neck,Round,1,round,,\nneck,v,1,,,#N/A\nneck,gone,0,,,round\n",
         "m.csv",
     )
@@ -47,7 +47,9 @@ def test_only_filled_lines_replace_and_each_is_reported(make: Maker, tmp_path: P
 
 def test_yaml_is_read_as_text(make: Maker, tmp_path: Path) -> None:
     table = make("filename,neck\na.jpg,06\nb.jpg,6\nc.jpg,no\n", "a.jpg", "b.jpg", "c.jpg")
-    path = mapping(tmp_path, "- {key: neck, value: 06, replacement: 6}\n- {key: neck, value: no}\n", "m.yaml")
+    path = mapping(
+        tmp_path, "- {attribute: neck, value: 06, replacement: 6}\n- {attribute: neck, value: no}\n", "m.yaml"
+    )
     assert findings(table, path)[1] == {"neck": [("6",), ("6",), ("no",)]}
 
 
@@ -59,7 +61,9 @@ def test_values_of_format_b_are_merged_within_a_cell_and_the_category_too(make: 
         "b.jpg",
         "c.jpg",
     )
-    path = mapping(tmp_path, "key,value,replacement\np,dots,dot\np,odd,#N/A\ncategory,T-shirt,tee\np,dot,\n", "m.csv")
+    path = mapping(
+        tmp_path, "attribute,value,replacement\np,dots,dot\np,odd,#N/A\ncategory,T-shirt,tee\np,dot,\n", "m.csv"
+    )
     catalogue = read_catalogue(DataOptions(data=table, mapping=path))
     assert list(catalogue.cells["p"]) == [("dot", "plain"), None, ()]
     assert list(catalogue.cells["category"]) == [("tee",)] * 3
@@ -72,14 +76,14 @@ def test_class_folders_can_be_merged(make: Maker, tmp_path: Path) -> None:
         place = tmp_path / "photos" / name
         place.parent.mkdir(parents=True)
         place.write_bytes(b"x")
-    path = mapping(tmp_path, "key,value,replacement\nclass,Shirts,shirt\n")
+    path = mapping(tmp_path, "attribute,value,replacement\nclass,Shirts,shirt\n")
     catalogue = read_catalogue(DataOptions(data=tmp_path / "photos", mapping=path))
     assert set(catalogue.cells["class"]) == {("shirt",)}
 
 
 def test_lines_of_keys_not_in_use_are_passed_over(make: Maker, tmp_path: Path) -> None:
-    path = mapping(tmp_path, "key,value,replacement\nsize,s,m\nneck,rond,round\n", "m.csv")
-    found, cells = findings(make(A, *PHOTOS), path, keys=("neck",))
+    path = mapping(tmp_path, "attribute,value,replacement\nsize,s,m\nneck,rond,round\n", "m.csv")
+    found, cells = findings(make(A, *PHOTOS), path, attributes=("neck",))
     assert [f.filename for f in found] == ["neck"]
     assert cells["neck"][1] == ("round",)
 
@@ -87,13 +91,16 @@ def test_lines_of_keys_not_in_use_are_passed_over(make: Maker, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("key,value,replacement\nneck,rond,Round\nneck,Round,round\n", "itself becomes 'round'; write the last value"),
-        ("key,value,replacement\nneck,rond,Round\nneck,Round,rond\n", "itself becomes 'rond': a cycle; decide"),
-        ("key,value,replacement\nneck,rond,round\nneck,rond,v\n", "line 3: neck=rond has two replacements"),
-        ("key,value,replacement\nnek,rond,round\n", "no key 'nek' in this catalogue. Did you mean 'neck'"),
-        ("key,value,replacement\nneck,rond,ruond\n", "no value of 'neck' in the data.*Did you mean 'round'"),
-        ("key,value,replacement\n,rond,round\n", "line 2: key and value must not be empty"),
-        ("key,value\nneck,rond\n", "no column replacement"),
+        (
+            "attribute,value,replacement\nneck,rond,Round\nneck,Round,round\n",
+            "itself becomes 'round'; write the last value",
+        ),
+        ("attribute,value,replacement\nneck,rond,Round\nneck,Round,rond\n", "itself becomes 'rond': a cycle; decide"),
+        ("attribute,value,replacement\nneck,rond,round\nneck,rond,v\n", "line 3: neck=rond has two replacements"),
+        ("attribute,value,replacement\nnek,rond,round\n", "no attribute 'nek' in this catalogue. Did you mean 'neck'"),
+        ("attribute,value,replacement\nneck,rond,ruond\n", "no value of 'neck' in the data.*Did you mean 'round'"),
+        ("attribute,value,replacement\n,rond,round\n", "line 2: attribute and value must not be empty"),
+        ("attribute,value\nneck,rond\n", "no column replacement"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(make: Maker, tmp_path: Path, text: str, message: str) -> None:
@@ -103,7 +110,7 @@ def test_what_cannot_be_meant_is_refused(make: Maker, tmp_path: Path, text: str,
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "cannot be read as YAML"), ("- [1, 2]", "entry 1: expected key, value and replacement as text")],
+    [("a: [", "cannot be read as YAML"), ("- [1, 2]", "entry 1: expected attribute, value and replacement as text")],
 )
 def test_yaml_of_another_shape_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CatalogueError, match=message):
@@ -111,7 +118,7 @@ def test_yaml_of_another_shape_is_refused(tmp_path: Path, text: str, message: st
 
 
 def test_a_new_name_is_declared_by_a_line_of_its_own(make: Maker, tmp_path: Path) -> None:
-    path = mapping(tmp_path, "key,value,replacement\nneck,crew,crew\nneck,round,crew\n", "m.csv")
+    path = mapping(tmp_path, "attribute,value,replacement\nneck,crew,crew\nneck,round,crew\n", "m.csv")
     assert findings(make(A, *PHOTOS), path)[1]["neck"][0] == ("crew",)
 
 
@@ -119,7 +126,7 @@ def test_a_new_name_is_declared_by_a_line_of_its_own(make: Maker, tmp_path: Path
 def test_written_files_are_read_back_and_never_overwritten(tmp_path: Path, name: str) -> None:
     lines = [MappingLine("neck", "06", 3, "6", "rare", ""), MappingLine("neck", 'a "b", no', 1, replacement="06")]
     write_mapping(tmp_path / name, lines)
-    assert [(x.key, x.value, x.replacement) for x in read_mapping(tmp_path / name)] == [
+    assert [(x.attribute, x.value, x.replacement) for x in read_mapping(tmp_path / name)] == [
         ("neck", "06", ""),
         ("neck", 'a "b", no', "06"),
     ]
@@ -133,12 +140,12 @@ def test_other_endings_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_lines_of_one_value_agree_when_only_one_is_filled_in(tmp_path: Path) -> None:
-    path = mapping(tmp_path, "key,value,replacement\nneck,rond,\nneck, rond,round\nneck,rond,\n")
+    path = mapping(tmp_path, "attribute,value,replacement\nneck,rond,\nneck, rond,round\nneck,rond,\n")
     assert [(line.value, line.replacement) for line in read_mapping(path)] == [("rond", "round")]
 
 
 def test_a_mapped_catalogue_is_the_one_that_was_clean_from_the_start(make: Maker, tmp_path: Path) -> None:
-    path = mapping(tmp_path, "key,value,replacement\nneck,rond,round\nneck,Round,round\n")
+    path = mapping(tmp_path, "attribute,value,replacement\nneck,rond,round\nneck,Round,round\n")
     mapped = read_catalogue(DataOptions(data=make(A, *PHOTOS), mapping=path))
     clean = read_catalogue(DataOptions(data=make(A.replace("rond", "round").replace("Round", "round"), *PHOTOS)))
     assert mapped.digest == clean.digest

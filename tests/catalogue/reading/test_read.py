@@ -14,7 +14,7 @@ from tests.catalogue.conftest import Maker
 
 
 def columns(catalogue: Catalogue) -> dict[str, list[object]]:
-    return {key: list(catalogue.cells[key]) for key in catalogue.keys}
+    return {attribute: list(catalogue.cells[attribute]) for attribute in catalogue.attributes}
 
 
 def of_kind(catalogue: Catalogue, kind: str) -> list[Finding]:
@@ -200,7 +200,7 @@ def test_products_with_a_name_pattern(make: Maker) -> None:
 
 def test_products_with_an_image_column_and_chosen_keys(make: Maker) -> None:
     table = make("photo,gender,season\na.jpg,Men,Fall\n", "a.jpg")
-    catalogue = read_catalogue(DataOptions(data=table, image_column="photo", keys=("season",)))
+    catalogue = read_catalogue(DataOptions(data=table, image_column="photo", attributes=("season",)))
     assert columns(catalogue) == {"season": [("Fall",)]}
 
 
@@ -220,7 +220,7 @@ def test_an_identifier_among_the_keys_is_reported(make: Maker) -> None:
 def test_a_group_column_is_no_key(make: Maker) -> None:
     table = make("filename,product,neck\na.jpg,P1,1\nb.jpg,,2\n", "a.jpg", "b.jpg")
     catalogue = read_catalogue(DataOptions(data=table), group_column="product")
-    assert catalogue.keys == ("neck",)
+    assert catalogue.attributes == ("neck",)
     assert catalogue.groups is not None
     assert list(catalogue.groups) == ["P1", None]
 
@@ -283,7 +283,7 @@ def test_the_most_specific_header_decides(make: Maker, header: str, image_name: 
 def test_a_given_format_overrides_the_header(make: Maker) -> None:
     table = make("id,filename,neck\n1,x.jpg,2\n", "1.jpg")
     catalogue = read_catalogue(DataOptions(data=table, format="products", image_name="{id}.jpg"))
-    assert catalogue.keys == ("filename", "neck")
+    assert catalogue.attributes == ("filename", "neck")
 
 
 # Errors
@@ -301,8 +301,8 @@ def test_a_given_format_overrides_the_header(make: Maker) -> None:
         ("filename,neck\n", {}, "no row below it"),
         ("", {}, "the first line is empty"),
         ("filename,neck,Neck\na.jpg,1,2\n", {}, "names a column twice: neck"),
-        ("filename\na.jpg\n", {}, "no column is left for a key"),
-        ("filename,neck\na.jpg,1\n", {"keys": ("nek",)}, "no key 'nek' .* Did you mean 'neck'"),
+        ("filename\na.jpg\n", {}, "no column is left for an attribute"),
+        ("filename,neck\na.jpg,1\n", {"attributes": ("nek",)}, "no attribute 'nek' .* Did you mean 'neck'"),
         ("filename,neck\na.jpg,1\n", {"format": "C"}, r"no format 'C'.* auto, B, A, products, folder"),
         ("filename,neck\na.jpg,1\n", {"format": "B"}, "no column 'category', but format B needs"),
         ("filename,neck\na.jpg,1\n", {"format": "folder"}, "is a file, but format folder"),

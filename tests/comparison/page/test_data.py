@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.cli import app as command_line
+from pipeline.cli.app import app
+from pipeline.cli.parsing import parse
 from pipeline.comparison.compare import compare
 from pipeline.comparison.details import CONFUSION_VALUES, confusions
 from pipeline.comparison.page import photos as photos
@@ -20,7 +21,7 @@ from pipeline.errors import RunError
 from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.threshold_sweep import sweep_thresholds
 from pipeline.evaluation.thresholds import decide
-from pipeline.options import CompareOptions, DataOptions, FitOptions, KeyOptions, SplitOptions
+from pipeline.options import CacheKeyOptions, CompareOptions, DataOptions, FitOptions, SplitOptions
 from tests.comparison.runfolder import CONFIGS, write_run
 
 LINEAR, MLP = CONFIGS
@@ -58,7 +59,7 @@ def test_counts_at_every_threshold_are_those_of_deciding_there() -> None:
     Y = (random.random((60, 5)) < 0.4).astype(np.uint8)
     mask = np.repeat(random.random((60, 2)) < 0.8, (2, 3), axis=1)
     found = sweep_thresholds(P, Y, mask, SCHEMA, np.array([0.0, 0.0, 0.3, 0.5, 0.5]))
-    assert [(sweep.key, sweep.overall.threshold) for sweep in found] == [("neck", 0.0), ("style", None)]
+    assert [(sweep.attribute, sweep.overall.threshold) for sweep in found] == [("neck", 0.0), ("style", None)]
     for t in (0, 7, 29, 50, 58, 100):
         D = decide(P, SCHEMA, np.full(5, t / 100))
         for sweep, columns in zip(found, SCHEMA.slices, strict=True):
@@ -66,7 +67,7 @@ def test_counts_at_every_threshold_are_those_of_deciding_there() -> None:
             assert sweep.overall.decided[t] == decided.sum()
             assert sweep.overall.right[t] == (decided & (Y[:, columns] == 1)).sum()
             assert sweep.overall.positives == (mask & (Y == 1))[:, columns].sum()
-        micro = evaluate(P, D, Y, mask, SCHEMA).keys[1].micro_f1
+        micro = evaluate(P, D, Y, mask, SCHEMA).attributes[1].micro_f1
         style = found[1].overall
         assert 2 * style.right[t] / (style.decided[t] + style.positives) == pytest.approx(micro)
     assert [row.name for row in found[1].values] == sorted(
@@ -87,12 +88,12 @@ def test_gallery_holds_the_worst_and_a_sample(tmp_path: Path, monkeypatch: pytes
     whole = data_of(run).gallery
     # i1 says round, is round; its style is not known, and at 0.5 all three are decided.
     (i1,) = [photo for photo in whole.photos if photo.name == "i1.jpg"]
-    assert i1.keys == (
+    assert i1.attributes == (
         ((0, 700, True, True),),
         (None, (0, 500, False, True), (1, 500, False, True), (2, 500, False, True)),
     )
     assert whole.photos[0].name == "h1.jpg"
-    assert whole.photos[0].keys[0] == ((0, 600, False, True), (1, 400, True, False))
+    assert whole.photos[0].attributes[0] == ((0, 600, False, True), (1, 400, True, False))
     monkeypatch.setattr(photos, "PHOTOS", 4)
     monkeypatch.setattr(photos, "WORST", 2)
     some = data_of(run).gallery
@@ -113,25 +114,25 @@ def test_dropped_rows_are_named(tmp_path: Path) -> None:
 
 def test_the_commands_of_a_recipe_are_read_back_as_the_same_options() -> None:
     fit = FitOptions(heads=("mlp",), lr=(0.01, 0.1), nesterov=True, use=("pooled",), cache=Path("my cache"), refit=True)
-    data = DataOptions(data=Path("a'b.csv"), image_name="{id}.jpg", keys=("neck", "sleeve"))
+    data = DataOptions(data=Path("a'b.csv"), image_name="{id}.jpg", attributes=("neck", "sleeve"))
     options = {
         "data": asdict(data),
-        "key": asdict(KeyOptions(backbone="resnet18")),
+        "key": asdict(CacheKeyOptions(backbone="resnet18")),
         "split": asdict(SplitOptions(split_seed=3)),
         "fit": asdict(fit),
     }
-    key = {"architecture": "resnet18", "size": 224, "fit": "squash", "precision": "fp32"}
+    attribute = {"architecture": "resnet18", "size": 224, "fit": "squash", "precision": "fp32"}
     info = {
         "options": options,
-        "cache_key": key,
+        "cache_key": attribute,
         "weights_source": "hub",
         "blocks": [{"name": "pooled", "digest": "aa"}],
         "views": ["identity"],
     }
     extract, fit_heads = recipe("a", info).commands
-    bound = command_line.parse(_words(fit_heads)).keywords
+    bound = parse(app, _words(fit_heads)).keywords
     assert (bound["data"], bound["options"], bound["split"].split_seed) == (data, fit, 3)
-    bound = command_line.parse(_words(extract)).keywords
+    bound = parse(app, _words(extract)).keywords
     assert (bound["data"], bound["backbone"].backbone, bound["options"].cache) == (data, "resnet18", Path("my cache"))
 
 

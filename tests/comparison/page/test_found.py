@@ -49,8 +49,8 @@ def test_the_best_and_the_runner_up_are_set_against_each_other_in_words(judged: 
     found = judged[0].pairs[0]
     accuracy = found.differences["accuracy"]
     assert found.verdict == "first better"
-    assert f"{LINEAR} is shown to be better than the runner-up by validation, {MLP}: key accuracy " in shown
-    assert f"key accuracy {accuracy.value:+.3f} [{accuracy.low:+.3f} {accuracy.high:+.3f}], macro F1" in shown
+    assert f"{LINEAR} is shown to be better than the runner-up by validation, {MLP}: attribute accuracy " in shown
+    assert f"attribute accuracy {accuracy.value:+.3f} [{accuracy.low:+.3f} {accuracy.high:+.3f}], macro F1" in shown
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_every_verdict_has_its_words(judged: tuple[Comparison, PageData], verdic
 def test_candidates_without_a_common_key_get_no_verdict(judged: tuple[Comparison, PageData]) -> None:
     nothing = Pair(LINEAR, MLP, {}, "no difference shown")
     shown = text_of(judged, "Against each other", pairs=(nothing,))
-    assert f"{LINEAR} and the runner-up by validation, {MLP}, have no key in common." in shown
+    assert f"{LINEAR} and the runner-up by validation, {MLP}, have no attribute in common." in shown
     assert "no difference shown" not in shown
 
 
@@ -118,7 +118,8 @@ def test_values_are_folded_per_key_the_most_frequent_first(judged: tuple[Compari
 
 def test_2520_values_stay_small(judged: tuple[Comparison, PageData]) -> None:
     rows = [
-        ValueRow(f"key {i % 12}", f"value {i} {HOSTILE}", i, i % 7, 3, 0.5, 0.5, 0.5, 0.5, i > 99) for i in range(2520)
+        ValueRow(f"attribute {i % 12}", f"value {i} {HOSTILE}", i, i % 7, 3, 0.5, 0.5, 0.5, 0.5, i > 99)
+        for i in range(2520)
     ]
     small = [dataclasses.replace(row, value=f"value {row.train}") for row in rows]
     assert len(html_of(judged, "Value by value", values=tuple(small))) < 700_000
@@ -134,7 +135,7 @@ def test_calibration_before_and_after(judged: tuple[Comparison, PageData]) -> No
         CalibrationRow("style", "platt", 1.5, 0.25, 0.1, 0.12, 0.5, 0.5),
     )
     shown = text_of(judged, "Calibration", calibration=rows)
-    assert "Mean calibration error over keys: 0.150 before, 0.110 after; lower for 1 of 2 keys." in shown
+    assert "Mean calibration error over attributes: 0.150 before, 0.110 after; lower for 1 of 2 attributes." in shown
     assert "neck temperature 0.500 +0.000 0.200 0.100 0.700 0.600" in shown
     unknown = tuple(dataclasses.replace(row, error_before=None) for row in rows)
     assert text_of(judged, "Calibration", calibration=unknown) == ""

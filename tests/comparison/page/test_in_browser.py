@@ -50,7 +50,7 @@ def test_every_chart_is_drawn_and_nothing_is_wider_than_a_phone(shown: tuple[Any
 def test_a_head_of_the_table_sorts_it_by_mouse_and_by_keyboard(shown: tuple[Any, list[str]]) -> None:
     page, _ = shown
     table = page.locator("#candidates table")
-    head = table.locator("th[aria-sort]", has_text="key accuracy")
+    head = table.locator("th[aria-sort]", has_text="attribute accuracy")
     column = "rows => rows.map(r => parseFloat(r.cells[3].textContent))"
     head.get_by_role("button").click()
     falling = table.locator("tbody tr").evaluate_all(column)

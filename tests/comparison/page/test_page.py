@@ -78,7 +78,7 @@ def markup_of(page: str) -> str:
 
 def hostile_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run in which every name that comes from a catalogue, a file system or an option tries to become code."""
-    monkeypatch.setattr(runfolder, "KEYS", {HOSTILE: ["round", HOSTILE], "style": ["plain", HOSTILE]})
+    monkeypatch.setattr(runfolder, "ATTRIBUTES", {HOSTILE: ["round", HOSTILE], "style": ["plain", HOSTILE]})
     monkeypatch.setattr(runfolder, "SINGLE", {HOSTILE: True, "style": False})
     rows = [
         (name, group, part, HOSTILE if group % 2 else "round", (HOSTILE,)) for name, group, part, *_ in runfolder.ROWS
@@ -92,7 +92,7 @@ def hostile_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "linear-<b>": {**CONFIGS[LINEAR], "P": [row[:4] for row in runfolder.GOOD], "lr": HOSTILE},
             HOSTILE.replace("/", ""): {**CONFIGS[LINEAR], "P": [row[1:] for row in runfolder.POOR], "score": 0.4},
         },
-        keys=(HOSTILE, "style"),
+        attributes=(HOSTILE, "style"),
         created=HOSTILE,
         weights_source=HOSTILE,
         findings={HOSTILE: 1, "missing-photo": 1},
@@ -122,11 +122,11 @@ def test_sections_in_order(page: str) -> None:
         "Candidates",
         "Against each other",
         "By head",
-        "Per key",
+        "Per attribute",
         f"Value by value: {LINEAR}",
         "What was tried: 3 configurations",
         "Threshold policies",
-        f"Key by key: {LINEAR}",
+        f"Attribute by attribute: {LINEAR}",
         "Photos",
         "Data left out",
         "How to reproduce",
@@ -143,7 +143,7 @@ def test_every_element_is_closed_and_every_row_is_as_wide_as_its_head(page: str)
 
 
 def test_rows_are_as_wide_as_their_head_when_runs_have_different_keys(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", keys=("neck",))]
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", attributes=("neck",))]
     for rows in Page(page_of(*runs)).rows:
         assert len(set(rows)) == 1, rows
 
@@ -247,7 +247,7 @@ def test_five_thousand_photos_fit_into_eight_megabytes(tmp_path: Path) -> None:
     cells = tuple(((3, 871, False, True), (117, 99, True, False)) for _ in range(20))
     photos = tuple(Photo(f"some/long/folder/product-{i:06d}-1.jpg", cells) for i in range(PHOTOS))
     pictures = {photo.name: bytes(2500) for photo in photos[:600]}
-    full = Gallery(tuple(f"key {i}" for i in range(20)), values, PHOTOS, photos, pictures)
+    full = Gallery(tuple(f"attribute {i}" for i in range(20)), values, PHOTOS, photos, pictures)
     page = render(comparison, dataclasses.replace(data, gallery=full))
     assert len(page.encode()) < 8_000_000
 

@@ -13,7 +13,7 @@ SIZE = 32
 
 
 def write_stripes(folder: Path, photos: int = 48) -> Path:
-    """A format A catalogue with the single-valued keys `stripes` and `tone`; one photo is damaged, some are unknown."""
+    """A format A catalogue with the single-valued attributes `stripes` and `tone`; one photo is damaged."""
     images = folder / "images"
     images.mkdir(parents=True)
     rng = np.random.default_rng(0)

@@ -30,12 +30,12 @@ from pipeline.features.finetuning.loop import Watch
 from pipeline.features.finetuning.report import FinetuneReport
 from pipeline.options import (
     BackboneOptions,
+    CacheKeyOptions,
     CompareOptions,
     DataOptions,
     ExtractOptions,
     FinetuneOptions,
     FitOptions,
-    KeyOptions,
     SplitOptions,
 )
 from tests.features.finetuning.stripes import write_stripes
@@ -43,7 +43,7 @@ from tests.features.finetuning.stripes import write_stripes
 ROOT = Path(__file__).resolve().parents[3]
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32)
 QUICK = FinetuneOptions(
-    key="stripes", lr=0.003, head_lr=0.01, epochs=5, batch_size=12, train="last:3", norm="trained", device="cpu"
+    attribute="stripes", lr=0.003, head_lr=0.01, epochs=5, batch_size=12, train="last:3", norm="trained", device="cpu"
 )
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -128,8 +128,9 @@ def test_weights_file_says_which_photos_trained_it_and_which_chose(tuned: Tuned)
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(tuned: Tuned, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    words = f"""finetune --data {tuned.data.data} --backbone test_resnet --weights random:0 --size 32 --key stripes
-        --lr 0.003 --head-lr 0.01 --epochs 5 --batch-size 12 --train last:3 --norm trained --device cpu --out {out}"""
+    words = f"""finetune --data {tuned.data.data} --backbone test_resnet --weights random:0 --size 32
+        --attribute stripes --lr 0.003 --head-lr 0.01 --epochs 5 --batch-size 12
+        --train last:3 --norm trained --device cpu --out {out}"""
     command = [sys.executable, "-c", f"import torch; torch.set_num_threads(1); import run; run.main({words.split()!r})"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -176,21 +177,21 @@ def run_extract(tuned: Tuned, backbone: BackboneOptions, cache: Path) -> str:
 
 def fit(tuned: Tuned, cache: Path, weights: str, split: SplitOptions, out: Path) -> Path:
     options = FitOptions(cache=cache, heads=("linear",), optimizers=("adam",), lr=(0.01,), epochs=20, out=out)
-    return fit_heads(tuned.data, KeyOptions(weights=weights), split, options).run
+    return fit_heads(tuned.data, CacheKeyOptions(weights=weights), split, options).run
 
 
 def test_extract_takes_the_file_under_a_new_key_and_one_table_holds_both(
     tuned: Tuned, cached: Path, tmp_path: Path
 ) -> None:
-    keys = FeatureCache(cached).keys()
-    assert len(keys) == 2 and len({info.key.weights_sha256 for info in keys}) == 2
+    attributes = FeatureCache(cached).keys()
+    assert len(attributes) == 2 and len({info.key.weights_sha256 for info in attributes}) == 2
     split = SplitOptions(split_from=tuned.report.folder)
     frozen = fit(tuned, cached, "random:0", split, tmp_path / "frozen")
     fine = fit(tuned, cached, tuned.weights.weights, split, tmp_path / "fine-tuned")
     digests = [json.loads((folder / "run.json").read_text())["split_digest"] for folder in (frozen, fine)]
     assert len({*digests, json.loads((tuned.report.folder / "run.json").read_text())["split_digest"]}) == 1
     comparison = compare([frozen, fine], CompareOptions(bootstrap=5))
-    stripes = {c.run: c.metrics.keys[0].accuracy for c in comparison.candidates}
+    stripes = {c.run: c.metrics.attributes[0].accuracy for c in comparison.candidates}
     assert set(stripes) == {"frozen", "fine-tuned"}
     assert stripes["fine-tuned"] >= stripes["frozen"]  # type: ignore[operator]
 
@@ -207,29 +208,29 @@ def test_fit_heads_refuses_to_judge_on_photos_the_backbone_learnt_from(
 def test_a_bare_copy_of_the_weights_carries_the_ids_and_a_lost_list_is_said(tuned: Tuned, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere.safetensors"
     copy.write_bytes(tuned.report.weights.read_bytes())
-    key = run_extract(tuned, replace(BACKBONE, weights=str(copy)), tmp_path / "features")
+    attribute = run_extract(tuned, replace(BACKBONE, weights=str(copy)), tmp_path / "features")
     cache = FeatureCache(tmp_path / "features")
-    listed = cache.attached_ids(key, "trained_on")
+    listed = cache.attached_ids(attribute, "trained_on")
     assert listed.tolist() == read_seen(str(copy)).train.tolist()
     (path,) = (tmp_path / "features").glob("*/trained_on.ids")
     path.write_bytes(b"damaged")
     run_extract(tuned, replace(BACKBONE, weights=str(copy)), tmp_path / "features")
-    assert cache.attached_ids(key, "trained_on").tolist() == listed.tolist()
+    assert cache.attached_ids(attribute, "trained_on").tolist() == listed.tolist()
     path.unlink()
     with pytest.raises(OptionError, match="list of photos .* is gone .* run the same extract command again"):
         fit(tuned, cache.root, str(copy), SplitOptions(split_seed=7), tmp_path / "run")
     run_extract(tuned, replace(BACKBONE, weights=str(copy)), tmp_path / "features")
-    assert cache.attached_ids(key, "trained_on").tolist() == listed.tolist()
+    assert cache.attached_ids(attribute, "trained_on").tolist() == listed.tolist()
 
 
 def test_vectors_of_a_file_that_did_not_say_learn_it_from_one_that_does(tuned: Tuned, tmp_path: Path) -> None:
     silent = tmp_path / "silent.pth"
     torch.save(tensors(tuned.report.weights), silent)
-    key = run_extract(tuned, replace(BACKBONE, weights=str(silent)), tmp_path / "features")
+    attribute = run_extract(tuned, replace(BACKBONE, weights=str(silent)), tmp_path / "features")
     cache = FeatureCache(tmp_path / "features")
-    assert not len(cache.attached_ids(key, "trained_on"))
-    assert run_extract(tuned, tuned.weights, tmp_path / "features") == key
-    assert len(cache.attached_ids(key, "trained_on")) == tuned.report.used["train"]
+    assert not len(cache.attached_ids(attribute, "trained_on"))
+    assert run_extract(tuned, tuned.weights, tmp_path / "features") == attribute
+    assert len(cache.attached_ids(attribute, "trained_on")) == tuned.report.used["train"]
 
 
 def test_training_the_classifier_alone_leaves_backbone_and_lists_alone(tuned: Tuned, tmp_path: Path) -> None:
@@ -241,12 +242,12 @@ def test_training_the_classifier_alone_leaves_backbone_and_lists_alone(tuned: Tu
 
 
 def test_a_second_fine_tuning_keeps_the_first_one_s_list_and_may_not_choose_on_it(tuned: Tuned, tmp_path: Path) -> None:
-    options = replace(QUICK, key="tone", epochs=1, out=tmp_path / "second")
+    options = replace(QUICK, attribute="tone", epochs=1, out=tmp_path / "second")
     with pytest.raises(OptionError, match="learnt from"):
         finetune(tuned.data, tuned.weights, SplitOptions(split_seed=7), options)
     report = finetune(tuned.data, tuned.weights, SplitOptions(split_from=tuned.report.folder), options)
     first, second = read_seen(str(tuned.report.weights)), read_seen(str(report.weights))
-    assert set(first.train.tolist()) < set(second.train.tolist())  # photos unknown to the first key came in
+    assert set(first.train.tolist()) < set(second.train.tolist())  # photos unknown to the first attribute came in
 
 
 def test_patience_stops_and_memory_changes_nothing(tuned: Tuned, tmp_path: Path) -> None:
@@ -276,8 +277,12 @@ def test_a_multi_valued_key_and_bf16_train_too(tuned: Tuned, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"key": ""}, OptionError, "name the key to train on with --key; the keys are: stripes, tone"),
-        ({"key": "neck"}, OptionError, "there is no key 'neck'"),
+        (
+            {"attribute": ""},
+            OptionError,
+            "name the attribute to train on with --attribute; the attributes are: stripes, tone",
+        ),
+        ({"attribute": "neck"}, OptionError, "there is no attribute 'neck'"),
         ({"lr": 0.0}, OptionError, "--lr must be above 0"),
         ({"crop": 0.0}, OptionError, "--crop is a share"),
         ({"amp": "fp16"}, OptionError, "--amp fp16 needs a GPU"),

@@ -35,7 +35,7 @@ def photos():
 
 
 def load(name):
-    return load_backbone(BackboneOptions(backbone=name, weights="random:0", size=SIZE, fit="squash"))
+    return load_backbone(BackboneOptions(backbone=name, weights="random:0", size=SIZE, resize="squash"))
 
 
 def options(**changes):
@@ -113,7 +113,7 @@ class TestOpenVino(RuntimeContract):
 
     def test_other_weights_blocks_or_batches_are_other_stored_models(self, tmp_path):
         for seed, blocks, batch in ((0, ("pooled",), 4), (1, ("pooled",), 4), (0, ("grid",), 4), (0, ("pooled",), 2)):
-            chosen = BackboneOptions(backbone="test_resnet", weights=f"random:{seed}", size=SIZE, fit="squash")
+            chosen = BackboneOptions(backbone="test_resnet", weights=f"random:{seed}", size=SIZE, resize="squash")
             make_runtime("openvino", load_backbone(chosen), blocks, options(store=tmp_path, batch_size=batch))
         assert len(list(tmp_path.iterdir())) == 4
 

@@ -1,0 +1,103 @@
+"""Words to a bound command: commas, former names, and the options of --preset and --config beneath the words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, get_origin
+
+from cyclopts import App, Argument
+from cyclopts.config import Dict
+
+from pipeline.options.words import FORMER_NAMES
+
+COMMANDS = (
+    *("demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "finetune", "reproduce"),
+    *("cache export", "cache prune"),
+)
+"""The commands that take their options from files too."""
+
+
+def parse(app: App, tokens: Sequence[str]) -> partial[Any]:
+    """The command that these words name, ready to be called.
+
+    Raises:
+        cyclopts.CycloptsError: wrong usage.
+        OptionError: a preset or config file that cannot be used.
+    """
+    words = list(tokens)
+    command = " ".join(words[:2]) if words[:1] == ["cache"] else "".join(words[:1])
+    app.config = []
+    if {"--help", "-h"} & set(words):
+        # Help needs no values; binding them would take as long as the help itself.
+        return partial(app.help_print, [word for word in words if not word.startswith("-")])
+    if command in COMMANDS:
+        options = _options(app, command)
+        words = list(_split_commas(_renamed(words, options), options))
+        app.config = [Dict(_file_settings(app, words, command), source="config", use_commands_as_keys=False)]
+    chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    return partial(chosen, *bound.args, **bound.kwargs)
+
+
+def _options(app: App, command: str) -> dict[str, Argument]:
+    """The named options of a command, without their dashes."""
+    chosen = app
+    for word in command.split():
+        chosen = chosen[word]
+    arguments = chosen.assemble_argument_collection()
+    return {a.name.removeprefix("--"): a for a in arguments if a.name.startswith("--")}
+
+
+def _takes_several(argument: Argument) -> bool:
+    return get_origin(argument.hint) is tuple
+
+
+def _renamed(words: Sequence[str], options: dict[str, Argument]) -> Iterator[str]:
+    """Words with the options' former names replaced, where the command has the option under its name of now."""
+    for word in words:
+        name, equals, value = word.partition("=")
+        now = FORMER_NAMES.get(name.removeprefix("--").replace("_", "-"), "")
+        known = name.startswith("--") and now in options
+        yield f"--{now}{equals}{value}" if known else word
+
+
+def _split_commas(words: Iterator[str], options: dict[str, Argument]) -> Iterator[str]:
+    """`--heads linear,mlp` as the repeated option that the parser knows."""
+    several = {f"--{name}" for name, argument in options.items() if _takes_several(argument)}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name.replace("_", "-") not in several:
+            yield word
+            continue
+        joined = value if equals else next(words, None)
+        if joined is None:
+            yield name
+        else:
+            yield from (f"{name}={part}" for part in joined.split(","))
+
+
+def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, Any]:
+    """Options of one command from --preset and --config; the latter wins."""
+    preset, config = _value_of(words, "--preset"), _value_of(words, "--config")
+    if not (preset or config):
+        return {}
+    from pipeline.options.yaml_file import find_preset, read_config
+
+    known = {name: [o for o in _options(app, name) if o not in ("config", "preset")] for name in COMMANDS}
+    settings: dict[str, Any] = {}
+    for path in ([find_preset(preset)] if preset else []) + ([Path(config)] if config else []):
+        settings |= read_config(path, known)[command]
+    options = _options(app, command)
+    several = {name for name, value in settings.items() if isinstance(value, str | int | float)}
+    several = {name for name in several if name in options and _takes_several(options[name])}
+    return {name: str(value).split(",") if name in several else value for name, value in settings.items()}
+
+
+def _value_of(words: Sequence[str], option: str) -> str | None:
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == option:
+            return following
+        if word.startswith(option + "="):
+            return word.partition("=")[2]
+    return None

@@ -1,0 +1,64 @@
+"""The catalogue: where photos and labels are, and the generated one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Format = Literal["auto", "A", "B", "products", "folder"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the photos and their labels are.
+
+    Attributes:
+        data: A CSV file, or a folder holding one CSV (or one sub-folder of photos per class).
+        images: Folder the photo names are relative to (default: `images/` beside the CSV, or the CSV's folder).
+        format: How to read the labels; auto decides by the header.
+        attributes: Which attributes to use, separated by commas (default: all that the format offers).
+        image_column: Column of a products CSV that holds the photo's file name.
+        image_name: Pattern that makes a photo's file name from a row of a products CSV, such as "{id}.jpg".
+        unknown: More spellings of "unknown", beside the empty cell, #N/A, N/A, NA and nan.
+        single: Attributes to take as single-valued (default: those of which no photo has two values).
+        multi: Attributes to take as multi-valued.
+        category_attributes: JSON file {category: [attributes that apply to it]} (default: learnt from the training
+            rows).
+        mapping: Mapping file of `vocabulary`: values to replace, .csv or .yaml; only lines you filled in are applied.
+        allowed_values: JSON file {attribute: [allowed values]}; values and attributes outside it are reported (default:
+            no limits).
+        outside: What becomes of values outside --allowed-values: drop (a cell left without a value is unknown), keep.
+        inapplicable: Attributes that do not apply to a photo's category: exclude there, or negative (any value is
+            wrong).
+    """
+
+    data: Path | None = None
+    images: Path | None = None
+    format: Format = "auto"
+    attributes: tuple[str, ...] = ()
+    image_column: str | None = None
+    image_name: str | None = None
+    unknown: tuple[str, ...] = ()
+    single: tuple[str, ...] = ()
+    multi: tuple[str, ...] = ()
+    category_attributes: Path | None = None
+    allowed_values: Path | None = None
+    outside: Literal["drop", "keep"] = "drop"
+    inapplicable: Literal["exclude", "negative"] = "exclude"
+    mapping: Path | None = None
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What the sample catalogue is like.
+
+    Attributes:
+        format: Label format to write.
+        images: Number of photos.
+        seed: Same seed, same bytes.
+    """
+
+    format: Literal["A", "B"] = "A"
+    images: int = 300
+    seed: int = 0
