@@ -36,9 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.features.embed import Embedder, EmbedOptions
 from pipeline.features.extract import extract
-from pipeline.features.runtimes import RUNTIMES, choose_device
-from pipeline.features.runtimes.base import cores
+from pipeline.features.runtimes import RUNTIMES
 from pipeline.options import BackboneOptions, ExtractOptions
+from pipeline.system import choose_device, cores
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 

@@ -1,13 +1,145 @@
-"""A text file that is there whole or not at all."""
+"""What the machine is and has, and files that are there whole or not at all. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+from pipeline.errors import OptionError
+
+PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "lightgbm", "pandas", "h5py", "joblib", "openvino")
+"""Those whose versions decide a fit's numbers."""
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_FALLBACK_MEMORY = 8 * 2**30
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a UTF-8 text with its line ends as they are, by way of a file beside it; folders are made as needed."""
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_size() -> int:
+    """Bytes of memory that this process may use: the machine's, or its control group's where that is less."""
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        size = _FALLBACK_MEMORY
+    for path in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            # "max" stands where there is no limit, and is no number.
+            size = min(size, int(Path(path).read_text(encoding="ascii")))
+    return size
+
+
+def memory_limit(gib: float | None) -> int:
+    """Bytes of vectors or pixels that may be held at a time.
+
+    Args:
+        gib: What --memory says, in GiB (default: half of `memory_size`).
+    """
+    return memory_size() // 2 if gib is None else int(gib * 2**30)
+
+
+def choose_device(device: str) -> str:
+    """Turn auto into cuda where PyTorch sees a GPU, else cpu.
+
+    Raises:
+        OptionError: cuda was asked for and there is none, or the name is unknown.
+    """
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise OptionError(f"device is {device!r}; it can be auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OptionError("device is cuda, but PyTorch sees no GPU here; use --device cpu or auto")
+    return device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the installed `PACKAGES`."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def host_facts() -> dict[str, Any]:
+    """Operating system, processor architecture and core count; no host name, so that a run can be shared."""
+    return {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write a file under, which becomes `path` when the block ends and is removed when it fails.
+
+    The name is this call's alone, so that writers of one path do not disturb each other: the last one wins. The
+    file is on the disk before it has its final name, and the name before the block ends. Folders are made as needed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
+    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk, where the system can."""
+    with contextlib.suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text with its line ends as they are, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all; NumPy scalars, paths, tuples and sets become plain values."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def write_records(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write records as a CSV file, whole or not at all; `columns` orders them and stands where there are none."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=None if columns is None else list(columns))
+    with whole_file(path) as partial:
+        frame.to_csv(partial, index=False, lineterminator="\n")
+
+
+def _plain(value: object) -> Any:
+    import numpy as np
+
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no place in a JSON file")

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier
 from pipeline.comparison import page as comparison_page
 from pipeline.comparison.page.markup import Child, Markup, el, table
-from pipeline.system import write_whole
+from pipeline.system import write_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 Pictures = Mapping[str, bytes]
@@ -49,7 +49,7 @@ def render_gallery(report: AuditReport, pictures: Pictures, most: int) -> str:
 
 def write_gallery(report: AuditReport, pictures: Pictures, most: int, path: Path) -> Path:
     """Write the page, whole or not at all; returns its path."""
-    write_whole(path, render_gallery(report, pictures, most))
+    write_text(path, render_gallery(report, pictures, most))
     return path
 
 

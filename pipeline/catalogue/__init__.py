@@ -6,7 +6,7 @@ from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.catalogue.reading.read import FORMATS, read_catalogue
 from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.schema import dummies_view, empty_attributes, infer_schema, never_in_train, same_content
-from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, write_split
+from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, split_rows, write_split
 from pipeline.catalogue.splits import LARGEST_GROUP, PARTS, Split, groups_of, join_groups, make_split, parse_split
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "read_catalogue",
     "read_split",
     "same_content",
+    "split_rows",
     "write_split",
 ]

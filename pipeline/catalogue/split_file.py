@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.catalogue.findings import Finding
-from pipeline.catalogue.splits import PARTS, Int64, Split
+from pipeline.catalogue.labels import LabelSchema
+from pipeline.catalogue.records import Catalogue
+from pipeline.catalogue.splits import PARTS, Int64, Split, make_split, parse_split
 from pipeline.errors import CatalogueError
+from pipeline.options import SplitOptions
+from pipeline.system import whole_file
 
 COLUMNS = ("photo", "content", "group", "part")
 
@@ -37,15 +40,10 @@ def hex_ids(ids: npt.NDArray[np.bytes_]) -> list[str]:
 
 def write_split(path: Path, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64, split: Split) -> None:
     """Write split.csv in one step: photo, content (hex), group, part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(zip(filenames, hex_ids(ids), groups.tolist(), split.parts.tolist(), strict=True))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(filenames, hex_ids(ids), groups.tolist(), split.parts.tolist(), strict=True))
 
 
 def read_split(path: Path) -> SplitFile:
@@ -126,3 +124,25 @@ def _crossing(groups: Int64, parts: list[str]) -> list[Finding]:
         return []
     detail = f"the given split puts photos of one product in two parts, {crossing} time(s)"
     return [Finding("group-crosses-parts", "", detail)]
+
+
+def split_rows(
+    catalogue: Catalogue, schema: LabelSchema, ids: npt.NDArray[np.bytes_], groups: Int64, options: SplitOptions
+) -> tuple[Split, tuple[Finding, ...]]:
+    """The parts of a catalogue's photos: those of the file or run that `options` names, else made anew.
+
+    Args:
+        catalogue: n photos.
+        schema: Holds the labels of every part.
+        ids: Content ids, S32 (n,).
+        groups: Photos of one product share a number; (n,).
+        options: How to split.
+    """
+    Y, mask = schema.encode(catalogue.cells, catalogue.categories)
+    if options.split_from is None:
+        fractions = parse_split(options.split)
+        return make_split(groups, Y, mask, fractions, options.split_seed, schema.column_names), ()
+    given, findings = apply_split(read_split(options.split_from), catalogue.filenames, ids, groups)
+    positives = np.stack([(Y * mask)[given.rows(part)].sum(0) for part in PARTS])
+    lacking = np.flatnonzero((positives.sum(0) > 0) & (positives == 0).any(0))
+    return replace(given, not_measurable=tuple(schema.column_names[i] for i in lacking)), findings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.cli.plan import Plan, Step, Words
 from pipeline.errors import RunError
-from pipeline.system import write_whole
+from pipeline.system import write_text
 
 
 class Ledger:
@@ -49,8 +49,7 @@ class Ledger:
     def write_notes(self, notes: Sequence[str]) -> Path:
         """notes.txt, one line per note, for the table and the report page."""
         path = self.plan.out / "notes.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{' '.join(note.split())}\n" for note in notes), encoding="utf-8")
+        write_text(path, "".join(f"{' '.join(note.split())}\n" for note in notes))
         return path
 
     def _read(self) -> None:
@@ -78,4 +77,4 @@ class Ledger:
 
     def _write(self) -> None:
         content = {"split": list(self.plan.split), "runs": self._begun}
-        write_whole(self.path, json.dumps(content, indent=1) + "\n")
+        write_text(self.path, json.dumps(content, indent=1) + "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.comparison.records import Candidate, Comparison, Difference
+from pipeline.system import whole_file
 
 COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
 """kind : overall, attribute, value, calibration, pair or by (then key and value hold the two values of the field)."""
@@ -18,13 +19,10 @@ Row = dict[str, Any]
 
 def save_csv(comparison: Comparison, path: Path) -> None:
     """Write every figure of the comparison, whole or not at all; an empty cell is a figure that does not exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows(comparison))
-    partial.replace(path)
 
 
 def rows(comparison: Comparison) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.evaluation.figures import Metrics, published
-from pipeline.system import write_whole
+from pipeline.system import write_text
 
 Interval = tuple[float, float]
 
@@ -243,4 +243,4 @@ class Comparison:
 
 def save_json(comparison: Comparison, path: Path) -> None:
     """Write the whole comparison as JSON, whole or not at all."""
-    write_whole(path, json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(comparison.to_json(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -21,8 +21,8 @@ from pipeline.evaluation.thresholds import parse_policy
 from pipeline.experiment.candidates import Candidate, Truth, best_of, judge, worth_keeping
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
-from pipeline.experiment.rows import Experiment, load_experiment, memory_limit
-from pipeline.experiment.run_writer import RunFolder, host_facts, package_versions
+from pipeline.experiment.rows import Experiment, load_experiment
+from pipeline.experiment.run_writer import RunFolder
 from pipeline.experiment.thumbnails import choose_photos, write_thumbnails
 from pipeline.features.near_duplicates import Neighbour, Neighbours, across_parts, sentence
 from pipeline.heads import FittedHead, SweepOptions, Targets, ensemble, fit_many, grid
@@ -30,6 +30,7 @@ from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrate
 from pipeline.heads.stacked.sweep import Features, Progress
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, save_model
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
+from pipeline.system import host_facts, memory_limit, package_versions
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,25 +14,21 @@ import numpy.typing as npt
 from cache import Column, FeatureCache, IdIndex, Reader
 from pipeline.catalogue import (
     LARGEST_GROUP,
-    PARTS,
     UNKNOWN,
     Catalogue,
     Cell,
     Finding,
     LabelSchema,
     Split,
-    apply_split,
     coded,
     empty_attributes,
     groups_of,
     infer_schema,
     join_groups,
-    make_split,
     never_in_train,
-    parse_split,
     read_catalogue,
-    read_split,
     same_content,
+    split_rows,
 )
 from pipeline.errors import OptionError
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
@@ -41,6 +36,7 @@ from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
 from pipeline.heads import FittedHead, Shard, ShardSource, Targets
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
+from pipeline.system import memory_limit
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -155,19 +151,6 @@ class Experiment:
         return Targets(self.targets.Y[at], self.targets.mask[at], schema.slices, schema.single)
 
 
-def memory_limit(gib: float | None) -> int:
-    """Bytes that may be held in memory at a time: what --memory says, or half of this machine's memory.
-
-    4 GiB where the system does not say how much it has.
-    """
-    if gib is not None:
-        return int(gib * 2**30)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):
-        return 4 * 2**30
-
-
 @dataclass(frozen=True, eq=False)
 class CachedRows:
     """Photos whose vectors are all there; n rows in catalogue order.
@@ -221,7 +204,7 @@ def load_experiment(
     rows = cached_rows(data, cache_key, split, options)
     catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
-    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), (ids, groups), split)
+    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), ids, groups, split)
     if not all(parts.counts().values()):
         raise OptionError(f"the split of {len(ids)} photos leaves a part empty: {parts.counts()}; change --split")
     info = rows.features.info
@@ -333,18 +316,3 @@ def _regroup(
             f"more than {LARGEST_GROUP:.0%}: no fair split; raise --near-duplicates, or leave out --regroup"
         )
     return joined
-
-
-def split_rows(
-    catalogue: Catalogue, schema: LabelSchema, photos: tuple[Ids, npt.NDArray[np.int64]], options: SplitOptions
-) -> tuple[Split, tuple[Finding, ...]]:
-    """The parts by `options`; photos are their ids and groups, schema holds the labels of every part."""
-    ids, groups = photos
-    Y, mask = schema.encode(catalogue.cells, catalogue.categories)
-    if options.split_from is None:
-        fractions = parse_split(options.split)
-        return make_split(groups, Y, mask, fractions, options.split_seed, schema.column_names), ()
-    given, found = apply_split(read_split(options.split_from), catalogue.filenames, ids, groups)
-    positives = np.stack([(Y * mask)[given.rows(part)].sum(0) for part in PARTS])
-    lacking = np.flatnonzero((positives.sum(0) > 0) & (positives == 0).any(0))
-    return replace(given, not_measurable=tuple(schema.column_names[i] for i in lacking)), found

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import RunError
-from pipeline.system import write_whole
+from pipeline.system import file_digest, write_json, write_records
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -43,8 +37,7 @@ class RunFolder:
 
     def digest(self, name: str) -> str:
         """SHA-256 (hex) of one of the folder's files."""
-        with (self.path / name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(self.path / name)
 
     def write_labels(
         self, photos: Sequence[str], columns: Sequence[str], targets: tuple[npt.NDArray[np.uint8], Bool]
@@ -73,41 +66,12 @@ class RunFolder:
 
     def write_csv(self, name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
         """Write one table of records as <name>."""
-        import pandas as pd
-
-        frame = pd.DataFrame(list(rows), columns=None if columns is None else list(columns))
-        frame.to_csv(self.path / name, index=False, lineterminator="\n")
+        write_records(self.path / name, rows, columns)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write <name> in one step."""
-        text = json.dumps(content, indent=1, ensure_ascii=False, default=_plain)
-        write_whole(self.path / name, text + "\n")
+        write_json(self.path / name, content)
 
     def model_path(self, config_id: str) -> Path:
         """Where the model file of a configuration goes."""
         return self.path / "models" / f"{config_id}.joblib"
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a fit's numbers."""
-    names = ("torch", "timm", "numpy", "scikit-learn", "lightgbm", "pandas", "h5py", "joblib", "openvino")
-    found = {"python": platform.python_version()}
-    for name in names:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def host_facts() -> dict[str, Any]:
-    """Operating system, processor architecture and core count; no host name, so that a run can be shared."""
-    return {"system": platform.system(), "machine": platform.machine(), "cores": os.cpu_count()}
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, tuple | set | frozenset):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} has no place in a JSON file")

@@ -26,8 +26,8 @@ from cache import Block, read_with_id
 from pipeline.errors import BackboneError, BadImage
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.backbone.transform import MAX_PIXELS, Pixels, require_view, to_pixels, view
-from pipeline.features.runtimes import Runtime, RuntimeOptions, choose_device, make_runtime
-from pipeline.features.runtimes.base import cores
+from pipeline.features.runtimes import Runtime, RuntimeOptions, make_runtime
+from pipeline.system import choose_device, cores
 
 Features = dict[tuple[str, str], npt.NDArray[np.float32]]
 

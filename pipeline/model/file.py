@@ -13,8 +13,6 @@ joblib runs code on load: read only files you trust. The `.sha256` beside a file
 
 from __future__ import annotations
 
-import hashlib
-import os
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +28,7 @@ from pipeline.errors import ModelFileError
 from pipeline.evaluation.thresholds import decide
 from pipeline.heads.probabilities import mean_probabilities
 from pipeline.model.check import FORMAT, VERSION, check_model
+from pipeline.system import file_digest, whole_file, write_text
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -132,18 +131,12 @@ def save_model(model: Model, path: Path) -> str:
     """Write the model and `<name>.sha256` beside it, each whole or not at all; returns the SHA-256."""
     import joblib
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, digest_file = path.with_name(f".{path.name}.{os.getpid()}.partial"), _digest_file(path)
-    try:
+    with whole_file(path) as partial:
         joblib.dump(model, partial, compress=3 if _compression_pays(model) else 0)
-        digest = _sha256(partial)
+        digest = file_digest(partial)
         # Without a digest file the model is merely unverified; with an old one it would look damaged.
-        digest_file.unlink(missing_ok=True)
-        partial.replace(path)
-        partial.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
-        partial.replace(digest_file)
-    finally:
-        partial.unlink(missing_ok=True)
+        _digest_file(path).unlink(missing_ok=True)
+    write_text(_digest_file(path), f"{digest}  {path.name}\n")
     return digest
 
 
@@ -193,16 +186,11 @@ def _digest_file(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_digests(path: Path, trusted: str | None) -> None:
     digest_file = _digest_file(path)
     if trusted is None and not digest_file.is_file():
         return
-    found = _sha256(path)
+    found = file_digest(path)
     if trusted is not None and found != trusted.strip().lower():
         raise ModelFileError(f"{path} has SHA-256 {found}, not {trusted} as asked; it was not loaded")
     if digest_file.is_file():

@@ -118,7 +118,7 @@ class Predictor:
 
     @cached_property
     def _precision(self) -> str:
-        from pipeline.features.runtimes import choose_device
+        from pipeline.system import choose_device
 
         half = self.model["cache_key"].get("precision") == "half"
         return "half" if half and choose_device(self.options.device) == "cuda" else "fp32"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
+from pipeline.system import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,13 +106,8 @@ def write_predictions(frame: pd.DataFrame, out: Path) -> None:
     writers = {".csv": _write_csv, ".jsonl": _write_jsonl}
     if out.suffix.lower() not in writers:
         raise OptionError(f"predictions go to a .csv or .jsonl file, found {out.name!r}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
+    with whole_file(out) as partial:
         writers[out.suffix.lower()](frame, partial)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:

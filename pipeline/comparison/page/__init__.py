@@ -10,7 +10,7 @@ from pipeline.comparison.page.markup import Markup, el
 from pipeline.comparison.page.payload import as_json, payload
 from pipeline.comparison.page.scripts import policy, read_scripts
 from pipeline.comparison.records import Comparison
-from pipeline.system import write_whole
+from pipeline.system import write_text
 
 __all__ = ["render", "write_report"]
 
@@ -60,5 +60,5 @@ def render(comparison: Comparison, data: PageData) -> str:
 
 def write_report(comparison: Comparison, data: PageData, path: Path) -> Path:
     """Write the page, whole or not at all; returns its path."""
-    write_whole(path, render(comparison, data))
+    write_text(path, render(comparison, data))
     return path

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.errors import OptionError, RunError
+from pipeline.system import whole_file
 
 NAME = "checkpoint.pt"
 
@@ -20,26 +20,10 @@ NAME = "checkpoint.pt"
 _DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file under another name; fsync it, then rename it to `path` and fsync the folder."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
     """Replace the folder's checkpoint: tensors, numbers, texts, lists and dicts of them."""
-    write_whole(folder / NAME, lambda path: torch.save(dict(content), path))
+    with whole_file(folder / NAME) as partial:
+        torch.save(dict(content), partial)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

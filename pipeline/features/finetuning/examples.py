@@ -8,12 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue import Catalogue, Finding, Split, groups_of, infer_schema, read_catalogue, same_content
+from pipeline.catalogue import (
+    Catalogue,
+    Finding,
+    Split,
+    groups_of,
+    infer_schema,
+    read_catalogue,
+    same_content,
+    split_rows,
+)
 from pipeline.errors import OptionError
-from pipeline.experiment.rows import memory_limit, split_rows
 from pipeline.features.backbone.transform import Transform
 from pipeline.features.finetuning.pixels import Feeding, Squares, decode_all
 from pipeline.options import DataOptions, FinetuneOptions, SplitOptions
+from pipeline.system import memory_limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +81,7 @@ def load_rows(
     catalogue = catalogue.take(good)
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, squares.ids)
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
-    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), (squares.ids, groups), split)
+    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), squares.ids, groups, split)
     if not all(parts.counts().values()):
         raise OptionError(f"the split of {len(squares)} photos leaves a part empty: {parts.counts()}; change --split")
     findings += [*same_content(catalogue, squares.ids), *found]

@@ -20,16 +20,16 @@ import safetensors.torch
 
 from pipeline.catalogue import count_kinds, write_split
 from pipeline.errors import OptionError, RunError
-from pipeline.experiment.run_writer import RunFolder, host_facts, package_versions
 from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.features.backbone.provenance import Seen, joined, nothing_seen, require_unseen
-from pipeline.features.finetuning.checkpoint import NAME, only_one, require_same, write_whole
+from pipeline.features.finetuning.checkpoint import NAME, only_one, require_same
 from pipeline.features.finetuning.examples import TrainingRows, load_rows
 from pipeline.features.finetuning.loop import Outcome, Training, Watch
 from pipeline.features.finetuning.objective import objective
 from pipeline.features.finetuning.report import FinetuneReport
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
 from pipeline.options.words import FORMER_NAMES, commands_to_compare
+from pipeline.system import file_digest, host_facts, package_versions, whole_file, write_json, write_records, write_text
 
 WEIGHTS = "backbone.safetensors"
 _SPLIT, _STARTED, _RUN = "split.csv", "started.json", "run.json"
@@ -117,7 +117,7 @@ def _made_with(folder: Path, backbone: Backbone, rows: TrainingRows, options: Fi
         "backbone": backbone.name,
         "start": backbone.weights_sha256,
         "transform": asdict(backbone.transform),
-        "split": RunFolder(folder).digest(new.name),
+        "split": file_digest(new),
         "labels": labels.hexdigest(),
         **chosen,
     }
@@ -142,7 +142,7 @@ def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
     finally:
         new.unlink(missing_ok=True)
     text = json.dumps(made_with, indent=1)
-    write_whole(folder / _STARTED, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(folder / _STARTED, text)
     return False
 
 
@@ -169,15 +169,16 @@ def _write(
 ) -> dict[str, Any]:
     """Weights, history.csv, run.json (last); then the checkpoint goes."""
     (made_with, seen), path = made, request.finetune.out or Path()
-    folder, best = RunFolder(path), outcome.history[outcome.best_epoch - 1]
+    best = outcome.history[outcome.best_epoch - 1]
     facts = {**seen.facts, "split_sha256": made_with["split"], "best": best, "history": list(outcome.history)}
     header = replace(seen, facts=facts).metadata()
     tensors = {name: tensor.contiguous().clone() for name, tensor in outcome.net.items()}
     # In memory first: the library writes files that only their owner may read.
-    write_whole(path / WEIGHTS, lambda file: file.write_bytes(safetensors.torch.save(tensors, header)))
+    with whole_file(path / WEIGHTS) as partial:
+        partial.write_bytes(safetensors.torch.save(tensors, header))
     # Read back as `extract` will read it, so that a file that cannot be used is seen here.
     frozen = load_backbone(replace(request.backbone, weights=str(path / WEIGHTS)))
-    folder.write_csv("history.csv", outcome.history)
+    write_records(path / "history.csv", outcome.history)
     content = {
         "format": "selvedge-finetune",
         "version": 1,
@@ -201,7 +202,7 @@ def _write(
         "resumed_from": outcome.resumed_from,
         "findings": count_kinds(rows.findings),
     }
-    folder.write_json(_RUN, content)
+    write_json(path / _RUN, content)
     (path / NAME).unlink(missing_ok=True)
     return content
 
@@ -211,7 +212,7 @@ def _report(request: _Request, content: Mapping[str, Any], rows: TrainingRows, f
     notes = []
     if content["weights_sha256"] == content["start_sha256"]:
         notes.append(
-            "the backbone is what it was: only the classifier was trained, and `extract` gives the same attribute"
+            "the backbone is what it was: only the classifier was trained, and `extract` gives the same cache key"
         )
     if request.backbone.weights.startswith("random:"):
         notes.append(f"training started from {request.backbone.weights}, not from pretrained weights")

@@ -31,9 +31,9 @@ from pipeline.features.finetuning.examples import Examples
 from pipeline.features.finetuning.model import Model, autocast_type, make_optimizer
 from pipeline.features.finetuning.objective import Objective, score
 from pipeline.features.finetuning.stages import Part
-from pipeline.features.runtimes import choose_device
 from pipeline.heads.schedules import RUNS_WHOLE, Rate
 from pipeline.options import FinetuneOptions
+from pipeline.system import choose_device
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cache import NO_ID, Ids, id_array, read_with_id
 from pipeline.errors import BadImage, CatalogueError
 from pipeline.features.backbone.transform import Pixels, Transform, to_pixels
-from pipeline.features.runtimes.base import cores
+from pipeline.system import cores
 
 _CHUNK = 64
 

@@ -17,8 +17,9 @@ from pipeline.features.runtimes.base import Runtime, RuntimeOptions, Unavailable
 from pipeline.features.runtimes.cuda import CudaRuntime
 from pipeline.features.runtimes.eager import EagerRuntime
 from pipeline.features.runtimes.openvino import OpenVinoRuntime
+from pipeline.system import choose_device
 
-__all__ = ["RUNTIMES", "Runtime", "RuntimeOptions", "choose_device", "make_runtime"]
+__all__ = ["RUNTIMES", "Runtime", "RuntimeOptions", "make_runtime"]
 
 RUNTIMES: dict[str, Callable[[Backbone, Sequence[str], RuntimeOptions], Runtime]] = {
     "torch": EagerRuntime,
@@ -26,21 +27,6 @@ RUNTIMES: dict[str, Callable[[Backbone, Sequence[str], RuntimeOptions], Runtime]
     "cuda": CudaRuntime,
 }
 _AUTO = {"cpu": "openvino", "cuda": "cuda"}
-
-
-def choose_device(device: str) -> str:
-    """Turn auto into cuda where PyTorch sees one, else cpu.
-
-    Raises:
-        OptionError: cuda was asked for and there is none, or the name is unknown.
-    """
-    import torch
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise OptionError(f"device is {device!r}; it can be auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("device is cuda, but PyTorch sees no GPU here; use --device cpu or auto")
-    return device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def make_runtime(name: str, backbone: Backbone, blocks: Sequence[str], options: RuntimeOptions) -> Runtime:

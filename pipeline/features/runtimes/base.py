@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +77,3 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     def _run(self, pixels: Pixels) -> Features:
         """A full batch, uint8 (batch_size, s, s, 3), to {block: float32 (batch_size, d)}."""
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from pipeline.features.backbone.network import Backbone, base_key
-from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions, Unavailable, cores
+from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions, Unavailable
+from pipeline.system import cores
 
 _STRAY = ".converting-"
 

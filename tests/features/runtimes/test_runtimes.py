@@ -12,9 +12,10 @@ import torch
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features import runtimes
 from pipeline.features.backbone.network import BLOCKS, load_backbone
-from pipeline.features.runtimes import RuntimeOptions, choose_device, make_runtime
+from pipeline.features.runtimes import RuntimeOptions, make_runtime
 from pipeline.features.runtimes.openvino import OpenVinoRuntime
 from pipeline.options import BackboneOptions
+from pipeline.system import choose_device
 
 SIZE, BATCH = 64, 4
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

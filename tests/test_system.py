@@ -1,0 +1,81 @@
+"""Files that are whole or not there, whoever writes beside whom; bounds that respect the control group."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipeline import system
+from pipeline.system import cores, memory_limit, memory_size, whole_file, write_json, write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """With one fixed temporary name, two writers of 150 pages each lost some to the other's rename."""
+    page = tmp_path / "report.html"
+    code = "import sys; from pathlib import Path; from pipeline.system import write_text\n"
+    code += "for _ in range(150): write_text(Path(sys.argv[1]), sys.argv[2] * 50_000)"
+    command = [sys.executable, "-c", code, str(page)]
+    writers = [subprocess.Popen([*command, text], cwd=ROOT) for text in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert page.read_text() in ("a" * 50_000, "b" * 50_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_threads_of_one_process_have_names_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: write_text(tmp_path / "page.html", str(n) * 1000), range(64)))
+    assert len(set((tmp_path / "page.html").read_text())) <= 2
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_failed_write_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "x.json"
+    write_json(path, {"size": (1, 2), "path": Path("a")})
+    before = path.read_text()
+    with pytest.raises(TypeError, match="object has no place in a JSON file"):
+        write_json(path, {"bad": object()})
+    with pytest.raises(ZeroDivisionError), whole_file(path) as partial:
+        partial.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == before == '{\n "size": [\n  1,\n  2\n ],\n "path": "a"\n}\n'
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+def test_a_file_is_synced_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (steps.append("fsync"), fsync(handle)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (steps.append("rename"), replace(self, to)))
+    write_text(tmp_path / "a.txt", "x")
+    assert steps == ["fsync", "rename", "fsync"], "file, name, folder"
+
+
+def test_other_people_may_read_what_was_written(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+def test_memory_is_that_of_the_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(system, "_CGROUP_LIMITS", (str(tmp_path / "absent"), str(limit)))
+    limit.write_text("max\n")
+    whole = memory_size()
+    assert memory_limit(None) == whole // 2
+    limit.write_text(f"{2**30}\n")
+    assert (memory_size(), memory_limit(None), memory_limit(0.25)) == (2**30, 2**29, 2**28)
+
+
+def test_cores_are_counted_where_a_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert cores() == os.cpu_count()
