@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-PROBE_COMMAND = (sys.executable, "-m", "cache.probe")
+# Without -P a `cache.py` in the working folder would be run instead.
+PROBE_COMMAND = (sys.executable, "-P", "-m", f"{__package__}.probe")
 _SLOW_START_SECONDS = 30.0
 
 
@@ -74,7 +75,7 @@ class Probe:
         return answer
 
     def _start(self) -> subprocess.Popen[str]:
-        here = str(Path(__file__).resolve().parent.parent)
+        here = str(Path(__file__).resolve().parents[1 + str(__package__).count(".")])
         path = os.pathsep.join(part for part in (here, os.environ.get("PYTHONPATH", "")) if part)
         child = subprocess.Popen(
             self._command,

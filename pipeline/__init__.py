@@ -1,10 +1,12 @@
 """Garment photos to catalogue attributes: a frozen backbone, cached vectors, light heads, plain model files.
 
-`pipeline.load_model(path).predict(photos)` goes from photo files to a DataFrame.
+`load_model(path).predict(photos)` goes from photo files to a DataFrame.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,9 +16,26 @@ __all__ = ["Predictor", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loading on first use keeps `import pipeline` free of everything heavy.
+    # Loading on first use keeps the import free of everything heavy.
     if name in __all__:
         from pipeline.model import predict
 
         return getattr(predict, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _refuse_foreign_cache() -> None:
+    """In a clone the package `cache` beside this one must be ours; installed, both lie under one name of their own."""
+    ours = Path(__file__).resolve().parents[1] / "cache" / "__init__.py"
+    there = find_spec("cache")
+    if there is not None and (there.origin is None or Path(there.origin).resolve() != ours):
+        place = there.origin or ", ".join(there.submodule_search_locations or ())
+        raise ImportError(
+            f"Selvedge's package `cache` ({ours.parent}) is hidden by another `cache` ({place}) that comes first on "
+            f"sys.path. Put {ours.parents[1]} first, rename the other one, or install Selvedge (pip install "
+            f"{ours.parents[1]}) and import `selvedge` instead of `pipeline`."
+        )
+
+
+if __name__ == "pipeline":
+    _refuse_foreign_cache()
