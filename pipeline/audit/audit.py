@@ -14,13 +14,14 @@ from pipeline.audit.label_noise import multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
-from pipeline.catalogue import LabelSchema, coded, empty_attributes, infer_schema, same_content
+from pipeline.catalogue import Finding, LabelSchema, coded, empty_attributes, infer_schema, same_content
 from pipeline.errors import OptionError
 from pipeline.experiment.rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
-from pipeline.features.near_duplicates import closest_pairs
+from pipeline.features.near_duplicates import Pairs, closest_pairs
 from pipeline.heads import HeadConfig, Targets
 from pipeline.options import AuditOptions, CacheKeyOptions, DataOptions, FitOptions, SplitOptions
+from pipeline.system import memory_limit
 
 Bool = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
@@ -29,7 +30,11 @@ Progress = Callable[[str], None]
 NONE = "none"
 """How "known to have no value" is written for an attribute of which a photo has at most one."""
 
+MOST_PAIRS = 100_000
+"""Look-alikes that are listed: some thousand copies of one placeholder make millions of pairs."""
+
 _FEWEST_ALIKE = 10
+_COPIES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +66,24 @@ def audit(
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
     plain = infer_schema(rows.catalogue, single=override)
     labels = _labels(rows, plain)
+    _require_memory(rows, options.memory)
     X = rows.read()
     P = out_of_fold(X, labels.targets, rows.groups, _plan(options, len(X)), progress)
     fine = supported(labels.Y, labels.mask, rows.groups, options.min_support)
     issues, counts = _issues(rows, labels, P, fine)
     names = labels.schema.column_names
+    odd = (*same_content(rows.catalogue, rows.ids), *empty_attributes(rows.catalogue, plain))
+    conflicts, cut = _conflicts(rows, labels, X, options.near)
     report = AuditReport(
         out=options.out,
         photos=len(rows.catalogue),
         seconds=0.0,
         counts=counts,
         issues=issues,
-        conflicts=_conflicts(rows, labels, X, options.near),
+        conflicts=conflicts,
         outliers=_outliers(rows, labels, X, options),
         rare=tuple(names[c] for c in np.flatnonzero(~fine)),
-        findings=(*rows.findings, *same_content(rows.catalogue, rows.ids), *empty_attributes(rows.catalogue, plain)),
+        findings=(*rows.findings, *cut, *odd),
         files=dict(zip(rows.catalogue.filenames, rows.catalogue.paths, strict=True)),
     )
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -165,21 +173,36 @@ def _named(rows: CachedRows, schema: LabelSchema, found: Found) -> LabelIssue:
     )
 
 
-def _conflicts(rows: CachedRows, labels: _Labels, X: Float32, near: float) -> tuple[Conflict, ...]:
+def _conflicts(
+    rows: CachedRows, labels: _Labels, X: Float32, near: float
+) -> tuple[tuple[Conflict, ...], tuple[Finding, ...]]:
     """Near-duplicates, by the pooled vectors where they are used, whose known cells differ; the nearest first."""
-    catalogue, found = rows.catalogue, []
+    catalogue = rows.catalogue
     first = rows.features.columns[0][0].block
-    i, j, cosine = closest_pairs(X[:, : first.dim] if first.name == "pooled" else X, near)
-    for attribute, columns in zip(labels.schema.attributes, labels.schema.slices, strict=True):
-        column = coded(catalogue.cells[attribute])
-        known: Bool = np.asarray(labels.mask[:, columns].any(axis=1))
-        for at in np.flatnonzero(known[i] & known[j] & (column.codes[i] != column.codes[j])).tolist():
-            a, b = int(i[at]), int(j[at])
-            found.append(
+    cells = {name: coded(catalogue.cells[name]) for name in labels.schema.attributes}
+    known = {
+        name: np.asarray(labels.mask[:, columns].any(axis=1))
+        for name, columns in zip(labels.schema.attributes, labels.schema.slices, strict=True)
+    }
+
+    def differ(pairs: Pairs, name: str) -> Bool:
+        i, j, codes = pairs.first, pairs.second, cells[name].codes
+        return np.asarray(known[name][i] & known[name][j] & (codes[i] != codes[j]))
+
+    def differ_anywhere(pairs: Pairs) -> Bool:
+        return np.asarray(np.any([differ(pairs, name) for name in cells], axis=0))
+
+    vectors = X[:, : first.dim] if first.name == "pooled" else X
+    pairs, count = closest_pairs(vectors, near, differ_anywhere, MOST_PAIRS)
+    conflicts = []
+    for attribute, column in cells.items():
+        for at in np.flatnonzero(differ(pairs, attribute)).tolist():
+            a, b = int(pairs.first[at]), int(pairs.second[at])
+            conflicts.append(
                 Conflict(
                     photo=catalogue.filenames[a],
                     other=catalogue.filenames[b],
-                    cosine=float(cosine[at]),
+                    cosine=float(pairs.cosine[at]),
                     attribute=attribute,
                     given=_text(column[a]),
                     other_given=_text(column[b]),
@@ -187,7 +210,21 @@ def _conflicts(rows: CachedRows, labels: _Labels, X: Float32, near: float) -> tu
                     kind="same-bytes" if rows.ids[a] == rows.ids[b] else "near-duplicate",
                 )
             )
-    return tuple(sorted(found, key=lambda c: (c.kind != "same-bytes", -c.cosine)))
+    detail = f"{count} pairs look alike and are labelled differently; the {MOST_PAIRS} nearest are listed"
+    cut = () if count <= MOST_PAIRS else (Finding("look-alikes-cut", "", detail),)
+    return tuple(sorted(conflicts, key=lambda c: (c.kind != "same-bytes", -c.cosine))), cut
+
+
+def _require_memory(rows: CachedRows, gib: float | None) -> None:
+    """Raise OptionError unless all vectors fit, with the copies that standardising and comparing them makes."""
+    dim = sum(column.block.dim for column in rows.features.columns[0])
+    need, limit = _COPIES * 4 * dim * len(rows.ids), memory_limit(gib)
+    if need > limit:
+        raise OptionError(
+            f"an audit holds all vectors in memory: {len(rows.ids)} photos x {dim} numbers need {need / 2**30:.1f} GiB "
+            f"with their copies, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or choose fewer blocks with "
+            "--use"
+        )
 
 
 def _outliers(rows: CachedRows, labels: _Labels, X: Float32, options: AuditOptions) -> tuple[Outlier, ...]:

@@ -11,6 +11,7 @@ KINDS: Mapping[str, str] = {
     "missing-photo": "a row names a photo that is not on disk; the row is dropped",
     "outside-images": "a row's path is absolute, climbs, or links out of the images folder; the row is dropped",
     "no-name": "a row has no usable file name; the row is dropped",
+    "look-alikes-cut": "more photos look alike and are labelled differently than are listed",
     "ragged-row": "a row has more cells than the header (dropped) or fewer (the missing ones are unknown)",
     "path-form": "a photo was found under an equivalent spelling of its path",
     "unicode-form": "a photo was found under another Unicode normal form of its name",

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from cyclopts import CycloptsError
@@ -39,19 +40,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if not _expected(error):
+        text = _expected(error)
+        if text is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
 
 
-def _expected(error: Exception) -> bool:
-    """Whether an error is one that the user can act on; the cache is imported only when something went wrong."""
-    from cache.errors import CacheError
+def _expected(error: Exception) -> str | None:
+    """What to tell the user of an error that they can act on; None for a bug."""
+    from cache.errors import CacheError  # imported only when something went wrong
 
-    # An OSError that names a file is a folder that may not be written, a disk that is full, a file where a folder goes.
-    return isinstance(error, PipelineError | CacheError) or (isinstance(error, OSError) and bool(error.filename))
+    if isinstance(error, PipelineError | CacheError):
+        return str(error)
+    # A folder that may not be written, a full disk, a file where a folder goes; a file of ours that is gone is a bug.
+    if isinstance(error, OSError) and error.filename and not _is_ours(os.fsdecode(error.filename)):
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return None
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file belongs to this code or to the installed packages, and not to the user."""
+    packages = Path(__file__).resolve().parents[2]
+    homes = (packages / "pipeline", packages / "cache", Path(sys.prefix) / "lib")
+    return any(Path(name).resolve().is_relative_to(home) for home in homes)
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:

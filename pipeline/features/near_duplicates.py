@@ -7,7 +7,7 @@ first of them need to be compared with a window of their neighbours only; what i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -112,7 +112,7 @@ def across_parts(
         for pairs in _search(unit, rows[later], rows[earlier], cosine):
             found += len(pairs.first)
             touched[pairs.first] = True
-            closest = _best(closest, pairs)
+            closest = _best(closest, pairs, MOST_LISTED)
         counts[f"{later}-{earlier}"] = found
     listed = tuple(
         Neighbour(photos[a], str(parts[a]), photos[b], str(parts[b]), round(value, 4))
@@ -127,12 +127,27 @@ def all_pairs(X: Float32, cosine: float) -> Iterator[Pairs]:
     return _search(_unit(X), every, every, cosine)
 
 
-def closest_pairs(X: Float32, cosine: float) -> Pairs:
-    """All pairs, first < second, of rows of X, float32 (n, d), with at least this cosine, the nearest first."""
-    found = [_no_pairs(), *all_pairs(X, cosine)]
-    one, other, cosines = (np.concatenate(column) for column in zip(*found, strict=True))
-    first, second = np.minimum(one, other), np.maximum(one, other)
-    return Pairs(first, second, np.minimum(cosines, np.float32(1))).take(np.lexsort((second, first, -cosines)))
+def closest_pairs(
+    X: Float32, cosine: float, wanted: Callable[[Pairs], npt.NDArray[np.bool_]], most: int
+) -> tuple[Pairs, int]:
+    """The nearest pairs of rows that are wanted, in memory that does not grow with their number.
+
+    Args:
+        X: Vectors, float32 (n, d).
+        cosine: The least cosine of a pair.
+        wanted: Which of some pairs count, bool (k,).
+        most: At most this many are kept.
+
+    Returns:
+        Those kept, first < second, the nearest first; and how many there were.
+    """
+    closest, count = _no_pairs(), 0
+    for pairs in all_pairs(X, cosine):
+        wanted_pairs = pairs.take(wanted(pairs))
+        count += len(wanted_pairs.first)
+        first, second = (end(wanted_pairs.first, wanted_pairs.second) for end in (np.minimum, np.maximum))
+        closest = _best(closest, Pairs(first, second, np.minimum(wanted_pairs.cosine, np.float32(1))), most)
+    return closest, count
 
 
 def _unit(X: Float32) -> Float32:
@@ -168,8 +183,10 @@ def _confirm(unit: Float32, rows: tuple[Int64, Int64], near: npt.NDArray[np.bool
     left, right = rows
     if near.mean() > _DENSE:
         product = unit[left] @ unit[right].T
-        i, j = np.nonzero(near & (product >= cosine))
-        yield Pairs(left[i], right[j], product[i, j])
+        step = max(1, _GATHER // len(right))  # copies of one photo make a pair of nearly every cell
+        for at in range(0, len(left), step):
+            i, j = np.nonzero(near[at : at + step] & (product[at : at + step] >= cosine))
+            yield Pairs(left[at : at + step][i], right[j], product[at : at + step][i, j])
         return
     i, j = np.nonzero(near)
     for at in range(0, len(i), _GATHER):
@@ -202,16 +219,16 @@ def _sorted_projection(unit: Float32, rows: Int64, basis: Float32) -> tuple[Floa
     return made[order], rows[order]
 
 
-def _best(closest: Pairs, more: Pairs) -> Pairs:
+def _best(closest: Pairs, more: Pairs, most: int) -> Pairs:
     """The best of both, by cosine and then by row, so that the portions' order does not matter."""
-    if len(more.cosine) > MOST_LISTED:
-        more = more.take(more.cosine >= np.partition(more.cosine, -MOST_LISTED)[-MOST_LISTED])
-    if len(closest.cosine) == MOST_LISTED:
+    if len(more.cosine) > most:
+        more = more.take(more.cosine >= np.partition(more.cosine, -most)[-most])
+    if len(closest.cosine) == most:
         more = more.take(more.cosine >= closest.cosine[-1])
     if not len(more.first):
         return closest
     joined = closest.join(more)
-    return joined.take(np.lexsort((joined.second, joined.first, -joined.cosine))[:MOST_LISTED])
+    return joined.take(np.lexsort((joined.second, joined.first, -joined.cosine))[:most])
 
 
 def _no_pairs() -> Pairs:

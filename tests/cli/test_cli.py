@@ -14,6 +14,7 @@ import pytest
 from pipeline import options
 from pipeline.cli import app as commands
 from pipeline.cli.app import app
+from pipeline.cli.main import main
 from pipeline.cli.parsing import COMMANDS, parse
 from tests.small_cache import write_catalogue
 
@@ -155,3 +156,16 @@ def test_a_run_folder_that_cannot_be_made_costs_no_work_and_no_traceback(tmp_pat
     done = cli("fit-heads", "--data", small.data, "--cache", small.cache, "--out", tmp_path / "file" / "run")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "file" in done.stderr and "epoch" not in done.stdout
+
+
+def test_an_error_of_the_system_names_the_file_and_a_missing_file_of_ours_is_a_bug(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["sample", str(tmp_path / "file" / "out")]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'file' / 'out' / 'images'}: Not a directory\n"
+
+    ours = ROOT / "pipeline" / "gone.css"
+    monkeypatch.setattr("pipeline.catalogue.generated.sample.write_sample", lambda *_: ours.read_text())
+    with pytest.raises(FileNotFoundError):
+        main(["sample", str(tmp_path / "other")])

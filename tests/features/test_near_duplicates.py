@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -125,7 +127,8 @@ def test_pairs_can_be_taken_and_joined() -> None:
 def test_closest_pairs_are_those_of_the_whole_product() -> None:
     X = np.random.default_rng(0).normal(size=(5000, 8)).astype(np.float32)
     X[4999], X[1500], X[7] = X[3] * 2, X[1499], 0
-    i, j, cosine = closest_pairs(X, 0.97)
+    (i, j, cosine), count = closest_pairs(X, 0.97, every, 10**6)
+    assert count == len(i)
     U = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-9)
     a, b = np.nonzero(np.triu(U @ U.T >= 0.97, 1))
     assert set(zip(i.tolist(), j.tolist(), strict=True)) == set(zip(a.tolist(), b.tolist(), strict=True))
@@ -135,4 +138,19 @@ def test_closest_pairs_are_those_of_the_whole_product() -> None:
 
 
 def test_no_photos_have_no_pairs() -> None:
-    assert [len(part) for part in closest_pairs(np.zeros((0, 4), np.float32), 0.9)] == [0, 0, 0]
+    assert [len(part) for part in closest_pairs(np.zeros((0, 4), np.float32), 0.9, every, 9)[0]] == [0, 0, 0]
+
+
+def every(pairs: Pairs) -> np.ndarray:
+    return np.ones(len(pairs.first), bool)
+
+
+def test_copies_of_one_photo_do_not_fill_the_memory() -> None:
+    """3,000 placeholders are 4.5 million pairs: 54 MB of rows and cosines, were they all kept."""
+    X = np.tile(np.linspace(1, 2, 8, dtype=np.float32), (3000, 1))
+    tracemalloc.start()
+    pairs, count = closest_pairs(X, 0.98, every, 100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (count, len(pairs.first)) == (3000 * 2999 // 2, 100)
+    assert peak < 40_000_000
