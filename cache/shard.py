@@ -2,17 +2,18 @@
 
     <block>-<view>-<column digest:12>-<sequence:8>-<rows>-<sha256 of the file:32>.h5
 
-    user block   one JSON line, the card: what is in the file, at which offset, with which checksum
+    user block   one JSON line, the header: what is in the file, at which offset, with which checksum
     features     (n, d) float32 or float16, contiguous, starts on a page
     ids          (n, 32) uint8, content ids
     checksums    (groups,) uint64, XXH3-64 of each group of `group_rows` rows of features
 
-Any HDF5 reader sees the three datasets and the attributes. This package reads by the card instead: damaged HDF5
+Any HDF5 reader sees the three datasets and the attributes. This package reads by the header instead: damaged HDF5
 metadata can send the library into an endless loop, so no read of ours passes through it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -20,7 +21,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from cache.ids import Ids, as_ids, id_bytes
 from cache.key import LAYOUT_VERSION, BaseKey, Block, Column, canonical_json
 
 DTYPES: Mapping[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
+MOST_HEADER_BYTES = 16 * 1024 * 1024
 GROUP_BYTES = 64 * 1024  # a group is hashed while it lies in the processor's cache
 _USER_BLOCK = 4096
 _PAGE = 4096
@@ -61,8 +63,24 @@ class ShardName:
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a shard says of itself in its user block."""
+class ShardHeader:
+    """What a shard says of itself in its user block.
+
+    Attributes:
+        key: Digest of the base key.
+        base: The base key as JSON.
+        column_digest: Digest of key, block and view.
+        block: Block as JSON.
+        view: Name of the view.
+        rows: Rows in the shard.
+        dtype: "float32" or "float16".
+        group_rows: Rows that share a checksum.
+        features_at: Where the features begin, in bytes from the start of the file; likewise `ids_at` and
+            `checksums_at`.
+        features_sum: XXH3-64 of all the features; likewise `ids_sum` and `checksums_sum`.
+        file_bytes: Size of the file.
+        notes: Those of the key when the shard was written.
+    """
 
     key: str
     base: dict[str, Any]
@@ -87,9 +105,41 @@ class Card:
         return Column(Block.from_json(self.block), self.view)
 
     @property
+    def dim(self) -> int:
+        """Numbers in one row of features."""
+        return int(self.block["dim"])
+
+    @property
+    def groups(self) -> int:
+        """Groups of rows that have a checksum of their own."""
+        return -(-self.rows // self.group_rows)
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row of features."""
-        return int(self.block["dim"]) * DTYPES[self.dtype].itemsize
+        return self.dim * DTYPES[self.dtype].itemsize
+
+    def problem(self) -> str:
+        """Why no shard can have this description; empty if one can. Fields may be of any JSON type."""
+        wrong = [name for name, kind in _json_types().items() if type(getattr(self, name)).__name__ != kind]
+        if wrong:
+            return f"its description holds other types than expected ({', '.join(wrong)})"
+        if self.dtype not in DTYPES or self.rows < 1 or not 1 <= self.group_rows <= GROUP_BYTES:
+            return f"its description says {self.rows} rows of {self.dtype!r} in groups of {self.group_rows}"
+        try:
+            column = self.column
+        except (CacheError, KeyError, TypeError, ValueError) as error:
+            return f"its description names no column ({error})"
+        if column.block.to_json() != self.block:
+            return "its description names no column"
+        arrays = [
+            (self.features_at, self.rows * self.row_bytes),
+            (self.ids_at, 32 * self.rows),
+            (self.checksums_at, 8 * self.groups),
+        ]
+        if any(at < 0 or at + size > self.file_bytes for at, size in arrays):
+            return "its description points outside the file"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -119,12 +169,19 @@ def group_sums(features: npt.NDArray[Any], group_rows: int) -> npt.NDArray[np.ui
 
 
 def build_shard(source: ShardSource, sequence: int, ids: Ids, features: npt.NDArray[Any]) -> tuple[str, bytes]:
-    """Make a shard in memory: (file name, file bytes); the same rows always give the same bytes.
+    """Make a shard in memory; the same rows always give the same bytes.
 
-    Parameters
-    ----------
-    ids : S32 (n,)
-    features : (n, d) float32 or float16
+    Args:
+        source: Key, column and notes.
+        sequence: Its number in the folder, which orders shards by time.
+        ids: Content ids, S32 (n,), n at least 1.
+        features: float32 or float16 (n, d).
+
+    Returns:
+        File name and file bytes.
+
+    Raises:
+        CacheError: There are no rows, or not as many ids.
     """
     ids = as_ids(ids)
     stored = np.ascontiguousarray(features).astype(features.dtype.newbyteorder("<"), copy=False)
@@ -136,7 +193,7 @@ def build_shard(source: ShardSource, sequence: int, ids: Ids, features: npt.NDAr
     user_block = _USER_BLOCK
     while True:
         image, offsets = _hdf5_image(source, group_rows, user_block, arrays)
-        card = Card(
+        header = ShardHeader(
             key=source.base.digest,
             base=source.base.to_json(),
             column_digest=source.column.digest(source.base),
@@ -154,7 +211,7 @@ def build_shard(source: ShardSource, sequence: int, ids: Ids, features: npt.NDAr
             file_bytes=user_block + len(image),
             notes=dict(source.notes),
         )
-        line = _card_line(card, user_block)
+        line = _header_line(header, user_block)
         if len(line) <= user_block:
             break
         user_block *= 2
@@ -188,26 +245,34 @@ def _hdf5_image(
         return file.id.get_file_image(), offsets
 
 
-def _card_line(card: Card, user_block: int) -> bytes:
-    body = canonical_json(asdict(card)).encode("ascii")
+def _header_line(header: ShardHeader, user_block: int) -> bytes:
+    body = canonical_json(asdict(header)).encode("ascii")
     return f"{_MAGIC} {LAYOUT_VERSION} {user_block} {checksum(body):016x} ".encode("ascii") + body + b"\n"
 
 
-def damaged(path: Path, what: str) -> ShardDamaged:
+def damaged(path: Path, what: str, foreign: bool = False) -> ShardDamaged:
     """Make the error for a shard that must not be read."""
     return ShardDamaged(
         f"{path}: {what}. Nothing of it was used; run `python run.py cache verify --repair` on this cache, "
-        "then `extract` to compute the lost rows again."
+        "then `extract` to compute the lost rows again.",
+        what,
+        foreign,
     )
 
 
-def read_card(path: Path, descriptor: int) -> Card:
-    """Read and verify the card at the start of an open file.
+def read_header(path: Path, descriptor: int) -> ShardHeader:
+    """Read and verify the header at the start of an open file.
 
-    Raises
-    ------
-    ShardDamaged
-        If it is not a card of this layout, or its bytes have changed.
+    Args:
+        path: Its name, for the message.
+        descriptor: Open for reading.
+
+    Returns:
+        The header: whole, of the expected types and within the file it describes.
+
+    Raises:
+        ShardDamaged: It is not a header of this layout, or its bytes have changed.
+        OSError: It cannot be read.
     """
     head = os.pread(descriptor, _USER_BLOCK, 0)
     parts = head.split(b" ", 4)
@@ -216,15 +281,27 @@ def read_card(path: Path, descriptor: int) -> Card:
     if parts[1] != str(LAYOUT_VERSION).encode("ascii"):
         raise damaged(path, f"it has layout {parts[1].decode('ascii', 'replace')}, expected {LAYOUT_VERSION}")
     if b"\n" not in head and parts[2].isdigit() and len(parts[2]) < 9:
-        head = os.pread(descriptor, int(parts[2]), 0)
+        head = os.pread(descriptor, min(int(parts[2]), MOST_HEADER_BYTES), 0)
         parts = head.split(b" ", 4)
     body = parts[4].split(b"\n", 1)[0]
     if f"{checksum(body):016x}".encode("ascii") != parts[3]:
         raise damaged(path, "its description is damaged")
     try:
-        return Card(**json.loads(body))
+        header = ShardHeader(**json.loads(body))
     except TypeError as error:  # whole, but with other fields: another version of this package wrote it
         raise damaged(path, f"its description has other fields than expected ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"its description cannot be understood ({type(error).__name__})") from error
+    problem = header.problem()
+    if problem:
+        raise damaged(path, problem)
+    return header
+
+
+@functools.cache
+def _json_types() -> dict[str, str]:
+    """Names of the Python types that the header's fields have when they were read from JSON: str, int or dict."""
+    return {item.name: str(item.type).split("[", 1)[0] for item in fields(ShardHeader)}
 
 
 if sys.byteorder != "little":  # mapped and checked bytes are used as they lie in the file

@@ -396,11 +396,13 @@ class PruneOptions:
     Attributes:
         cache: Folder of the embedding cache.
         drop_key: First digits of keys that are no longer wanted (`cache info` lists them).
+        quarantine: Also delete what `cache verify --repair` moved to quarantine.
         yes: Really remove; without it the command only says what it would remove.
     """
 
     cache: Path = Path("features")
     drop_key: tuple[str, ...] = ()
+    quarantine: bool = False
     yes: bool = False
 
 

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from cachekit import FLIPPED, KEY, POOLED, assert_exact, fill, make_ids, stray_files, vectors
+from cachekit import FLIPPED, KEY, POOLED, assert_exact, fill, make_ids, unexpected_files, vectors
 from crashkit import WRITER, python_writer
 
 from cache import CacheBusy, CacheError, FeatureCache, WriterOptions
@@ -29,7 +29,7 @@ def test_writers_of_one_key_take_turns_and_share_the_work(tmp_path):
         assert_exact(tmp_path, make_ids(22), column)
     report = FeatureCache(tmp_path).verify(deep=True)
     assert (report.ok, report.duplicate_rows) == (True, 0)
-    assert stray_files(tmp_path) == []
+    assert unexpected_files(tmp_path) == []
 
 
 def test_a_second_process_is_told_who_writes(tmp_path):
