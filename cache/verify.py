@@ -150,16 +150,15 @@ def _check_shards(
     for name in names:
         try:
             result = check_shard(folder.path / name.text, base, deep, probe)
-            size = (folder.path / name.text).stat().st_size
+            if isinstance(result, Problem):
+                yield result
+                continue
+            totals.bytes += (folder.path / name.text).stat().st_size
         except FileNotFoundError:  # compacted away meanwhile
-            continue
-        if isinstance(result, Problem):
-            yield result
             continue
         sound.setdefault(name.column, []).append(result)
         totals.shards += 1
         totals.rows += len(result)
-        totals.bytes += size
     for parts in sound.values():
         totals.duplicates += int(IdIndex(np.concatenate(parts)).duplicates().sum())
 
