@@ -101,7 +101,7 @@ def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:
         key = info.key
         random = ", RANDOM WEIGHTS" if info.notes.get("random_weights") else ""
         source = info.notes.get("weights_source", "?")
-        others = [other for other in info.notes.get("weights_sources", ()) if other != source]
+        others = [str(other) for other in info.notes.get("weights_sources", ()) if other != source]
         also = f" (also given as {', '.join(others)})" if others else ""
         yield f"{info.digest[:16]}  {key.architecture}, weights {source}{also}{random}"
         yield f"  {key.size} px, fit {key.fit}, {key.interpolation}, {key.precision}; {key.decoder}"

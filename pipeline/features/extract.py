@@ -198,7 +198,9 @@ def _writer(run: _Run) -> Iterator[Writer]:
     backbone, storage = run.backbone, WriterOptions(dtype=run.options.dtype)
     source = backbone.weights_source
     sources = list(dict.fromkeys([*weights_sources(_notes_before(run)), source]))
-    notes = {"weights_source": source, "weights_sources": sources, "random_weights": backbone.random}
+    # Weights that were ever drawn at random are random, whatever file they are given as now.
+    random = any(each.startswith("random:") for each in sources)
+    notes = {"weights_source": source, "weights_sources": sources, "random_weights": random}
     if backbone.seen:
         notes |= backbone.seen.note()
     with run.cache.writer(run.key, notes=notes, wait=run.options.wait, options=storage) as writer:
