@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from cache.durable import CLOCK_NS
 from cache.errors import NotAFile
+from cache.header import DTYPES, checksum, damaged, read_header
 from cache.ids import Ids
 from cache.key import BaseKey
 from cache.regular import opened
-from cache.shard import DTYPES, ShardName, bytes_of, checksum, damaged, read_header
+from cache.shard import ShardName, bytes_of
 
 _VERIFIED: dict[tuple[str | int, ...], npt.NDArray[np.bool_]] = {}
 

@@ -17,9 +17,10 @@ from cache.attached import attached_path, write_attached
 from cache.durable import FolderLock, commit_file, make_folder, remove_files
 from cache.errors import CacheError, CacheWriteError
 from cache.folder import KeyFolder, make_root, require_layout
+from cache.header import DTYPES
 from cache.ids import IdIndex, Ids, IdSet, as_ids, ids_to_hex
 from cache.key import BaseKey, Column
-from cache.shard import DTYPES, ShardSource, build_shard
+from cache.shard import ShardSource, build_shard
 from cache.stored import Shard
 
 

@@ -371,9 +371,9 @@ def test_lookup_agrees_with_a_dictionary_even_with_equal_heads(data):
     index, grown = IdIndex(id_array(held)), IdSet()
     for start in range(0, len(held), 4):
         grown.add(id_array(held[start : start + 4]))
-    found = index.find(id_array(asked)).tolist()
-    assert [place >= 0 for place in found] == [item in held for item in asked]
-    assert all(held[place] == item for place, item in zip(found, asked, strict=True) if place >= 0)
+    places = index.find(id_array(asked)).tolist()
+    assert [place >= 0 for place in places] == [item in held for item in asked]
+    assert all(held[place] == item for place, item in zip(places, asked, strict=True) if place >= 0)
     assert index.duplicates().tolist() == [item in held[:place] for place, item in enumerate(held)]
     assert grown.contains(id_array(asked)).tolist() == [item in held for item in asked]
 

@@ -229,8 +229,8 @@ def test_a_read_only_cache_can_be_read_and_refuses_to_be_written(small_disk, tmp
     assert cache.verify(deep=True).ok
     other = tmp_path / "other.jpg"
     other.write_bytes(b"other")
-    found, problems = cache.files.ids([photo, other])
-    assert (len(set(found.tolist())), problems) == (2, {})
+    content, problems = cache.files.ids([photo, other])
+    assert (len(set(content.tolist())), problems) == (2, {})
     with pytest.raises(
         CacheWriteError, match="Read-only file system; choose a folder that can be written with --cache"
     ):

@@ -13,7 +13,7 @@ from damagekit import IDS, IRREGULAR, assert_whole, complete, put_pipe
 import cache.repair
 import cache.verify
 from cache import CacheBusy, CacheError, FeatureCache, Selection, ShardDamaged, export_h5, read_with_id
-from cache.shard import checksum
+from cache.header import checksum
 
 
 @pytest.fixture
