@@ -174,6 +174,8 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
             yield base
     except sqlite3.Error as error:
         raise _as_cache_error(path, error) from error
+    except UnicodeDecodeError as error:  # SQLite's message, or a cell, quotes what is no text
+        raise IndexDamaged("SQLite finds it damaged (a text in it is not UTF-8)") from error
 
 
 def _require_schema(base: sqlite3.Connection) -> bool:
