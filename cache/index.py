@@ -211,6 +211,8 @@ def _as_cache_error(path: Path, error: sqlite3.Error) -> CacheError:
             f"{path} did not answer within {QUERY_SECONDS:g} s; check the disk, or delete this file: it is rebuilt"
         )
     not_utf8 = code == 0 and isinstance(error, sqlite3.OperationalError)
-    if code in _DAMAGED or not_utf8:
+    # A file that may be written and that SQLite will not write says so of itself, in a damaged header.
+    read_only = code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    if code in _DAMAGED or not_utf8 or read_only:
         return IndexDamaged(f"SQLite finds it damaged ({error})")
     return CacheWriteError(f"cannot use {path}: {error}; check the disk, or delete this file: it is rebuilt")

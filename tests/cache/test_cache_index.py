@@ -193,3 +193,12 @@ def test_a_schema_that_is_not_text_is_damage(index, photos, text):
         index.path.write_bytes(data[:place] + bytes([data[place] ^ 0x80]) + data[place + 1 :])
         assert [problem.kind for problem in FeatureCache(index.path.parent).verify().problems] == ["index"]
         assert index.ids(photos)[0].tolist() == ids_of(photos)
+
+
+def test_a_header_that_says_read_only_is_damage(index, photos):
+    index.ids(photos)
+    data = bytearray(index.path.read_bytes())
+    data[18] = 9  # the version that a writer must know
+    index.path.write_bytes(data)
+    index.reject(photos[0], id_of(b"0.jpg"), "bad")
+    assert len(index.rejects()) == 1
