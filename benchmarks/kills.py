@@ -26,7 +26,7 @@ sys.path[:0] = [str(HOME), str(HOME / "tests" / "cache")]
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
-from cachekit import stray_files  # noqa: E402
+from cachekit import unexpected_files  # noqa: E402
 from crashkit import Call, kill_at, python_writer, trace, why_no_strace  # noqa: E402
 
 from cache import FeatureCache  # noqa: E402
@@ -44,36 +44,36 @@ class Tally:
     random_kills: int = 0
     lost: int = 0
     wrong: int = 0
-    strays: int = 0
+    leftovers: int = 0
     unclean: int = 0
 
     def line(self) -> str:
         return (
             f"boundaries tried {self.boundaries}, random kills {self.random_kills}, "
-            f"rows lost beyond the shard in flight {self.lost}, wrong rows {self.wrong}, strays {self.strays}, "
-            f"caches that verify did not find clean {self.unclean}"
+            f"rows lost beyond the shard in flight {self.lost}, wrong rows {self.wrong}, "
+            f"leftover files {self.leftovers}, caches that verify did not find clean {self.unclean}"
         )
 
 
 def rows_of(root: Path) -> Rows:
     """Every row by (folder and column, content id), read by h5py alone."""
-    found: Rows = {}
-    for path in sorted(root.rglob("*.h5")):
+    rows: Rows = {}
+    for path in sorted(root.glob("*/*.h5")):  # no deeper: in quarantine lies what is no part of the cache
         if ShardName.parse(path.name) is not None:
             column = f"{path.parent.name}/{'-'.join(path.name.split('-')[:3])}"
             with h5py.File(path, "r") as file:
                 for content, features in zip(file["ids"][:], file["features"][:], strict=True):
-                    found.setdefault((column, content.tobytes()), features)
-    return found
+                    rows.setdefault((column, content.tobytes()), features)
+    return rows
 
 
-def wrong_rows(found: Rows, reference: Rows, tolerance: float) -> int:
+def wrong_rows(rows: Rows, reference: Rows, tolerance: float) -> int:
     """Rows that are absent, too many, or differ by more than `tolerance` of the reference's scale."""
-    wrong = len(found.keys() ^ reference.keys())
-    for key in found.keys() & reference.keys():
+    wrong = len(rows.keys() ^ reference.keys())
+    for key in rows.keys() & reference.keys():
         expected = reference[key].astype(np.float64)
         allowed = tolerance * max(float(np.abs(expected).max()), 1e-30)
-        wrong += bool(np.abs(found[key] - expected).max() > allowed)
+        wrong += bool(np.abs(rows[key] - expected).max() > allowed)
     return wrong
 
 
@@ -87,7 +87,7 @@ def finish(root: Path, command: Command, reference: Rows, tolerance: float, tall
     """Run to the end, then count what is not as it should be."""
     subprocess.run(command(root), check=True, capture_output=True)
     tally.wrong += wrong_rows(rows_of(root), reference, tolerance)
-    tally.strays += len(stray_files(root))
+    tally.leftovers += len(unexpected_files(root))
     tally.unclean += not FeatureCache(root).verify(deep=True).ok
     shutil.rmtree(root)
 
@@ -181,7 +181,7 @@ def main() -> int:
                 reference = undisturbed(folder, at_random, options)
             kill_at_random(folder, at_random, reference, options, tally)
     print(tally.line())
-    return int(bool(tally.lost or tally.wrong or tally.strays or tally.unclean))
+    return int(bool(tally.lost or tally.wrong or tally.leftovers or tally.unclean))
 
 
 def undisturbed(folder: Path, command: Command, options: argparse.Namespace) -> Rows:

@@ -12,9 +12,10 @@ from cache.errors import (
     CacheBusy,
     CacheError,
     CacheLayoutError,
+    CacheReadError,
     CacheWriteError,
-    KeyMismatch,
     MissingRows,
+    NotAFile,
     ShardDamaged,
 )
 from cache.export import ExportReport, Selection, export_h5, export_npz
@@ -22,10 +23,11 @@ from cache.files import FileIndex, Rejected
 from cache.ids import NO_ID, IdIndex, Ids, as_ids, hex_to_ids, id_array, id_of, ids_to_hex, read_with_id
 from cache.key import LAYOUT_VERSION, BaseKey, Block, Column, canonical_json
 from cache.reader import Reader
+from cache.repair import Moved, RepairReport
 from cache.signals import interruptible
 from cache.store import FeatureCache, KeyInfo
 from cache.upkeep import CompactReport, PruneReport
-from cache.verify import Problem, RepairReport, VerifyReport
+from cache.verify import Problem, ProblemKind, VerifyReport
 from cache.writer import Writer, WriterOptions
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "CacheBusy",
     "CacheError",
     "CacheLayoutError",
+    "CacheReadError",
     "CacheWriteError",
     "Column",
     "CompactReport",
@@ -45,9 +48,11 @@ __all__ = [
     "IdIndex",
     "Ids",
     "KeyInfo",
-    "KeyMismatch",
     "MissingRows",
+    "Moved",
+    "NotAFile",
     "Problem",
+    "ProblemKind",
     "PruneReport",
     "Reader",
     "Rejected",

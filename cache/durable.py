@@ -11,10 +11,11 @@ import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cache.errors import CacheBusy, CacheWriteError
+from cache.errors import CacheBusy, CacheError, CacheWriteError
+from cache.regular import entries, is_regular, read_whole
 
 CLOCK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT: two seconds)
-STRAY_PREFIX = ".tmp-"
+TEMPORARY_PREFIX = ".tmp-"
 _POLL_SECONDS = 0.05
 _OPEN_LOCKS: weakref.WeakSet[FolderLock]
 
@@ -46,10 +47,11 @@ def fsync_folder(folder: Path) -> None:
 def make_folder(folder: Path) -> None:
     """Create `folder` and its missing parents, each durable in its own parent.
 
-    Raises
-    ------
-    CacheWriteError
-        If it cannot be created.
+    Args:
+        folder: What shall be there.
+
+    Raises:
+        CacheWriteError: It cannot be created.
     """
     if folder.is_dir():
         return
@@ -66,13 +68,15 @@ def make_folder(folder: Path) -> None:
 def commit_file(path: Path, data: bytes | memoryview) -> None:
     """Write `data` under a temporary name, fsync, rename to `path`, fsync the folder.
 
-    Raises
-    ------
-    CacheWriteError
-        If the disk refuses; the temporary file is removed.
+    Args:
+        path: Final name; what had it before is replaced.
+        data: The whole content.
+
+    Raises:
+        CacheWriteError: The disk refuses; the temporary file is removed.
     """
-    with temporary(path, len(data)) as stray:
-        descriptor = os.open(stray, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    with temporary(path, len(data)) as unfinished:
+        descriptor = _create(unfinished)
         try:
             left = memoryview(data)
             while left:
@@ -82,21 +86,39 @@ def commit_file(path: Path, data: bytes | memoryview) -> None:
             os.close(descriptor)
 
 
+def _create(path: Path) -> int:
+    """Make a file that was not there; a leftover of that name, which could be a pipe that waits, goes first."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileExistsError:
+        path.unlink()
+        return os.open(path, flags, 0o666)
+
+
 @contextlib.contextmanager
 def temporary(path: Path, needed: int = 0) -> Iterator[Path]:
     """Give a sibling name to write to; on success it becomes `path`, on any failure it is removed.
 
-    The body must have fsynced what it wrote.
+    Args:
+        path: Final name.
+        needed: Bytes that will be written, for the message when the disk is full.
+
+    Yields:
+        The temporary name. The block must have fsynced what it wrote there.
+
+    Raises:
+        CacheWriteError: The disk refuses.
     """
-    stray = path.with_name(f"{STRAY_PREFIX}{os.getpid()}-{path.name}"[:255])
+    unfinished = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"[:255])
     try:
-        yield stray
-        os.rename(stray, path)  # noqa: PTH104 - the call that the order of system calls is proved on
+        yield unfinished
+        os.rename(unfinished, path)  # noqa: PTH104 - the call that the order of system calls is proved on
     except OSError as error:
-        _discard(stray)
+        _discard(unfinished)
         raise write_error(path, error, needed) from error
     except BaseException:
-        _discard(stray)
+        _discard(unfinished)
         raise
     try:
         fsync_folder(path.parent)
@@ -112,10 +134,11 @@ def _discard(path: Path) -> None:
 def remove_files(paths: Iterable[Path]) -> None:
     """Remove files, durably; one that is already gone is no error.
 
-    Raises
-    ------
-    CacheWriteError
-        If the disk refuses.
+    Args:
+        paths: What is removed.
+
+    Raises:
+        CacheWriteError: The disk refuses.
     """
     folders = set()
     for path in paths:
@@ -128,11 +151,28 @@ def remove_files(paths: Iterable[Path]) -> None:
         fsync_folder(folder)
 
 
-def strays(folder: Path) -> list[Path]:
+def temporary_files(folder: Path) -> list[Path]:
     """Temporary files in `folder`: left by killed processes, or in use by a live writer."""
-    if not folder.is_dir():
-        return []
-    return sorted(entry for entry in folder.iterdir() if entry.name.startswith(STRAY_PREFIX))
+    named = (entry for entry in entries(folder) if entry.name.startswith(TEMPORARY_PREFIX))
+    return sorted(entry for entry in named if is_regular(entry))
+
+
+def is_abandoned(path: Path) -> bool:
+    """True for a temporary file whose process, by the id in its name, does not run on this machine.
+
+    Asked without a lock: a process of another machine that shares the folder looks dead from here. So this is good
+    for saying so; to remove the file needs the lock of its folder, which tells for certain.
+    """
+    owner = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
+    if not owner.isdigit() or len(owner) > 9 or int(owner) == 0:
+        return True
+    try:
+        os.kill(int(owner), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class FolderLock:
@@ -146,14 +186,14 @@ class FolderLock:
         self._descriptor: int | None = None
 
     def acquire(self, wait: float | None) -> None:
-        """Take the lock; `wait` in seconds, 0 to give up at once, None to wait as long as it takes.
+        """Take the lock.
 
-        Raises
-        ------
-        CacheBusy
-            If another process holds it for longer than `wait`.
-        CacheWriteError
-            If the lock file cannot be made.
+        Args:
+            wait: Seconds; 0 to give up at once, None to wait as long as it takes.
+
+        Raises:
+            CacheBusy: Another process holds it for longer than that.
+            CacheWriteError: The lock file cannot be made.
         """
         deadline = None if wait is None else time.monotonic() + wait
         while True:
@@ -195,8 +235,8 @@ class FolderLock:
 
     def _busy_text(self) -> str:
         try:
-            holder = self.path.read_text(encoding="ascii").strip() or "unknown"
-        except OSError:
+            holder = read_whole(self.path, 64).decode("ascii").strip() or "unknown"
+        except (OSError, CacheError, ValueError):
             holder = "unknown"
         return (
             f"another process (id {holder}) is writing under this key in {self.path.parent}; "

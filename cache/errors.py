@@ -3,9 +3,10 @@
     CacheError(RuntimeError)
     ├── CacheLayoutError   a folder written by another layout version of this cache
     ├── CacheBusy          another process writes under the same key
-    ├── KeyMismatch        vectors made with another key than the one asked for
     ├── MissingRows        rows asked for that are not in the cache
     ├── ShardDamaged       bytes on disk that are not the bytes that were written
+    ├── NotAFile           a folder, pipe, socket or device where a file of the cache belongs
+    ├── CacheReadError     the disk refused a read (no permission, I/O error): nothing is known of the content
     └── CacheWriteError    the disk refused a write (full, read-only, gone)
 
     try:
@@ -29,12 +30,12 @@ class CacheBusy(CacheError):
     """Another process holds the lock of the key, and the caller did not want to wait longer."""
 
 
-class KeyMismatch(CacheError):
-    """Vectors were made with another key; the text names each field and both values."""
-
-
 class MissingRows(CacheError):
-    """Rows were asked for that the cache does not hold; `count` says how many."""
+    """Rows were asked for that the cache does not hold.
+
+    Attributes:
+        count: How many of them.
+    """
 
     def __init__(self, message: str, count: int = 0) -> None:
         super().__init__(message)
@@ -42,7 +43,33 @@ class MissingRows(CacheError):
 
 
 class ShardDamaged(CacheError):
-    """A shard's bytes are not those that were written; nothing of it was returned."""
+    """A shard's bytes are not those that were written; nothing of it was returned.
+
+    Attributes:
+        what: The finding alone, without the advice.
+        foreign: Whether the shard is whole and of another key.
+    """
+
+    def __init__(self, message: str, what: str = "", foreign: bool = False) -> None:
+        super().__init__(message)
+        self.what = what or message
+        self.foreign = foreign
+
+
+class NotAFile(CacheError):
+    """Something that holds no content lies where a file of the cache belongs; it was not opened."""
+
+
+class CacheReadError(CacheError):
+    """The disk or its permissions refused a read: nothing is known of the content, so nothing may be dropped for it.
+
+    Attributes:
+        what: The finding alone, without the advice.
+    """
+
+    def __init__(self, message: str, what: str = "") -> None:
+        super().__init__(message)
+        self.what = what or message
 
 
 class CacheWriteError(CacheError):

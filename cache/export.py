@@ -24,9 +24,12 @@ _BATCH = 1024
 
 @dataclass(frozen=True)
 class Selection:
-    """What to export: columns side by side, and photos in order.
+    """What to export.
 
-    Without `ids`, every row that all columns hold; without `filenames`, rows are named by content id.
+    Attributes:
+        columns: Written side by side.
+        ids: Content ids of the rows in order, S32 (n,); None for every row that all columns hold.
+        filenames: One per row; None to name rows by content id.
     """
 
     columns: tuple[Column, ...]
@@ -36,7 +39,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The file written, its rows and the length of a row."""
+    """What was written.
+
+    Attributes:
+        path: The file.
+        rows: Rows in it.
+        dim: Length of a row.
+    """
 
     path: Path
     rows: int
@@ -48,27 +57,32 @@ def export_h5(reader: Reader, selection: Selection, out: Path | str) -> ExportRe
 
     Memory does not grow with n, but for the names. The file appears whole or not at all.
 
-    Raises
-    ------
-    MissingRows
-        If a row is not in the cache.
-    CacheWriteError
-        If the disk refuses.
+    Args:
+        reader: Of one key.
+        selection: What is written.
+        out: The file.
+
+    Returns:
+        What was written.
+
+    Raises:
+        MissingRows: A row is not in the cache.
+        CacheWriteError: The disk refuses.
     """
     import h5py
 
     path, ids, label, names = _prepare(reader, selection, out)
     dim = sum(column.block.dim for column in selection.columns)
-    with temporary(path, 4 * dim * len(ids)) as stray:
+    with temporary(path, 4 * dim * len(ids)) as unfinished:
         _require_space(path.parent, 4 * dim * len(ids))
-        with h5py.File(stray, "w", libver="earliest") as file:
+        with h5py.File(unfinished, "w", libver="earliest") as file:
             file.attrs["key"] = canonical_json(reader.key.to_json())
             file.attrs["columns"] = [column.name for column in selection.columns]
             file.attrs["dims"] = [column.block.dim for column in selection.columns]
             file.create_dataset(label, data=names, dtype=h5py.string_dtype("utf-8"))
             place = _reserve(file, len(ids), dim)
         # HDF5 has only reserved the space. Writing it ourselves makes a full disk a plain error, not a broken library.
-        with stray.open("r+b", buffering=0) as raw:
+        with unfinished.open("r+b", buffering=0) as raw:
             raw.seek(place)
             for batch in reader.batches(ids, selection.columns, _BATCH):
                 _write_all(raw.fileno(), memoryview(batch.reshape(-1).view(np.uint8).data))
@@ -79,16 +93,21 @@ def export_h5(reader: Reader, selection: Selection, out: Path | str) -> ExportRe
 def export_npz(reader: Reader, selection: Selection, out: Path | str) -> ExportReport:
     """Write the same as `export_h5` to an uncompressed .npz that `numpy.load` reads without pickle.
 
-    Raises
-    ------
-    MissingRows
-        If a row is not in the cache.
-    CacheWriteError
-        If the disk refuses.
+    Args:
+        reader: Of one key.
+        selection: What is written.
+        out: The file.
+
+    Returns:
+        What was written.
+
+    Raises:
+        MissingRows: A row is not in the cache.
+        CacheWriteError: The disk refuses.
     """
     path, ids, label, names = _prepare(reader, selection, out)
     dim = sum(column.block.dim for column in selection.columns)
-    with temporary(path, 4 * dim * len(ids)) as stray, stray.open("wb") as raw:
+    with temporary(path, 4 * dim * len(ids)) as unfinished, unfinished.open("wb") as raw:
         with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
             with archive.open("features.npy", "w", force_zip64=True) as member:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), dim)}
@@ -145,4 +164,3 @@ def _require_space(folder: Path, needed: int) -> None:
 def _write_all(descriptor: int, left: memoryview) -> None:
     while left:
         left = left[os.write(descriptor, left) :]
-

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import enum
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.durable import FolderLock, commit_file, make_folder, remove_files, strays
-from cache.errors import CacheError, CacheLayoutError, ShardDamaged
+from cache.durable import FolderLock, commit_file, make_folder, remove_files, temporary_files
+from cache.errors import CacheError, CacheLayoutError, CacheReadError, NotAFile
 from cache.key import LAYOUT_VERSION, BaseKey, canonical_json
+from cache.key_file import (
+    MOST_BYTES,
+    KeyFile,
+    KeyFileDamaged,
+    OtherLayout,
+    merged_notes,
+    parse_key_file,
+)
+from cache.quarantine import quarantine
+from cache.regular import entries, read_whole
 from cache.shard import ShardName
 from cache.stored import Shard
 
@@ -20,17 +32,39 @@ _README = """This folder is an embedding cache: vectors that a frozen network co
 One sub-folder per key (network, weights, transform); its key.json says which. Each .h5 file in it is a shard:
 `features` (n, d), `ids` (n, 32; SHA-256 of the photo's bytes) and `checksums`, complete as soon as it has its name.
 files.sqlite remembers which path has which content; it may be deleted and is then rebuilt.
+quarantine holds what a repair took out; `python run.py cache prune --quarantine --yes` deletes it.
 Look inside with `python run.py cache info`, check with `cache verify`, shrink with `cache prune` and `cache compact`.
 """
+_KEY_FOLDER = re.compile(r"[0-9a-f]{16}")
+
+
+class KeyState(enum.Enum):
+    """What a key.json is."""
+
+    SOUND = "sound"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
+    OTHER_LAYOUT = "of another layout version"
 
 
 @dataclass(frozen=True)
-class KeyFile:
-    """Content of a key.json."""
+class KeyCheck:
+    """What a folder's key.json is, and which key the folder has by it or else by its shards.
 
-    base: BaseKey
-    notes: Mapping[str, Any]
-    created: float
+    Attributes:
+        state: Of key.json.
+        detail: What is wrong with it; empty if nothing is.
+        key: The key; None if nothing that could be read tells it.
+        unreadable: Whether something that might tell it could not be read.
+        layout: The version that key.json is of.
+    """
+
+    state: KeyState
+    detail: str = ""
+    key: KeyFile | None = None
+    unreadable: bool = False
+    layout: int = LAYOUT_VERSION
 
 
 class KeyFolder:
@@ -47,10 +81,8 @@ class KeyFolder:
     @classmethod
     def all(cls, root: Path) -> list[KeyFolder]:
         """Every sub-folder that could be a key's, by name."""
-        if not root.is_dir():
-            return []
-        found = [entry for entry in root.iterdir() if len(entry.name) == 16 and entry.is_dir()]
-        return [cls(entry) for entry in sorted(found)]
+        named = [entry for entry in entries(root) if _KEY_FOLDER.fullmatch(entry.name)]
+        return [cls(entry) for entry in sorted(named) if entry.is_dir()]
 
     @property
     def key_path(self) -> Path:
@@ -72,92 +104,117 @@ class KeyFolder:
             first = second
 
     def _list(self) -> list[ShardName]:
-        if not self.path.is_dir():
-            return []
-        names = (ShardName.parse(entry.name) for entry in self.path.iterdir())
+        names = (ShardName.parse(entry.name) for entry in entries(self.path))
         return [name for name in names if name is not None]
 
-    def strays(self) -> list[Path]:
+    def temporary_files(self) -> list[Path]:
         """Temporary files of dead or running writers."""
-        return strays(self.path)
+        return temporary_files(self.path)
 
-    def layout(self) -> int | None:
-        """Layout version of the folder; None if it cannot be told."""
+    def check_key(self) -> KeyCheck:
+        """Read key.json; unless it is sound, ask the shards for the key."""
         try:
-            value = json.loads(self.key_path.read_bytes())["layout"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return value if isinstance(value, int) else None
+            whole = parse_key_file(read_whole(self.key_path, MOST_BYTES), self.path.name)
+            return KeyCheck(KeyState.SOUND, key=whole)
+        except OtherLayout as error:
+            return KeyCheck(KeyState.OTHER_LAYOUT, str(error), layout=error.layout)
+        except FileNotFoundError:
+            state, detail = KeyState.MISSING, "it is missing"
+        except CacheReadError as error:
+            state, detail = KeyState.UNREADABLE, error.what
+        except (KeyFileDamaged, NotAFile) as error:
+            state, detail = KeyState.DAMAGED, str(error)
+        key, unreadable = self._key_from_shards()
+        return KeyCheck(state, detail, key, unreadable or state is KeyState.UNREADABLE)
 
-    def read_key(self) -> KeyFile:
-        """Read key.json; if it is lost or damaged, the key is taken from a shard.
-
-        Raises
-        ------
-        CacheLayoutError
-            If the folder is of another layout version.
-        CacheError
-            If no key can be had.
-        """
-        try:
-            data = json.loads(self.key_path.read_bytes())
-            if data["layout"] != LAYOUT_VERSION:
-                raise CacheLayoutError(old_layout_text(self.path.parent, [self.path.name], data["layout"]))
-            base = BaseKey.from_json(data["key"])
-            if data["digest"] == base.digest and self.path.name == base.digest[:16]:
-                return KeyFile(base, data["notes"], float(data["created"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return self._key_from_shards()
-
-    def _key_from_shards(self) -> KeyFile:
+    def _key_from_shards(self) -> tuple[KeyFile | None, bool]:
+        """The key as every sound shard of this folder tells it, and whether a shard could not be read."""
+        keys: dict[str, BaseKey] = {}
+        notes: dict[str, Any] = {}
+        modified: list[float] = []
+        unreadable = False
         for name in self.shard_names():
             try:
-                card = Shard(self.path / name.text).card
-                base = BaseKey.from_json(card.base)
-            except (ShardDamaged, OSError):
+                shard = Shard(self.path / name.text)
+                base = BaseKey.from_json(shard.header.base)
+                modified_at = shard.path.stat().st_mtime
+            except (CacheReadError, PermissionError):
+                unreadable = True
                 continue
-            if base.digest[:16] == self.path.name:
-                return KeyFile(base, card.notes, self.path.stat().st_mtime)
-        raise CacheError(f"{self.path}: key.json is missing or damaged and no shard tells the key; remove the folder")
+            except (CacheError, OSError):
+                continue
+            if base.digest != shard.header.key or base.digest[:16] != self.path.name:
+                continue
+            keys[base.digest] = base
+            notes = merged_notes(notes, shard.header.notes)
+            modified.append(modified_at)
+        if len(keys) != 1:
+            return None, unreadable
+        (base,) = keys.values()
+        return KeyFile(base, notes, min(modified)), unreadable
 
-    def prepare(self, base: BaseKey, notes: Mapping[str, Any]) -> None:
-        """Write key.json if it is missing, damaged or has other notes; to be called under the lock.
+    def read_key(self) -> KeyFile:
+        """The key by key.json, or by the shards if that is lost, damaged or cannot be read.
 
-        Raises
-        ------
-        CacheError
-            If the folder belongs to another key with the same first digits.
+        Returns:
+            Key, notes and time.
+
+        Raises:
+            CacheLayoutError: The folder is of another layout version.
+            CacheReadError: What would tell the key cannot be read.
+            CacheError: Nothing tells the key.
         """
-        old: KeyFile | None = None
-        if self.key_path.exists() or self.shard_names():
-            try:
-                old = self.read_key()
-            except CacheLayoutError:
-                raise
-            except CacheError:
-                old = None
-        if old is not None and old.base.digest != base.digest:
-            raise CacheError(f"{self.path} belongs to key {old.base.digest}, expected {base.digest}; use another cache")
-        merged = {**(old.notes if old else {}), **notes}
-        if old is not None and merged == dict(old.notes) and self.key_file_is_whole(base):
-            return
-        content = {
-            "layout": LAYOUT_VERSION,
-            "digest": base.digest,
-            "key": base.to_json(),
-            "notes": merged,
-            "created": old.created if old else time.time(),
-        }
-        commit_file(self.key_path, (canonical_json(content) + "\n").encode("ascii"))
+        check = self.check_key()
+        if check.key is not None:
+            return check.key
+        if check.state is KeyState.OTHER_LAYOUT:
+            raise CacheLayoutError(old_layout_text(self.path.parent, [self.path.name], check.layout))
+        if check.unreadable:
+            raise CacheReadError(f"{self.path}: which key it is of cannot be read ({check.detail})")
+        if self.is_empty(check):
+            raise CacheError(f"{self.path} holds no vectors yet; run `python run.py extract` to compute them")
+        raise CacheError(
+            f"{self.path}: no shard tells the key, and of key.json: {check.detail}. "
+            "`python run.py cache verify --repair` moves the folder to quarantine."
+        )
 
-    def key_file_is_whole(self, base: BaseKey) -> bool:
-        """True if key.json is there and says this key."""
-        try:
-            data = json.loads(self.key_path.read_bytes())
-            return bool(data["digest"] == base.digest and data["key"] == base.to_json())
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+    def is_empty(self, check: KeyCheck) -> bool:
+        """True for a folder without key.json and shards, as a writer killed at its very start leaves it."""
+        return check.state is KeyState.MISSING and not self.shard_names()
+
+    def prepare(self, base: BaseKey, notes: Mapping[str, Any]) -> KeyFile:
+        """Write key.json if it is missing, damaged, not sealed or has other notes; to be called under the lock.
+
+        Args:
+            base: The key the folder must have.
+            notes: Joined with those that are there.
+
+        Returns:
+            What key.json says now.
+
+        Raises:
+            CacheLayoutError: The folder is of another layout version.
+            CacheReadError: What is there cannot be read.
+            CacheError: The folder belongs to another key with the same first digits.
+            CacheWriteError: The disk refuses.
+        """
+        check = self.check_key()
+        before = check.key
+        if before is None and (check.unreadable or check.state is KeyState.OTHER_LAYOUT):
+            self.read_key()  # which raises
+        if before is not None and before.base.digest != base.digest:
+            raise CacheError(
+                f"{self.path} belongs to key {before.base.digest}, expected {base.digest}; use another cache"
+            )
+        plain = json.loads(canonical_json(dict(notes)))
+        merged = merged_notes(before.notes if before else {}, plain)
+        key = KeyFile(base, merged, before.created if before else time.time())
+        if check.state is KeyState.UNREADABLE or (check.state is KeyState.SOUND and key == before):
+            return key  # what cannot be read is not written over
+        if check.state is KeyState.DAMAGED:
+            quarantine(self.path.parent, self.key_path)
+        commit_file(self.key_path, key.to_bytes())
+        return key
 
 
 def old_layout_text(root: Path, names: list[str], layout: object) -> str:
@@ -172,27 +229,39 @@ def old_layout_text(root: Path, names: list[str], layout: object) -> str:
 def require_layout(root: Path) -> None:
     """Refuse a cache in which another layout version has left vectors.
 
-    Raises
-    ------
-    CacheLayoutError
-        Naming the folders, the versions and the command that helps.
+    Args:
+        root: The cache.
+
+    Raises:
+        CacheLayoutError: It names the folders, the versions and the command that helps.
     """
-    found = {folder.path.name: folder.layout() for folder in KeyFolder.all(root)}
-    odd = {name: layout for name, layout in found.items() if layout not in (None, LAYOUT_VERSION)}
+    layouts = {folder.path.name: other_layout(folder) for folder in KeyFolder.all(root)}
+    odd = {name: layout for name, layout in layouts.items() if layout is not None}
     if odd:
-        raise CacheLayoutError(old_layout_text(root, sorted(odd), sorted({str(v) for v in odd.values()})[0]))
+        raise CacheLayoutError(old_layout_text(root, sorted(odd), min(odd.values())))
+
+
+def other_layout(folder: KeyFolder) -> int | None:
+    """The other layout version that a sound key.json says; None if it says this one, or cannot be relied on."""
+    try:
+        parse_key_file(read_whole(folder.key_path, MOST_BYTES), folder.path.name)
+    except OtherLayout as error:
+        return error.layout
+    except (CacheError, FileNotFoundError):
+        pass
+    return None
 
 
 def make_root(root: Path) -> None:
     """Create the cache folder and the text that says what it is; remove temporary files of dead processes."""
     make_folder(root)
     readme = root / "README.txt"
-    if readme.exists() and not strays(root):
+    if readme.exists() and not temporary_files(root):
         return
     lock = FolderLock(root)
     lock.acquire(None)
     try:
-        remove_files(strays(root))
+        remove_files(temporary_files(root))
         if not readme.exists():
             commit_file(readme, _README.encode("ascii"))
     finally:

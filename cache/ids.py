@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError
+from cache.errors import CacheError, NotAFile
+from cache.regular import open_regular
 
 Ids = npt.NDArray[np.bytes_]
 ID_DTYPE = np.dtype("S32")
@@ -20,7 +23,7 @@ def id_array(ids: Iterable[bytes]) -> Ids:
     """Join raw 32-byte ids into an array of dtype S32, shape (n,)."""
     listed = list(ids)
     if any(len(item) != 32 for item in listed):
-        raise CacheError("a content id is 32 raw bytes; use hex_ids for their text form")
+        raise CacheError("a content id is 32 raw bytes; use hex_to_ids for their text form")
     return np.frombuffer(b"".join(listed), dtype=ID_DTYPE).copy()
 
 
@@ -59,8 +62,22 @@ def id_of(data: bytes | bytearray | memoryview) -> bytes:
 
 
 def read_with_id(path: Path | str | bytes) -> tuple[bytes, bytes]:
-    """Read a file once and return (its bytes, the content id of exactly those bytes)."""
-    with open(path, "rb") as stream:  # noqa: PTH123 - a path from a hostile folder may be bytes
+    """Read a photo once.
+
+    Args:
+        path: The file; a path from a hostile folder may be bytes.
+
+    Returns:
+        Its bytes, and the content id of exactly those bytes.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
+    try:
+        descriptor = open_regular(path)
+    except NotAFile:
+        raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path)) from None
+    with open(descriptor, "rb") as stream:  # noqa: PTH123
         data = stream.read()
     return data, id_of(data)
 
@@ -104,7 +121,7 @@ class IdIndex:
 
     def _search(self, wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         heads, order = self._sort()
-        found = np.full(len(wanted), -1, dtype=np.int64)
+        positions = np.full(len(wanted), -1, dtype=np.int64)
         place = np.searchsorted(heads, wanted[:, 0], side="left")
         todo = np.flatnonzero(place < len(heads))
         while len(todo):
@@ -113,11 +130,11 @@ class IdIndex:
             todo, at = todo[same_head], at[same_head]
             rows = order[at]
             hit = (self._words[rows] == wanted[todo]).all(axis=1)
-            found[todo[hit]] = rows[hit]
+            positions[todo[hit]] = rows[hit]
             todo = todo[~hit]
             place[todo] += 1
             todo = todo[place[todo] < len(heads)]
-        return found
+        return positions
 
     def _sort(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
         if self._sorted is None:
@@ -145,10 +162,10 @@ class IdSet:
 
     def contains(self, ids: Ids) -> npt.NDArray[np.bool_]:
         """True where the id is in the set: bool (n,)."""
-        found = np.zeros(len(ids), dtype=np.bool_)
+        held = np.zeros(len(ids), dtype=np.bool_)
         for part in self._parts:
-            found |= part.find(ids) >= 0
-        return found
+            held |= part.find(ids) >= 0
+        return held
 
 
 def _words(ids: Ids) -> npt.NDArray[np.uint64]:

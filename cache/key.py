@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from cache.errors import CacheError, CacheLayoutError, KeyMismatch
+from cache.errors import CacheError, CacheLayoutError
 
 LAYOUT_VERSION = 1
 PRECISIONS = ("fp32", "half")
@@ -25,7 +25,8 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _digest(value: object) -> str:
+def digest_of(value: object) -> str:
+    """SHA-256 of the canonical JSON of a value, 64 hex digits."""
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
 
 
@@ -42,24 +43,38 @@ def _plain(value: object) -> Any:
     raise CacheError(f"a key can hold numbers, texts, lists and mappings; found {value!r} ({type(value).__name__})")
 
 
+def _require_json_type(name: str, value: object) -> None:
+    """Refuse a field of a key that a file gives in another type than it is written in."""
+    if name in ("mean", "std"):
+        fine = isinstance(value, list) and all(_is_number(item) for item in value)
+    elif name in ("size", "pixel_policy", "layout"):
+        fine = isinstance(value, int) and not isinstance(value, bool)
+    else:
+        fine = isinstance(value, str)
+    if not fine:
+        raise CacheError(f"the field {name} of a key holds {type(value).__name__}, which it never does")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
 @dataclass(frozen=True)
 class BaseKey:
     """Everything that can change a vector, whatever block or view it is of; every field changes the digest.
 
-    Parameters
-    ----------
-    weights_sha256 : str
-        Digest of the tensors (names, shapes, dtypes, bytes): 64 lower-case hex digits.
-    architecture : str
-        Name of the network.
-    size, fit, interpolation, mean, std
-        The resolved transform; `mean` and `std` in the unit interval, one value per channel.
-    pixel_policy, decoder
-        Version of the rules that turn a file into pixels, and the family of the decoder.
-    precision : str
-        "fp32" or "half": the class of arithmetic, not the runtime.
-    layout : int
-        Layout version of the files.
+    Attributes:
+        weights_sha256: Digest of the tensors (names, shapes, dtypes, bytes): 64 lower-case hex digits.
+        architecture: Name of the network.
+        size: Side of the square that the network sees, in pixels.
+        fit: How a photo is brought to that square.
+        interpolation: Name of the filter it is resized with.
+        mean: Subtracted from each channel, in the unit interval, one value per channel.
+        std: Each channel is divided by it, in the unit interval, one value per channel.
+        pixel_policy: Version of the rules that turn a file into pixels.
+        decoder: Family of the decoder.
+        precision: "fp32" or "half": the class of arithmetic, not the runtime.
+        layout: Layout version of the files.
     """
 
     weights_sha256: str
@@ -91,23 +106,28 @@ class BaseKey:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 64 hex digits."""
-        return _digest(self.to_json())
+        return digest_of(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Fields as plain JSON values."""
         return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> BaseKey:
-        """Read what `to_json` made.
+    def from_json(cls, data: object) -> BaseKey:
+        """Read what `to_json` made, from a place that may hold anything.
 
-        Raises
-        ------
-        CacheLayoutError
-            If the key is of another layout version.
-        CacheError
-            If fields are missing or unknown.
+        Args:
+            data: A JSON value.
+
+        Returns:
+            The key.
+
+        Raises:
+            CacheLayoutError: The key is of another layout version.
+            CacheError: A field is missing, unknown, or of another type.
         """
+        if not isinstance(data, Mapping):
+            raise CacheError(f"a key is {type(data).__name__}, expected a mapping")
         layout = data.get("layout")
         if layout != LAYOUT_VERSION:
             raise CacheLayoutError(
@@ -118,27 +138,19 @@ class BaseKey:
         if names != set(data):
             odd = ", ".join(sorted(names ^ set(data)))
             raise CacheError(f"a key with missing or unknown fields was found: {odd}")
+        for name, value in data.items():
+            _require_json_type(name, value)
         return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
-
-    def differences(self, other: BaseKey) -> dict[str, tuple[Any, Any]]:
-        """Fields in which two keys differ: name -> (value here, value there)."""
-        mine, theirs = self.to_json(), other.to_json()
-        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
-
-    def require(self, other: BaseKey) -> None:
-        """Raise `KeyMismatch` with every differing field and both values unless the keys are equal."""
-        different = self.differences(other)
-        if different:
-            pairs = [f"{name}: expected {mine!r}, found {found!r}" for name, (mine, found) in different.items()]
-            listed = "; ".join(pairs)
-            raise KeyMismatch(f"the vectors were made with another key ({listed}); run `extract` with matching options")
 
 
 @dataclass(frozen=True)
 class Block:
     """A named kind of vector: what is read out of the network, its length and its parameters.
 
-    `params` is any JSON-able mapping (level names, grid shape); it is part of the digest.
+    Attributes:
+        name: Lower-case letters, digits and _.
+        dim: Length of a vector.
+        params: Any JSON-able mapping (level names, grid shape); it is part of the digest.
     """
 
     name: str
@@ -162,17 +174,22 @@ class Block:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Block:
-        """Read what `to_json` made."""
+        """Read what `to_json` made; whatever else it is given is a KeyError, a TypeError or a `CacheError`."""
         return cls(data["name"], data["dim"], data["params"])
 
     def digest(self, base: BaseKey) -> str:
         """SHA-256 over the block and its base key, 64 hex digits."""
-        return _digest({"base": base.digest, "block": self.to_json()})
+        return digest_of({"base": base.digest, "block": self.to_json()})
 
 
 @dataclass(frozen=True)
 class Column:
-    """One block of one view of the photos: the unit in which shards are stored."""
+    """One block of one view of the photos: the unit in which shards are stored.
+
+    Attributes:
+        block: What is read out of the network.
+        view: How the photo is turned before; lower-case letters, digits and _.
+    """
 
     block: Block
     view: str = "identity"
@@ -188,4 +205,4 @@ class Column:
 
     def digest(self, base: BaseKey) -> str:
         """SHA-256 over base key, block and view, 64 hex digits."""
-        return _digest({"block": self.block.digest(base), "view": self.view})
+        return digest_of({"block": self.block.digest(base), "view": self.view})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from cache.folder import KeyFolder
 from cache.ids import IdIndex, Ids, as_ids, ids_to_hex
 from cache.key import BaseKey, Column
 from cache.shard import ShardName
-from cache.stored import Shard
+from cache.stored import MappedRows, Shard
 
+_T = TypeVar("_T")
 _REFRESHES = 3
 _THREADS = min(4, os.cpu_count() or 1)
 _THREADED_BYTES = 4 * 1024 * 1024
@@ -44,11 +45,12 @@ class _ColumnRows:
         def copy(number: int) -> None:
             part = slice(cuts[number], cuts[number + 1])
             first = int(self.starts[number])
+            rows = self.shards[number].mapped()
             if run:
                 start = int(places[part.start]) - first
-                self.shards[number].read_run(start, start + part.stop - part.start, out[part])
+                rows.copy_run(start, start + part.stop - part.start, out[part])
             else:
-                self.shards[number].read_rows(ordered[part] - first, out, order[part])
+                rows.copy_rows(ordered[part] - first, out, order[part])
 
         numbers = [number for number in range(len(self.shards)) if cuts[number] < cuts[number + 1]]
         if out.nbytes < _THREADED_BYTES or len(numbers) < 2:
@@ -70,16 +72,16 @@ class Reader:
 
     def __init__(self, folder: KeyFolder) -> None:
         self._folder = folder
-        found = folder.read_key()
-        self.key: BaseKey = found.base
-        self.notes: Mapping[str, Any] = found.notes
+        key_file = folder.read_key()
+        self.key: BaseKey = key_file.base
+        self.notes: Mapping[str, Any] = key_file.notes
         self._names = folder.shard_names()
         self._rows: dict[Column, _ColumnRows] = {}
         self.columns: tuple[Column, ...] = columns_of(folder, self.key, self._names)
 
     def ids(self, column: Column) -> Ids:
         """Distinct content ids of a column, in the order in which they were stored: S32 (n,)."""
-        index = self._open(column).index
+        index = self._retried(lambda: self._open(column)).index
         return index.ids[~index.duplicates()]
 
     def contains(self, ids: npt.ArrayLike, column: Column) -> npt.NDArray[np.bool_]:
@@ -87,40 +89,40 @@ class Reader:
         wanted = as_ids(ids)
         if column not in self.columns:
             return np.zeros(len(wanted), dtype=np.bool_)
-        return self._open(column).index.find(wanted) >= 0
+        return self._retried(lambda: self._open(column)).index.find(wanted) >= 0
 
     def read(
         self, ids: npt.ArrayLike, columns: Sequence[Column], out_dtype: npt.DTypeLike | None = np.float32
     ) -> npt.NDArray[Any]:
-        """Rows in the order of `ids`, the columns side by side: (n, sum of dims).
+        """Rows in the order of `ids`, the columns side by side.
 
-        Parameters
-        ----------
-        ids : S32 (n,)
-            May repeat.
-        columns
-            Columns in the order in which they are joined.
-        out_dtype
-            float32 unless told otherwise; None keeps the storage type.
+        Args:
+            ids: S32 (n,), may repeat.
+            columns: Columns in the order in which they are joined.
+            out_dtype: float32 unless told otherwise; None keeps the storage type.
 
-        Raises
-        ------
-        MissingRows
-            If the cache lacks a row; the text says how many and what to run.
-        ShardDamaged
-            If bytes on disk are not those that were written.
+        Returns:
+            (n, sum of dims).
+
+        Raises:
+            MissingRows: The cache lacks a row; the text says how many and what to run.
+            ShardDamaged: Bytes on disk are not those that were written.
+            CacheReadError: A file cannot be read.
         """
         wanted = as_ids(ids)
         if not columns:
             raise CacheError("no column was asked for; name at least one block and view")
-        for attempt in range(_REFRESHES + 1):
+        return self._retried(lambda: self._read(wanted, columns, out_dtype))
+
+    def _retried(self, work: Callable[[], _T]) -> _T:
+        """Do `work`, again on the new set of shards when one was compacted away meanwhile."""
+        for _ in range(_REFRESHES + 1):
             try:
-                return self._read(wanted, columns, out_dtype)
+                return work()
             except FileNotFoundError:
-                if attempt == _REFRESHES:
-                    raise
-                self._refresh()
-        raise CacheError(f"{self._folder.path} changes faster than it can be read")
+                self._names = self._folder.shard_names()
+                self._rows.clear()
+        raise CacheError(f"{self._folder.path} changes faster than it can be read; let `cache compact` finish")
 
     def _read(self, ids: Ids, columns: Sequence[Column], out_dtype: npt.DTypeLike | None) -> npt.NDArray[Any]:
         opened = [self._open(column) for column in columns]
@@ -155,48 +157,51 @@ class Reader:
             yield self.read(wanted[start : start + batch_size], columns)
 
     def shards(self, column: Column) -> Iterator[tuple[Ids, npt.NDArray[Any]]]:
-        """Each shard's (ids S32 (n,), features (n, d) mapped without copying, in the storage type).
+        """Each shard's rows, of one set of shards: all are mapped before the first is given.
 
-        A row that a killed `compact` left twice comes twice.
+        Args:
+            column: Block and view.
+
+        Yields:
+            Ids S32 (n,) and features (n, d), mapped without copying, in the storage type. A row that a killed
+            `compact` left twice comes twice.
+
+        Raises:
+            MissingRows: There is no such column.
+            ShardDamaged: Bytes on disk are not those that were written.
+            CacheReadError: A file cannot be read.
         """
-        for shard in self._open(column).shards:
-            yield shard.read_ids(), shard.mapped()
+
+        def mapped() -> tuple[_ColumnRows, list[MappedRows]]:
+            rows = self._open(column)
+            return rows, [shard.mapped() for shard in rows.shards]
+
+        opened, parts = self._retried(mapped)
+        for start, part in zip(opened.starts, parts, strict=False):
+            features = part.all()
+            yield opened.index.ids[start : start + len(features)], features
 
     def _open(self, column: Column) -> _ColumnRows:
         if column not in self._rows:
             if column not in self.columns:
-                known = ", ".join(sorted(item.name for item in self.columns)) or "none"
+                names = ", ".join(sorted(item.name for item in self.columns)) or "none"
                 raise MissingRows(
-                    f"{self._folder.path} has no column {column.name} ({column.block.dim} values); it has: {known}. "
+                    f"{self._folder.path} has no column {column.name} ({column.block.dim} values); it has: {names}. "
                     "Run `python run.py extract` with this block and view."
                 )
-            self._rows[column] = self._open_with_refresh(column)
+            digest = column.digest(self.key)[:12]
+            paths = [self._folder.path / name.text for name in self._names if name.column == digest]
+            self._rows[column] = _ColumnRows(column, [Shard(path, self.key) for path in paths])
         return self._rows[column]
-
-    def _open_with_refresh(self, column: Column) -> _ColumnRows:
-        digest = column.digest(self.key)[:12]
-        for attempt in range(_REFRESHES + 1):
-            names = [name for name in self._names if name.column == digest]
-            try:
-                return _ColumnRows(column, [Shard(self._folder.path / name.text, self.key) for name in names])
-            except FileNotFoundError:
-                if attempt == _REFRESHES:
-                    raise
-                self._names = self._folder.shard_names()
-        raise CacheError(f"{self._folder.path} changes faster than it can be read")
-
-    def _refresh(self) -> None:
-        self._names = self._folder.shard_names()
-        self._rows.clear()
 
 
 def columns_of(folder: KeyFolder, base: BaseKey, names: Sequence[ShardName]) -> tuple[Column, ...]:
     """Columns that have at least one shard, oldest first; each is told by the first of its shards still there."""
-    found: dict[str, Column] = {}
+    columns: dict[str, Column] = {}
     for name in names:
-        if name.column not in found:
+        if name.column not in columns:
             try:
-                found[name.column] = Shard(folder.path / name.text, base).card.column
+                columns[name.column] = Shard(folder.path / name.text, base).header.column
             except FileNotFoundError:
                 continue
-    return tuple(found.values())
+    return tuple(columns.values())

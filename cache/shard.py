@@ -2,12 +2,12 @@
 
     <block>-<view>-<column digest:12>-<sequence:8>-<rows>-<sha256 of the file:32>.h5
 
-    user block   one JSON line, the card: what is in the file, at which offset, with which checksum
+    user block   one JSON line, the header: what is in the file, at which offset, with which checksum
     features     (n, d) float32 or float16, contiguous, starts on a page
     ids          (n, 32) uint8, content ids
     checksums    (groups,) uint64, XXH3-64 of each group of `group_rows` rows of features
 
-Any HDF5 reader sees the three datasets and the attributes. This package reads by the card instead: damaged HDF5
+Any HDF5 reader sees the three datasets and the attributes. This package reads by the header instead: damaged HDF5
 metadata can send the library into an endless loop, so no read of ours passes through it.
 """
 
@@ -15,29 +15,22 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
-import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
-from cache.errors import CacheError, ShardDamaged
+from cache.errors import CacheError
+from cache.header import GROUP_BYTES, MAGIC, USER_BLOCK, ShardHeader, checksum, header_line
 from cache.ids import Ids, as_ids, id_bytes
-from cache.key import LAYOUT_VERSION, BaseKey, Block, Column, canonical_json
+from cache.key import LAYOUT_VERSION, BaseKey, Column, canonical_json
 
-DTYPES: Mapping[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
-GROUP_BYTES = 64 * 1024  # a group is hashed while it lies in the processor's cache
-_USER_BLOCK = 4096
 _PAGE = 4096
 _IMAGES = itertools.count()
-_MAGIC = "selvedge-shard"
 _NAME = re.compile(r"([a-z0-9_]+)-([a-z0-9_]+)-([0-9a-f]{12})-(\d{8,})-(\d+)-([0-9a-f]{32})\.h5")
 
 
@@ -61,49 +54,12 @@ class ShardName:
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a shard says of itself in its user block."""
-
-    key: str
-    base: dict[str, Any]
-    column_digest: str
-    block: dict[str, Any]
-    view: str
-    rows: int
-    dtype: str
-    group_rows: int
-    features_at: int
-    ids_at: int
-    checksums_at: int
-    features_sum: int
-    ids_sum: int
-    checksums_sum: int
-    file_bytes: int
-    notes: dict[str, Any]
-
-    @property
-    def column(self) -> Column:
-        """Block and view of the rows."""
-        return Column(Block.from_json(self.block), self.view)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row of features."""
-        return int(self.block["dim"]) * DTYPES[self.dtype].itemsize
-
-
-@dataclass(frozen=True)
 class ShardSource:
     """What every shard of one column of one key has in common."""
 
     base: BaseKey
     column: Column
     notes: Mapping[str, Any]
-
-
-def checksum(data: memoryview | bytes) -> int:
-    """XXH3-64 of bytes."""
-    return int(xxhash.xxh3_64_intdigest(data))
 
 
 def bytes_of(array: npt.NDArray[Any]) -> memoryview:
@@ -119,12 +75,19 @@ def group_sums(features: npt.NDArray[Any], group_rows: int) -> npt.NDArray[np.ui
 
 
 def build_shard(source: ShardSource, sequence: int, ids: Ids, features: npt.NDArray[Any]) -> tuple[str, bytes]:
-    """Make a shard in memory: (file name, file bytes); the same rows always give the same bytes.
+    """Make a shard in memory; the same rows always give the same bytes.
 
-    Parameters
-    ----------
-    ids : S32 (n,)
-    features : (n, d) float32 or float16
+    Args:
+        source: Key, column and notes.
+        sequence: Its number in the folder, which orders shards by time.
+        ids: Content ids, S32 (n,), n at least 1.
+        features: float32 or float16 (n, d).
+
+    Returns:
+        File name and file bytes.
+
+    Raises:
+        CacheError: There are no rows, or not as many ids.
     """
     ids = as_ids(ids)
     stored = np.ascontiguousarray(features).astype(features.dtype.newbyteorder("<"), copy=False)
@@ -133,10 +96,10 @@ def build_shard(source: ShardSource, sequence: int, ids: Ids, features: npt.NDAr
     group_rows = max(1, GROUP_BYTES // (stored.shape[1] * stored.itemsize))
     sums = group_sums(stored, group_rows)
     arrays = {"features": stored, "ids": id_bytes(ids), "checksums": sums}
-    user_block = _USER_BLOCK
+    user_block = USER_BLOCK
     while True:
         image, offsets = _hdf5_image(source, group_rows, user_block, arrays)
-        card = Card(
+        header = ShardHeader(
             key=source.base.digest,
             base=source.base.to_json(),
             column_digest=source.column.digest(source.base),
@@ -154,7 +117,7 @@ def build_shard(source: ShardSource, sequence: int, ids: Ids, features: npt.NDAr
             file_bytes=user_block + len(image),
             notes=dict(source.notes),
         )
-        line = _card_line(card, user_block)
+        line = header_line(header, user_block)
         if len(line) <= user_block:
             break
         user_block *= 2
@@ -172,7 +135,7 @@ def _hdf5_image(
     # The library knows files in memory by name, so two threads need two names.
     name = f"selvedge-shard-{next(_IMAGES)}"
     with h5py.File(name, "w", driver="core", backing_store=False, libver="earliest", **options) as file:
-        file.attrs["format"] = _MAGIC
+        file.attrs["format"] = MAGIC
         file.attrs["layout"] = LAYOUT_VERSION
         file.attrs["key"] = source.base.digest
         file.attrs["key_json"] = canonical_json(source.base.to_json())
@@ -186,45 +149,6 @@ def _hdf5_image(
         offsets = {name: int(dataset.id.get_offset()) for name, dataset in made.items()}
         # The library leaves the user block out of the image and counts offsets with it, as in a file on disk.
         return file.id.get_file_image(), offsets
-
-
-def _card_line(card: Card, user_block: int) -> bytes:
-    body = canonical_json(asdict(card)).encode("ascii")
-    return f"{_MAGIC} {LAYOUT_VERSION} {user_block} {checksum(body):016x} ".encode("ascii") + body + b"\n"
-
-
-def damaged(path: Path, what: str) -> ShardDamaged:
-    """Make the error for a shard that must not be read."""
-    return ShardDamaged(
-        f"{path}: {what}. Nothing of it was used; run `python run.py cache verify --repair` on this cache, "
-        "then `extract` to compute the lost rows again."
-    )
-
-
-def read_card(path: Path, descriptor: int) -> Card:
-    """Read and verify the card at the start of an open file.
-
-    Raises
-    ------
-    ShardDamaged
-        If it is not a card of this layout, or its bytes have changed.
-    """
-    head = os.pread(descriptor, _USER_BLOCK, 0)
-    parts = head.split(b" ", 4)
-    if len(parts) != 5 or parts[0] != _MAGIC.encode("ascii"):
-        raise damaged(path, "it does not begin like a shard")
-    if parts[1] != str(LAYOUT_VERSION).encode("ascii"):
-        raise damaged(path, f"it has layout {parts[1].decode('ascii', 'replace')}, expected {LAYOUT_VERSION}")
-    if b"\n" not in head and parts[2].isdigit() and len(parts[2]) < 9:
-        head = os.pread(descriptor, int(parts[2]), 0)
-        parts = head.split(b" ", 4)
-    body = parts[4].split(b"\n", 1)[0]
-    if f"{checksum(body):016x}".encode("ascii") != parts[3]:
-        raise damaged(path, "its description is damaged")
-    try:
-        return Card(**json.loads(body))
-    except TypeError as error:  # whole, but with other fields: another version of this package wrote it
-        raise damaged(path, f"its description has other fields than expected ({error})") from error
 
 
 if sys.byteorder != "little":  # mapped and checked bytes are used as they lie in the file

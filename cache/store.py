@@ -11,14 +11,15 @@ from typing import Any
 import numpy.typing as npt
 
 from cache.attached import attached_path, read_attached
-from cache.errors import CacheError, ShardDamaged
+from cache.errors import CacheError, CacheReadError, ShardDamaged
 from cache.files import FileIndex
 from cache.folder import KeyFolder, require_layout
 from cache.ids import Ids
 from cache.key import BaseKey, Column
 from cache.reader import Reader, columns_of
+from cache.repair import RepairReport, repair
 from cache.upkeep import COMPACT_BYTES, CompactReport, PruneReport, compact, prune
-from cache.verify import RepairReport, VerifyReport, repair, verify
+from cache.verify import VerifyReport, verify
 from cache.writer import Writer, WriterOptions
 
 
@@ -26,8 +27,17 @@ from cache.writer import Writer, WriterOptions
 class KeyInfo:
     """What one key of a cache holds.
 
-    `rows` are rows of the fullest column; `column_rows` those of each; `bytes` the size on disk;
-    `created` and `modified` are times in UTC.
+    Attributes:
+        digest: Of the key, 64 hex digits.
+        key: What can change a vector.
+        notes: JSON-able facts outside the digest.
+        columns: Blocks and views, oldest first.
+        column_rows: Rows of each.
+        rows: Rows of the fullest column.
+        shards: Files.
+        bytes: Their size on disk.
+        created: When the key was first written to, UTC.
+        modified: When it was last written to, UTC.
     """
 
     digest: str
@@ -45,12 +55,11 @@ class KeyInfo:
 class FeatureCache:
     """An embedding cache in a folder; nothing is created on disk until something is written.
 
-    Examples
-    --------
-    >>> cache = FeatureCache(Path("features"))
-    >>> with cache.writer(key) as writer:                       # doctest: +SKIP
-    ...     writer.append(ids, {column: vectors})
-    >>> cache.reader(key.digest).read(ids, [column])            # doctest: +SKIP
+    Example:
+        cache = FeatureCache(Path("features"))
+        with cache.writer(key) as writer:
+            writer.append(ids, {column: vectors})
+        cache.reader(key.digest).read(ids, [column])
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -59,13 +68,13 @@ class FeatureCache:
 
     def keys(self) -> list[KeyInfo]:
         """Keys of this layout version, oldest first; folders without a readable key are left to `verify`."""
-        found = []
+        infos = []
         for folder in KeyFolder.all(self.root):
             try:
-                found.append(_describe(folder))
+                infos.append(_describe(folder))
             except CacheError:
                 continue
-        return sorted(found, key=lambda info: info.created)
+        return sorted(infos, key=lambda info: info.created)
 
     def writer(
         self,
@@ -76,46 +85,50 @@ class FeatureCache:
     ) -> Writer:
         """The one writer of a key; enter it with `with`.
 
-        Parameters
-        ----------
-        key
-            What can change a vector.
-        notes
-            JSON-able facts outside the digest (where the weights came from, the runtime, ...).
-        wait
-            Seconds to wait for another writer of the key; 0 raises `CacheBusy` at once, None waits.
-        options
-            Storage type and size of shards.
+        Args:
+            key: What can change a vector.
+            notes: JSON-able facts outside the digest (where the weights came from, the runtime, ...). They are joined
+                with those that are there: a list adds its values, anything else replaces.
+            wait: Seconds to wait for another writer of the key; 0 raises `CacheBusy` at once, None waits.
+            options: Storage type and size of shards.
         """
         return Writer(self.root, key, notes or {}, options or WriterOptions(), wait)
 
     def reader(self, key_digest: str) -> Reader:
         """A reader of what is committed under a key now.
 
-        Raises
-        ------
-        CacheLayoutError
-            If the cache was made by another layout version.
-        CacheError
-            If there is no such key.
+        Args:
+            key_digest: At least the first 16 hex digits of the key's digest.
+
+        Raises:
+            CacheLayoutError: The cache was made by another layout version.
+            CacheReadError: A file cannot be read.
+            ShardDamaged: A shard that tells of a column is damaged.
+            CacheError: There is no such key.
         """
         require_layout(self.root)
         folder = KeyFolder.of(self.root, key_digest)
         if not folder.path.is_dir():
-            known = ", ".join(info.digest[:16] for info in self.keys()) or "none"
-            raise CacheError(f"{self.root} has no key {key_digest[:16]}; it has: {known}. Run `python run.py extract`.")
+            names = ", ".join(info.digest[:16] for info in self.keys()) or "none"
+            raise CacheError(f"{self.root} has no key {key_digest[:16]}; it has: {names}. Run `python run.py extract`.")
         reader = Reader(folder)
         if reader.key.digest[: len(key_digest)] != key_digest:
             raise CacheError(f"{folder.path} holds key {reader.key.digest}, expected {key_digest}")
         return reader
 
     def attached_ids(self, key_digest: str, name: str) -> Ids:
-        """Content ids that `Writer.attach_ids` put beside a key: S32 (n,), sorted; none if there is no such set.
+        """Content ids that `Writer.attach_ids` put beside a key.
 
-        Raises
-        ------
-        CacheError
-            If the set on disk is damaged.
+        Args:
+            key_digest: Digest of the key.
+            name: Name of the set.
+
+        Returns:
+            S32 (n,), sorted; none if there is no such set.
+
+        Raises:
+            CacheError: The set on disk is damaged.
+            CacheReadError: It cannot be read.
         """
         return read_attached(attached_path(KeyFolder.of(self.root, key_digest).path, name))
 
@@ -124,14 +137,18 @@ class FeatureCache:
         return verify(self.root, deep)
 
     def repair(self, report: VerifyReport) -> RepairReport:
-        """Drop what a check found bad; see `cache.verify.repair`."""
-        return repair(report)
+        """Put right what a check found; see `cache.repair.repair`."""
+        return repair(self.root, report)
 
     def prune(
-        self, keep: npt.ArrayLike | None = None, drop_keys: Sequence[str] = (), dry_run: bool = True
+        self,
+        keep: npt.ArrayLike | None = None,
+        drop_keys: Sequence[str] = (),
+        dry_run: bool = True,
+        quarantine: bool = False,
     ) -> PruneReport:
-        """Remove rows no catalogue names and keys no longer wanted; see `cache.upkeep.prune`."""
-        return prune(self.root, keep, drop_keys, dry_run)
+        """Remove rows no catalogue names, keys no longer wanted and the quarantine; see `cache.upkeep.prune`."""
+        return prune(self.root, keep, drop_keys, dry_run, quarantine)
 
     def compact(self, target_bytes: int = COMPACT_BYTES) -> CompactReport:
         """Join small shards into large ones; see `cache.upkeep.compact`."""
@@ -139,33 +156,33 @@ class FeatureCache:
 
 
 def _describe(folder: KeyFolder) -> KeyInfo:
-    found = folder.read_key()
+    key_file = folder.read_key()
     names = folder.shard_names()
     try:
-        columns = columns_of(folder, found.base, names)
-    except ShardDamaged:
+        columns = columns_of(folder, key_file.base, names)
+    except (ShardDamaged, CacheReadError):
         columns = ()
-    digests = {column.digest(found.base)[:12]: column for column in columns}
+    digests = {column.digest(key_file.base)[:12]: column for column in columns}
     rows = dict.fromkeys(columns, 0)
-    size, modified = 0, found.created
+    size, modified = 0, key_file.created
     for name in names:
         if name.column in digests:
             rows[digests[name.column]] += name.rows
         try:
             status = (folder.path / name.text).stat()
-        except FileNotFoundError:
+        except OSError:  # gone meanwhile, or not to be looked at
             continue
         size += status.st_size
         modified = max(modified, status.st_mtime)
     return KeyInfo(
-        digest=found.base.digest,
-        key=found.base,
-        notes=found.notes,
+        digest=key_file.base.digest,
+        key=key_file.base,
+        notes=key_file.notes,
         columns=columns,
         column_rows=rows,
         rows=max(rows.values(), default=0),
         shards=len(names),
         bytes=size,
-        created=datetime.datetime.fromtimestamp(found.created, datetime.UTC),
+        created=datetime.datetime.fromtimestamp(key_file.created, datetime.UTC),
         modified=datetime.datetime.fromtimestamp(modified, datetime.UTC),
     )

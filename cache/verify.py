@@ -1,37 +1,57 @@
-"""Check a cache without trusting it, and drop what is bad so that the next `extract` computes just that again."""
+"""Check a cache without trusting it, without writing to it and without a lock: whoever writes is not disturbed."""
 
 from __future__ import annotations
 
+import enum
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cache.attached import SUFFIX, read_attached
-from cache.durable import FolderLock, remove_files, strays
-from cache.errors import CacheBusy, CacheError, CacheLayoutError, ShardDamaged
-from cache.folder import KeyFolder
+from cache.attached import SUFFIX, AttachedDamaged, read_attached
+from cache.durable import is_abandoned, temporary_files
+from cache.errors import CacheBusy, CacheError, CacheReadError, NotAFile, ShardDamaged
+from cache.folder import KeyCheck, KeyFolder, KeyState, old_layout_text
 from cache.ids import IdIndex, Ids
+from cache.index import INDEX_NAME, IndexDamaged, check_index
 from cache.key import BaseKey
 from cache.probe import Probe
+from cache.quarantine import quarantined
+from cache.regular import entries, opened
 from cache.shard import ShardName
 from cache.stored import Shard
 
 _CHUNK = 4 * 1024 * 1024
 
 
+class ProblemKind(enum.StrEnum):
+    """What is not as it should be, and with it what a repair does."""
+
+    DAMAGED = "damaged"  # a shard or set of ids that was read and is wrong: to quarantine
+    WRONG_KEY = "wrong-key"  # a whole shard of another key: to quarantine
+    KEY_FILE = "key-file"  # key.json is missing or wrong and the shards tell the key: written again from them
+    NO_KEY = "no-key"  # a folder whose key nothing tells, though all of it was read: to quarantine
+    INDEX = "index"  # files.sqlite is wrong: to quarantine, and rebuilt when it is next needed
+    TEMPORARY = "temporary-file"  # what a killed process had not finished: removed
+    OLD_LAYOUT = "old-layout"  # another layout version's folder: left to `prune`
+    UNREADABLE = "unreadable"  # nothing is known of it: left alone
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is not as it should be.
 
-    `kind` is one of: damaged (a shard that must not be read), wrong-key (a shard of another key or column),
-    key-file (key.json lost or damaged, the key is known from the shards), no-key (a folder whose key nobody knows),
-    old-layout, stray (a temporary file). `rows` are the rows lost by dropping it.
+    Attributes:
+        kind: What.
+        path: Where.
+        detail: Why it is thought so.
+        rows: Rows lost by dropping it.
     """
 
-    kind: str
+    kind: ProblemKind
     path: Path
     detail: str
     rows: int = 0
@@ -39,7 +59,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What a check saw: totals, problems, and rows that lie in two shards (harmless; `compact` joins them)."""
+    """What a check saw.
+
+    Attributes:
+        deep: Whether every byte was read.
+        keys: Folders of keys.
+        shards: Sound shards; `rows` and `bytes` are theirs.
+        rows: Rows in them, counted once per column.
+        bytes: Their size on disk.
+        duplicate_rows: Rows that lie in two shards: harmless, `compact` joins them.
+        problems: What is not as it should be.
+        quarantined: Files that earlier repairs moved to quarantine.
+    """
 
     deep: bool
     keys: int
@@ -48,21 +79,12 @@ class VerifyReport:
     bytes: int
     duplicate_rows: int
     problems: tuple[Problem, ...]
+    quarantined: int = 0
 
     @property
     def ok(self) -> bool:
         """True if there is nothing to repair."""
         return not self.problems
-
-
-@dataclass(frozen=True)
-class RepairReport:
-    """What a repair removed or wrote again, and the rows that `extract` has to compute again."""
-
-    removed: tuple[Path, ...]
-    rewritten: tuple[Path, ...]
-    rows_lost: int
-    left: tuple[Problem, ...]
 
 
 @dataclass
@@ -74,174 +96,179 @@ class _Totals:
 
 
 def verify(root: Path, deep: bool = False, probe: Probe | None = None) -> VerifyReport:
-    """Check names, sizes, keys, ids and their checksums, and that the HDF5 library can open each shard.
+    """Check names, sizes, keys, ids and their checksums, the index, and that the HDF5 library can open each shard.
 
-    Parameters
-    ----------
-    deep : bool
-        Also read every byte and compare it with the SHA-256 in the file's name.
-    probe : Probe, optional
-        The child process that opens files with the HDF5 library.
+    Args:
+        root: The cache.
+        deep: Also read every byte and compare it with the SHA-256 in the file's name.
+        probe: The child process that opens files with the HDF5 library.
+
+    Returns:
+        Totals and problems.
+
+    Raises:
+        CacheReadError: The cache's folder itself cannot be listed.
     """
     totals = _Totals()
-    problems: list[Problem] = []
+    problems = _abandoned(temporary_files(root)) + check_index_file(root / INDEX_NAME)
     folders = KeyFolder.all(root)
     with probe or Probe() as child:
         for folder in folders:
             problems += _check_folder(folder, deep, child, totals)
-    if not _in_use(root):
-        problems += [Problem("stray", path, "a temporary file of a killed process") for path in strays(root)]
     return VerifyReport(
-        deep, len(folders), totals.shards, totals.rows, totals.bytes, totals.duplicates, tuple(problems)
+        deep,
+        len(folders),
+        totals.shards,
+        totals.rows,
+        totals.bytes,
+        totals.duplicates,
+        tuple(problems),
+        len(quarantined(root)),
     )
 
 
 def _check_folder(folder: KeyFolder, deep: bool, probe: Probe, totals: _Totals) -> list[Problem]:
-    names = folder.shard_names()
-    problems = []
-    if not _in_use(folder.path):
-        problems += [Problem("stray", path, "a temporary file of a killed process") for path in folder.strays()]
     try:
-        base = folder.read_key().base
-    except CacheLayoutError as error:
-        return [*problems, Problem("old-layout", folder.path, str(error))]
-    except CacheError as error:
-        if names or folder.key_path.exists():
-            lost = sum(name.rows for name in names)
-            problems.append(Problem("no-key", folder.path, str(error), lost))
-        return problems
-    if not folder.key_file_is_whole(base):
-        problems.append(Problem("key-file", folder.key_path, "lost or damaged; the shards still tell the key"))
-    for path in sorted(folder.path.glob(f"*{SUFFIX}")):
-        try:
-            read_attached(path)
-        except (CacheError, OSError) as error:
-            problems.append(Problem("damaged", path, str(error)))
-    good: dict[str, list[Ids]] = {}
-    for name in names:
-        path = folder.path / name.text
-        try:
-            ids = _check_shard(path, name, base, deep, probe)
-        except FileNotFoundError:
-            continue
-        except (ShardDamaged, OSError) as error:
-            kind = "wrong-key" if "belongs to key" in str(error) else "damaged"
-            problems.append(Problem(kind, path, _detail(error), name.rows))
-            continue
-        good.setdefault(name.column, []).append(ids)
-        totals.shards += 1
-        totals.rows += len(ids)
-        totals.bytes += path.stat().st_size
-    for parts in good.values():
-        totals.duplicates += int(IdIndex(np.concatenate(parts)).duplicates().sum())
+        names = folder.shard_names()
+        problems = _abandoned(folder.temporary_files())
+        check = folder.check_key()
+        problems += check_key_file(folder, check)
+        for path in sorted(entry for entry in entries(folder.path) if entry.suffix == SUFFIX):
+            problems += check_attached(path)
+    except CacheReadError as error:
+        return [Problem(ProblemKind.UNREADABLE, folder.path, error.what)]
+    if check.key is not None:
+        problems += _check_shards(folder, names, check.key.base, (deep, probe, totals))
     return problems
 
 
-def _check_shard(path: Path, name: ShardName, base: BaseKey, deep: bool, probe: Probe) -> Ids:
-    """Ids of a shard in which nothing was found wrong; raises `ShardDamaged` otherwise."""
+def _check_shards(
+    folder: KeyFolder, names: Sequence[ShardName], base: BaseKey, how: tuple[bool, Probe, _Totals]
+) -> Iterator[Problem]:
+    deep, probe, totals = how
+    sound: dict[str, list[Ids]] = {}
+    for name in names:
+        try:
+            result = check_shard(folder.path / name.text, base, deep, probe)
+            if isinstance(result, Problem):
+                yield result
+                continue
+            totals.bytes += (folder.path / name.text).stat().st_size
+        except FileNotFoundError:  # compacted away meanwhile
+            continue
+        sound.setdefault(name.column, []).append(result)
+        totals.shards += 1
+        totals.rows += len(result)
+    for parts in sound.values():
+        totals.duplicates += int(IdIndex(np.concatenate(parts)).duplicates().sum())
+
+
+def check_key_file(folder: KeyFolder, check: KeyCheck) -> list[Problem]:
+    """What is wrong with a folder's key.json, or with the whole folder when nothing tells its key."""
+    if check.state is KeyState.OTHER_LAYOUT:
+        text = old_layout_text(folder.path.parent, [folder.path.name], check.layout)
+        return [Problem(ProblemKind.OLD_LAYOUT, folder.path, text)]
+    if check.state is KeyState.SOUND or folder.is_empty(check):
+        return []
+    if check.state is KeyState.UNREADABLE:
+        return [Problem(ProblemKind.UNREADABLE, folder.key_path, check.detail)]
+    if check.key is not None:
+        return [Problem(ProblemKind.KEY_FILE, folder.key_path, f"{check.detail}; the shards still tell the key")]
+    if check.unreadable:
+        text = f"of key.json: {check.detail}; shards that may tell the key cannot be read"
+        return [Problem(ProblemKind.UNREADABLE, folder.path, text)]
+    rows = sum(name.rows for name in folder.shard_names())
+    return [Problem(ProblemKind.NO_KEY, folder.path, f"of key.json: {check.detail}; no shard tells the key", rows)]
+
+
+def check_attached(path: Path) -> list[Problem]:
+    """What is wrong with a set of ids."""
+    try:
+        read_attached(path)
+    except AttachedDamaged as error:
+        return [Problem(ProblemKind.DAMAGED, path, str(error))]
+    except CacheReadError as error:
+        return [Problem(ProblemKind.UNREADABLE, path, error.what)]
+    return []
+
+
+def check_index_file(path: Path) -> list[Problem]:
+    """What is wrong with the index of files; one that is in use is not looked into."""
+    try:
+        check_index(path)
+    except (IndexDamaged, NotAFile) as error:
+        return [Problem(ProblemKind.INDEX, path, f"{error}; it is rebuilt when it is next needed")]
+    except CacheBusy:
+        return []
+    except CacheError as error:
+        return [Problem(ProblemKind.UNREADABLE, path, str(error))]
+    return []
+
+
+def check_shard(path: Path, base: BaseKey, deep: bool, probe: Probe) -> Ids | Problem:
+    """Check one shard of a key.
+
+    Args:
+        path: The shard.
+        base: The key it must belong to.
+        deep: Whether to read every byte.
+        probe: Opens it with the HDF5 library.
+
+    Returns:
+        Its content ids, S32 (n,), or what is wrong with it.
+
+    Raises:
+        FileNotFoundError: It is gone.
+    """
+    name = ShardName.parse(path.name)
+    rows = name.rows if name else 0
+    try:
+        return _sound_ids(path, base, deep, probe)
+    except ShardDamaged as error:
+        kind = ProblemKind.WRONG_KEY if error.foreign else ProblemKind.DAMAGED
+        return Problem(kind, path, error.what, rows)
+    except CacheReadError as error:
+        return Problem(ProblemKind.UNREADABLE, path, error.what)
+
+
+def _sound_ids(path: Path, base: BaseKey, deep: bool, probe: Probe) -> Ids:
     shard = Shard(path, base)
     ids = shard.read_ids()
-    card = shard.card
-    if card.column.digest(base) != card.column_digest:
-        raise ShardDamaged("it does not hold the column that it names")
+    header = shard.header
+    if header.column.digest(base) != header.column_digest or header.base != base.to_json():
+        raise ShardDamaged("it does not hold the column or the key that it names")
     if deep:
-        digest = file_digest(path)
-        if not digest.startswith(name.sha256):
-            raise ShardDamaged(f"its bytes have the SHA-256 {digest[:32]}, its name says {name.sha256}")
+        _compare_digest(shard)
     seen = probe.ask(path)
     if "error" in seen:
-        raise ShardDamaged(seen["error"])
+        # A busy machine, a lock or a missing library must not cost a shard: only its bytes can convict it.
+        _compare_digest(shard, f"{seen['error']}; ")
+        raise CacheReadError(f"{path}: {seen['error']}", f"{seen['error']}; its bytes are those that were written")
     expected = {
-        "features": [[card.rows, shard.dim], card.dtype, card.features_at],
-        "ids": [[card.rows, 32], "uint8", card.ids_at],
-        "checksums": [[len(shard.sums)], "uint64", card.checksums_at],
+        "features": [[header.rows, shard.dim], header.dtype, header.features_at],
+        "ids": [[header.rows, 32], "uint8", header.ids_at],
+        "checksums": [[len(shard.sums)], "uint64", header.checksums_at],
     }
     if seen["key"] != base.digest or seen["datasets"] != expected:
         raise ShardDamaged("the HDF5 library sees other datasets than the shard's own description")
     return ids
 
 
+def _compare_digest(shard: Shard, before: str = "") -> None:
+    digest = file_digest(shard.path)
+    if not digest.startswith(shard.name.sha256):
+        raise ShardDamaged(f"{before}its bytes have the SHA-256 {digest[:32]}, its name says {shard.name.sha256}")
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hex digits."""
     digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        for chunk in iter(lambda: file.read(_CHUNK), b""):
+    with opened(path) as descriptor:
+        while chunk := os.read(descriptor, _CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 
 
-def repair(report: VerifyReport) -> RepairReport:
-    """Drop damaged and foreign shards, strays and folders without a key; write lost key.json files again.
-
-    Folders of another layout are left to `prune`. Nothing sound is touched.
-
-    Raises
-    ------
-    CacheBusy
-        If another process is writing under a key that needs a repair.
-    CacheWriteError
-        If the disk refuses.
-    """
-    removed: list[Path] = []
-    rewritten: list[Path] = []
-    left: list[Problem] = []
-    lost = 0
-    for problem in report.problems:
-        if problem.kind == "old-layout":
-            left.append(problem)
-            continue
-        folder = problem.path if problem.kind == "no-key" else problem.path.parent
-        lock = FolderLock(folder)
-        lock.acquire(0)
-        try:
-            if problem.kind == "key-file":
-                key_folder = KeyFolder(folder)
-                found = key_folder.read_key()
-                key_folder.prepare(found.base, found.notes)
-                rewritten.append(problem.path)
-            elif problem.kind == "no-key":
-                remove_folder(folder)
-                removed.append(folder)
-            else:
-                remove_files([problem.path])
-                removed.append(problem.path)
-            lost += problem.rows
-        finally:
-            lock.release()
-    return RepairReport(tuple(removed), tuple(rewritten), lost, tuple(left))
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a key's folder, key.json last but for the lock, so that a kill leaves a key with fewer rows.
-
-    To be called under its lock.
-    """
-    last = [folder / "key.json", folder / "lock"]
-    remove_files(path for path in _plain_files(folder) if path not in last)
-    for path in last:
-        remove_files([path])
-    folder.rmdir()
-
-
-def _plain_files(folder: Path) -> Iterator[Path]:
-    return (entry for entry in sorted(folder.iterdir()) if not entry.is_dir())
-
-
-def _in_use(folder: Path) -> bool:
-    """True while a live process holds the folder's lock: its temporary file is at work, not stray."""
-    if not (folder / "lock").exists():
-        return False
-    lock = FolderLock(folder)
-    try:
-        lock.acquire(0)
-    except CacheBusy:
-        return True
-    except CacheError:
-        return False
-    lock.release()
-    return False
-
-
-def _detail(error: Exception) -> str:
-    """The finding without the advice that an error adds for its reader."""
-    return str(error).split(". Nothing of it was used", 1)[0]
+def _abandoned(paths: Sequence[Path]) -> list[Problem]:
+    text = "a temporary file of a killed process"
+    return [Problem(ProblemKind.TEMPORARY, path, text) for path in paths if is_abandoned(path)]

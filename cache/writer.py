@@ -17,9 +17,10 @@ from cache.attached import attached_path, write_attached
 from cache.durable import FolderLock, commit_file, make_folder, remove_files
 from cache.errors import CacheError, CacheWriteError
 from cache.folder import KeyFolder, make_root, require_layout
+from cache.header import DTYPES
 from cache.ids import IdIndex, Ids, IdSet, as_ids, ids_to_hex
 from cache.key import BaseKey, Column
-from cache.shard import DTYPES, ShardSource, build_shard
+from cache.shard import ShardSource, build_shard
 from cache.stored import Shard
 
 
@@ -27,14 +28,10 @@ from cache.stored import Shard
 class WriterOptions:
     """How rows become shards.
 
-    Parameters
-    ----------
-    dtype : str
-        Storage type of features: "float32" or "float16".
-    shard_rows : int
-        Rows after which a shard is committed.
-    shard_seconds : float
-        Seconds after which a shard is committed even if it has fewer rows.
+    Attributes:
+        dtype: Storage type of features: "float32" or "float16".
+        shard_rows: Rows after which a shard is committed.
+        shard_seconds: Seconds after which a shard is committed even if it has fewer rows.
     """
 
     dtype: str = "float32"
@@ -105,8 +102,8 @@ class Writer:
         self._acquire()
         try:
             self._pid = os.getpid()
-            remove_files(self._folder.strays())
-            self._folder.prepare(self.base, self._notes)
+            remove_files(self._folder.temporary_files())
+            self._notes = dict(self._folder.prepare(self.base, self._notes).notes)
             self._sequence = 1 + max((name.sequence for name in self._folder.shard_names()), default=-1)
         except BaseException:
             self._lock.release()
@@ -142,24 +139,16 @@ class Writer:
     def append(self, ids: npt.ArrayLike, features: Mapping[Column, npt.ArrayLike]) -> int:
         """Take rows in and commit full shards; rows already there are left out.
 
-        Parameters
-        ----------
-        ids : S32 (b,)
-            Content ids.
-        features : {Column: float (b, d)}
-            One array per column.
+        Args:
+            ids: Content ids, S32 (b,).
+            features: One array per column, float (b, d).
 
-        Returns
-        -------
-        int
+        Returns:
             New rows, counted once per column.
 
-        Raises
-        ------
-        CacheError
-            If a shape is wrong, or a value is not finite (or not in the storage type).
-        CacheWriteError
-            If the disk refuses a shard; nothing is tried again afterwards.
+        Raises:
+            CacheError: A shape is wrong, or a value is not finite (or not in the storage type).
+            CacheWriteError: The disk refuses a shard; nothing is tried again afterwards.
         """
         self._check_open()
         wanted = as_ids(ids)
@@ -180,12 +169,14 @@ class Writer:
     def attach_ids(self, name: str, ids: npt.ArrayLike) -> None:
         """Add content ids to a named set beside the key, at once; the key's digest does not know of it.
 
-        Raises
-        ------
-        CacheError
-            If the name cannot be one.
-        CacheWriteError
-            If the disk refuses.
+        Args:
+            name: Lower-case letters, digits and _.
+            ids: S32 (n,).
+
+        Raises:
+            CacheError: The name cannot be one.
+            CacheReadError: The set that is there cannot be read.
+            CacheWriteError: The disk refuses.
         """
         self._check_open()
         write_attached(attached_path(self._folder.path, name), as_ids(ids))
@@ -193,10 +184,8 @@ class Writer:
     def flush(self) -> None:
         """Commit every row appended so far.
 
-        Raises
-        ------
-        CacheWriteError
-            If the disk refuses.
+        Raises:
+            CacheWriteError: The disk refuses.
         """
         self._check_open()
         for column, pending in self._pending.items():

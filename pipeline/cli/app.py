@@ -22,6 +22,7 @@ from pipeline.cli.summaries import (
     finetune_lines,
     fit_lines,
     prediction_lines,
+    repair_lines,
     sample_lines,
     verify_lines,
 )
@@ -338,7 +339,7 @@ def cache_verify(
     *,
     cache: Annotated[Path, CACHE] = Path("features"),
     deep: Annotated[bool, Parameter(help="Read every byte.")] = False,
-    repair: Annotated[bool, Parameter(help="Drop what is bad, so that the next extract recomputes just that.")] = False,
+    repair: Annotated[bool, Parameter(help="Move what is bad to quarantine; extract recomputes just that.")] = False,
 ) -> int:
     """Check that every shard is whole and belongs where it lies; exit code 1 when something is wrong."""
     from pipeline.features.selection import open_cache
@@ -349,8 +350,7 @@ def cache_verify(
     if report.ok or not repair:
         return 0 if report.ok else 1
     done = opened.repair(report)
-    say(f"repaired: {len(done.removed)} removed, {len(done.rewritten)} written again, {done.rows_lost} rows to extract")
-    say_all(f"  left alone {problem.path}: {problem.detail}" for problem in done.left)
+    say_all(repair_lines(done))
     return 1 if done.left else 0
 
 
@@ -376,17 +376,18 @@ def cache_prune(
     options: Annotated[PruneOptions, Flat] = PruneOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
-    """Remove rows that the catalogue does not name (--data), and cache keys no longer wanted (--drop-cache-key)."""
+    """Remove rows that the catalogue does not name, cache keys no longer wanted, and what lies in quarantine."""
     from pipeline.features.cache_tools import ids_of_catalogue
     from pipeline.features.selection import open_cache
 
     opened = open_cache(options.cache)
     keep = None if data.data is None else ids_of_catalogue(opened, data)
-    report = opened.prune(keep, options.drop_cache_key, dry_run=not options.yes)
+    report = opened.prune(keep, options.drop_cache_key, dry_run=not options.yes, quarantine=options.quarantine)
     verb = "removed" if options.yes else "would remove (dry run; --yes removes)"
     say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} keys, {report.bytes / 1e6:.1f} MB")
     say_all(f"  key {digest[:16]}" for digest in report.keys)
     say_all(f"  {path} of an older layout" for path in report.old_layouts)
+    say_all(f"  {path}" for path in report.quarantined)
 
 
 @cache_app.command(name="compact")

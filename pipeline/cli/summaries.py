@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cache import KeyInfo
+    from cache.repair import RepairReport
     from cache.verify import VerifyReport
     from pipeline.catalogue import Finding
     from pipeline.catalogue.generated.sample import SampleReport
@@ -99,7 +100,10 @@ def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:
     for info in infos:
         key = info.key
         random = ", RANDOM WEIGHTS" if info.notes.get("random_weights") else ""
-        yield f"{info.digest[:16]}  {key.architecture}, weights {info.notes.get('weights_source', '?')}{random}"
+        source = info.notes.get("weights_source", "?")
+        others = [str(other) for other in info.notes.get("weights_sources", ()) if other != source]
+        also = f" (also given as {', '.join(others)})" if others else ""
+        yield f"{info.digest[:16]}  {key.architecture}, weights {source}{also}{random}"
         yield f"  {key.size} px, fit {key.fit}, {key.interpolation}, {key.precision}; {key.decoder}"
         for column in info.columns:
             yield f"  {column.block.name}/{column.view}: {info.column_rows[column]} rows of {column.block.dim} numbers"
@@ -120,6 +124,21 @@ def verify_lines(report: VerifyReport) -> Iterator[str]:
     if report.duplicate_rows:
         yield f"  {report.duplicate_rows} rows lie in two shards: harmless, `cache compact` joins them"
     yield from (f"  {problem.kind} {problem.path}: {problem.detail}" for problem in report.problems)
+    if report.quarantined:
+        yield f"  {report.quarantined} files lie in quarantine: `cache prune --quarantine --yes` deletes them"
+
+
+def repair_lines(done: RepairReport) -> Iterator[str]:
+    """What a repair of the cache moved, removed, wrote again and left alone."""
+    yield (
+        f"repaired: {len(done.moved)} moved to quarantine, {len(done.removed)} temporary files removed, "
+        f"{len(done.rewritten)} written again, {done.rows_lost} rows to extract"
+    )
+    yield from (f"  moved {item.source} -> {item.target}" for item in done.moved)
+    yield from (f"  written again {path}" for path in done.rewritten)
+    yield from (f"  left alone {problem.path}: {problem.detail}" for problem in done.left)
+    if done.moved:
+        yield "  `cache prune --quarantine --yes` deletes what lies in quarantine"
 
 
 def _rejects(rejects: Iterable[tuple[str, str]]) -> Iterator[str]:

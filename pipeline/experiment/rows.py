@@ -285,7 +285,7 @@ def _in_cache(
         for column in columns:
             have &= reader.contains(ids, column)
     absent = np.flatnonzero(~have)
-    rejected = cache.files.rejected(ids[absent])
+    rejected = cache.files.rejected(ids[absent], features.info.digest)
     reasons = {int(absent[i]): why for i, why in rejected.items()} | dict(problems)
     lost = [int(i) for i in absent if int(i) not in reasons]
     if lost:

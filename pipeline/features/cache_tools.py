@@ -34,7 +34,7 @@ def export(data: DataOptions, key: CacheKeyOptions, options: ExportOptions) -> E
         catalogue = read_catalogue(data)
         ids, problems = cache.files.ids([Path(path) for path in catalogue.paths])
         features = select_features(cache, key, ids, (options.use, (options.view,)))
-        rejected = set(cache.files.rejected(ids)) | set(problems)
+        rejected = set(cache.files.rejected(ids, features.info.digest)) | set(problems)
         rows = np.array([i for i in range(len(ids)) if i not in rejected], np.intp)
         selection = Selection(features.columns[0], ids[rows], [catalogue.filenames[i] for i in rows])
     return write(cache.reader(features.info.digest), selection, options.out)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from pipeline.features.backbone.provenance import CHOICE, TRAIN
 from pipeline.features.backbone.transform import TOO_MANY_PIXELS, require_view
 from pipeline.features.embed import Batch, Embedder, EmbedOptions
 from pipeline.features.report import ExtractReport, PhotoReject, Progress
+from pipeline.features.selection import weights_sources
 from pipeline.options import BackboneOptions, ExtractOptions
 
 _PROBE_AFTER = 60.0  # seconds of computing from which knowing the forward pass alone is worth its rounds
@@ -99,6 +101,7 @@ def extract(
     rows = _without_rejected(run, ids, np.flatnonzero(first))
     lacking = _lacking(run, ids[rows])
     todo = lacking.any(axis=1)
+    cache.files.retry(ids[rows[todo]], key.digest)
     if todo.any():
         with interruptible():
             _compute(run, ids, rows[todo])
@@ -118,7 +121,10 @@ def _columns(backbone: Backbone, options: ExtractOptions) -> tuple[Column, ...]:
 
 
 def _without_rejected(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Leave out contents that were rejected before; a limit on pixels is tried again, as it may have been raised."""
+    """Leave out contents that were rejected before, whatever the network; what one network refused is tried again.
+
+    So is a limit on pixels, as it may have been raised.
+    """
     before = {at: why for at, why in run.cache.files.rejected(ids[rows]).items() if not why.startswith(TOO_MANY_PIXELS)}
     run.rejects.update({int(rows[at]): why for at, why in before.items()})
     return np.delete(rows, list(before)) if before else rows
@@ -162,22 +168,39 @@ def _forward_alone(embedder: Embedder, photos_per_second: float) -> float:
 
 
 def _is_written_down(run: _Run) -> bool:
-    """Whether the cache knows what trained the weights; vectors made from a copy that did not say come without."""
+    """Whether the cache knows where the weights came from this time, and what trained them.
+
+    Vectors made from another copy of the same weights may come without either.
+    """
     seen, digest = run.backbone.seen, run.key.digest
+    notes = _notes_before(run)
+    if notes and run.backbone.weights_source not in weights_sources(notes):
+        return False
     if not seen:
         return True
     try:
-        known = {name: IdIndex(run.cache.attached_ids(digest, name)) for name in (TRAIN, CHOICE)}
+        written = {name: IdIndex(run.cache.attached_ids(digest, name)) for name in (TRAIN, CHOICE)}
     except CacheError:  # damaged: the weights file still has it
         return False
-    return all((known[name].find(ids) >= 0).all() for name, ids in ((TRAIN, seen.train), (CHOICE, seen.choice)))
+    return all((written[name].find(ids) >= 0).all() for name, ids in ((TRAIN, seen.train), (CHOICE, seen.choice)))
+
+
+def _notes_before(run: _Run) -> Mapping[str, Any]:
+    try:
+        return run.cache.reader(run.key.digest).notes
+    except CacheError:
+        return {}
 
 
 @contextlib.contextmanager
 def _writer(run: _Run) -> Iterator[Writer]:
     """The key's writer; which photos trained the weights is written down before any vector is."""
     backbone, storage = run.backbone, WriterOptions(dtype=run.options.dtype)
-    notes = {"weights_source": backbone.weights_source, "random_weights": backbone.random}
+    source = backbone.weights_source
+    sources = list(dict.fromkeys([*weights_sources(_notes_before(run)), source]))
+    # Weights that were ever drawn at random are random, whatever file they are given as now.
+    random = any(each.startswith("random:") for each in sources)
+    notes = {"weights_source": source, "weights_sources": sources, "random_weights": random}
     if backbone.seen:
         notes |= backbone.seen.note()
     with run.cache.writer(run.key, notes=notes, wait=run.options.wait, options=storage) as writer:
@@ -244,7 +267,8 @@ def _store(
     for values in batch.features.values():
         finite &= np.isfinite(values).all(axis=1)
     for at in np.flatnonzero(~finite):
-        _reject(run, int(rows[batch.indices[at]]), batch.ids[at], "the network's output for it is not finite")
+        reason = "the network's output for it is not finite"
+        _reject(run, int(rows[batch.indices[at]]), batch.ids[at], reason, run.key.digest)
     with _timed(run.seconds, "write"):
         # The ids are those of the bytes decoded: a photo that changed since it was hashed is stored as what it is now.
         writer.append(batch.ids[finite], {column_of[key]: rows[finite] for key, rows in batch.features.items()})
@@ -255,9 +279,9 @@ def _store(
         run.progress(Progress(run.done, run.total, rate, max(0.0, (run.total - run.done) / rate)))
 
 
-def _reject(run: _Run, row: int, content_id: bytes, reason: str) -> None:
+def _reject(run: _Run, row: int, content_id: bytes, reason: str, key: str | None = None) -> None:
     run.rejects[row] = reason
-    run.cache.files.reject(Path(run.paths[row]), content_id, reason)
+    run.cache.files.reject(Path(run.paths[row]), content_id, reason, key)
 
 
 def _account(run: _Run, embedder: Embedder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -149,14 +150,29 @@ def describe(info: KeyInfo) -> str:
     return f"{key.architecture} ({info.notes.get('weights_source', '?')}, {key.size} px, {key.fit}, {key.precision})"
 
 
+def weights_sources(notes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Every source that a key's weights were given as: the key is their digest, whatever they came from.
+
+    Args:
+        notes: Notes of the key; those written before there was a list hold the last source alone.
+
+    Returns:
+        Such as ("package", "hub"), in the order in which they were given.
+    """
+    listed = notes.get("weights_sources")
+    sources = [*(listed if isinstance(listed, list) else []), notes.get("weights_source")]
+    return tuple(dict.fromkeys(source for source in sources if isinstance(source, str)))
+
+
 def _matches(info: KeyInfo, wanted: CacheKeyOptions) -> bool:
     have = {
         "backbone": info.key.architecture,
-        "weights": info.notes.get("weights_source"),
         "size": info.key.size,
         "resize": info.key.fit,
         "precision": info.key.precision,
     }
+    if wanted.weights is not None and wanted.weights not in weights_sources(info.notes):
+        return False
     return all(getattr(wanted, name) in (None, value) for name, value in have.items())
 
 

@@ -30,9 +30,11 @@ class PruneOptions:
     Attributes:
         cache: Folder of the embedding cache.
         drop_cache_key: First digits of attributes that are no longer wanted (`cache info` lists them).
+        quarantine: Also delete what `cache verify --repair` moved to quarantine.
         yes: Really remove; without it the command only says what it would remove.
     """
 
     cache: Path = Path("features")
     drop_cache_key: tuple[str, ...] = ()
+    quarantine: bool = False
     yes: bool = False

@@ -48,7 +48,7 @@ def test_damage_is_an_error_that_verify_finds_and_repair_or_another_write_mends(
     attach(tmp_path, ids)
     assert path.read_bytes() == whole
     path.write_bytes(b"short")
-    assert cache.repair(cache.verify()).removed == (path,)
+    assert [item.source for item in cache.repair(cache.verify()).moved] == [path]
     assert cache.verify().ok
 
 

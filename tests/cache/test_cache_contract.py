@@ -1,6 +1,7 @@
 """What goes in comes out, bit for bit, by the front door and by h5py alone."""
 
 import dataclasses
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +20,7 @@ from cachekit import (
     make_ids,
     raw_rows,
     shard_files,
-    stray_files,
+    unexpected_files,
     vectors,
 )
 from hypothesis import given, settings
@@ -35,6 +36,7 @@ from cache import (
     IdIndex,
     MissingRows,
     WriterOptions,
+    canonical_json,
 )
 from cache.ids import IdSet, as_ids, hex_to_ids, id_array, id_of, ids_to_hex
 
@@ -314,9 +316,11 @@ def test_notes_longer_than_the_first_page_are_kept(tmp_path):
 
 def test_an_older_layout_is_refused_with_the_command_that_helps(tmp_path):
     cache = fill(tmp_path, make_ids(2))
-    path = folder_of(tmp_path, OTHER_KEY) / "key.json"
+    key = {**OTHER_KEY.to_json(), "layout": 0}
+    digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()
+    path = tmp_path / digest[:16] / "key.json"
     path.parent.mkdir()
-    old = {"layout": 0, "digest": OTHER_KEY.digest, "key": {**OTHER_KEY.to_json(), "layout": 0}}
+    old = {"layout": 0, "digest": digest, "key": key}
     path.write_text(json.dumps(old))
     for attempt in (lambda: cache.reader(KEY.digest), lambda: cache.writer(KEY).__enter__()):
         with pytest.raises(
@@ -337,7 +341,7 @@ def test_a_moved_cache_works(tmp_path):
     cache = FeatureCache(tmp_path / "there")
     np.testing.assert_array_equal(cache.reader(KEY.digest).read(ids, [POOLED]), vectors(ids))
     assert cache.verify(deep=True).ok
-    assert stray_files(tmp_path / "there") == []
+    assert unexpected_files(tmp_path / "there") == []
 
 
 def test_the_folder_says_what_it_is(tmp_path):
@@ -367,9 +371,9 @@ def test_lookup_agrees_with_a_dictionary_even_with_equal_heads(data):
     index, grown = IdIndex(id_array(held)), IdSet()
     for start in range(0, len(held), 4):
         grown.add(id_array(held[start : start + 4]))
-    found = index.find(id_array(asked)).tolist()
-    assert [place >= 0 for place in found] == [item in held for item in asked]
-    assert all(held[place] == item for place, item in zip(found, asked, strict=True) if place >= 0)
+    places = index.find(id_array(asked)).tolist()
+    assert [place >= 0 for place in places] == [item in held for item in asked]
+    assert all(held[place] == item for place, item in zip(places, asked, strict=True) if place >= 0)
     assert index.duplicates().tolist() == [item in held[:place] for place, item in enumerate(held)]
     assert grown.contains(id_array(asked)).tolist() == [item in held for item in asked]
 

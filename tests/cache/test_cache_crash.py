@@ -19,7 +19,7 @@ from cachekit import (
     make_ids,
     raw_rows,
     shard_files,
-    stray_files,
+    unexpected_files,
     vectors,
 )
 from crashkit import kill_at, python_writer, shards_before, trace, why_no_strace
@@ -41,7 +41,7 @@ def assert_complete(root, ids):
     for column in COLUMNS:
         assert_exact(root, ids, column)
     assert verify(root, deep=True, probe=InProcess()).ok
-    assert stray_files(root) == []
+    assert unexpected_files(root) == []
 
 
 @needs_strace
@@ -97,11 +97,11 @@ def test_every_commit_is_write_fsync_rename_fsync_of_the_folder(tmp_path):
     renames = [place for place, call in enumerate(calls) if call.name == "rename"]
     assert len(renames) == 6
     for place in renames:
-        stray, final = calls[place].paths[:2]
+        unfinished, final = calls[place].paths[:2]
         folder = final.rsplit("/", 1)[0]
-        before = [(call.name, call.paths[0]) for call in calls[:place] if call.paths[0] == stray]
+        before = [(call.name, call.paths[0]) for call in calls[:place] if call.paths[0] == unfinished]
         assert [name for name, _ in before] == ["write", "fsync"]
-        assert (calls[place - 1].name, calls[place - 1].paths[0]) == ("fsync", stray)
+        assert (calls[place - 1].name, calls[place - 1].paths[0]) == ("fsync", unfinished)
         assert (calls[place + 1].name, calls[place + 1].paths[0]) == ("fsync", folder)
     made = [place for place, call in enumerate(calls) if call.name == "mkdir"]
     for place in made:
@@ -156,7 +156,7 @@ def test_a_file_that_may_not_grow_is_an_error_that_leaves_nothing_half_written(t
     assert str(root) in done.stderr
     assert "bytes needed): File too large; raise the file-size limit" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert stray_files(root) == []
+    assert unexpected_files(root) == []
     assert write(root, 40, 20) == 80
     assert_complete(root, make_ids(40))
 
@@ -182,7 +182,7 @@ def test_a_full_disk_keeps_what_was_committed_and_goes_on_when_there_is_room(sma
     ballast.write_bytes(bytes(40_000))
     with pytest.raises(CacheWriteError, match=r"bytes needed\): No space left on device; free some space.*are safe"):
         write(root, 80, 8)
-    assert stray_files(root) == []
+    assert unexpected_files(root) == []
     committed = stored(root)
     assert 0 < committed < 160
     assert verify(root, deep=True, probe=InProcess()).ok
@@ -229,8 +229,8 @@ def test_a_read_only_cache_can_be_read_and_refuses_to_be_written(small_disk, tmp
     assert cache.verify(deep=True).ok
     other = tmp_path / "other.jpg"
     other.write_bytes(b"other")
-    found, problems = cache.files.ids([photo, other])
-    assert (len(set(found.tolist())), problems) == (2, {})
+    content, problems = cache.files.ids([photo, other])
+    assert (len(set(content.tolist())), problems) == (2, {})
     with pytest.raises(
         CacheWriteError, match="Read-only file system; choose a folder that can be written with --cache"
     ):

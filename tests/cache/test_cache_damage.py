@@ -1,7 +1,9 @@
 """Damaged, foreign or missing files are a clear error or a repaired state, never a wrong vector."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 import time
 
@@ -18,10 +20,11 @@ from cachekit import (
     make_ids,
     raw_rows,
     shard_files,
-    stray_files,
+    unexpected_files,
     vectors,
 )
 
+import cache.repair
 import cache.stored
 import cache.verify
 from cache import CacheBusy, CacheError, FeatureCache, ShardDamaged
@@ -42,6 +45,7 @@ def store(tmp_path):
 def checks_in_process(monkeypatch):
     """Spares most tests a child process for each check; those about the child name it."""
     monkeypatch.setattr(cache.verify, "Probe", InProcess)
+    monkeypatch.setattr(cache.repair, "Probe", InProcess)
 
 
 def flip(path, place):
@@ -66,7 +70,7 @@ def assert_repairs(store, kind, rows):
     assert complete(store.root) == rows
     assert store.verify(deep=True).ok
     assert_exact(store.root, IDS)
-    assert stray_files(store.root) == []
+    assert unexpected_files(store.root) == []
 
 
 def test_a_sound_cache_is_clean(store):
@@ -91,8 +95,8 @@ def test_a_bit_flipped_anywhere_is_found_by_deep_and_never_read_as_a_vector(stor
     """A stride over the whole file, HDF5's own metadata included, and a byte of every part of it."""
     path = shard_files(store.root)[1]
     sound = path.read_bytes()
-    card = Shard(path).card
-    places = {*range(0, len(sound), 397), card.features_at + 5, card.ids_at + 40, card.checksums_at, 3, 60, 4096}
+    header = Shard(path).header
+    places = {*range(0, len(sound), 397), header.features_at + 5, header.ids_at + 40, header.checksums_at, 3, 60, 4096}
     silent = 0
     for place in sorted(places):
         flip(path, place)
@@ -101,14 +105,14 @@ def test_a_bit_flipped_anywhere_is_found_by_deep_and_never_read_as_a_vector(stor
             silent += 1
         except ShardDamaged:
             pass
-        found = store.verify(deep=True).problems
-        assert [problem.path for problem in found] == [path], place
+        problems = store.verify(deep=True).problems
+        assert [problem.path for problem in problems] == [path], place
         path.write_bytes(sound)
     assert 0 < silent < len(places), "metadata is not used to read, features are"
     for place, text in [
-        (card.features_at + 5, "features of rows 0-3 are damaged"),
-        (card.ids_at + 40, "content ids are damaged"),
-        (card.checksums_at, "checksums are damaged"),
+        (header.features_at + 5, "features of rows 0-3 are damaged"),
+        (header.ids_at + 40, "content ids are damaged"),
+        (header.checksums_at, "checksums are damaged"),
         (60, "description is damaged"),
         (3, "does not begin like a shard"),
     ]:
@@ -120,7 +124,7 @@ def test_a_bit_flipped_anywhere_is_found_by_deep_and_never_read_as_a_vector(stor
 
 def test_a_flipped_feature_is_repaired(store):
     path = shard_files(store.root)[2]
-    flip(path, Shard(path).card.features_at)
+    flip(path, Shard(path).header.features_at)
     assert store.verify().ok, "the fast check reads no features"
     assert_repairs(store, "damaged", 4)
 
@@ -133,7 +137,7 @@ def test_damage_after_the_first_read_is_noticed(store, monkeypatch, age):
     reader.read(IDS, [POOLED])
     path = shard_files(store.root)[0]
     time.sleep(0.02)  # longer than the kernel's clock tick
-    flip(path, Shard(path).card.features_at)
+    flip(path, Shard(path).header.features_at)
     with pytest.raises(ShardDamaged, match="features of rows 0-3 are damaged"):
         reader.read(IDS[:1], [POOLED])
     with pytest.raises(ShardDamaged, match="features of rows 0-3 are damaged"):
@@ -199,44 +203,60 @@ def test_a_folder_whose_key_nobody_knows_is_removed(store):
     assert store.verify().ok
 
 
-def test_strays_are_found_repaired_and_swept_by_the_next_writer(store):
-    stray = folder_of(store.root) / ".tmp-1-pooled.h5"
+def a_dead_process():
+    """The id of a process that has ended."""
+    child = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_abandoned_temporary_files_are_found_removed_and_swept_by_the_next_writer(store):
+    leftover = folder_of(store.root) / f".tmp-{a_dead_process()}-pooled.h5"
     for clean in (lambda: store.repair(store.verify()), lambda: complete(store.root)):
-        stray.write_bytes(b"half a shard")
-        assert [problem.kind for problem in store.verify().problems] == ["stray"]
+        leftover.write_bytes(b"half a shard")
+        assert [problem.kind for problem in store.verify().problems] == ["temporary-file"]
         clean()
-        assert stray_files(store.root) == []
+        assert unexpected_files(store.root) == []
     top = store.root / ".tmp-1-README.txt"
     top.write_bytes(b"half")
     assert complete(store.root) == 0
     assert not top.exists()
 
 
-def test_a_running_writers_temporary_file_is_no_stray(store):
+def test_a_running_writers_temporary_file_is_not_abandoned(store):
     with store.writer(KEY):
-        (folder_of(store.root) / ".tmp-1-at-work.h5").write_bytes(b"")
+        (folder_of(store.root) / f".tmp-{os.getpid()}-at-work.h5").write_bytes(b"")
         assert store.verify().ok
 
 
 def test_repair_waits_for_no_writer(store):
     path = shard_files(store.root)[0]
-    flip(path, Shard(path).card.ids_at)
+    flip(path, Shard(path).header.ids_at)
     report = store.verify()
     with store.writer(KEY), pytest.raises(CacheBusy, match="another process"):
         store.repair(report)
     assert path.exists()
 
 
-def test_a_file_that_hangs_or_kills_the_hdf5_library_does_not_stop_the_check(store):
-    """The library's part is played by programs that hang, and that die, when they are given a file."""
-    hanging = Probe(0.3, [sys.executable, "-S", "-c", "import sys, time; sys.stdin.readline(); time.sleep(60)"])
-    report = verify(store.root, probe=hanging)
-    assert [problem.kind for problem in report.problems] == ["damaged"] * 3
-    assert report.problems[0].detail == "the HDF5 library did not come back within 0.3 s"
-    dying = Probe(5.0, [sys.executable, "-S", "-c", "import sys, os; sys.stdin.readline(); os.abort()"])
-    assert {problem.detail for problem in verify(store.root, probe=dying).problems} == {
-        "the HDF5 library crashed on it"
-    }
+@pytest.mark.parametrize(
+    ("program", "seconds", "text"),
+    [
+        ("import sys, time; sys.stdin.readline(); time.sleep(60)", 0.3, "did not come back within 0.3 s"),
+        ("import sys, os; sys.stdin.readline(); os.abort()", 5.0, "the HDF5 library crashed on it"),
+    ],
+)
+def test_an_hdf5_library_that_hangs_or_dies_stops_no_check_and_convicts_no_sound_shard(store, program, seconds, text):
+    """The library's part is played by a program; only bytes that are not those that were written are damage."""
+    probe = Probe(seconds, [sys.executable, "-S", "-c", program])
+    paths = shard_files(store.root)
+    flip(paths[1], 5000)  # HDF5's own metadata
+    report = verify(store.root, probe=probe)
+    assert [problem.kind for problem in report.problems] == ["unreadable", "damaged", "unreadable"]
+    assert text in report.problems[0].detail
+    done = store.repair(report)
+    assert [item.source for item in done.moved] == [paths[1]]
+    assert [problem.path for problem in done.left] == [paths[0], paths[2]]
+    assert shard_files(store.root) == [paths[0], paths[2]]
 
 
 def test_hdf5_metadata_that_the_library_cannot_read_is_found_by_the_fast_check(store):

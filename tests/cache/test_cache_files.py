@@ -230,12 +230,6 @@ def test_rejects_last_until_the_photo_changes(index, photos):
     assert index.rejects() == []
 
 
-def test_all_rejects_can_be_tried_again(index, photos):
-    index.reject(photos[0], id_of(b"photo 0"), "bad")
-    assert index.forget_rejects() == 1
-    assert index.rejects() == []
-
-
 def test_threads_may_share_an_index(index, photos):
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(index.ids(photos)[0].tolist())) for _ in range(4)]

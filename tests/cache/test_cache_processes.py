@@ -1,5 +1,6 @@
 """Several processes at once: one writer at a time, readers any time, nothing of HDF5 carried across a fork."""
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from cachekit import FLIPPED, KEY, POOLED, assert_exact, fill, make_ids, stray_files, vectors
+from cachekit import FLIPPED, KEY, POOLED, assert_exact, fill, make_ids, unexpected_files, vectors
 from crashkit import WRITER, python_writer
 
 from cache import CacheBusy, CacheError, FeatureCache, WriterOptions
@@ -29,7 +30,7 @@ def test_writers_of_one_key_take_turns_and_share_the_work(tmp_path):
         assert_exact(tmp_path, make_ids(22), column)
     report = FeatureCache(tmp_path).verify(deep=True)
     assert (report.ok, report.duplicate_rows) == (True, 0)
-    assert stray_files(tmp_path) == []
+    assert unexpected_files(tmp_path) == []
 
 
 def test_a_second_process_is_told_who_writes(tmp_path):
@@ -74,6 +75,35 @@ def test_readers_during_compact_always_find_every_row(tmp_path):
         rounds += 1
     child.communicate()
     assert child.returncode == 0
+
+
+def test_mapped_shards_survive_a_compact_before_and_between_them(tmp_path):
+    ids = make_ids(12)
+    cache = fill(tmp_path, ids, shard_rows=2)
+    reader = cache.reader(KEY.digest)
+    assert reader.contains(ids, POOLED).all()
+    between = reader.shards(POOLED)
+    parts = [next(between)]
+    cache.compact()
+    parts += between
+    assert len(parts) == 6
+    for listed in (parts, list(reader.shards(POOLED))):
+        stored, features = zip(*listed, strict=True)
+        np.testing.assert_array_equal(np.concatenate(stored), ids)
+        np.testing.assert_array_equal(np.concatenate(features), vectors(ids))
+
+
+def test_a_check_takes_no_lock_and_writes_nothing(tmp_path, monkeypatch):
+    """Else an `extract` that starts meanwhile would find the key busy."""
+    ids = make_ids(6)
+    cache = fill(tmp_path, ids, shard_rows=3)
+    cache.files.ids([__file__])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    locked = []
+    monkeypatch.setattr(fcntl, "flock", lambda *arguments: locked.append(arguments))
+    assert cache.verify(deep=True).ok
+    assert locked == []
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def _read_in_child(reader, ids, answers):

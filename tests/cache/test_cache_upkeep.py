@@ -92,7 +92,7 @@ def test_compact_keeps_to_its_target_and_to_the_storage_type(tmp_path):
     fill(tmp_path, IDS, shard_rows=2, dtype="float16")
     size = shard_files(tmp_path)[0].stat().st_size
     cache.compact(target_bytes=int(2.5 * size))
-    assert [(Shard(path).rows, Shard(path).card.dtype) for path in shard_files(tmp_path)] == [
+    assert [(Shard(path).rows, Shard(path).header.dtype) for path in shard_files(tmp_path)] == [
         (4, "float32"),
         (4, "float32"),
         (4, "float16"),
@@ -123,7 +123,7 @@ def test_compact_copies_nothing_damaged_and_waits_for_no_writer(tmp_path):
         cache.compact()
     path = shard_files(tmp_path)[1]
     data = bytearray(path.read_bytes())
-    data[Shard(path).card.features_at] ^= 1
+    data[Shard(path).header.features_at] ^= 1
     path.write_bytes(data)
     before = shard_files(tmp_path)
     with pytest.raises(ShardDamaged, match="features of rows 0-3 are damaged"):

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from cache import CacheBusy, FeatureCache, hex_to_ids
-from pipeline.cli.summaries import extract_lines
+from pipeline.cli.summaries import cache_lines, extract_lines
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
+from pipeline.features.embed import Embedder
 from pipeline.features.extract import extract
-from pipeline.options import BackboneOptions, ExtractOptions
+from pipeline.features.selection import select_features, weights_sources
+from pipeline.options import BackboneOptions, ExtractOptions, KeyOptions
 
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32, resize="squash")
 
@@ -126,6 +129,64 @@ def test_a_reject_is_not_tried_again_until_its_file_changes(run, photos):
     Image.new("RGB", (40, 40), (200, 10, 10)).save(photos[7])
     report = run()
     assert (report.written, [reject.path for reject in report.rejects]) == (1, [photos[9]])
+
+
+def with_network_fault(monkeypatch, path):
+    """Until undone, the network's output for the photo at `path` is not finite."""
+    content, compute = ids_of([path])[0], Embedder.__call__
+
+    def faulty(self, paths):
+        for batch in compute(self, paths):
+            for values in batch.features.values():
+                values[batch.ids == content] = np.nan
+            yield batch
+
+    monkeypatch.setattr(Embedder, "__call__", faulty)
+
+
+def test_what_one_network_cannot_take_is_rejected_for_it_alone_and_tried_again(run, photos, tmp_path, monkeypatch):
+    cache, reason = FeatureCache(tmp_path / "features"), "the network's output for it is not finite"
+    with monkeypatch.context() as patched:
+        with_network_fault(patched, photos[2])
+        for _ in range(2):
+            report = run(photos[:5])
+            assert [(reject.path, reject.reason) for reject in report.rejects] == [(photos[2], reason)]
+    assert (report.reused, report.written) == (4, 0)
+    assert cache.files.rejected(ids_of(photos)) == {}
+    assert cache.files.rejected(ids_of(photos), report.key) == {2: reason}
+    other = extract(
+        photos[:5],
+        replace(BACKBONE, weights="random:1"),
+        ExtractOptions(cache=cache.root, runtime="torch", device="cpu", batch_size=4),
+    )
+    assert other.key != report.key
+    assert (other.written, other.rejects) == (5, ())
+    again = run(photos[:5])
+    assert (again.reused, again.written, again.rejects) == (4, 1, ())
+    assert cache.files.rejects() == []
+
+
+def test_the_same_weights_from_another_source_are_found_under_every_name(run, photos, tmp_path):
+    first = run(photos[:3])
+    cache, path = FeatureCache(tmp_path / "features"), tmp_path / "same.safetensors"
+    save_file(load_backbone(BACKBONE).net.state_dict(), path)
+    options = ExtractOptions(cache=cache.root, runtime="torch", device="cpu", batch_size=4)
+    for paths, written in ((photos[:3], 0), (photos[:4], 1)):
+        second = extract(paths, replace(BACKBONE, weights=str(path)), options)
+        assert (second.key, second.written) == (first.key, written)
+        for source in ("random:0", str(path)):
+            assert select_features(cache, KeyOptions(weights=source), ids_of(photos[:3]), ((), ("identity",))).info
+    (info,) = cache.keys()
+    assert weights_sources(info.notes) == ("random:0", str(path))
+    assert info.notes["random_weights"] is True
+    assert f"weights {path} (also given as random:0)" in "\n".join(cache_lines([info], cache.root))
+    with pytest.raises(OptionError, match="no cached vectors"):
+        select_features(cache, KeyOptions(weights="hub"), ids_of(photos[:3]), ((), ("identity",)))
+
+
+def test_notes_from_before_hold_one_source():
+    assert weights_sources({"weights_source": "package"}) == ("package",)
+    assert weights_sources({}) == ()
 
 
 def test_a_raised_pixel_limit_lets_photos_in(run):
