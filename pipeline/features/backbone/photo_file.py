@@ -18,6 +18,7 @@ from pipeline.features.backbone.limits import MAX_FILE_BYTES, MAX_READS, MAX_SCA
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_AVIF, _ZEROS = (b"ftypavif", b"ftypavis"), 64
 _START_OF_SCAN, _END_OF_IMAGE, _SEQUENTIAL = 0xDA, 0xD9, (0xC0, 0xC1, 0xC9)
 # Markers that end coded data: neither a stuffed byte (00), nor a restart (D0 to D7), nor a fill byte (FF).
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
@@ -35,13 +36,16 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
     """
     # Without O_NONBLOCK the opening of a pipe waits for its other end for ever.
     descriptor = os.open(Path(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb", buffering=0) as stream:  # noqa: PTH123
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BadImage("not a regular file")
         if status.st_size > MAX_FILE_BYTES:
             raise BadImage(f"too large a file: {status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}")
-        return stream.readall()
+        with open(descriptor, "rb", buffering=0, closefd=False) as stream:
+            return stream.readall()
+    finally:
+        os.close(descriptor)
 
 
 def check_file(data: bytes) -> None:
@@ -54,6 +58,9 @@ def check_file(data: bytes) -> None:
         _check_png(data)
     elif data.startswith(_JPEG) and _scans(data) > MAX_SCANS:
         raise BadImage(f"too many scans: the JPEG has more than the limit of {MAX_SCANS}")
+    # Coded AV1 ends in a bit that is set. Lossy and lossless WebP may well end in thousands of zeros.
+    elif data[4:12] in _AVIF and not data[-_ZEROS:].strip(b"\0"):
+        raise BadImage("truncated AVIF: it ends in zeros")
 
 
 def _check_png(data: bytes) -> None:
