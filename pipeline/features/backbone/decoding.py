@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError, _imaging
 
 from pipeline.errors import BadImage
 from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_PIXELS
-from pipeline.features.backbone.photo_file import check_file, open_bytes
+from pipeline.features.backbone.photo_file import check_deflated_tiff, check_file, open_bytes
 
 DECODER = "pillow/libjpeg-turbo"
 TOO_MANY_PIXELS = "too many pixels"
@@ -83,6 +83,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels
             shrink = next((by for by in _SHRINKS if enough and min(image.size) >= by * enough), 1)
             pixels = _jpeg(data, image.size, shrink)
         else:
+            check_deflated_tiff(data, getattr(image, "tag_v2", {}))
             image.load()
             pixels = _array(image)
     except BadImage:

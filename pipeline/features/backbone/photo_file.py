@@ -11,15 +11,19 @@ import os
 import re
 import stat
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import BadImage
-from pipeline.features.backbone.limits import MAX_FILE_BYTES, MAX_READS, MAX_SCANS
+from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_READS, MAX_SCANS
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _AVIF, _ZEROS = (b"ftypavif", b"ftypavis"), 64
 _START_OF_SCAN, _END_OF_IMAGE, _SEQUENTIAL = 0xDA, 0xD9, (0xC0, 0xC1, 0xC9)
+_COMPRESSION, _DEFLATED, _STEP = 259, (8, 32946), 2**20
+_STRIPS = ((273, 279), (324, 325))  # offsets and lengths of strips, of tiles
 # Markers that end coded data: neither a stuffed byte (00), nor a restart (D0 to D7), nor a fill byte (FF).
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 
@@ -61,6 +65,32 @@ def check_file(data: bytes) -> None:
     # Coded AV1 ends in a bit that is set. Lossy and lossless WebP may well end in thousands of zeros.
     elif data[4:12] in _AVIF and not data[-_ZEROS:].strip(b"\0"):
         raise BadImage("truncated AVIF: it ends in zeros")
+
+
+def check_deflated_tiff(data: bytes, tags: Mapping[int, Any]) -> None:
+    """Compare the checksum at the end of each deflated strip or tile; the decoder stops as soon as it has the pixels.
+
+    Args:
+        data: The bytes of the photo.
+        tags: The directory of its first page, by tag number.
+
+    Raises:
+        BadImage: a strip has no end, or all of them are larger than any picture within the limits.
+        zlib.error: a strip is damaged.
+    """
+    if tags.get(_COMPRESSION) not in _DEFLATED:
+        return
+    left = MAX_DECODED_BYTES
+    for offsets, lengths in _STRIPS:
+        for at, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
+            stream, piece = zlib.decompressobj(), data[at : at + length]
+            while piece and not stream.eof:
+                left -= len(stream.decompress(piece, _STEP))
+                piece = stream.unconsumed_tail
+                if left < 0:
+                    raise BadImage(f"too much memory: its strips have more than {MAX_DECODED_BYTES} bytes")
+            if not stream.eof:
+                raise BadImage("truncated TIFF: a strip has no end")
 
 
 def _check_png(data: bytes) -> None:

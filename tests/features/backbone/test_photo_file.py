@@ -111,6 +111,17 @@ class TestDamage:
                 decode(sound[:-lost])
         assert np.array_equal(decode(sound + b"junk"), decode(sound))
 
+    def test_the_checksums_of_a_deflated_tiff_are_compared(self):
+        sound = encoded(picture(), "TIFF", compression="tiff_adobe_deflate")
+        with Image.open(io.BytesIO(sound)) as image:
+            ends = [at + length for at, length in zip(image.tag_v2[273], image.tag_v2[279], strict=True)]
+        decode(sound)
+        for end in ends:
+            with pytest.raises(BadImage, match="damaged or truncated image: .*incorrect data check"):
+                decode(sound[: end - 1] + bytes([sound[end - 1] ^ 1]) + sound[end:])
+            with pytest.raises(BadImage, match=r"damaged or truncated|truncated TIFF"):
+                decode(sound[: end - 40] + bytes(40) + sound[end:])
+
     @pytest.mark.parametrize(
         ("kind", "options"),
         [
