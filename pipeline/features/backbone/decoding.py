@@ -52,7 +52,7 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 # Everything Pillow's readers are known to raise on damaged files; a list, so that our own mistakes still surface.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, AttributeError, ArithmeticError,
-    RuntimeError, MemoryError, struct.error, zlib.error,
+    RuntimeError, MemoryError, Warning, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -140,9 +140,9 @@ def _jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Pixels:
     # The least size is the size itself rounded up, so that the decoder's own scales leave just the one wanted.
     least = {} if shrink == 1 else {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
     if colours not in ("CMYK", "YCCK"):
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True, **least)
         return pixels
-    inks = simplejpeg.decode_jpeg(data, "CMYK", **least)
+    inks = simplejpeg.decode_jpeg(data, "CMYK", strict=True, **least)
     # Inverted, as Adobe's programs write them and everyone reads them.
     return _array(Image.frombuffer("CMYK", inks.shape[1::-1], inks, "raw", "CMYK;I", 0, 1))
 
