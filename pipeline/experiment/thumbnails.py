@@ -104,8 +104,10 @@ def encode_thumbnail(data: bytes) -> bytes:
 
 
 def _picture(path: str | Path) -> bytes | str:
+    from pipeline.features.backbone.photo_file import read_photo
+
     try:
-        return encode_thumbnail(Path(path).read_bytes())
+        return encode_thumbnail(read_photo(path))
     except BadImage as error:
         return str(error)
     except OSError as error:

@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cache import Block, read_with_id
+from cache import Block, id_of
 from pipeline.errors import BackboneError, BadImage
 from pipeline.features.backbone.network import Backbone
+from pipeline.features.backbone.photo_file import read_photo
 from pipeline.features.backbone.transform import MAX_PIXELS, Pixels, require_view, to_pixels, view
 from pipeline.features.runtimes import Runtime, RuntimeOptions, make_runtime
 from pipeline.system import choose_device, cores
@@ -138,23 +139,30 @@ class Embedder:
             BackboneError: the GPU's memory does not hold even one photo.
         """
         waiting: collections.deque[tuple[_Load, Future[Features]]] = collections.deque()
+        stop = threading.Event()
         decoders = ThreadPoolExecutor(self.workers, "decode")
         forwards = ThreadPoolExecutor(self.runtime.streams, "forward")
         try:
-            for load in self._loads(paths, decoders):
+            for load in self._loads(paths, decoders, stop):
                 waiting.append((load, forwards.submit(self._forward, load)))
                 if len(waiting) > self.runtime.streams:
                     yield self._finish(*waiting.popleft())
             while waiting:
                 yield self._finish(*waiting.popleft())
         finally:
+            stop.set()
             decoders.shutdown(cancel_futures=True)
             forwards.shutdown(cancel_futures=True)
 
     def forward_rate(self, batches: int = 4, rounds: int = 1) -> float:
-        """Photos per second of the forward pass alone on ready pixels, one view; the best of the rounds.
+        """Speed of the forward pass alone, on ready pixels and one view.
 
-        batches : forward passes per stream in a round.
+        Args:
+            batches: Forward passes per stream in a round.
+            rounds: How often that is measured.
+
+        Returns:
+            Photos per second in the best round.
         """
         shape = (self.batch_size, self.runtime.size, self.runtime.size, 3)
         ready = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
@@ -167,12 +175,14 @@ class Embedder:
                 best = max(best, count * self.batch_size / (time.perf_counter() - start))
         return best
 
-    def _loads(self, paths: Sequence[str | os.PathLike[str]], decoders: ThreadPoolExecutor) -> Iterator[_Load]:
+    def _loads(
+        self, paths: Sequence[str | os.PathLike[str]], decoders: ThreadPoolExecutor, stop: threading.Event
+    ) -> Iterator[_Load]:
         chunks = (range(start, min(start + _CHUNK, len(paths))) for start in range(0, len(paths), _CHUNK))
         ahead: collections.deque[Future[list[_Decoded | Reject]]] = collections.deque()
         load = _Load()
         for chunk in chunks:
-            ahead.append(decoders.submit(self._decode, chunk, [paths[index] for index in chunk]))
+            ahead.append(decoders.submit(self._decode, chunk, [paths[index] for index in chunk], stop))
             if len(ahead) * _CHUNK < _AHEAD * self.batch_size + self.workers * _CHUNK:
                 continue
             load = yield from self._fill(load, ahead.popleft().result())
@@ -192,12 +202,18 @@ class Embedder:
                 load = _Load()
         return load
 
-    def _decode(self, indices: Sequence[int], paths: Sequence[str | os.PathLike[str]]) -> list[_Decoded | Reject]:
+    def _decode(
+        self, indices: Sequence[int], paths: Sequence[str | os.PathLike[str]], stop: threading.Event
+    ) -> list[_Decoded | Reject]:
         made: list[_Decoded | Reject] = []
         for index, path in zip(indices, paths, strict=True):
+            # An interrupted run waits for the photo in hand, which no decoder gives up, and for no other.
+            if stop.is_set():
+                break
             start, content_id = time.perf_counter(), bytes(32)
             try:
-                data, content_id = read_with_id(os.fspath(path))
+                data = read_photo(path)
+                content_id = id_of(data)
                 read, start = time.perf_counter() - start, time.thread_time()
                 pixels = to_pixels(data, self.backbone.transform, self.options.max_pixels)
                 self.timings.add(read=read, decode=time.thread_time() - start)
@@ -265,8 +281,11 @@ def embed(
     blocks: Sequence[str],
     views: Sequence[str] = ("identity",),
     options: EmbedOptions | None = None,
-) -> Iterator[Batch]:
-    """Vectors of photos, batch by batch, in the order of `paths`: the short form of `Embedder`."""
+) -> Generator[Batch, None, None]:
+    """Vectors of photos, batch by batch, in the order of `paths`: the short form of `Embedder`.
+
+    Close it when it is left before its end, so that no photo is decoded for nothing.
+    """
     yield from Embedder(backbone, blocks, views, options)(paths)
 
 

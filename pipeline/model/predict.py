@@ -6,6 +6,7 @@ before a single photo is read: vectors of another network, size or fit would giv
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +37,9 @@ __all__ = ["Prediction", "Predictor", "load_model", "predict", "write_prediction
 Float32 = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
+
+NOT_FINITE = "the network's output for it is not finite"
+"""Why a photo is rejected whose features or probabilities are not numbers: any value for it would be made up."""
 
 TOLERATED = ("precision",)
 """Fields of the key that may differ with no more than a note: the class of arithmetic."""
@@ -145,14 +149,23 @@ class Predictor:
         P = np.zeros((len(paths), len(self.model["labels"])), np.float32)
         rejects: list[tuple[int, str]] = []
         done = 0
-        for batch in embed(paths, self.backbone, blocks, views, feeding):
-            rejects += [(reject.index, reject.reason) for reject in batch.rejects]
-            if len(batch.indices):
-                X = [np.concatenate([batch.features[name, view] for name in blocks], axis=1) for view in views]
-                P[batch.indices] = self.predict_proba(np.stack(X))
-            done += len(batch.indices) + len(batch.rejects)
-            progress(done, len(paths))
+        with contextlib.closing(embed(paths, self.backbone, blocks, views, feeding)) as batches:
+            for batch in batches:
+                rejects += [(reject.index, reject.reason) for reject in batch.rejects]
+                if len(batch.indices):
+                    X = [np.concatenate([batch.features[name, view] for name in blocks], axis=1) for view in views]
+                    made, finite = self._finite(np.stack(X))
+                    P[batch.indices[finite]] = made[finite]
+                    rejects += [(int(index), NOT_FINITE) for index in batch.indices[~finite]]
+                done += len(batch.indices) + len(batch.rejects)
+                progress(done, len(paths))
         return P, sorted(rejects)
+
+    def _finite(self, X: Float32) -> tuple[Float32, npt.NDArray[np.bool_]]:
+        """Probabilities (n, L) of features (V, n, d), and (n,): which rows of both are numbers throughout."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            made = self.predict_proba(X)
+        return made, np.logical_and(np.isfinite(X).all(axis=(0, 2)), np.isfinite(made).all(axis=1))
 
 
 def load_model(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Predictor:

@@ -74,6 +74,6 @@ class ExtractOptions:
     dtype: Literal["float32", "float16"] = "float32"
     batch_size: int | None = None
     workers: int | None = None
-    max_pixels: int = 178_956_970
+    max_pixels: int = 110_000_000
     rehash: bool = False
     wait: float = 0.0

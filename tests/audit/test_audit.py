@@ -148,8 +148,6 @@ def test_the_page_shows_pictures_and_escapes_everything(tmp_path: Path) -> None:
 
 def test_vectors_that_do_not_fit_are_refused_with_the_numbers(small: SmallCatalogue, tmp_path: Path) -> None:
     options = AuditOptions(cache=small.cache, out=tmp_path / "audit", memory=1e-6)
-    with pytest.raises(
-        OptionError, match=r"holds all vectors in memory: \d+ photos x \d+ numbers .* --memory"
-    ):
+    with pytest.raises(OptionError, match=r"holds all vectors in memory: \d+ photos x \d+ numbers .* --memory"):
         audit(DataOptions(data=small.data), CacheKeyOptions(), options)
     assert not (tmp_path / "audit").exists()

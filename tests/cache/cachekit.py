@@ -91,7 +91,7 @@ def unexpected_files(root: Path) -> list[str]:
     odd = []
     for path in (path for path in root.rglob("*") if (root / "quarantine") not in (path, *path.parents)):
         fine = path.is_dir() or path.suffix == ".h5" or path.name in {"key.json", "lock", "README.txt", "files.sqlite"}
-        fine |= path.parent.parent.name == "runtimes" and path.name in {"model.xml", "model.bin"}
+        fine |= path.parent.parent.name == "runtimes" and path.name in {"model.xml", "model.bin", "seal.json"}
         if not fine or path.name.startswith((".tmp-", ".converting-")):
             odd.append(str(path.relative_to(root)))
     return odd

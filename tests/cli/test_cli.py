@@ -16,6 +16,7 @@ from pipeline.cli import app as commands
 from pipeline.cli.app import app
 from pipeline.cli.main import main
 from pipeline.cli.parsing import COMMANDS, parse
+from pipeline.features.converted_models import store_converted
 from tests.small_cache import write_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,3 +170,17 @@ def test_an_error_of_the_system_names_the_file_and_a_missing_file_of_ours_is_a_b
     monkeypatch.setattr("pipeline.catalogue.generated.sample.write_sample", lambda *_: ours.read_text())
     with pytest.raises(FileNotFoundError):
         main(["sample", str(tmp_path / "other")])
+
+
+def test_a_damaged_converted_model_is_named_by_verify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "features" / "runtimes" / "abc"
+    store_converted(folder, lambda into: (into / "model.bin").write_bytes(bytes(64)))
+    monkeypatch.chdir(tmp_path)
+    assert main(["cache", "verify"]) == 0
+    with (folder / "model.bin").open("r+b") as file:
+        file.write(b"\x01")
+    capsys.readouterr()
+    assert main(["cache", "verify"]) == 1
+    assert f"converted model {Path('features/runtimes/abc')}: " in capsys.readouterr().out

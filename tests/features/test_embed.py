@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -95,6 +98,39 @@ def test_a_file_that_is_gone_is_a_reject(backbone, photos):
     photos[5].unlink()
     rejects = collect(embed(photos, backbone, ["pooled"], options=options()))[3]
     assert (5, "No such file or directory") in [(reject.index, reject.reason) for reject in rejects]
+
+
+def test_a_pipe_in_the_place_of_a_photo_is_a_reject_and_no_wait(backbone, photos):
+    photos[5].unlink()
+    os.mkfifo(photos[5])
+
+    def other_end():
+        """Whoever waits for it gets it after a while, so that this test ends either way."""
+        with contextlib.suppress(OSError):
+            os.close(os.open(photos[5], os.O_WRONLY | os.O_NONBLOCK))
+
+    timer = threading.Timer(5, other_end)
+    timer.start()
+    rejects = collect(embed(photos, backbone, ["pooled"], options=options()))[3]
+    timer.cancel()
+    assert (5, "not a regular file") in [(reject.index, reject.reason) for reject in rejects]
+
+
+def test_who_leaves_early_waits_for_the_photos_in_hand_only(backbone, photos, monkeypatch):
+    decode, started, left = module.to_pixels, [], threading.Event()
+
+    def slow(*args):
+        started.append(left.is_set())
+        time.sleep(0.05)
+        return decode(*args)
+
+    monkeypatch.setattr(module, "to_pixels", slow)
+    batches = embed(photos[4:20] * 50, backbone, ["pooled"], options=options(workers=2))
+    next(batches)
+    left.set()
+    batches.close()
+    # A thread may be between its look at the sign to stop and the photo; chunks of eight are not finished.
+    assert started.count(True) <= 2
 
 
 def test_nothing_but_bad_photos_gives_one_empty_batch(backbone, photos):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +20,8 @@ from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import BackboneError, ModelFileError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
 from pipeline.features.embed import EmbedOptions, embed
-from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, proba, save_model
+from pipeline.features.runtimes.eager import EagerRuntime
+from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, proba, read_model, save_model
 from pipeline.model.predict import Predictor, check_cache_key, find_photos, predict, write_predictions
 from pipeline.model.prediction import as_dicts, prediction_frame
 from pipeline.options import BackboneOptions, PredictOptions
@@ -111,6 +114,54 @@ def test_the_photos_predicted_with_do_not_matter(photos: Path, model_path: Path)
     among = predictor.predict(photos).set_index("filename").loc["b.png"]
     assert alone["neck"] == among["neck"]
     assert alone["p:neck"] == pytest.approx(among["p:neck"], abs=1e-5)
+
+
+def test_a_photo_whose_features_are_no_numbers_is_rejected(
+    photos: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = EagerRuntime._run
+
+    def spoilt(self: EagerRuntime, pixels: Any) -> Any:
+        made = run(self, pixels)
+        made["pooled"] = made["pooled"].copy()
+        made["pooled"][0, 7] = np.nan
+        return made
+
+    monkeypatch.setattr(EagerRuntime, "_run", spoilt)
+    predictor = Predictor(read_model(model_path), replace(EAGER, probabilities=True))
+    done = predictor.predict_photos([photos / "a.jpg", photos / "b.png"])
+    assert done.rejects == ((str(photos / "a.jpg"), "the network's output for it is not finite"),)
+    assert done.frame.loc[0, ["neck", "style"]].tolist() == ["#N/A", "#N/A"]
+    assert done.frame.loc[1, "neck"] in ("round", "v")
+
+
+def test_a_photo_whose_probabilities_are_no_numbers_is_rejected(
+    photos: Path, origin: FeatureOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor(make_model(origin), EAGER)
+    right = predictor.predict_proba
+    first = iter([True])
+
+    def spoilt(X: Any) -> Any:
+        P = right(X)
+        if next(first, False):
+            P[0] = np.nan
+        return P
+
+    monkeypatch.setattr(predictor, "predict_proba", spoilt)
+    done = predictor.predict_photos([photos / "a.jpg", photos / "b.png"])
+    assert [name for name, _ in done.rejects] == [str(photos / "a.jpg")]
+    assert done.frame.loc[0, ["neck", "style"]].tolist() == ["#N/A", "#N/A"]
+
+
+def test_a_pipe_is_rejected_at_once(photos: Path, model_path: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    predictor = Predictor(read_model(model_path), EAGER)
+    results: list[Any] = []
+    wait = threading.Thread(target=lambda: results.append(predictor.predict_photos(tmp_path / "pipe.jpg")), daemon=True)
+    wait.start()
+    wait.join(60)
+    assert [done.rejects for done in results] == [((str(tmp_path / "pipe.jpg"), "not a regular file"),)]
 
 
 def test_threshold_override(photos: Path, model_path: Path, tmp_path: Path) -> None:

@@ -3,30 +3,29 @@
 Steps 1 to 3 of the pixel policy that `transform` states; a change of what they give is a new `PIXEL_POLICY`.
 Without torch, so that thumbnails and the report can use it.
 
-JPEG is decoded by libjpeg-turbo, through simplejpeg where it is installed (half the time) and through Pillow
-otherwise; both give the same pixels.
+JPEG is decoded by libjpeg-turbo through simplejpeg, which refuses whatever the decoder would only warn of. Pillow gives
+the same pixels, but hides those warnings and shows a damaged photo as well as it can. The other formats are Pillow's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
+import ctypes
 import struct
+import warnings
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError, features
+import simplejpeg
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from pipeline.errors import BadImage
+from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_PIXELS
+from pipeline.features.backbone.photo_file import check_deflated_tiff, check_file, open_bytes
 
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg = None  # only slower without it
-
-DECODER = "pillow/libjpeg-turbo" if simplejpeg or features.check_feature("libjpeg_turbo") else "pillow/libjpeg"
-MAX_PIXELS = 178_956_970
+DECODER = "pillow/libjpeg-turbo"
 TOO_MANY_PIXELS = "too many pixels"
 
 Pixels = npt.NDArray[np.uint8]
@@ -35,81 +34,137 @@ Pixels = npt.NDArray[np.uint8]
 _WANTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 Image.init()
 _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
+_JPEGS = ("JPEG", "MPO")
 _SHRINKS = (8, 4, 2)
+_STRIP = 2**20
+_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 14, "JPEG2000": 25}
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _ORIENTATION_TAG = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels.swapaxes(0, 1)[:, ::-1],
+    7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }
 # Everything Pillow's readers are known to raise on damaged files; a list, so that our own mistakes still surface.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, AttributeError, ArithmeticError,
-    RuntimeError, MemoryError, struct.error, zlib.error,
+    RuntimeError, MemoryError, Warning, struct.error, zlib.error,
 )  # fmt: skip
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels:
-    """Encoded bytes to an upright RGB picture of the photo's own size: uint8 (h, w, 3).
+    """Encoded bytes to an upright RGB picture of the photo's own size.
 
-    With `enough`, a JPEG whose shorter side is at least twice that many pixels comes at 1/2, 1/4 or 1/8 of its size,
-    the smallest whose shorter side is still at least `enough`: the decoder leaves out what a small picture does not
-    show, at a fraction of the time.
+    Args:
+        data: The content of the photo's file.
+        max_pixels: Photos with more pixels than this are refused before they are decoded.
+        enough: With more than 0, a JPEG whose shorter side is at least twice that many pixels comes at 1/2, 1/4 or 1/8
+            of its size, the smallest whose shorter side is still at least `enough`: the decoder leaves out what a
+            small picture does not show, at a fraction of the time.
+
+    Returns:
+        uint8 (h, w, 3), C-contiguous.
 
     Raises:
         BadImage: the photo cannot become pixels; the text is the reason.
     """
     if not data:
         raise BadImage("empty file")
+    check_file(data)
+    image = _open(data)
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError:
-        raise BadImage("not an image in a known format") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadImage(f"{TOO_MANY_PIXELS}: {error}") from None
-    except _DECODE_ERRORS as error:
-        raise BadImage(f"damaged image: {error}") from None
-    width, height = image.size
-    if width * height > max_pixels:
-        raise BadImage(f"{TOO_MANY_PIXELS}: {width} x {height} is more than the limit of {max_pixels}")
-    try:
-        turn = _turn(image)
-        shrink = next((by for by in _SHRINKS if enough and min(image.size) >= by * enough), 1)
-        if turn is None and (pixels := _fast_jpeg(data, image, shrink)) is not None:
-            return pixels
-        if shrink > 1:
-            image.draft(None, (max(1, width // shrink), max(1, height // shrink)))
-        image.load()
-        upright = image if turn is None else image.transpose(turn)
-        return np.array(_rgb(upright))
+        _check_size(image, max_pixels)
+        turn = _TURNS.get(_orientation(image))
+        if image.format in _JPEGS:
+            shrink = next((by for by in _SHRINKS if enough and min(image.size) >= by * enough), 1)
+            pixels = _jpeg(data, image.size, shrink)
+        else:
+            check_deflated_tiff(data, getattr(image, "tag_v2", {}))
+            image.load()
+            pixels = _array(image)
     except BadImage:
         raise
     except _DECODE_ERRORS as error:
         raise BadImage(f"damaged or truncated image: {error}") from None
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
-def _fast_jpeg(data: bytes, image: Image.Image, shrink: int) -> Pixels | None:
-    """The pixels of an ordinary colour JPEG, or None where Pillow has to decide what the file is worth."""
-    if simplejpeg is None or image.format != "JPEG" or image.mode != "RGB":
-        return None
-    # Any warning of the decoder, such as a missing end, is an error here; Pillow then tells harmless from truncated.
-    with contextlib.suppress(ValueError):
-        # The least size is the size itself rounded up, so that the decoder's own scales leave just the one wanted.
-        least = (0, 0) if shrink == 1 else (-(-image.height // shrink), -(-image.width // shrink))
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=least[0], min_width=least[1], strict=True)
-        return pixels
-    return None
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _open(data: bytes) -> Image.Image:
     try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
+        return Image.open(open_bytes(data), formats=_FORMATS)
+    except BadImage:
+        raise
+    except UnidentifiedImageError:
+        raise BadImage("not an image in a known format") from None
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"{TOO_MANY_PIXELS}: {error}") from None
+    except _DECODE_ERRORS as error:
+        raise BadImage(f"damaged image: {error}") from None
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise BadImage(f"{TOO_MANY_PIXELS}: {width} x {height} is more than the limit of {max_pixels}")
+    tiles = getattr(image, "tag_v2", {})
+    tile = int(tiles.get(_TILE_WIDTH, 0)) * int(tiles.get(_TILE_LENGTH, 0))
+    needed = max(width * height, tile) * _bytes_per_pixel(image)
+    if needed > MAX_DECODED_BYTES:
+        raise BadImage(
+            f"too much memory: decoding {width} x {height} pixels of {image.format} takes {needed} bytes,"
+            f" more than the limit of {MAX_DECODED_BYTES}"
+        )
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    """Memory at the peak of decoding, our own three bytes included: as measured at 36 megapixels, rounded up."""
+    if image.format in _JPEGS:  # progressive ones, which are held whole as coefficients
+        return 3 * max(3, len(image.getbands()))
+    return _BYTES_PER_PIXEL.get(image.format or "", 8)
+
+
+def _jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Pixels:
+    """Pixels of a JPEG, at 1/shrink of its size. Any warning of the decoder is an error: it means other pixels."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        if "subsampling" in str(error):
+            raise BadImage(f"not a usual JPEG: {error}; save it again as JPEG or PNG") from None
+        raise
+    if (width, height) != size:
+        raise BadImage(f"damaged image: its size is {size[0]} x {size[1]} and {width} x {height}")
+    # The least size is the size itself rounded up, so that the decoder's own scales leave just the one wanted.
+    least = {} if shrink == 1 else {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
+    if colours not in ("CMYK", "YCCK"):
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", strict=True, **least)
+        return pixels
+    inks = simplejpeg.decode_jpeg(data, "CMYK", strict=True, **least)
+    # Inverted, as Adobe's programs write them and everyone reads them.
+    return _array(Image.frombuffer("CMYK", inks.shape[1::-1], inks, "raw", "CMYK;I", 0, 1))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except _DECODE_ERRORS:
-        return None
+        return 1
+
+
+def _array(image: Image.Image) -> Pixels:
+    """RGB pixels of a loaded picture, strip by strip: conversions take up to 16 bytes per pixel on their way."""
+    width, height = image.size
+    rows = max(1, _STRIP // width)
+    if height <= rows:
+        return np.array(_rgb(image))
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows)))
+        pixels[top : top + rows] = np.asarray(_rgb(strip))
+    return pixels
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -126,3 +181,16 @@ def _rgb(image: Image.Image) -> Image.Image:
         white.paste(layer, mask=layer.getchannel("A"))
         return white
     return image.convert("RGB")
+
+
+def _silence() -> None:
+    """A photo's damage is told once, as the reason of its reject, not on stderr by the libraries that meet it."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # libtiff writes from C; Pillow has no switch for it. Where its symbols are out of reach, its lines stay.
+    with contextlib.suppress(OSError, AttributeError):
+        libtiff = ctypes.CDLL(_imaging.__file__)
+        libtiff.TIFFSetErrorHandler(None)
+        libtiff.TIFFSetWarningHandler(None)
+
+
+_silence()

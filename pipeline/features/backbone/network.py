@@ -152,7 +152,7 @@ def load_backbone(options: BackboneOptions) -> Backbone:
 
     Raises:
         BackboneError: no such model, or its weights cannot be had or do not fit.
-        OptionError: the size or the fit cannot be.
+        OptionError: the size or the resize mode cannot be.
     """
     config = timm.get_pretrained_cfg(options.backbone)
     build: dict[str, object] = {}
@@ -162,7 +162,7 @@ def load_backbone(options: BackboneOptions) -> Backbone:
     resolved: dict[str, Any] = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
     transform = Transform(
         size=options.size or resolved["input_size"][-1],
-        fit=options.resize,
+        resize_mode=options.resize,
         interpolation=resolved["interpolation"],
         mean=tuple(resolved["mean"]),
         std=tuple(resolved["std"]),
@@ -179,18 +179,18 @@ def freeze(module: _ModuleT) -> _ModuleT:
 def base_key(backbone: Backbone, precision: str = "fp32") -> BaseKey:
     """Everything of a backbone that can change a vector.
 
-    For the fit `crop` the share kept stands beside the interpolation, because it changes the pixels too.
+    For the resize mode `crop` the share kept stands beside the interpolation, because it changes the pixels too.
     Raises OptionError when there is no such precision class.
     """
     if precision not in PRECISIONS:
         raise OptionError(f"precision is {precision!r}; it can be {', '.join(PRECISIONS)}")
     seen = backbone.transform
-    kept = f" (keeps {seen.crop_pct:g})" if seen.fit == "crop" else ""
+    kept = f" (keeps {seen.crop_pct:g})" if seen.resize_mode == "crop" else ""
     return BaseKey(
         weights_sha256=backbone.weights_sha256,
         architecture=backbone.name,
         size=seen.size,
-        fit=seen.fit,
+        fit=seen.resize_mode,
         interpolation=seen.interpolation + kept,
         mean=seen.mean,
         std=seen.std,

@@ -10,16 +10,16 @@ What happens to a photo, in this order (a change of any line is a new `PIXEL_POL
 2. EXIF orientation is applied; an EXIF block that cannot be read counts as none.
 3. Colour: 16-bit greyscale is scaled to 8 bits (x / 257), CMYK and palettes become RGB, transparency is laid on
    white, greyscale is repeated over three channels. Colour profiles are ignored, as timm ignores them.
-4. Resize with the model's own interpolation (anti-aliased, on 8-bit values), one of three fits (see `Transform`).
+4. Resize with the model's own interpolation (anti-aliased, on 8-bit values), in one of three modes (see `Transform`).
    PyTorch's resize is used: Pillow's values within rounding at a fifth of the time. `crop` first trims a photo more
    than 8 times as long as wide to its middle 8:1.
 
 Steps 1 to 3 are `pipeline.features.backbone.decoding`.
 
-What becomes of bad input: an empty file, a file that is no image, a truncated or damaged one, one with more than
-`max_pixels` pixels, and one with floating-point pixels (no fixed range) each raise `BadImage` with the reason. Half a
-picture is never used. Any size from 1x1 upwards is a photo: 1x1 gives a plain square, 20,000x10 is squashed, padded,
-or cropped to its middle like any other.
+What becomes of bad input: an empty file, a file that is no image, a truncated or damaged one as far as that can be seen
+(docs/CACHE.md says how far), one beyond what a photo may cost (`limits`), and one with floating-point pixels (no fixed
+range) each raise `BadImage` with the reason. Half a picture is never used. Any size from 1x1 upwards is a photo: 1x1
+gives a plain square, 20,000x10 is squashed, padded, or cropped to its middle like any other.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ import numpy as np
 import torch
 
 from pipeline.errors import OptionError
-from pipeline.features.backbone.decoding import DECODER, MAX_PIXELS, TOO_MANY_PIXELS, Pixels, decode
+from pipeline.features.backbone.decoding import DECODER, TOO_MANY_PIXELS, Pixels, decode
+from pipeline.features.backbone.limits import MAX_PIXELS
 
 __all__ = [
     "DECODER",
-    "FITS",
     "MAX_PIXELS",
     "PIXEL_POLICY",
+    "RESIZE_MODES",
     "TOO_MANY_PIXELS",
     "VIEWS",
     "Pixels",
@@ -60,25 +61,25 @@ class Transform:
 
     Attributes:
         size: Side of the square in pixels.
-        fit: `crop` resizes the shorter side to floor(size / crop_pct) and keeps the centre (timm's evaluation
+        resize_mode: `crop` resizes the shorter side to floor(size / crop_pct) and keeps the centre (timm's evaluation
             transform), `squash` resizes both sides to `size` (the aspect ratio is lost), `pad` resizes the longer side
             to `size` and fills the rest with the model's mean colour.
         interpolation: bilinear or bicubic, anti-aliased.
         mean: Per-channel mean the model expects, on a scale of 0 to 1.
         std: Per-channel standard deviation the model expects, on a scale of 0 to 1.
-        crop_pct: Share of the resized photo that `crop` keeps; without effect on the other fits.
+        crop_pct: Share of the resized photo that `crop` keeps; without effect on the other modes.
     """
 
     size: int
-    fit: str
+    resize_mode: str
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_pct: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.fit not in _FITS:
-            raise OptionError(f"fit is {self.fit!r}; it can be {', '.join(_FITS)}")
+        if self.resize_mode not in _RESIZES:
+            raise OptionError(f"resize mode is {self.resize_mode!r}; it can be {', '.join(_RESIZES)}")
         if self.interpolation not in _INTERPOLATIONS:
             raise OptionError(f"interpolation is {self.interpolation!r}; it can be {', '.join(_INTERPOLATIONS)}")
         if self.size < 1:
@@ -86,12 +87,20 @@ class Transform:
 
 
 def to_pixels(data: bytes, transform: Transform, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Decode, orient, convert and fit one photo: encoded bytes to uint8 (size, size, 3), RGB.
+    """Decode, orient, convert and resize one photo.
+
+    Args:
+        data: The content of the photo's file.
+        transform: What becomes of the decoded photo.
+        max_pixels: Photos with more pixels than this are refused before they are decoded.
+
+    Returns:
+        uint8 (size, size, 3), RGB.
 
     Raises:
         BadImage: the photo cannot become pixels; the text is the reason.
     """
-    return _FITS[transform.fit](decode(data, max_pixels, _ROOM * _shorter(transform)), transform)
+    return _RESIZES[transform.resize_mode](decode(data, max_pixels, _ROOM * _shorter(transform)), transform)
 
 
 def _resize(pixels: Pixels, width: int, height: int, transform: Transform) -> Pixels:
@@ -106,7 +115,8 @@ def _resize(pixels: Pixels, width: int, height: int, transform: Transform) -> Pi
 
 def _shorter(transform: Transform) -> int:
     """Most pixels that the shorter side is resized to."""
-    return max(transform.size, int(transform.size / transform.crop_pct)) if transform.fit == "crop" else transform.size
+    cropped = transform.resize_mode == "crop"
+    return max(transform.size, int(transform.size / transform.crop_pct)) if cropped else transform.size
 
 
 def _crop(pixels: Pixels, transform: Transform) -> Pixels:
@@ -138,8 +148,8 @@ def _pad(pixels: Pixels, transform: Transform) -> Pixels:
     return square
 
 
-_FITS: dict[str, Callable[[Pixels, Transform], Pixels]] = {"crop": _crop, "squash": _squash, "pad": _pad}
-FITS = tuple(_FITS)
+_RESIZES: dict[str, Callable[[Pixels, Transform], Pixels]] = {"crop": _crop, "squash": _squash, "pad": _pad}
+RESIZE_MODES = tuple(_RESIZES)
 
 _VIEWS: dict[str, Callable[[Pixels], Pixels]] = {
     "identity": lambda batch: batch,
@@ -150,7 +160,18 @@ VIEWS = tuple(_VIEWS)
 
 
 def view(batch: Pixels, name: str) -> Pixels:
-    """One view of a batch of decoded photos: uint8 (b, s, s, 3) to the same shape. Raises as `require_view` does."""
+    """One view of a batch of decoded photos.
+
+    Args:
+        batch: uint8 (b, s, s, 3).
+        name: One of `VIEWS`.
+
+    Returns:
+        The shape and dtype of the batch, C-contiguous.
+
+    Raises:
+        OptionError: there is no view of that name.
+    """
     require_view(name)
     return _VIEWS[name](batch)
 

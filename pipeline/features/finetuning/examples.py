@@ -20,7 +20,7 @@ from pipeline.catalogue import (
 )
 from pipeline.errors import OptionError
 from pipeline.features.backbone.transform import Transform
-from pipeline.features.finetuning.pixels import Feeding, Squares, decode_all
+from pipeline.features.finetuning.pixels import DecodedPhotos, Feeding, decode_all
 from pipeline.options import DataOptions, FinetuneOptions, SplitOptions
 from pipeline.system import memory_limit
 
@@ -29,7 +29,7 @@ from pipeline.system import memory_limit
 class Examples:
     """m photos with a known value: rows int64 (m,) of the squares, Y uint8 (m, V)."""
 
-    squares: Squares
+    squares: DecodedPhotos
     rows: npt.NDArray[np.int64]
     Y: npt.NDArray[np.uint8]
 
@@ -43,7 +43,7 @@ class TrainingRows:
     """
 
     catalogue: Catalogue
-    squares: Squares
+    squares: DecodedPhotos
     groups: npt.NDArray[np.int64]
     split: Split
     values: tuple[str, ...]
@@ -107,7 +107,7 @@ def _targets(
 
 
 def _examples(
-    squares: Squares, parts: Split, part: str, targets: tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
+    squares: DecodedPhotos, parts: Split, part: str, targets: tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
 ) -> Examples:
     Y, usable = targets
     rows = parts.rows(part)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
@@ -16,11 +13,13 @@ from typing import Any
 
 import torch
 
+from pipeline.errors import BackboneError
 from pipeline.features.backbone.network import Backbone, base_key
+from pipeline.features.converted_models import read_converted, remove_temporary, store_converted
 from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions, Unavailable
 from pipeline.system import cores
 
-_STRAY = ".converting-"
+_GRAPH, _WEIGHTS = "model.xml", "model.bin"
 
 
 class OpenVinoRuntime(Runtime):
@@ -79,18 +78,24 @@ class OpenVinoRuntime(Runtime):
         return model
 
     def _stored(self, openvino: Any, core: Any) -> Any:
-        """The converted model from the store, put there on first use; what is under its final name is complete."""
+        """The converted model from the store, put there on first use and again where it is not as it was written."""
         folder = Path(str(self.options.store)) / self._fingerprint(openvino.__version__)
-        _remove_strays(folder.parent)
-        if (folder / "model.xml").is_file():
-            return core.read_model(folder / "model.xml")
-        model = self._converted()
-        # Neither a store that cannot be written nor another process that was faster is a reason to stop.
+        remove_temporary(folder.parent)
+        damaged = False
+        # A store that cannot be read or written, or another process that was faster, is no reason to stop.
         with contextlib.suppress(OSError):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f"{_STRAY}{os.getpid()}-", dir=folder.parent) as work:
-                openvino.save_model(model, Path(work, "ready", "model.xml"), compress_to_fp16=False)
-                Path(work, "ready").rename(folder)
+            if damaged := folder.is_dir():
+                try:
+                    # Kept for as long as the model, whose constants lie in these very bytes.
+                    self._files = read_converted(folder)
+                    return core.read_model(self._files[_GRAPH], self._files[_WEIGHTS])
+                except (BackboneError, KeyError, RuntimeError) as error:
+                    self.note = f"{error}; the model was converted again"
+        model = self._converted()
+        with contextlib.suppress(OSError):
+            store_converted(
+                folder, lambda into: openvino.save_model(model, into / _GRAPH, compress_to_fp16=False), damaged
+            )
         return model
 
     def _fingerprint(self, version: str) -> str:
@@ -98,14 +103,6 @@ class OpenVinoRuntime(Runtime):
         blocks = [block.digest(key) for block in self.backbone.blocks(self.blocks).values()]
         parts = ("openvino", version, torch.__version__, key.digest, self.batch_size, self.size, *blocks)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _remove_strays(store: Path) -> None:
-    """Remove what conversions that were killed left behind; those of living processes stay."""
-    for stray in store.glob(f"{_STRAY}*"):
-        owner = stray.name.removeprefix(_STRAY).partition("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc").exists():
-            shutil.rmtree(stray, ignore_errors=True)
 
 
 class _Ordered(torch.nn.Module):

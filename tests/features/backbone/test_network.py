@@ -321,7 +321,7 @@ class TestKey:
             base_key(backbone(size=32)),
             base_key(backbone(fit="pad")),
             base_key(backbone(fit="crop")),
-            base_key(replace(plain, transform=replace(plain.transform, fit="crop", crop_pct=0.5))),
+            base_key(replace(plain, transform=replace(plain.transform, resize_mode="crop", crop_pct=0.5))),
             base_key(backbone("test_efficientnet")),
         ]
         assert len({key.digest for key in variants}) == len(variants)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -118,22 +119,23 @@ class TestObjective:
 
 
 @pytest.mark.parametrize("limit", [10**9, 0])
-def test_squares_are_what_extract_sees_whether_held_in_memory_or_not(tmp_path: Path, limit: int) -> None:
+def test_decoded_photos_are_what_extract_sees_whether_held_in_memory_or_not(tmp_path: Path, limit: int) -> None:
     rng, paths = np.random.default_rng(0), []
     for i in range(5):
         paths.append(tmp_path / f"{i}.png")
         Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(paths[-1])
     paths[2].write_bytes(b"no photo")
-    good, squares = decode_all([*paths, tmp_path / "absent.png"], Feeding(TRANSFORM, 2, limit))
+    good, photos = decode_all([*paths, tmp_path / "absent.png"], Feeding(TRANSFORM, 2, limit))
     assert good.tolist() == [0, 1, 3, 4]
-    assert squares.rejects == {2: "not an image in a known format", 5: "No such file or directory"}
-    assert (squares.held is None) == (limit == 0)
+    assert photos.rejects == {2: "not an image in a known format", 5: "No such file or directory"}
+    assert (photos.held is None) == (limit == 0)
     expected = [to_pixels(paths[i].read_bytes(), TRANSFORM) for i in (4, 0)]
-    np.testing.assert_array_equal(squares.take(np.array([3, 0])), expected)
+    np.testing.assert_array_equal(photos.take(np.array([3, 0])), expected)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
     if limit == 0:
         paths[0].write_bytes(paths[1].read_bytes())
         with pytest.raises(CatalogueError, match=r"0\.png changed while the backbone was being trained"):
-            squares.take(np.array([0]))
+            photos.take(np.array([0]))
 
 
 class TestCheckpoint:

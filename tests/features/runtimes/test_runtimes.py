@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features import runtimes
 from pipeline.features.backbone.network import BLOCKS, load_backbone
+from pipeline.features.converted_models import SEAL, check_converted, converted_models, store_converted
 from pipeline.features.runtimes import RuntimeOptions, make_runtime
 from pipeline.features.runtimes.openvino import OpenVinoRuntime
 from pipeline.options import BackboneOptions
@@ -97,6 +100,21 @@ class RuntimeContract:
                 pair[1](wrong)
 
 
+def spoil(folder: Path, damage: str) -> None:
+    if damage == "weights zeroed":
+        content = (folder / "model.bin").read_bytes()
+        (folder / "model.bin").write_bytes(content[:4096] + bytes(512) + content[4608:])
+    elif damage == "graph":
+        graph = (folder / "model.xml").read_text()
+        (folder / "model.xml").write_text(graph.replace("ReLU", "Sigmoid", 1) + " ")
+    elif damage == "seal":
+        (folder / SEAL).write_text("{")
+    elif damage == "other model":
+        (folder / SEAL).write_text((folder / SEAL).read_text().replace(folder.name, "0" * 32))
+    else:
+        (folder / {"seal gone": SEAL, "file gone": "model.bin"}[damage]).unlink()
+
+
 class TestTorch(RuntimeContract):
     name = "torch"
 
@@ -111,6 +129,51 @@ class TestOpenVino(RuntimeContract):
         second = make_runtime("openvino", load("test_resnet"), ("pooled",), stored)(photos)
         assert np.array_equal(first["pooled"], second["pooled"])
         assert [path.name for path in (tmp_path / "runtimes").iterdir() if path.name.startswith(".")] == []
+
+    @pytest.mark.parametrize("damage", ["weights zeroed", "graph", "seal", "seal gone", "file gone", "other model"])
+    def test_a_damaged_stored_model_is_never_run_but_converted_again(self, tmp_path, photos, damage):
+        def start():
+            return make_runtime("openvino", load("test_resnet"), ("pooled",), options(store=tmp_path / "runtimes"))
+
+        right = start()(photos)["pooled"]
+        (folder,) = converted_models(tmp_path / "runtimes")
+        assert check_converted(folder) is None
+        spoil(folder, damage)
+        assert check_converted(folder)
+        again = start()
+        assert again.note.endswith("; the model was converted again")
+        assert np.array_equal(again(photos)["pooled"], right)
+        assert converted_models(tmp_path / "runtimes") == [folder]
+        assert check_converted(folder) is None
+        assert start().note == ""
+        assert [path.name for path in (tmp_path / "runtimes").iterdir()] == [folder.name]
+
+    def test_no_flipped_bit_of_a_stored_model_goes_unseen(self, tmp_path):
+        folder = tmp_path / "abc"
+        store_converted(folder, lambda into: (into / "model.bin").write_bytes(bytes(range(40))))
+        for path in sorted(folder.iterdir()):
+            sound = path.read_bytes()
+            for bit in range(8 * len(sound)):
+                at = bit // 8
+                path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << bit % 8]) + sound[at + 1 :])
+                # A flipped space is a seal of the same meaning.
+                assert check_converted(folder) or (path.name == SEAL and sound[at : at + 1].isspace())
+            path.write_bytes(sound)
+        assert check_converted(folder) is None
+
+    def test_a_stored_model_is_on_the_disk_before_it_has_its_name(self, tmp_path, monkeypatch):
+        steps = []
+        sync, rename = os.fsync, Path.rename
+
+        def noted(descriptor):
+            steps.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+            sync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", noted)
+        monkeypatch.setattr(Path, "rename", lambda path, to: steps.append(f"-> {to.name}") or rename(path, to))
+        store_converted(tmp_path / "abc", lambda into: (into / "model.bin").write_bytes(b"weights"))
+        assert sorted(steps[:2]) == ["model.bin", SEAL]
+        assert steps[2:] == ["ready", "-> abc", tmp_path.name]
 
     def test_other_weights_blocks_or_batches_are_other_stored_models(self, tmp_path):
         for seed, blocks, batch in ((0, ("pooled",), 4), (1, ("pooled",), 4), (0, ("grid",), 4), (0, ("pooled",), 2)):
