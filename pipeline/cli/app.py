@@ -275,10 +275,10 @@ def finetune(
 ) -> None:
     """Train the backbone on one attribute, then freeze it into weights for extract; resumes where it was killed."""
     from pipeline.features.finetuning.finetune import finetune as run_finetune
-    from pipeline.features.finetuning.loop import Watch
+    from pipeline.features.finetuning.loop import Callbacks
 
     with Bar("decode", "photo", say) as decoding, Bar("finetune", "photo", say) as bar:
-        report = run_finetune(data, backbone, split, options, Watch(say, decoding.at, bar.at))
+        report = run_finetune(data, backbone, split, options, Callbacks(say, decoding.at, bar.at))
     say_all(finetune_lines(report))
 
 

@@ -138,7 +138,7 @@ class Embedder:
         Raises:
             BackboneError: the GPU's memory does not hold even one photo.
         """
-        waiting: collections.deque[tuple[_Load, Future[Features]]] = collections.deque()
+        waiting: collections.deque[tuple[_PendingBatch, Future[Features]]] = collections.deque()
         stop = threading.Event()
         decoders = ThreadPoolExecutor(self.workers, "decode")
         forwards = ThreadPoolExecutor(self.runtime.streams, "forward")
@@ -177,10 +177,10 @@ class Embedder:
 
     def _loads(
         self, paths: Sequence[str | os.PathLike[str]], decoders: ThreadPoolExecutor, stop: threading.Event
-    ) -> Iterator[_Load]:
+    ) -> Iterator[_PendingBatch]:
         chunks = (range(start, min(start + _CHUNK, len(paths))) for start in range(0, len(paths), _CHUNK))
         ahead: collections.deque[Future[list[_Decoded | Reject]]] = collections.deque()
-        load = _Load()
+        load = _PendingBatch()
         for chunk in chunks:
             ahead.append(decoders.submit(self._decode, chunk, [paths[index] for index in chunk], stop))
             if len(ahead) * _CHUNK < _AHEAD * self.batch_size + self.workers * _CHUNK:
@@ -191,7 +191,7 @@ class Embedder:
         if load.photos or load.rejects:
             yield load
 
-    def _fill(self, load: _Load, decoded: Sequence[_Decoded | Reject]) -> Generator[_Load, None, _Load]:
+    def _fill(self, load: _PendingBatch, decoded: Sequence[_Decoded | Reject]) -> Generator[_PendingBatch, None, _PendingBatch]:
         for photo in decoded:
             if isinstance(photo, Reject):
                 load.rejects.append(photo)
@@ -199,7 +199,7 @@ class Embedder:
             load.photos.append(photo)
             if len(load.photos) >= self.batch_size:
                 yield load
-                load = _Load()
+                load = _PendingBatch()
         return load
 
     def _decode(
@@ -224,7 +224,7 @@ class Embedder:
                 made.append(Reject(index, content_id, error.strerror or str(error)))
         return made
 
-    def _forward(self, load: _Load) -> Features:
+    def _forward(self, load: _PendingBatch) -> Features:
         if not load.photos:
             return {key: np.empty((0, block.dim), np.float32) for key, block in self._columns()}
         start, runtime = time.perf_counter(), self.runtime
@@ -242,7 +242,7 @@ class Embedder:
         for name, block in self.backbone.blocks(self.blocks).items():
             yield from (((name, seen), block) for seen in self.views)
 
-    def _finish(self, load: _Load, forward: Future[Features]) -> Batch:
+    def _finish(self, load: _PendingBatch, forward: Future[Features]) -> Batch:
         try:
             features = forward.result()
         except torch.OutOfMemoryError:
@@ -251,7 +251,7 @@ class Embedder:
         ids = np.frombuffer(b"".join(photo.content_id for photo in load.photos), dtype="S32")
         return Batch(indices, ids, features, tuple(load.rejects))
 
-    def _with_less_memory(self, load: _Load) -> Features:
+    def _with_less_memory(self, load: _PendingBatch) -> Features:
         while True:
             # Several batches in the queue may meet the same limit; only the first of them halves.
             if self.batch_size >= load.attempted:
@@ -297,7 +297,7 @@ class _Decoded:
 
 
 @dataclass
-class _Load:
+class _PendingBatch:
     photos: list[_Decoded] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     attempted: int = 0

@@ -22,7 +22,7 @@ from timm.data.config import resolve_model_data_config
 from cache import BaseKey, Block
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features.backbone.blocks import BLOCKS
-from pipeline.features.backbone.provenance import Seen, nothing_seen, read_seen
+from pipeline.features.backbone.provenance import TrainingProvenance, nothing_seen, read_seen
 from pipeline.features.backbone.transform import DECODER, PIXEL_POLICY, Transform
 from pipeline.features.backbone.weights import digest, load_net
 from pipeline.options import BackboneOptions
@@ -97,7 +97,7 @@ class Backbone:
     transform: Transform
     weights_sha256: str
     weights_source: str
-    seen: Seen = field(default_factory=nothing_seen)
+    seen: TrainingProvenance = field(default_factory=nothing_seen)
 
     @property
     def random(self) -> bool:

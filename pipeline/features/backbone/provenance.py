@@ -29,7 +29,7 @@ _MOST = 2_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class TrainingProvenance:
     """Content ids of the photos whose labels had a part in some weights; none for weights that we did not train.
 
     train : S32 (n,), sorted; their labels moved the weights.
@@ -62,19 +62,19 @@ class Seen:
         return {"format": "pt", FACTS: json.dumps(self.facts), **listed}
 
 
-def joined(first: Seen, second: Seen) -> Seen:
+def joined(first: TrainingProvenance, second: TrainingProvenance) -> TrainingProvenance:
     """The photos of either; the facts of the second. A photo that moved the weights counts as that alone."""
     train = np.union1d(first.train, second.train)
     choice = np.setdiff1d(np.union1d(first.choice, second.choice), train)
-    return Seen(train, choice, second.facts)
+    return TrainingProvenance(train, choice, second.facts)
 
 
-def nothing_seen() -> Seen:
+def nothing_seen() -> TrainingProvenance:
     """What is known of weights that say nothing."""
-    return Seen(as_ids(()), as_ids(()), {})
+    return TrainingProvenance(as_ids(()), as_ids(()), {})
 
 
-def read_seen(weights: str) -> Seen:
+def read_seen(weights: str) -> TrainingProvenance:
     """What a weights file says of its making; nothing for hub, package, random:SEED and files that do not say.
 
     Raises BackboneError when the file says something that cannot be read.
@@ -85,12 +85,12 @@ def read_seen(weights: str) -> Seen:
     try:
         with safe_open(path, "np") as file:
             said = file.metadata() or {}
-        return Seen(_ids(said.get(TRAIN, "")), _ids(said.get(CHOICE, "")), json.loads(said.get(FACTS, "{}")))
+        return TrainingProvenance(_ids(said.get(TRAIN, "")), _ids(said.get(CHOICE, "")), json.loads(said.get(FACTS, "{}")))
     except (OSError, ValueError, SafetensorError) as error:
         raise BackboneError(f"cannot read which photos {path} was trained on: {error}") from error
 
 
-def seen_of_key(cache: FeatureCache, info: KeyInfo) -> Seen:
+def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:
     """What `extract` wrote down beside the vectors of one key.
 
     Raises OptionError when the key's notes say that there was something and it is gone, CacheError when it is damaged.
@@ -102,10 +102,10 @@ def seen_of_key(cache: FeatureCache, info: KeyInfo) -> Seen:
             f"the list of photos that {info.notes.get('weights_source', 'the backbone')} was trained on is gone from "
             f"{cache.root / info.digest[:16]}; run the same extract command again, which writes it again"
         )
-    return Seen(ids[TRAIN], ids[CHOICE], {"split": said.get("split", "")})
+    return TrainingProvenance(ids[TRAIN], ids[CHOICE], {"split": said.get("split", "")})
 
 
-def require_unseen(seen: Seen, ids: Ids, split: Split, source: str) -> None:
+def require_unseen(seen: TrainingProvenance, ids: Ids, split: Split, source: str) -> None:
     """Refuse to validate or test on photos that trained the backbone, and to test on those that chose its epoch.
 
     ids : S32 (n,), the photos of `split`.  source : what the error calls the weights.

@@ -21,10 +21,10 @@ import safetensors.torch
 from pipeline.catalogue import count_kinds, write_split
 from pipeline.errors import OptionError, RunError
 from pipeline.features.backbone.network import Backbone, load_backbone
-from pipeline.features.backbone.provenance import Seen, joined, nothing_seen, require_unseen
+from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, require_unseen
 from pipeline.features.finetuning.checkpoint import NAME, only_one, require_same
 from pipeline.features.finetuning.examples import TrainingRows, load_rows
-from pipeline.features.finetuning.loop import Outcome, Training, Watch
+from pipeline.features.finetuning.loop import Callbacks, Outcome, Training
 from pipeline.features.finetuning.objective import objective
 from pipeline.features.finetuning.report import FinetuneReport
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
@@ -50,7 +50,7 @@ def finetune(
     backbone: BackboneOptions,
     split: SplitOptions,
     options: FinetuneOptions,
-    watch: Watch | None = None,
+    watch: Callbacks | None = None,
 ) -> FinetuneReport:
     """Train a backbone on one attribute and write its folder: weights, split.csv, history.csv, run.json.
 
@@ -58,7 +58,7 @@ def finetune(
 
     Raises PipelineError for options or data that cannot work, and for a folder that holds another training.
     """
-    watch = watch or Watch()
+    watch = watch or Callbacks()
     _check(options)
     folder = _folder(backbone, options)
     request = _Request(data, backbone, split, replace(options, out=folder))
@@ -146,7 +146,7 @@ def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
     return False
 
 
-def _seen(backbone: Backbone, rows: TrainingRows, request: _Request) -> Seen:
+def _seen(backbone: Backbone, rows: TrainingRows, request: _Request) -> TrainingProvenance:
     """The photos whose labels have a part in the weights, those behind the start weights included."""
     folder = request.finetune.out or Path()
     facts = {
@@ -161,11 +161,11 @@ def _seen(backbone: Backbone, rows: TrainingRows, request: _Request) -> Seen:
     if request.finetune.train == "head":
         return joined(backbone.seen, empty)
     ids = rows.squares.ids
-    return joined(backbone.seen, Seen(np.unique(ids[rows.train.rows]), np.unique(ids[rows.validation.rows]), facts))
+    return joined(backbone.seen, TrainingProvenance(np.unique(ids[rows.train.rows]), np.unique(ids[rows.validation.rows]), facts))
 
 
 def _write(
-    request: _Request, rows: TrainingRows, made: tuple[Mapping[str, Any], Seen], outcome: Outcome
+    request: _Request, rows: TrainingRows, made: tuple[Mapping[str, Any], TrainingProvenance], outcome: Outcome
 ) -> dict[str, Any]:
     """Weights, history.csv, run.json (last); then the checkpoint goes."""
     (made_with, seen), path = made, request.finetune.out or Path()

@@ -37,7 +37,7 @@ from pipeline.system import choose_device
 
 
 @dataclass(frozen=True)
-class Watch:
+class Callbacks:
     """Who is told how it goes: a line per epoch, and photos done of all."""
 
     say: Callable[[str], None] = lambda text: None
@@ -83,7 +83,7 @@ class Training:
         self._history: list[dict[str, float]] = []
         self._best: dict[str, Tensor] = {}
 
-    def run(self, parts: tuple[Examples, Examples], folder: Path, watch: Watch) -> Outcome:
+    def run(self, parts: tuple[Examples, Examples], folder: Path, watch: Callbacks) -> Outcome:
         """Train until the epochs or the patience are used up, from the folder's checkpoint where it has one.
 
         parts : training and validation photos.
@@ -105,7 +105,7 @@ class Training:
         clean = {name.removeprefix("features.net."): tensor for name, tensor in net.items()}
         return Outcome(clean, self._best_epoch(), tuple(self._history), resumed)
 
-    def _advance(self, parts: tuple[Examples, Examples], rate: Rate, steps: int, watch: Watch) -> None:
+    def _advance(self, parts: tuple[Examples, Examples], rate: Rate, steps: int, watch: Callbacks) -> None:
         started, epoch = time.perf_counter(), len(self._history)
         train_loss = self._train_epoch(parts[0], (epoch, steps), rate, watch)
         loss, value = self._judge(parts[1])
@@ -125,7 +125,7 @@ class Training:
             f"score {value:.4f}, lr {record['lr']:.2g}, {record['seconds']:.1f} s"
         )
 
-    def _train_epoch(self, train: Examples, at: tuple[int, int], rate: Rate, watch: Watch) -> float:
+    def _train_epoch(self, train: Examples, at: tuple[int, int], rate: Rate, watch: Callbacks) -> float:
         epoch, steps = at
         rng = np.random.default_rng([self._options.seed, epoch])
         batches = np.array_split(rng.permutation(len(train.rows)), steps)

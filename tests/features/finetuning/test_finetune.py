@@ -26,7 +26,7 @@ from pipeline.features.backbone.network import load_backbone
 from pipeline.features.backbone.provenance import read_seen
 from pipeline.features.extract import extract
 from pipeline.features.finetuning.finetune import finetune
-from pipeline.features.finetuning.loop import Watch
+from pipeline.features.finetuning.loop import Callbacks
 from pipeline.features.finetuning.report import FinetuneReport
 from pipeline.options import (
     BackboneOptions,
@@ -258,7 +258,7 @@ def test_patience_stops_and_memory_changes_nothing(tuned: Tuned, tmp_path: Path)
         out = tmp_path / f"memory-{memory}"
         runs.append(
             finetune(
-                tuned.data, BACKBONE, SplitOptions(), replace(options, memory=memory, out=out), Watch(lines.append)
+                tuned.data, BACKBONE, SplitOptions(), replace(options, memory=memory, out=out), Callbacks(lines.append)
             )
         )
     assert runs[0].epochs == runs[0].best["epoch"] + 2 < 9

@@ -15,7 +15,7 @@ from PIL import Image
 from cache import as_ids, id_array
 from pipeline.catalogue import Split
 from pipeline.errors import CatalogueError, OptionError, RunError
-from pipeline.features.backbone.provenance import Seen, joined, nothing_seen, read_seen, require_unseen
+from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, read_seen, require_unseen
 from pipeline.features.backbone.transform import Transform, to_pixels
 from pipeline.features.backbone.weights import load_net
 from pipeline.features.finetuning.augment import augment
@@ -158,7 +158,7 @@ class TestCheckpoint:
 
 
 class TestSeen:
-    SEEN = Seen(ids("a", "b"), ids("c"), {"split": "f/split.csv"})
+    SEEN = TrainingProvenance(ids("a", "b"), ids("c"), {"split": "f/split.csv"})
 
     def test_a_weights_file_carries_it_in_its_header_alone(self, tmp_path: Path) -> None:
         safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors", self.SEEN.metadata())
@@ -172,7 +172,7 @@ class TestSeen:
         assert not read_seen(weights)
 
     def test_a_second_fine_tuning_adds_to_the_first(self) -> None:
-        both = joined(self.SEEN, Seen(ids("c", "d"), ids("e"), {}))
+        both = joined(self.SEEN, TrainingProvenance(ids("c", "d"), ids("e"), {}))
         assert both.train.tolist() == ids("a", "b", "c", "d").tolist()
         assert both.choice.tolist() == ids("e").tolist()
 
