@@ -6,9 +6,11 @@ import base64
 import json
 from typing import Any
 
+from markupsafe import Markup
+
 from pipeline.comparison.page.data import PageData, Tried
-from pipeline.comparison.page.markup import Markup, visible
 from pipeline.comparison.page.photos import Gallery, Photo
+from pipeline.comparison.page.templating import visible
 from pipeline.comparison.records import Comparison
 from pipeline.evaluation.threshold_sweep import AttributeSweep, Sweep
 

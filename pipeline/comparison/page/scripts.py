@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.errors import OptionError
 
 BOKEH = ("bokeh.min.js", "bokeh-api.min.js")
+ASSETS = Path(__file__).parent / "assets"
 OWN = ("page.js", "tables.js", "charts.js", "closer.js", "gallery.js")
 
 
@@ -24,7 +25,7 @@ def read_scripts() -> list[str]:
     missing = [name for name in BOKEH if not (library / name).is_file()]
     if missing:
         raise OptionError(f"the installed Bokeh has no {library / missing[0]}: pip install -r requirements.txt")
-    files = [*(library / name for name in BOKEH), *(Path(__file__).parent / name for name in OWN)]
+    files = [*(library / name for name in BOKEH), *(ASSETS / name for name in OWN)]
     # Carriage returns would be normalised by a browser before it checks the digest of a script.
     return [path.read_text(encoding="utf-8").replace("\r\n", "\n") for path in files]
 
@@ -33,7 +34,5 @@ def policy(code: Sequence[str]) -> str:
     """A content security policy under which these scripts run and nothing else does; no request leaves the page."""
     digests = (base64.b64encode(hashlib.sha256(each.encode("utf-8")).digest()).decode("ascii") for each in code)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:;"
-        " base-uri 'none'; form-action 'none'"
-    )
+    own = f"script-src {allowed}; " if allowed else ""
+    return f"default-src 'none'; {own}style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

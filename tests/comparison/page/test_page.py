@@ -14,7 +14,6 @@ import pytest
 from pipeline.comparison.compare import compare
 from pipeline.comparison.page import render, scripts, write_report
 from pipeline.comparison.page.data import PageData, page_data
-from pipeline.comparison.page.markup import Look, Markup, el, table
 from pipeline.comparison.page.payload import as_json
 from pipeline.comparison.page.photos import PHOTOS, Gallery, Photo
 from pipeline.comparison.records import Comparison
@@ -212,16 +211,6 @@ def test_json_in_a_script_element_holds_nothing_that_ends_it() -> None:
     text = as_json({"a": HOSTILE})
     assert not re.search(r"[<>&\u2028\u202e]", text)
     assert json.loads(text) == {"a": HOSTILE}
-
-
-def test_markup_escapes_what_it_did_not_make() -> None:
-    assert el("p", "a<b", el("i", "&"), None, ["x", Markup("<br>")], title='"q"') == (
-        '<p title="&quot;q&quot;">a&lt;b<i>&amp;</i>x<br></p>'
-    )
-    assert el("details", open=True, class_="x", hidden=False) == '<details open class="x"></details>'
-    shown = table(["", "n"], [["r", "1"]], "c", Look(best=0, sortable=True))
-    assert '<tr class="best"><th scope="row">r</th><td>1</td></tr>' in shown
-    assert '<th scope="col"></th><th scope="col" aria-sort="none"><button type="button">n</button></th>' in shown
 
 
 def test_optional_sections_are_left_out(tmp_path: Path) -> None:
