@@ -29,7 +29,7 @@ def payload(comparison: Comparison, data: PageData) -> dict[str, Any]:
         "sweeps": [_attribute_sweep(sweep) for sweep in data.sweeps],
         "reliability": [
             {
-                "key": visible(found.attribute),
+                "attribute": visible(found.attribute),
                 "confidence": _short(found.confidence),
                 "correct": _short(found.correct),
                 "count": list(found.count),
@@ -62,7 +62,7 @@ def _setting(tried: Tried, name: str) -> str:
 
 def _attribute_sweep(sweep: AttributeSweep) -> dict[str, Any]:
     return {
-        "key": visible(sweep.attribute),
+        "attribute": visible(sweep.attribute),
         "single": sweep.single,
         "photos": sweep.photos,
         "rows": [_sweep(row) for row in (sweep.overall, *sweep.values)],
@@ -86,7 +86,7 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
         if photo.name in gallery.pictures
     }
     return {
-        "keys": [visible(attribute) for attribute in gallery.attributes],
+        "attributes": [visible(attribute) for attribute in gallery.attributes],
         "values": [[visible(value) for value in values] for values in gallery.values],
         "photos": [[visible(photo.name), *_cells(photo)] for photo in gallery.photos],
         "pictures": pictures,

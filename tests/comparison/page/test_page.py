@@ -141,7 +141,7 @@ def test_every_element_is_closed_and_every_row_is_as_wide_as_its_head(page: str)
         assert len(set(rows)) == 1, rows
 
 
-def test_rows_are_as_wide_as_their_head_when_runs_have_different_keys(tmp_path: Path) -> None:
+def test_rows_are_as_wide_as_their_head_when_runs_have_different_attributes(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", attributes=("neck",))]
     for rows in Page(page_of(*runs)).rows:
         assert len(set(rows)) == 1, rows
@@ -223,7 +223,7 @@ def test_optional_sections_are_left_out(tmp_path: Path) -> None:
     assert "Nothing was dropped and nothing was odd." in page
 
 
-def test_a_key_without_known_test_photos_is_shown_as_not_measured(tmp_path: Path) -> None:
+def test_an_attribute_without_known_test_photos_is_shown_as_not_measured(tmp_path: Path) -> None:
     rows = [(*row[:4], None if row[2] == "test" else row[4]) for row in runfolder.ROWS]
     page = page_of(write_run(tmp_path / "a", rows=rows))
     assert "style: best not measured, majority not measured" in page

@@ -1,17 +1,17 @@
 "use strict";
-// One key at a time: the threshold explorer, calibration, and which confusion matrix is shown.
+// One attribute at a time: the threshold explorer, calibration, and which confusion matrix is shown.
 
 (() => {
   const { sweeps, reliability } = page.data;
   if (!sweeps.length) return;
-  const [key, value, slider] = ["key", "value", "threshold"].map(page.find);
+  const [attribute, value, slider] = ["attribute", "value", "threshold"].map(page.find);
   const steps = sweeps[0].rows[0].decided.length - 1;
   const at = Array.from({ length: steps + 1 }, (_, i) => i / steps);
   const lines = [["precision", "c0"], ["recall", "c1"], ["F1", "c2"]];
   let spans = [];
 
-  page.fill(key, sweeps.map((sweep, i) => [i, sweep.key]));
-  const sweep = () => sweeps[Number(key.value)];
+  page.fill(attribute, sweeps.map((sweep, i) => [i, sweep.attribute]));
+  const sweep = () => sweeps[Number(attribute.value)];
   const row = () => sweep().rows[Number(value.value)];
 
   // Shares from counts; what is not defined is null.
@@ -91,9 +91,9 @@
   }
 
   function drawReliability() {
-    const found = reliability.find((each) => each.key === sweep().key);
+    const found = reliability.find((each) => each.attribute === sweep().attribute);
     if (!found) {
-      page.find("reliability").replaceChildren(page.make("p", "Nothing to show for this key."));
+      page.find("reliability").replaceChildren(page.make("p", "Nothing to show for this attribute."));
       return;
     }
     const most = Math.max(...found.count);
@@ -119,23 +119,23 @@
     page.find("reliability").setAttribute("aria-label", `Share correct against confidence: ${told}`);
   }
 
-  function chooseKey() {
-    const { key: name, rows, single } = sweep();
+  function chooseAttribute() {
+    const { attribute: name, rows, single } = sweep();
     const all = single ? "any value (the best one)" : "all values together";
     page.fill(value, rows.map((found, i) => [i, i ? `${found.name} (${found.true.toLocaleString("en")})` : all]));
-    for (const part of document.querySelectorAll(".of-key")) part.hidden = part.dataset.key !== name;
+    for (const part of document.querySelectorAll(".of-attribute")) part.hidden = part.dataset.attribute !== name;
     back();
     drawThresholds();
     drawReliability();
   }
 
-  key.addEventListener("change", chooseKey);
+  attribute.addEventListener("change", chooseAttribute);
   value.addEventListener("change", () => {
     back();
     drawThresholds();
   });
   slider.addEventListener("input", move);
   page.find("threshold-back").addEventListener("click", back);
-  chooseKey();
+  chooseAttribute();
   page.redraws.push(drawThresholds, drawReliability);
 })();
