@@ -32,26 +32,8 @@ def render_page(
     Raises:
         jinja2.UndefinedError: The template names something that `content` lacks.
     """
-    environment = Environment(
-        loader=FileSystemLoader([folder, TEMPLATES, ASSETS]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "along": _along,
-        "decimal": decimal,
-        "percent": percent,
-        "plural": lambda count: "" if count == 1 else "s",
-        "ratio": ratio,
-        "thousands": lambda count: f"{count:,}",
-        "with_interval": with_interval,
-    }
     frame = {"policy": policy(scripts), "scripts": [Markup(code) for code in scripts]}
-    return environment.get_template(template).render({**content, **frame})
+    return _environment(folder).get_template(template).render({**content, **frame})
 
 
 def visible(text: str) -> str:
@@ -61,7 +43,26 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
-def _shown(value: object) -> object:
+def percent(share: float | None) -> str:
+    """Whole percents, in words where there is nothing to say."""
+    return "an unknown share" if share is None else f"{100 * share:.0f} %"
+
+
+def _environment(folder: Path) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader([folder, TEMPLATES, ASSETS]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= FILTERS
+    return environment
+
+
+def _finalize(value: object) -> object:
     """What stands in the page for a value; Jinja2 escapes it afterwards."""
     return value if isinstance(value, Markup) else visible(str(value))
 
@@ -71,6 +72,20 @@ def _along(share: float) -> str:
     return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
 
 
-def percent(share: float | None) -> str:
-    """Whole percents, in words where there is nothing to say."""
-    return "an unknown share" if share is None else f"{100 * share:.0f} %"
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _thousands(count: int) -> str:
+    return f"{count:,}"
+
+
+FILTERS = {
+    "along": _along,
+    "decimal": decimal,
+    "percent": percent,
+    "plural": _plural,
+    "ratio": ratio,
+    "thousands": _thousands,
+    "with_interval": with_interval,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,11 @@ def test_without_scripts_none_may_run() -> None:
     assert policy([]) == (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
     )
+
+
+def test_an_installed_package_has_every_template_style_and_script() -> None:
+    root = Path(__file__).parents[3]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    installed = {path for pattern in patterns["package-data"]["pipeline"] for path in (root / "pipeline").glob(pattern)}
+    needed = {path for ending in ("html", "css", "js") for path in (root / "pipeline").rglob(f"*.{ending}")}
+    assert needed and needed <= installed
