@@ -8,8 +8,8 @@
   const CHUNK = 48;
   const more = page.find("photo-more");
   const [attribute, value, right, order, search] = ["attribute", "value", "right", "order", "name"].map((name) => page.find(`photo-${name}`));
-  let found = [];
-  let shown = 0;
+  let matching = [];
+  let listed = 0;
 
   // Per photo and attribute: whether the truth is known, its cells, and how bad the worst wrong cell is (0: all right).
   function read(numbers) {
@@ -24,8 +24,8 @@
   }
 
   const all = photos.map(([name, ...cells], i) => {
-    const read_ = cells.map(read);
-    return { name, picture: pictures[i], attributes: read_, bad: read_.reduce((sum, each) => sum + each.bad, 0) };
+    const of = cells.map(read);
+    return { name, picture: pictures[i], attributes: of, bad: of.reduce((sum, each) => sum + each.bad, 0) };
   });
 
   function chooseAttribute() {
@@ -60,23 +60,23 @@
       best: (a, b) => bad(a) - bad(b) || sure(b) - sure(a),
       name: (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
     }[order.value];
-    found = all
+    matching = all
       .filter((photo) => passes(photo) && (want === null || photo.attributes[only].cells.some((c) => c.value === want)))
       .filter((photo) => photo.name.toLowerCase().includes(text))
       .sort(rank);
-    const drawn = found.filter((photo) => photo.picture).length;
+    const drawn = matching.filter((photo) => photo.picture).length;
     const pictured = Object.keys(pictures).length ? `, ${drawn.toLocaleString("en")} with a picture` : "";
-    page.find("photo-count").textContent = `${found.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} photos${pictured}`;
+    page.find("photo-count").textContent = `${matching.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} photos${pictured}`;
     list.replaceChildren();
-    shown = 0;
+    listed = 0;
     extend();
   }
 
   function extend() {
-    const next = found.slice(shown, shown + CHUNK);
+    const next = matching.slice(listed, listed + CHUNK);
     list.append(...next.map(card));
-    shown += next.length;
-    more.hidden = shown >= found.length;
+    listed += next.length;
+    more.hidden = listed >= matching.length;
   }
 
   function card(photo) {
@@ -119,7 +119,7 @@
   for (const control of [value, right, order]) control.addEventListener("change", filter);
   search.addEventListener("input", filter);
   more.addEventListener("click", () => {
-    const last = shown;
+    const last = listed;
     extend();
     // The button may be gone; the reader goes on at the first new photo.
     list.children[last].tabIndex = -1;
