@@ -60,6 +60,15 @@ def test_it_has_one_top_level_name(installed: Path) -> None:
     assert "selvedge = selvedge.pipeline.cli.main:main" in entry
 
 
+def test_templates_styles_scripts_and_presets_travel_with_it(installed: Path) -> None:
+    needed = {
+        path.relative_to(ROOT) for ending in ("html", "css", "js") for path in (ROOT / "pipeline").rglob(f"*.{ending}")
+    }
+    needed |= {path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.yaml")}
+    assert len(needed) > 12
+    assert [path for path in sorted(needed) if not (installed / "selvedge" / path).is_file()] == []
+
+
 def test_commands_run_beside_a_foreign_pipeline_and_cache(installed: Path, crowded: Path) -> None:
     code = """
 import sys

@@ -191,7 +191,9 @@ class Embedder:
         if load.photos or load.rejects:
             yield load
 
-    def _fill(self, load: _PendingBatch, decoded: Sequence[_Decoded | Reject]) -> Generator[_PendingBatch, None, _PendingBatch]:
+    def _fill(
+        self, load: _PendingBatch, decoded: Sequence[_Decoded | Reject]
+    ) -> Generator[_PendingBatch, None, _PendingBatch]:
         for photo in decoded:
             if isinstance(photo, Reject):
                 load.rejects.append(photo)

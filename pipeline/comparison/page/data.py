@@ -33,8 +33,15 @@ NEAR_COLUMNS = ("photo_a", "part_a", "photo_b", "part_b")
 class Tried:
     """One configuration, kept or not.
 
-    settings : head, optimizer, lr and the others that differ. score : validation score. curves : measure -> values per
-    entry of `epochs`, None where a measure was not taken; empty for baselines, which have no epochs.
+    Attributes:
+        name: Unique on the page.
+        run: Name of its run.
+        settings: Its row of configs.csv: head, optimizer, lr and the others.
+        score: Validation score.
+        best_epoch: The epoch its model was taken from.
+        seconds: How long it took to fit.
+        epochs: Epochs that were measured; none for baselines.
+        curves: Measure to its value per entry of `epochs`, None where it was not taken.
     """
 
     name: str
@@ -81,7 +88,17 @@ class PageData:
 
 
 def page_data(comparison: Comparison) -> PageData:
-    """Read what the page needs from the run folders of a comparison; RunError when one has changed or gone."""
+    """Read what the page needs from the run folders of a comparison.
+
+    Args:
+        comparison: What `compare` found in them.
+
+    Returns:
+        What the page shows beyond it.
+
+    Raises:
+        RunError: A run folder has changed or gone since.
+    """
     runs = [read_run(Path(facts.path)) for facts in comparison.runs]
     best = comparison.best_candidate
     run = runs[_home(comparison)]
@@ -95,9 +112,9 @@ def page_data(comparison: Comparison) -> PageData:
         tried=tuple(tried for each in runs for tried in _tried(each, several=len(runs) > 1)),
         sweeps=sweep_thresholds(P, Y, mask, run.schema, limits),
         gallery=gallery(run, [run.photos[i] for i in rows], (P, decide(P, run.schema, limits), Y, mask)),
-        dropped=tuple(found for facts in comparison.runs for found in _dropped(facts)),
+        dropped=tuple(kind for facts in comparison.runs for kind in _dropped(facts)),
         recipes=tuple(recipe(each.name, each.info) for each in runs),
-        near=tuple(found for each in runs if (found := _near(each)) is not None),
+        near=tuple(pairs for each in runs if (pairs := _near(each)) is not None),
     )
 
 
@@ -114,10 +131,10 @@ def _tried(run: Run, several: bool) -> list[Tried]:
     for row in run.history:
         history.setdefault(row.get("config_id", ""), []).append(row)
     prefix = f"{run.name}/" if several else ""
-    found = []
+    tried = []
     for config_id, settings in run.configs.items():
         epochs, curves = _curves(history.get(config_id, []))
-        found.append(
+        tried.append(
             Tried(
                 name=f"{prefix}{config_id}",
                 run=run.name,
@@ -129,20 +146,20 @@ def _tried(run: Run, several: bool) -> list[Tried]:
                 curves=curves,
             )
         )
-    return found
+    return tried
 
 
 def _curves(rows: Sequence[Row]) -> tuple[tuple[float, ...], dict[str, tuple[float | None, ...]]]:
     """Epochs, and per measure ("train loss", "validation loss", "validation micro_f1", ...) its value at each."""
-    found: dict[str, dict[float, float]] = {}
+    measures: dict[str, dict[float, float]] = {}
     for row in rows:
         epoch, split = number(row.get("epoch")), row.get("split")
         for field, cell in row.items():
             value = None if field in ("config_id", "epoch", "split") else number(cell)
             if epoch is not None and value is not None and np.isfinite(value):
-                found.setdefault(f"{split} {field}", {})[epoch] = value
-    epochs = tuple(sorted({epoch for values in found.values() for epoch in values}))
-    return epochs, {measure: tuple(values.get(epoch) for epoch in epochs) for measure, values in found.items()}
+                measures.setdefault(f"{split} {field}", {})[epoch] = value
+    epochs = tuple(sorted({epoch for values in measures.values() for epoch in values}))
+    return epochs, {measure: tuple(values.get(epoch) for epoch in epochs) for measure, values in measures.items()}
 
 
 def _dropped(facts: RunFacts) -> list[Dropped]:
@@ -156,7 +173,7 @@ def _dropped(facts: RunFacts) -> list[Dropped]:
                     of_kind.append((row.get("photo") or "", row.get("detail") or ""))
     return [
         Dropped(facts.name, kind, count, tuple(examples.get(kind, ())))
-        for kind, count in sorted(facts.findings.items(), key=lambda found: -found[1])
+        for kind, count in sorted(facts.findings.items(), key=lambda pair: -pair[1])
     ]
 
 

@@ -6,10 +6,12 @@ import base64
 import json
 from typing import Any
 
+from markupsafe import Markup
+
 from pipeline.comparison.page.data import PageData, Tried
-from pipeline.comparison.page.markup import Markup, visible
 from pipeline.comparison.page.photos import Gallery, Photo
-from pipeline.comparison.records import Comparison
+from pipeline.comparison.page.templating import visible
+from pipeline.comparison.records import Comparison, Reliability
 from pipeline.evaluation.threshold_sweep import AttributeSweep, Sweep
 
 SETTINGS = ("run", "head", "optimizer", "lr", "loss", "weight_decay", "hidden", "dropout", "seed")
@@ -19,21 +21,22 @@ _UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&"}
 
 
 def payload(comparison: Comparison, data: PageData) -> dict[str, Any]:
-    """The data of the charts and of the gallery, JSON-ready; names are made visible, numbers are plain."""
+    """The data of the charts and of the gallery, JSON-ready; names are made visible, numbers are plain.
+
+    Args:
+        comparison: What `compare` found.
+        data: What only the page shows.
+
+    Returns:
+        "best" (its name), "tried" (settings and curves), "settings" (those that differ), "sweeps" (counts at every
+        threshold), "reliability" and "gallery".
+    """
     return {
         "best": visible(comparison.best),
         "tried": [_tried(tried) for tried in data.tried],
         "settings": [name for name in SETTINGS if len({_setting(tried, name) for tried in data.tried}) > 1],
         "sweeps": [_attribute_sweep(sweep) for sweep in data.sweeps],
-        "reliability": [
-            {
-                "key": visible(found.attribute),
-                "confidence": _short(found.confidence),
-                "correct": _short(found.correct),
-                "count": list(found.count),
-            }
-            for found in comparison.reliability
-        ],
+        "reliability": [_reliability(each) for each in comparison.reliability],
         "gallery": _gallery(data.gallery),
     }
 
@@ -54,13 +57,22 @@ def _tried(tried: Tried) -> dict[str, Any]:
     }
 
 
+def _reliability(reliability: Reliability) -> dict[str, Any]:
+    return {
+        "attribute": visible(reliability.attribute),
+        "confidence": _short(reliability.confidence),
+        "correct": _short(reliability.correct),
+        "count": list(reliability.count),
+    }
+
+
 def _setting(tried: Tried, name: str) -> str:
     return tried.run if name == "run" else tried.settings.get(name) or ""
 
 
 def _attribute_sweep(sweep: AttributeSweep) -> dict[str, Any]:
     return {
-        "key": visible(sweep.attribute),
+        "attribute": visible(sweep.attribute),
         "single": sweep.single,
         "photos": sweep.photos,
         "rows": [_sweep(row) for row in (sweep.overall, *sweep.values)],
@@ -84,7 +96,7 @@ def _gallery(gallery: Gallery) -> dict[str, Any]:
         if photo.name in gallery.pictures
     }
     return {
-        "keys": [visible(attribute) for attribute in gallery.attributes],
+        "attributes": [visible(attribute) for attribute in gallery.attributes],
         "values": [[visible(value) for value in values] for values in gallery.values],
         "photos": [[visible(photo.name), *_cells(photo)] for photo in gallery.photos],
         "pictures": pictures,

@@ -26,8 +26,10 @@ RANDOM = 300
 class Photo:
     """One test photo.
 
-    attributes : per attribute its cells (value index, per mille probability, true, decided), those that are true or
-    decided; None in front when the truth of the attribute is not known.
+    Attributes:
+        name: Of the photo.
+        attributes: Per attribute its cells (value index, per mille probability, true, decided), those that are true or
+            decided; None in front when the truth of the attribute is not known.
     """
 
     name: str
@@ -36,7 +38,15 @@ class Photo:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Test photos, worst first. total : how many there are in all; pictures : WebP bytes by name, of some."""
+    """Test photos, worst first.
+
+    Attributes:
+        attributes: Names, in the order of the photos' cells.
+        values: Names per attribute; a cell's value index points into them.
+        total: How many test photos there are in all.
+        photos: Those that the page shows.
+        pictures: Photo name to WebP bytes, of some.
+    """
 
     attributes: tuple[str, ...]
     values: tuple[tuple[str, ...], ...]
@@ -46,10 +56,15 @@ class Gallery:
 
 
 def gallery(run: Run, photos: Sequence[str], arrays: Arrays) -> Gallery:
-    """The worst photos and a random sample of the others, `PHOTOS` in all; arrays are P, D, Y and mask, (n, L).
+    """The worst photos and a random sample of the others, `PHOTOS` in all.
 
-    A photo is as bad as the sum over its wrong attributes of the largest miss |probability - truth| among the cells
-    that made the attribute wrong, so several sure mistakes come before one doubtful one.
+    Args:
+        run: The run of the best candidate.
+        photos: Names of its n test photos.
+        arrays: P (float32), D (bool), Y (uint8) and mask (bool), (n, L): probabilities, decisions, truth, known cells.
+
+    Returns:
+        The photos, worst first.
     """
     P, D, Y, mask = arrays
     true, known = known_cells(Y, mask, run.schema)
@@ -67,7 +82,20 @@ def gallery(run: Run, photos: Sequence[str], arrays: Arrays) -> Gallery:
 
 
 def badness(P: npt.NDArray[np.float32], D: Bool, true: Bool, known: Bool, schema: LabelSchema) -> Float64:
-    """How bad each photo is, (n,); arrays are (n, L)."""
+    """How bad each photo is: the sum over its wrong attributes of their largest misses |probability - truth|.
+
+    Only cells that made an attribute wrong count, so several sure mistakes come before one doubtful one.
+
+    Args:
+        P: (n, L) probabilities.
+        D: (n, L) decisions.
+        true: (n, L) truth.
+        known: (n, L) cells of which the truth is known.
+        schema: Which columns are which attribute.
+
+    Returns:
+        (n,) float64, 0 where nothing is wrong.
+    """
     miss = np.abs(P.astype(np.float64) - true) * ((true != D) & known)
     worst = [miss[:, columns].max(axis=1, initial=0.0) for columns in schema.slices]
     result: Float64 = np.sum(worst, axis=0)

@@ -17,7 +17,12 @@ FIT_GROUPS = {"data": DataOptions, "key": CacheKeyOptions, "split": SplitOptions
 class Recipe:
     """One run: the commands that make it again, the versions it was made with, and the digests it must agree with.
 
-    commands : extract, then fit-heads; empty when run.json does not hold the options. host : processor and cores.
+    Attributes:
+        run: Its name.
+        commands: extract, then fit-heads; empty when run.json does not hold the options.
+        versions: Package to version.
+        digests: What was digested to its SHA-256 in hexadecimal.
+        host: Processor and cores.
     """
 
     run: str
@@ -28,12 +33,16 @@ class Recipe:
 
 
 def recipe(name: str, info: Mapping[str, Any]) -> Recipe:
-    """The recipe of a run, from its run.json."""
-    options, cache_key, host = (
-        _mapping(info.get("options")),
-        _mapping(info.get("cache_key")),
-        _mapping(info.get("host")),
-    )
+    """The recipe of a run.
+
+    Args:
+        name: Of the run.
+        info: Its run.json; what it lacks is left out.
+
+    Returns:
+        The recipe.
+    """
+    options, cache_key, host = (_mapping(info.get(part)) for part in ("options", "cache_key", "host"))
     data, fit = _mapping(options.get("data")), _mapping(options.get("fit"))
     commands = (_extract(info, cache_key, data, fit), _fit_heads(options)) if data and fit else ()
     digests = {

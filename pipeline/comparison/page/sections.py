@@ -1,161 +1,154 @@
-"""The sections of the report page, each a function of the comparison."""
+"""What the tables and matrices of the page hold beyond the figures of the comparison itself."""
 
 from __future__ import annotations
 
-from pipeline.comparison.page.charts import bar, strip
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.catalogue.findings import KINDS
 from pipeline.comparison.page.data import PageData
-from pipeline.comparison.page.markup import Child, Look, Markup, el, table
-from pipeline.comparison.records import Candidate, Comparison, Interval
-from pipeline.comparison.table import decimal, ratio, with_interval
+from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Comparison, Confusion, Interval, ValueRow
+from pipeline.evaluation.figures import AttributeMetrics
+from pipeline.options.words import PROGRAM, words_of
 
-FIGURES = ("accuracy", "key_macro_f1")
+SETTINGS = ("head", "optimizer", "lr", "weight_decay", "hidden", "dropout", "loss", "seed")
+"""Settings that get a column in the table of all configurations, where they differ."""
+
+MISTAKES = 12
+"""Most frequent mistakes that stand beside a confusion matrix."""
 
 
-def notes(comparison: Comparison, data: PageData) -> Markup | None:
-    """What must not be missed; None when there is nothing."""
-    if not comparison.notes:
+@dataclass(frozen=True)
+class Calibrated:
+    """Mean calibration errors before and after, over `count` attributes; on `lower` of them it is lower after."""
+
+    before: float
+    after: float
+    lower: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """A cell of a confusion matrix: photos, their share of the row, and whether they were decided as they are."""
+
+    count: int
+    share: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class ConfusionTable:
+    """One confusion matrix; others : what the less frequent values together are called, "" when there are none."""
+
+    attribute: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, list[Count]]]
+    others: str
+    mistakes: Sequence[tuple[str, str, str]]
+
+
+def prepare(comparison: Comparison, data: PageData) -> dict[str, object]:
+    """What the templates of the sections name beside the comparison and the page's data."""
+    return {
+        "scale": _scale(comparison.candidates),
+        "per_attribute": _per_attribute(comparison),
+        "values": _values(comparison.values),
+        "settings": [name for name in SETTINGS if len({each.settings.get(name) for each in data.tried}) > 1],
+        "ranked": sorted(data.tried, key=lambda each: -1.0 if each.score is None else each.score, reverse=True),
+        "calibration": _calibration(comparison),
+        "confusions": [_confusion(confusion) for confusion in comparison.confusions],
+        "kinds": KINDS,
+        "too_rare": _too_rare(comparison),
+        "command": _command(comparison),
+        "loading": _loading(comparison.best_candidate.model),
+    }
+
+
+def _scale(candidates: Sequence[Candidate]) -> Interval:
+    """A common scale that holds every interval of the attribute accuracy, a little wider."""
+    ends = [each.metrics.overall.accuracy for each in candidates]
+    ends += [end for each in candidates for end in each.intervals.get("accuracy", ())]
+    measured = [end for end in ends if end is not None]
+    if not measured:
+        return 0.0, 1.0
+    margin = 0.04 * (max(measured) - min(measured)) or 0.05
+    return max(0.0, min(measured) - margin), min(1.0, max(measured) + margin)
+
+
+def _per_attribute(
+    comparison: Comparison,
+) -> list[tuple[AttributeMetrics, AttributeMetrics, list[float | None]]]:
+    """Per attribute: figures of the best candidate and of the majority, and the accuracies of the others."""
+    others = [
+        {row.attribute: row.accuracy for row in each.metrics.attributes}
+        for each in comparison.candidates
+        if not each.best
+    ]
+    both = zip(comparison.best_candidate.metrics.attributes, comparison.majority.metrics.attributes, strict=True)
+    return [(mine, base, [accuracy.get(mine.attribute) for accuracy in others]) for mine, base in both]
+
+
+def _values(rows: Sequence[ValueRow]) -> list[tuple[str, list[ValueRow]]]:
+    """The values of each attribute, the most frequent first."""
+    of_attribute: dict[str, list[ValueRow]] = {}
+    for row in rows:
+        of_attribute.setdefault(row.attribute, []).append(row)
+    return [
+        (attribute, sorted(values, key=lambda row: (-row.support, -row.train)))
+        for attribute, values in of_attribute.items()
+    ]
+
+
+def _calibration(comparison: Comparison) -> Calibrated | None:
+    """None when nothing is known of before."""
+    errors = [
+        (row.error_before, row.error_after)
+        for row in comparison.calibration
+        if row.error_before is not None and row.error_after is not None
+    ]
+    if not errors:
         return None
-    return el("section", el("ul", [el("li", note) for note in comparison.notes]), class_="notes", aria_label="Notes")
+    before, after = (sum(column) / len(errors) for column in zip(*errors, strict=True))
+    return Calibrated(before, after, sum(after < before for before, after in errors), len(errors))
 
 
-def candidates(comparison: Comparison, data: PageData) -> Markup:
-    """Every candidate and the majority baseline, with intervals and paired differences."""
-    every = (*comparison.candidates, comparison.majority)
-    scale = _scale(comparison.candidates)
-    attributes = len(comparison.best_candidate.attributes)
-    fewer = any(len(c.attributes) != attributes for c in every)
-    heads: list[Child] = ["candidate", *(["attributes"] if fewer else []), "validation", "", "attribute accuracy"]
-    heads += ["minus the best", "macro F1", "micro F1", "mAP", "IoU", "all right", "loss"]
-    heads += ["calib. err.", "pred/true", "fit s"]
-    reference = comparison.majority.metrics.overall.accuracy
-    rows = [_candidate_row(c, scale, reference, attributes if fewer else None) for c in every]
-    return el(
-        "section",
-        el("h2", "Candidates"),
-        el(
-            "p",
-            "The best is chosen by its validation score; every other figure is of the test photos, on known labels"
-            f" only. Brackets are 95 % intervals, from {comparison.resamples:,} resamples of products; differences are"
-            " paired on the same resamples, and “within noise” means that their interval holds 0.",
-            class_="soft",
-        ),
-        table(heads, rows, "Test figures per candidate, best validation score first", Look(best=0, sortable=True)),
-        id="candidates",
+def _confusion(confusion: Confusion) -> ConfusionTable:
+    values = confusion.values
+    columns = [*values, NOTHING]
+    drawn = [j for j in range(len(columns)) if j < len(values) or any(row[j] for row in confusion.counts)]
+    return ConfusionTable(
+        attribute=confusion.attribute,
+        columns=[columns[j] for j in drawn],
+        rows=[
+            (value, [Count(row[j], row[j] / max(1, sum(row)), i == j and value != OTHERS) for j in drawn])
+            for i, (value, row) in enumerate(zip(values, confusion.counts, strict=True))
+        ],
+        others=OTHERS if OTHERS in values else "",
+        mistakes=[(true, decided, f"{count:,}") for true, decided, count in confusion.mistakes[:MISTAKES]],
     )
 
 
-def per_attribute(comparison: Comparison, data: PageData) -> Markup:
-    """Bars and figures per attribute: best, majority and the other candidates."""
-    best, majority = comparison.best_candidate, comparison.majority
-    rest = [c for c in comparison.candidates if not c.best]
-    figures = [{row.attribute: row.accuracy for row in c.metrics.attributes} for c in rest]
-    rows: list[list[Child]] = []
-    for mine, base in zip(best.metrics.attributes, majority.metrics.attributes, strict=True):
-        spans = best.attribute_intervals.get(mine.attribute, {})
-        others = [figure.get(mine.attribute) for figure in figures]
-        rows.append(
-            [
-                mine.attribute if mine.single else [mine.attribute, el("span", "several values", class_="badge")],
-                bar(mine.accuracy, spans.get("accuracy"), base.accuracy, others, mine.attribute),
-                _with_ci(mine.accuracy, spans.get("accuracy")),
-                decimal(base.accuracy),
-                decimal(mine.balanced_accuracy),
-                _with_ci(mine.macro_f1, spans.get("macro_f1")),
-                decimal(base.macro_f1),
-                decimal(mine.mean_average_precision),
-                decimal(mine.iou),
-                decimal(mine.calibration_error),
-                f"{mine.photos:,}",
-                f"{mine.scored_values}/{mine.values}",
-            ]
-        )
-    heads = ["attribute", "", "accuracy", "majority", "balanced", "macro F1", "majority", "mAP", "IoU"]
-    heads += ["calib. err.", "photos", "values"]
-    legend = [
-        ("best", f"{best.name}, with its interval"),
-        ("majority", "majority baseline"),
-        ("mark", "other candidates"),
-    ]
-    caption = "Per attribute on known test labels; values: with a test photo / in all"
-    shown = table(heads, rows, caption, Look(sortable=True))
-    return el("section", el("h2", "Per attribute"), _legend(legend), shown, id="per-key")
+def _too_rare(comparison: Comparison) -> dict[str, list[str]]:
+    """Per attribute the values that no run could measure, each once."""
+    of_attribute: dict[str, list[str]] = {}
+    for label in dict.fromkeys(label for run in comparison.runs for label in run.not_measurable):
+        attribute, _, value = label.partition("=")
+        of_attribute.setdefault(attribute, []).append(value)
+    return of_attribute
 
 
-def policies(comparison: Comparison, data: PageData) -> Markup | None:
-    """The best candidate under every threshold policy that was tried."""
-    if len(comparison.policies) < 2:
-        return None
-    rows = []
-    for row in comparison.policies:
-        overall = row.metrics.overall
-        per_photo = [decimal(overall.predicted_per_photo), decimal(overall.true_per_photo)]
-        figures = [overall.accuracy, overall.key_macro_f1, overall.micro_f1, overall.iou, overall.all_keys_right]
-        rows.append([row.policy, decimal(row.validation_score), *(decimal(f) for f in figures), *per_photo])
-    heads = [
-        "thresholds",
-        "validation",
-        "attribute accuracy",
-        "macro F1",
-        "micro F1",
-        "IoU",
-        "all right",
-        "predicted",
-        "true",
-    ]
-    chosen = next((i for i, row in enumerate(comparison.policies) if row.chosen), None)
-    told = "How many values are worth predicting: one candidate under each way of cutting its probabilities."
-    caption = f"{comparison.best} per threshold policy; predicted and true: values per photo"
-    shown = table(heads, rows, caption, Look(best=chosen))
-    return el("section", el("h2", "Threshold policies"), el("p", told, class_="soft"), shown)
+def _command(comparison: Comparison) -> str:
+    """The comparison's own command."""
+    options = {"by": comparison.by, "bootstrap": comparison.resamples, "report": "report.html"}
+    return f"{PROGRAM} compare {shlex.join([*(run.path for run in comparison.runs), *words_of(options)])}"
 
 
-def _candidate_row(c: Candidate, scale: Interval, reference: float | None, attributes: int | None) -> list[Child]:
-    overall = c.metrics.overall
-    figures = [overall.micro_f1, overall.mean_average_precision, overall.iou, overall.all_keys_right]
-    figures += [overall.log_loss, overall.calibration_error]
-    return [
-        [c.name, _marks(c)],
-        *([] if attributes is None else [f"{len(c.attributes)}/{attributes}"]),
-        decimal(c.validation_score),
-        strip(overall.accuracy, c.intervals.get("accuracy"), scale, reference, c.name),
-        _with_ci(overall.accuracy, c.intervals.get("accuracy")),
-        _to_best(c),
-        _with_ci(overall.key_macro_f1, c.intervals.get("key_macro_f1")),
-        *(decimal(figure) for figure in figures),
-        ratio(c),
-        "-" if c.seconds is None else f"{c.seconds:.1f}",
-    ]
-
-
-def _to_best(c: Candidate) -> Child:
-    found = c.differences.get("accuracy")
-    if found is None:
-        return ""
-    span = el("span", f"[{found.low:+.3f} {found.high:+.3f}]", class_="ci")
-    noise = el("span", "within noise", class_="badge") if found.within_noise else None
-    return [f"{found.value:+.3f} ", span, noise]
-
-
-def _marks(c: Candidate) -> list[Markup]:
-    marks = [el("span", "best", class_="badge")] if c.best else []
-    return marks + ([el("span", "random weights", class_="badge warn")] if c.random_weights else [])
-
-
-def _with_ci(figure: float | None, span: Interval | None) -> Child:
-    shown = with_interval(figure, span).split(" ", 1)
-    return [shown[0], *([" ", el("span", shown[1], class_="ci")] if len(shown) > 1 else [])]
-
-
-def _legend(entries: list[tuple[str, str]]) -> Markup:
-    return el("p", [el("span", el("i", class_=f"i-{kind}"), told) for kind, told in entries], class_="legend")
-
-
-def _scale(every: tuple[Candidate, ...]) -> Interval:
-    """A common scale that holds every interval, a little wider."""
-    ends = [c.metrics.overall.accuracy for c in every]
-    ends += [end for c in every for end in c.intervals.get("accuracy", ())]
-    found = [end for end in ends if end is not None]
-    if not found:
-        return 0.0, 1.0
-    margin = 0.04 * (max(found) - min(found)) or 0.05
-    return max(0.0, min(found) - margin), min(1.0, max(found) + margin)
+def _loading(model: str) -> tuple[str, str, str]:
+    """How to use a model file: from a shell, from Python, and without this package."""
+    return (
+        f"{PROGRAM} predict --model {shlex.quote(model)} PHOTOS --out predictions.csv",
+        f"import pipeline\n\npredictor = pipeline.load_model({model!r})\nframe = predictor.predict(['photo.jpg'])",
+        f"import joblib\n\nmodel = joblib.load({model!r})  # a dict of NumPy arrays; the README shows the rest",
+    )

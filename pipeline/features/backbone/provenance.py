@@ -85,7 +85,8 @@ def read_seen(weights: str) -> TrainingProvenance:
     try:
         with safe_open(path, "np") as file:
             said = file.metadata() or {}
-        return TrainingProvenance(_ids(said.get(TRAIN, "")), _ids(said.get(CHOICE, "")), json.loads(said.get(FACTS, "{}")))
+        facts = json.loads(said.get(FACTS, "{}"))
+        return TrainingProvenance(_ids(said.get(TRAIN, "")), _ids(said.get(CHOICE, "")), facts)
     except (OSError, ValueError, SafetensorError) as error:
         raise BackboneError(f"cannot read which photos {path} was trained on: {error}") from error
 

@@ -161,7 +161,8 @@ def _seen(backbone: Backbone, rows: TrainingRows, request: _Request) -> Training
     if request.finetune.train == "head":
         return joined(backbone.seen, empty)
     ids = rows.squares.ids
-    return joined(backbone.seen, TrainingProvenance(np.unique(ids[rows.train.rows]), np.unique(ids[rows.validation.rows]), facts))
+    train, choice = np.unique(ids[rows.train.rows]), np.unique(ids[rows.validation.rows])
+    return joined(backbone.seen, TrainingProvenance(train, choice, facts))
 
 
 def _write(

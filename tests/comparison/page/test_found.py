@@ -67,7 +67,7 @@ def test_every_verdict_has_its_words(judged: tuple[Comparison, PageData], verdic
     assert f"{LINEAR} {MLP} {verdict} " in shown
 
 
-def test_candidates_without_a_common_key_get_no_verdict(judged: tuple[Comparison, PageData]) -> None:
+def test_candidates_without_a_common_attribute_get_no_verdict(judged: tuple[Comparison, PageData]) -> None:
     nothing = Pair(LINEAR, MLP, {}, "no difference shown")
     shown = text_of(judged, "Against each other", pairs=(nothing,))
     assert f"{LINEAR} and the runner-up by validation, {MLP}, have no attribute in common." in shown
@@ -99,7 +99,7 @@ def test_a_field_says_which_value_leads_and_over_which(judged: tuple[Comparison,
     assert "adam sgd no difference shown +0.020 [-0.010 +0.050]" in shown
 
 
-def test_values_are_folded_per_key_the_most_frequent_first(judged: tuple[Comparison, PageData]) -> None:
+def test_values_are_folded_per_attribute_the_most_frequent_first(judged: tuple[Comparison, PageData]) -> None:
     page = html_of(judged, "Value by value")
     assert [re.sub("<[^>]+>", "", each) for each in re.findall(r"<summary>(.*?)</summary>", page)] == [
         "neck 2 values, 2 with a test photo",

@@ -64,12 +64,12 @@ def test_a_head_of_the_table_sorts_it_by_mouse_and_by_keyboard(shown: tuple[Any,
     assert head.get_attribute("aria-sort") == "none"
 
 
-def test_the_explorer_follows_the_slider_and_the_key(shown: tuple[Any, list[str]]) -> None:
+def test_the_explorer_follows_the_slider_and_the_attribute(shown: tuple[Any, list[str]]) -> None:
     page, _ = shown
     figures = page.locator("#threshold-figures")
-    page.locator("#key").select_option(label="style")
+    page.locator("#attribute").select_option(label="style")
     assert page.locator("#threshold-now").text_content() == "0.50"
-    assert page.locator(".of-key").evaluate_all("parts => parts.every(part => part.hidden)")
+    assert page.locator(".of-attribute").evaluate_all("parts => parts.every(part => part.hidden)")
     before = figures.text_content()
     page.locator("#threshold").focus()
     page.keyboard.press("ArrowRight")
@@ -82,8 +82,8 @@ def test_the_explorer_follows_the_slider_and_the_key(shown: tuple[Any, list[str]
     assert figures.text_content() == before
     page.locator("#value").select_option(index=1)
     assert figures.text_content() != before
-    page.locator("#key").select_option(index=0)
-    assert page.locator(".of-key").evaluate_all("parts => parts.map(part => part.hidden)") == [False]
+    page.locator("#attribute").select_option(index=0)
+    assert page.locator(".of-attribute").evaluate_all("parts => parts.map(part => part.hidden)") == [False]
 
 
 def test_curves_can_be_chosen_and_groups_hidden(shown: tuple[Any, list[str]]) -> None:
@@ -110,25 +110,25 @@ def test_a_line_under_the_pointer_is_named_as_text(shown: tuple[Any, list[str]])
     assert {"linear-<b>", SEEN.replace("/", "")} & {text.strip() for text in tip.all_text_contents()}
 
 
-def test_photos_are_filtered_by_key_value_verdict_and_name(shown: tuple[Any, list[str]]) -> None:
+def test_photos_are_filtered_by_attribute_value_verdict_and_name(shown: tuple[Any, list[str]]) -> None:
     page, _ = shown
     count, cards = page.locator("#photo-count"), page.locator("#gallery li")
     page.locator("#photo-right").select_option("all")
     assert count.text_content() == "6 of 6 photos"
     assert cards.count() == 6
-    page.locator("#photo-key").select_option(index=1)
+    page.locator("#photo-attribute").select_option(index=1)
     page.locator("#photo-right").select_option("right")
     right = cards.count()
     page.locator("#photo-right").select_option("wrong")
     assert (right, cards.count()) == (1, 5)
     page.locator("#photo-right").select_option("all")
-    page.locator("#photo-key").select_option(label="style")
+    page.locator("#photo-attribute").select_option(label="style")
     assert cards.locator("dt").all_text_contents() == ["style"] * 6
     labels = page.locator("#photo-value option").all_text_contents()
     assert labels[1].startswith(SEEN)
     page.locator("#photo-value").select_option(index=2)
     assert 0 < cards.count() < 6
-    page.locator("#photo-key").select_option("")
+    page.locator("#photo-attribute").select_option("")
     page.locator("#photo-name").fill("J1.jpg")
     assert [name.endswith("j1.jpg") for name in cards.locator(".name").all_text_contents()] == [True]
 

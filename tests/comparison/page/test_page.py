@@ -14,7 +14,6 @@ import pytest
 from pipeline.comparison.compare import compare
 from pipeline.comparison.page import render, scripts, write_report
 from pipeline.comparison.page.data import PageData, page_data
-from pipeline.comparison.page.markup import Look, Markup, el, table
 from pipeline.comparison.page.payload import as_json
 from pipeline.comparison.page.photos import PHOTOS, Gallery, Photo
 from pipeline.comparison.records import Comparison
@@ -142,7 +141,7 @@ def test_every_element_is_closed_and_every_row_is_as_wide_as_its_head(page: str)
         assert len(set(rows)) == 1, rows
 
 
-def test_rows_are_as_wide_as_their_head_when_runs_have_different_keys(tmp_path: Path) -> None:
+def test_rows_are_as_wide_as_their_head_when_runs_have_different_attributes(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", attributes=("neck",))]
     for rows in Page(page_of(*runs)).rows:
         assert len(set(rows)) == 1, rows
@@ -214,16 +213,6 @@ def test_json_in_a_script_element_holds_nothing_that_ends_it() -> None:
     assert json.loads(text) == {"a": HOSTILE}
 
 
-def test_markup_escapes_what_it_did_not_make() -> None:
-    assert el("p", "a<b", el("i", "&"), None, ["x", Markup("<br>")], title='"q"') == (
-        '<p title="&quot;q&quot;">a&lt;b<i>&amp;</i>x<br></p>'
-    )
-    assert el("details", open=True, class_="x", hidden=False) == '<details open class="x"></details>'
-    shown = table(["", "n"], [["r", "1"]], "c", Look(best=0, sortable=True))
-    assert '<tr class="best"><th scope="row">r</th><td>1</td></tr>' in shown
-    assert '<th scope="col"></th><th scope="col" aria-sort="none"><button type="button">n</button></th>' in shown
-
-
 def test_optional_sections_are_left_out(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", not_measurable=[], findings={})
     (run / "history.csv").unlink()
@@ -234,7 +223,7 @@ def test_optional_sections_are_left_out(tmp_path: Path) -> None:
     assert "Nothing was dropped and nothing was odd." in page
 
 
-def test_a_key_without_known_test_photos_is_shown_as_not_measured(tmp_path: Path) -> None:
+def test_an_attribute_without_known_test_photos_is_shown_as_not_measured(tmp_path: Path) -> None:
     rows = [(*row[:4], None if row[2] == "test" else row[4]) for row in runfolder.ROWS]
     page = page_of(write_run(tmp_path / "a", rows=rows))
     assert "style: best not measured, majority not measured" in page

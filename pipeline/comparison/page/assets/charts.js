@@ -8,21 +8,21 @@ const charts = {
   series: (i) => page.colour(`c${i % charts.COLOURS}`),
 
   figure(options) {
-    const shown = Bokeh.Plotting.figure({
+    const figure = Bokeh.Plotting.figure({
       height: 320, sizing_mode: "stretch_width", tools: [], toolbar_location: null, ...options,
       background_fill_color: null, border_fill_color: null, outline_line_color: null, min_border_right: 12,
     });
     const soft = page.colour("soft");
     const font = { axis_label_text_font: "system-ui, sans-serif", major_label_text_font: "system-ui, sans-serif" };
-    for (const axis of [shown.xaxis, shown.yaxis]) {
+    for (const axis of [figure.xaxis, figure.yaxis]) {
       Object.assign(axis, font, {
         axis_label_text_color: soft, axis_label_text_font_size: "13px", axis_label_text_font_style: "normal",
         major_label_text_color: soft, major_label_text_font_size: "12px", axis_line_color: page.colour("line"),
         major_tick_line_color: page.colour("line"), minor_tick_line_color: null,
       });
     }
-    for (const grid of [shown.xgrid, shown.ygrid]) grid.grid_line_color = page.colour("line");
-    return shown;
+    for (const grid of [figure.xgrid, figure.ygrid]) grid.grid_line_color = page.colour("line");
+    return figure;
   },
 
   // What the tooltip of some renderers says; the others stay silent. Bokeh escapes what it puts for @ and $.
@@ -141,15 +141,15 @@ const charts = {
 
   function describe() {
     const what = measure.value.replaceAll("_", " ");
-    let told = `${what} by epoch, ${drawn.length} configurations`;
+    let description = `${what} by epoch, ${drawn.length} configurations`;
     if (one.value !== "") {
       const { name, epochs, curves, epoch } = drawn[Number(one.value)];
       const at = epochs.indexOf(epoch);
       const value = at < 0 ? null : (curves[measure.value]?.[at] ?? null);
-      told = `${name}: ${what} ${page.share(value)} at epoch ${epoch}, the one kept`;
+      description = `${name}: ${what} ${page.share(value)} at epoch ${epoch}, the one kept`;
     }
-    frame.setAttribute("aria-label", told);
-    frame.parentElement.querySelector(".told").textContent = told;
+    frame.setAttribute("aria-label", description);
+    frame.parentElement.querySelector(".told").textContent = description;
   }
 
   frame.after(page.make("p", "", "soft told"));

@@ -1,17 +1,17 @@
 "use strict";
-// Test photos, worst first, filtered by key, value, right or wrong and file name; cards are made as they are asked for.
+// Test photos, worst first, filtered by attribute, value, right or wrong and file name; cards are made as they are asked for.
 
 (() => {
   const list = page.find("gallery");
   if (!list) return;
-  const { keys, values, photos, pictures } = page.data.gallery;
+  const { attributes, values, photos, pictures } = page.data.gallery;
   const CHUNK = 48;
   const more = page.find("photo-more");
-  const [key, value, right, order, search] = ["key", "value", "right", "order", "name"].map((name) => page.find(`photo-${name}`));
-  let found = [];
-  let shown = 0;
+  const [attribute, value, right, order, search] = ["attribute", "value", "right", "order", "name"].map((name) => page.find(`photo-${name}`));
+  let matching = [];
+  let listed = 0;
 
-  // Per photo and key: whether the truth is known, its cells, and how bad the worst wrong cell is (0: all right).
+  // Per photo and attribute: whether the truth is known, its cells, and how bad the worst wrong cell is (0: all right).
   function read(numbers) {
     const known = numbers[0] !== -1;
     const cells = [];
@@ -24,59 +24,59 @@
   }
 
   const all = photos.map(([name, ...cells], i) => {
-    const read_ = cells.map(read);
-    return { name, picture: pictures[i], keys: read_, bad: read_.reduce((sum, each) => sum + each.bad, 0) };
+    const of = cells.map(read);
+    return { name, picture: pictures[i], attributes: of, bad: of.reduce((sum, each) => sum + each.bad, 0) };
   });
 
-  function chooseKey() {
-    const k = Number(key.value);
-    if (key.value === "") {
+  function chooseAttribute() {
+    const k = Number(attribute.value);
+    if (attribute.value === "") {
       page.fill(value, [["", "any"]]);
     } else {
       const counts = new Map();
-      for (const photo of all) for (const cell of photo.keys[k].cells) counts.set(cell.value, (counts.get(cell.value) ?? 0) + 1);
+      for (const photo of all) for (const cell of photo.attributes[k].cells) counts.set(cell.value, (counts.get(cell.value) ?? 0) + 1);
       const ranked = [...counts].sort((a, b) => values[k][a[0]].localeCompare(values[k][b[0]]));
       page.fill(value, [["", "any"], ...ranked.map(([v, n]) => [v, `${values[k][v]} (${n.toLocaleString("en")})`])]);
     }
-    value.disabled = key.value === "";
+    value.disabled = attribute.value === "";
     filter();
   }
 
   function filter() {
-    const only = key.value === "" ? null : Number(key.value);
+    const only = attribute.value === "" ? null : Number(attribute.value);
     const want = value.value === "" ? null : Number(value.value);
     const text = search.value.trim().toLowerCase();
-    const judged = (photo) => (only === null ? photo.keys.filter((each) => each.known) : [photo.keys[only]].filter((each) => each.known));
+    const judged = (photo) => (only === null ? photo.attributes.filter((each) => each.known) : [photo.attributes[only]].filter((each) => each.known));
     const passes = {
       all: () => true,
       wrong: (photo) => judged(photo).some((each) => each.wrong),
       right: (photo) => judged(photo).length > 0 && judged(photo).every((each) => !each.wrong),
-      unknown: (photo) => (only === null ? photo.keys : [photo.keys[only]]).some((each) => !each.known),
+      unknown: (photo) => (only === null ? photo.attributes : [photo.attributes[only]]).some((each) => !each.known),
     }[right.value];
-    const bad = (photo) => (only === null ? photo.bad : photo.keys[only].bad);
-    const sure = (photo) => Math.max(0, ...(only === null ? photo.keys : [photo.keys[only]]).flatMap((each) => each.cells.filter((c) => c.decided).map((c) => c.p)));
+    const bad = (photo) => (only === null ? photo.bad : photo.attributes[only].bad);
+    const sure = (photo) => Math.max(0, ...(only === null ? photo.attributes : [photo.attributes[only]]).flatMap((each) => each.cells.filter((c) => c.decided).map((c) => c.p)));
     const rank = {
       worst: (a, b) => bad(b) - bad(a),
       best: (a, b) => bad(a) - bad(b) || sure(b) - sure(a),
       name: (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
     }[order.value];
-    found = all
-      .filter((photo) => passes(photo) && (want === null || photo.keys[only].cells.some((c) => c.value === want)))
+    matching = all
+      .filter((photo) => passes(photo) && (want === null || photo.attributes[only].cells.some((c) => c.value === want)))
       .filter((photo) => photo.name.toLowerCase().includes(text))
       .sort(rank);
-    const drawn = found.filter((photo) => photo.picture).length;
+    const drawn = matching.filter((photo) => photo.picture).length;
     const pictured = Object.keys(pictures).length ? `, ${drawn.toLocaleString("en")} with a picture` : "";
-    page.find("photo-count").textContent = `${found.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} photos${pictured}`;
+    page.find("photo-count").textContent = `${matching.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} photos${pictured}`;
     list.replaceChildren();
-    shown = 0;
+    listed = 0;
     extend();
   }
 
   function extend() {
-    const next = found.slice(shown, shown + CHUNK);
+    const next = matching.slice(listed, listed + CHUNK);
     list.append(...next.map(card));
-    shown += next.length;
-    more.hidden = shown >= found.length;
+    listed += next.length;
+    more.hidden = listed >= matching.length;
   }
 
   function card(photo) {
@@ -88,8 +88,8 @@
       item.append(image);
     }
     const lines = page.make("dl");
-    const only = key.value === "" ? null : Number(key.value);
-    photo.keys.forEach((each, k) => {
+    const only = attribute.value === "" ? null : Number(attribute.value);
+    photo.attributes.forEach((each, k) => {
       if (only === null || k === only) lines.append(...line(each, k));
     });
     item.append(page.make("b", photo.name, "name"), lines);
@@ -101,7 +101,7 @@
     const said = each.cells.filter((c) => c.decided).map(name).join(", ") || "nothing";
     const truth = each.cells.filter((c) => c.true);
     const verdict = !each.known ? "unknown" : each.wrong ? "wrong" : "right";
-    const head = page.make("dt", keys[k]);
+    const head = page.make("dt", attributes[k]);
     const body = page.make("dd", undefined, verdict);
     const mark = page.make("span", { unknown: "?", wrong: "✗", right: "✓" }[verdict], "verdict");
     mark.setAttribute("role", "img");
@@ -111,19 +111,19 @@
     return [head, body];
   }
 
-  page.fill(key, [["", "all"], ...keys.map((name, k) => [k, name])]);
+  page.fill(attribute, [["", "all"], ...attributes.map((name, k) => [k, name])]);
   page.fill(right, [["wrong", "wrong"], ["all", "all"], ["right", "right"], ["unknown", "truth unknown"]]);
   page.fill(order, [["worst", "worst first"], ["best", "surest first"], ["name", "by name"]]);
   if (!all.some((photo) => photo.bad > 0)) right.value = "all";
-  key.addEventListener("change", chooseKey);
+  attribute.addEventListener("change", chooseAttribute);
   for (const control of [value, right, order]) control.addEventListener("change", filter);
   search.addEventListener("input", filter);
   more.addEventListener("click", () => {
-    const last = shown;
+    const last = listed;
     extend();
     // The button may be gone; the reader goes on at the first new photo.
     list.children[last].tabIndex = -1;
     list.children[last].focus();
   });
-  chooseKey();
+  chooseAttribute();
 })();

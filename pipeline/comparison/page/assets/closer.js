@@ -1,33 +1,33 @@
 "use strict";
-// One key at a time: the threshold explorer, calibration, and which confusion matrix is shown.
+// One attribute at a time: the threshold explorer, calibration, and which confusion matrix is shown.
 
 (() => {
   const { sweeps, reliability } = page.data;
   if (!sweeps.length) return;
-  const [key, value, slider] = ["key", "value", "threshold"].map(page.find);
+  const [attribute, value, slider] = ["attribute", "value", "threshold"].map(page.find);
   const steps = sweeps[0].rows[0].decided.length - 1;
   const at = Array.from({ length: steps + 1 }, (_, i) => i / steps);
   const lines = [["precision", "c0"], ["recall", "c1"], ["F1", "c2"]];
   let spans = [];
 
-  page.fill(key, sweeps.map((sweep, i) => [i, sweep.key]));
-  const sweep = () => sweeps[Number(key.value)];
+  page.fill(attribute, sweeps.map((sweep, i) => [i, sweep.attribute]));
+  const sweep = () => sweeps[Number(attribute.value)];
   const row = () => sweep().rows[Number(value.value)];
 
   // Shares from counts; what is not defined is null.
-  function figures(found) {
-    const precision = found.decided.map((n, i) => (n ? found.right[i] / n : null));
-    const recall = found.right.map((n) => (found.true ? n / found.true : null));
-    const f1 = found.decided.map((n, i) => (n + found.true ? (2 * found.right[i]) / (n + found.true) : null));
-    const amount = found.decided.map((n) => n / sweep().photos);
+  function figures(counts) {
+    const precision = counts.decided.map((n, i) => (n ? counts.right[i] / n : null));
+    const recall = counts.right.map((n) => (counts.true ? n / counts.true : null));
+    const f1 = counts.decided.map((n, i) => (n + counts.true ? (2 * counts.right[i]) / (n + counts.true) : null));
+    const amount = counts.decided.map((n) => n / sweep().photos);
     return { precision, recall, F1: f1, amount };
   }
 
   function chart(names, all, options) {
     const figure = charts.figure({ x_range: new Bokeh.Range1d({ start: 0, end: 1 }), ...options });
     names.forEach(([name, colour]) => {
-      const known = at.map((x, i) => [x, all[name][i]]).filter((p) => p[1] !== null);
-      figure.line(known.map((p) => p[0]), known.map((p) => p[1]), { line_color: page.colour(colour), line_width: 2.2 });
+      const defined = at.map((x, i) => [x, all[name][i]]).filter((p) => p[1] !== null);
+      figure.line(defined.map((p) => p[0]), defined.map((p) => p[1]), { line_color: page.colour(colour), line_width: 2.2 });
     });
     if (row().at !== null && row().at <= 1) {
       figure.add_layout(new Bokeh.Span({
@@ -68,13 +68,13 @@
     const t = Number(slider.value);
     const i = Math.round(t * steps);
     const all = figures(row());
-    const told = [
+    const named = [
       ["precision", page.share(all.precision[i])], ["recall", page.share(all.recall[i])], ["F1", page.share(all.F1[i])],
       ["named per photo", all.amount[i].toFixed(2)], ["true per photo", (row().true / sweep().photos).toFixed(2)],
     ];
     page.find("threshold-now").textContent = t.toFixed(2);
-    slider.setAttribute("aria-valuetext", `${t.toFixed(2)}, ${told.map(([name, figure]) => `${name} ${figure}`).join(", ")}`);
-    page.find("threshold-figures").replaceChildren(...told.map(([name, figure]) => {
+    slider.setAttribute("aria-valuetext", `${t.toFixed(2)}, ${named.map(([name, figure]) => `${name} ${figure}`).join(", ")}`);
+    page.find("threshold-figures").replaceChildren(...named.map(([name, figure]) => {
       const pair = page.make("div");
       pair.append(page.make("dt", name), page.make("dd", figure));
       return pair;
@@ -91,13 +91,13 @@
   }
 
   function drawReliability() {
-    const found = reliability.find((each) => each.key === sweep().key);
-    if (!found) {
-      page.find("reliability").replaceChildren(page.make("p", "Nothing to show for this key."));
+    const bins = reliability.find((each) => each.attribute === sweep().attribute);
+    if (!bins) {
+      page.find("reliability").replaceChildren(page.make("p", "Nothing to show for this attribute."));
       return;
     }
-    const most = Math.max(...found.count);
-    const dots = found.confidence.map((x, i) => ({ x, y: found.correct[i], n: found.count[i] })).filter((dot) => dot.x !== null);
+    const most = Math.max(...bins.count);
+    const dots = bins.confidence.map((x, i) => ({ x, y: bins.correct[i], n: bins.count[i] })).filter((dot) => dot.x !== null);
     const figure = charts.figure({
       height: 340, x_axis_label: "confidence", y_axis_label: "share correct",
       x_range: new Bokeh.Range1d({ start: 0, end: 1.03 }), y_range: new Bokeh.Range1d({ start: 0, end: 1.03 }),
@@ -110,32 +110,32 @@
         size: dots.map((dot) => 6 + 18 * Math.sqrt(dot.n / most)),
       },
     });
-    const shown = figure.scatter({ field: "x" }, { field: "y" }, {
+    const scatter = figure.scatter({ field: "x" }, { field: "y" }, {
       source, size: { field: "size" }, fill_color: page.colour("c0"), fill_alpha: 0.85, line_color: page.colour("card"),
     });
-    charts.hover(figure, [shown], ["@x{0.00} sure, @y{0.00} right", "@n{0,0} cases"]);
+    charts.hover(figure, [scatter], ["@x{0.00} sure, @y{0.00} right", "@n{0,0} cases"]);
     charts.show(figure, "reliability");
-    const told = dots.map((dot) => `${dot.x.toFixed(2)} sure, ${dot.y.toFixed(2)} right`).join("; ");
-    page.find("reliability").setAttribute("aria-label", `Share correct against confidence: ${told}`);
+    const description = dots.map((dot) => `${dot.x.toFixed(2)} sure, ${dot.y.toFixed(2)} right`).join("; ");
+    page.find("reliability").setAttribute("aria-label", `Share correct against confidence: ${description}`);
   }
 
-  function chooseKey() {
-    const { key: name, rows, single } = sweep();
+  function chooseAttribute() {
+    const { attribute: name, rows, single } = sweep();
     const all = single ? "any value (the best one)" : "all values together";
-    page.fill(value, rows.map((found, i) => [i, i ? `${found.name} (${found.true.toLocaleString("en")})` : all]));
-    for (const part of document.querySelectorAll(".of-key")) part.hidden = part.dataset.key !== name;
+    page.fill(value, rows.map((each, i) => [i, i ? `${each.name} (${each.true.toLocaleString("en")})` : all]));
+    for (const part of document.querySelectorAll(".of-attribute")) part.hidden = part.dataset.attribute !== name;
     back();
     drawThresholds();
     drawReliability();
   }
 
-  key.addEventListener("change", chooseKey);
+  attribute.addEventListener("change", chooseAttribute);
   value.addEventListener("change", () => {
     back();
     drawThresholds();
   });
   slider.addEventListener("input", move);
   page.find("threshold-back").addEventListener("click", back);
-  chooseKey();
+  chooseAttribute();
   page.redraws.push(drawThresholds, drawReliability);
 })();
