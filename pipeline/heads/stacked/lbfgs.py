@@ -112,9 +112,10 @@ class _Descent:
         b.copy_(at[:, -1])
         sums, gradient = torch.zeros_like(b, dtype=torch.float64), torch.zeros_like(at)
         for x, batch in self.data.train_in_order():
-            sums += self.stack.sums(x, batch)[0]
-            gradient[:, :-1] += self.stack.grads[0][0]
-            gradient[:, -1] += self.stack.grads[1][0]
+            split, (dW, db) = self.stack.sums(x, batch)
+            sums += split[0]
+            gradient[:, :-1] += dW[0]
+            gradient[:, -1] += db[0]
         pairs = self.stack.take_tally().pairs[0]
         decay = self.config.weight_decay  # for the weights; the bias is not penalised
         gradient.div_(pairs)

@@ -14,9 +14,8 @@ from torch import Tensor
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.schedules import RUNS_WHOLE, Rate
 from pipeline.heads.source import FeatureSource
-from pipeline.heads.stacked.layers import Layer, Network
 from pipeline.heads.stacked.losses import Batch, LossData
-from pipeline.heads.stacked.networks import make_network
+from pipeline.heads.stacked.networks import Layer, Network, make_network
 from pipeline.heads.stacked.stack import Setting, Stack, drop_units, in_bytes, initial_parameters, parameter_count
 
 _EVALUATION_ROWS = 512
