@@ -92,7 +92,7 @@ def links(loss: str, targets: Targets) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TargetBatch:
     """Targets of b rows on the device: y and known (b, L) floating; soft_known (b, S) per softmax key; N of J."""
 
     y: Tensor
@@ -131,14 +131,14 @@ class LossData:
             self._hard_share[run] = self._share[run]
         self.pos_weight = torch.from_numpy(pos_weight(train)).to(device, dtype)
 
-    def batch(self, rows: Tensor) -> Batch:
+    def batch(self, rows: Tensor) -> TargetBatch:
         """Targets of some rows, as floating tensors."""
         y, known = (part.to(self._dtype) for part in self._gather(rows))
         soft = self._pieces[True].soft
         columns = [known[:, s].amin(dim=1) * y[:, s].amax(dim=1) for s in soft]
         soft_known = torch.stack(columns, dim=1) if columns else y.new_zeros((len(y), 0))
         counts = known.sum(dim=0)
-        return Batch(y, known, soft_known, counts @ self._share, soft_known.sum() + counts @ self._hard_share)
+        return TargetBatch(y, known, soft_known, counts @ self._share, soft_known.sum() + counts @ self._hard_share)
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if self._moved is not None:
@@ -208,11 +208,11 @@ class StackedLoss:
         prior = torch.from_numpy(prior_logits(self._loss, train)).to(data.pos_weight)
         self._shift = None if tau is None else tau * prior
 
-    def pairs(self, batch: Batch) -> Tensor:
+    def pairs(self, batch: TargetBatch) -> Tensor:
         """N of J for this batch, a scalar tensor."""
         return batch.softmax_pairs if self._loss in SOFTMAX_LOSSES else batch.sigmoid_pairs
 
-    def train(self, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def train(self, z: Tensor, batch: TargetBatch) -> tuple[Tensor, Tensor]:
         """(S (g,), dJ/dz (g, b, L)) of logits z (g, b, L); z is used up."""
         if self._shift is not None:
             z += self._shift
@@ -220,7 +220,7 @@ class StackedLoss:
         total = self._apply(z, batch, self._smoothing, slope)
         return total, slope.div_(self.pairs(batch).clamp_min(1e-12))
 
-    def columns(self, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def columns(self, z: Tensor, batch: TargetBatch) -> tuple[Tensor, Tensor]:
         """(S (g, L) by column, dS/dz (g, b, L)) of logits z (g, b, L); z is used up.
 
         A softmax key's share of S stands in its first column.
@@ -231,12 +231,12 @@ class StackedLoss:
         self._apply(z, batch, self._smoothing, slope, split)
         return split, slope
 
-    def value(self, z: Tensor, batch: Batch) -> Tensor:
+    def value(self, z: Tensor, batch: TargetBatch) -> Tensor:
         """S (g,) of plain logits, without smoothing and adjustment."""
         return self._apply(z, batch, None, None)
 
     def _apply(
-        self, z: Tensor, batch: Batch, smoothing: Tensor | None, slope: Tensor | None, split: Tensor | None = None
+        self, z: Tensor, batch: TargetBatch, smoothing: Tensor | None, slope: Tensor | None, split: Tensor | None = None
     ) -> Tensor:
         total = z.new_zeros(z.shape[0])
         for run in self._pieces.sigmoid:

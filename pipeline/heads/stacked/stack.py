@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.heads.config import HeadConfig
-from pipeline.heads.stacked.losses import Batch, LossData, StackedLoss, prior_logits
+from pipeline.heads.stacked.losses import LossData, StackedLoss, TargetBatch, prior_logits
 from pipeline.heads.stacked.networks import Network, make_network
 from pipeline.heads.stacked.optim import StackedOptimizer
 from pipeline.heads.targets import Targets
@@ -134,13 +134,13 @@ class Stack:
         self._optimizer: StackedOptimizer | None = None
         self._tally = Tally.zeros(len(self.configs), setting)
 
-    def step(self, x: Tensor, batch: Batch, rates: Sequence[float]) -> None:
+    def step(self, x: Tensor, batch: TargetBatch, rates: Sequence[float]) -> None:
         """One update of every configuration, each with its rate, on standardised features x (b, d)."""
         if self._optimizer is None:
             self._optimizer = StackedOptimizer(self.configs, self.parameters)
         self._optimizer.step(self.parameters, self.gradients(x, batch), rates)
 
-    def gradients(self, x: Tensor, batch: Batch) -> list[Tensor]:
+    def gradients(self, x: Tensor, batch: TargetBatch) -> list[Tensor]:
         """dJ/d parameters, contiguous, with dropout; the batch's loss is added to the tally."""
         followed = self._followed()
         z = self.network.forward(followed, x, self._dropout if self._dropout.active else None)
@@ -149,7 +149,7 @@ class Stack:
         self._tally.pairs += self._loss.pairs(batch)
         return _through(z, dz, followed)
 
-    def sums(self, x: Tensor, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+    def sums(self, x: Tensor, batch: TargetBatch) -> tuple[Tensor, list[Tensor]]:
         """S (G, L) of this batch by column (`StackedLoss.columns`) and dS/d parameters, both without dropout.
 
         N of the batch goes to the tally.
@@ -164,7 +164,7 @@ class Stack:
         """The parameters as autograd has to see them, on the same memory."""
         return [p.detach().requires_grad_() for p in self.parameters]
 
-    def evaluate(self, x: Tensor, batch: Batch) -> None:
+    def evaluate(self, x: Tensor, batch: TargetBatch) -> None:
         """Add the plain loss and the micro-F1 counts of this batch to the tally."""
         z = self.network.forward(self.parameters, x)
         self._tally.loss += self._loss.value(z, batch)

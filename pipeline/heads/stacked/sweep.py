@@ -22,7 +22,7 @@ from pipeline.heads.stacked.train import FitData, Record, Report, Trainer
 from pipeline.heads.targets import Targets
 
 Features = npt.NDArray[np.floating] | FeatureSource
-Progress = Callable[[str], None]
+SweepProgress = Callable[[str], None]
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -54,7 +54,7 @@ class SweepOptions:
     max_labels: int = 200
     threads: int = 0
     stop_at: tuple[int, ...] = ()
-    progress: Progress | None = None
+    progress: SweepProgress | None = None
 
 
 def fit_many(
@@ -213,7 +213,10 @@ def _check_configs(configs: Sequence[HeadConfig], train: tuple[Features, Targets
         raise HeadError(f"the first rung of halving is epoch {options.rung}, expected 1 or later")
     for config in configs:
         if config.spec.is_baseline and not isinstance(train[0], np.ndarray):
-            raise HeadError(f"head {config.head!r} needs the features in memory; leave it out or use fewer photos")
+            raise HeadError(
+                f"head {config.head!r} needs the features and copies of them in memory; leave it out, raise --memory "
+                f"or use fewer photos"
+            )
         if config.head == "lightgbm":
             check_label_limit(train[1].size, options.max_labels)
 

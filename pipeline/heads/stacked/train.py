@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.schedules import RUNS_WHOLE, Rate
 from pipeline.heads.source import FeatureSource
-from pipeline.heads.stacked.losses import Batch, LossData
+from pipeline.heads.stacked.losses import LossData, TargetBatch
 from pipeline.heads.stacked.networks import Layer, Network, make_network
 from pipeline.heads.stacked.stack import Setting, Stack, drop_units, in_bytes, initial_parameters, parameter_count
 
@@ -36,7 +36,7 @@ class FitData:
     scale: Tensor
     order_seed: int
 
-    def train_batches(self, reading: tuple[int, float], epoch: int) -> Iterator[tuple[Tensor, Batch]]:
+    def train_batches(self, reading: tuple[int, float], epoch: int) -> Iterator[tuple[Tensor, TargetBatch]]:
         """Standardised training batches of one epoch; (seed, epoch) decides their order and which inputs are dropped.
 
         reading : batch size and input dropout (`HeadConfig.reading`).
@@ -48,15 +48,15 @@ class FitData:
                 drop_units(x, drop, random)
             yield x, batch
 
-    def train_in_order(self) -> Iterator[tuple[Tensor, Batch]]:
+    def train_in_order(self) -> Iterator[tuple[Tensor, TargetBatch]]:
         """All training rows in batches that suit one configuration alone."""
         return self._ready(self.train.batches(4 * _EVALUATION_ROWS, None), self.setting.data)
 
-    def validation_batches(self) -> Iterator[tuple[Tensor, Batch]]:
+    def validation_batches(self) -> Iterator[tuple[Tensor, TargetBatch]]:
         """All validation rows (and views) in large batches."""
         return self._ready(self.validation.batches(_EVALUATION_ROWS, None), self.validation_data)
 
-    def _ready(self, batches: Iterable[tuple[Tensor, Tensor]], data: LossData) -> Iterator[tuple[Tensor, Batch]]:
+    def _ready(self, batches: Iterable[tuple[Tensor, Tensor]], data: LossData) -> Iterator[tuple[Tensor, TargetBatch]]:
         for rows, x in batches:
             yield x.to(self.setting.dtype).sub_(self.mean).mul_(self.scale), data.batch(rows)
 
