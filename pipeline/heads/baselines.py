@@ -36,7 +36,14 @@ _SECONDS_PER_TREE_NUMBER = 2.8e-8
 
 @dataclass(frozen=True)
 class BaselineData:
-    """Features (n, d) or (V, n, d) in memory and targets of both parts; threads (0 is all cores); news goes to tell."""
+    """What a baseline is fitted on.
+
+    Attributes:
+        train: Features (n, d) or (V, n, d) in memory, and their targets.
+        validation: The same of the rows that it is judged on.
+        threads: Columns fitted side by side; 0 takes all cores.
+        tell: Takes lines of news.
+    """
 
     train: Part
     validation: Part
@@ -45,7 +52,11 @@ class BaselineData:
 
 
 def check_label_limit(labels: int, limit: int) -> None:
-    """Raise HeadError when LightGBM would have to grow trees for more labels than `limit`."""
+    """Check that LightGBM can be asked for so many labels.
+
+    Raises:
+        HeadError: When it would have to grow trees for more than `limit`.
+    """
     if labels > limit:
         raise HeadError(
             f"lightgbm fits one model per label: {labels} labels exceed the limit of {limit} and may take hours; "
@@ -54,9 +65,16 @@ def check_label_limit(labels: int, limit: int) -> None:
 
 
 def estimate_seconds(config: HeadConfig, n: int, d: int, labels: int, threads: int = 0) -> float:
-    """Rough seconds a baseline takes on n rows of d features, from measurements on one core of a server.
+    """Rough seconds a baseline takes, from measurements on one core of a server.
 
     Logistic regression: passes over the n d numbers. LightGBM: binning them, then trees on their chosen share.
+
+    Args:
+        config: A baseline's.
+        n: Rows.
+        d: Numbers per row.
+        labels: Columns to fit.
+        threads: Columns fitted side by side; 0 takes all cores.
     """
     per_column = _SECONDS_PER_NUMBER[config.head] * n * d
     if config.head == "lightgbm":
@@ -80,7 +98,9 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
     """Fit one baseline and judge it on validation by its masked binary cross-entropy per known (photo, key) pair.
 
     With views, each training row shows one of them, drawn from the configuration's seed.
-    Raises HeadError for features that are not finite or do not fit the targets.
+
+    Raises:
+        HeadError: For features that are not finite or do not fit the targets.
     """
     targets = data.train[1]
     n, dim = np.shape(data.train[0])[-2:]

@@ -30,8 +30,13 @@ _FLAT = 1e-30
 
 @dataclass
 class _Point:
-    """Parameters (L, d + 1), the bias last, and what they reach: loss (L,) by column, objective (L,) of each column's
-    block with the penalty, gradient (L, d + 1).
+    """Parameters and what they reach.
+
+    Attributes:
+        at: Parameters (L, d + 1), the bias last.
+        gradient: Of the objective, (L, d + 1).
+        objective: (L,), that of each column's block with the penalty.
+        loss: (L,) by column.
     """
 
     at: Tensor
@@ -135,8 +140,16 @@ def fit_lbfgs(position: int, config: HeadConfig, data: FitData, stop_at: int = 0
     """Train one linear head on all rows at once; weight decay is the penalty wd/2 |W|^2 in the objective.
 
     It starts from the values' priors with zero weights, so that no seed matters, and stops when an epoch lowers the
-    objective by less than 0.001 %. stop_at : the epoch to stop at and keep, whatever the validation loss; 0 keeps the
-    best one.
+    objective by less than 0.001 %.
+
+    Args:
+        position: Its place in the caller's list.
+        config: A linear head.
+        data: Both sides of the split.
+        stop_at: The epoch to stop at and keep, whatever the validation loss; 0 keeps the best one.
+
+    Returns:
+        The record, with the parameters of the best epoch.
     """
     started = time.perf_counter()
     stack = Stack([config], data.setting)
@@ -150,7 +163,7 @@ def fit_lbfgs(position: int, config: HeadConfig, data: FitData, stop_at: int = 0
         for x, batch in data.validation_batches():
             stack.evaluate(x, batch)
         tally = stack.take_tally()
-        if record.close_epoch(epoch, float(descent.now.loss.sum()), (tally.mean_loss()[0], tally.micro_f1()[0])):
+        if record.close_epoch(epoch, float(descent.now.loss.sum()), tally.mean_loss()[0], tally.micro_f1()[0]):
             record.keep_best([p[0] for p in stack.parameters])
         now = descent.total()
         if not stop_at and not record.done and before - now <= _CONVERGED * abs(now):

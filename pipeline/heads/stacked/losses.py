@@ -1,4 +1,7 @@
-"""Masked losses of many configurations at once, with their gradients in closed form.
+"""Masked losses of many configurations at once, with their slopes in closed form.
+
+Autograd derives the networks, not the losses: its derivative of, say, softplus(z) - y z rounds otherwise than
+sigmoid(z) - y, and the figures of a seed are to stay as they are.
 
 The objective of a configuration is J = S / N over a batch: S sums the losses of the known cells, N counts the known
 (photo, key) pairs, so a key counts the same however many values it has and a good rate does not depend on the number
@@ -84,7 +87,7 @@ SOFTMAX_LOSSES = frozenset({"ce", "weighted-ce"})
 
 
 def links(loss: str, targets: Targets) -> tuple[str, ...]:
-    """Per key "softmax" or "sigmoid"; a key of one value has nothing to normalise over and stays a sigmoid."""
+    """Per attribute "softmax" or "sigmoid"; one of a single value has nothing to normalise over and stays a sigmoid."""
     return tuple(
         "softmax" if loss in SOFTMAX_LOSSES and single and columns.stop - columns.start > 1 else "sigmoid"
         for single, columns in zip(targets.single, targets.slices, strict=True)
@@ -93,7 +96,15 @@ def links(loss: str, targets: Targets) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class TargetBatch:
-    """Targets of b rows on the device: y and known (b, L) floating; soft_known (b, S) per softmax key; N of J."""
+    """Targets of b rows on the device, floating.
+
+    Attributes:
+        y: (b, L), 1 where the photo has the value.
+        known: (b, L), 1 where the truth is known.
+        soft_known: (b, S), the same for each attribute that has a softmax under `ce`.
+        sigmoid_pairs: N of J for losses without softmax, a scalar.
+        softmax_pairs: N of J for losses with softmax, a scalar.
+    """
 
     y: Tensor
     known: Tensor
@@ -213,7 +224,15 @@ class StackedLoss:
         return batch.softmax_pairs if self._loss in SOFTMAX_LOSSES else batch.sigmoid_pairs
 
     def train(self, z: Tensor, batch: TargetBatch) -> tuple[Tensor, Tensor]:
-        """(S (g,), dJ/dz (g, b, L)) of logits z (g, b, L); z is used up."""
+        """The objective with smoothing and adjustment.
+
+        Args:
+            z: Logits (g, b, L); used up.
+            batch: The targets of the b rows.
+
+        Returns:
+            S (g,) and dJ/dz (g, b, L).
+        """
         if self._shift is not None:
             z += self._shift
         slope = torch.empty_like(z)
@@ -221,9 +240,14 @@ class StackedLoss:
         return total, slope.div_(self.pairs(batch).clamp_min(1e-12))
 
     def columns(self, z: Tensor, batch: TargetBatch) -> tuple[Tensor, Tensor]:
-        """(S (g, L) by column, dS/dz (g, b, L)) of logits z (g, b, L); z is used up.
+        """The objective column by column, with smoothing and adjustment.
 
-        A softmax key's share of S stands in its first column.
+        Args:
+            z: Logits (g, b, L); used up.
+            batch: The targets of the b rows.
+
+        Returns:
+            S (g, L) by column, that of a softmax in the first column of its attribute; and dS/dz (g, b, L).
         """
         if self._shift is not None:
             z += self._shift

@@ -18,7 +18,15 @@ from pipeline.heads.targets import Targets
 
 @dataclass(frozen=True)
 class Setting:
-    """What all stacks of a fit share."""
+    """What all stacks of a fit share.
+
+    Attributes:
+        dim: d, the numbers per photo.
+        train: The training rows' targets.
+        data: The same on the device.
+        device: Where everything is computed.
+        dtype: float32, or float64 for checks.
+    """
 
     dim: int
     train: Targets
@@ -28,10 +36,18 @@ class Setting:
 
 
 def initial_parameters(config: HeadConfig, network: Network, train: Targets) -> list[Tensor]:
-    """Parameters of one configuration, float32 on the CPU, drawn from its seed.
+    """Parameters of one configuration, drawn from its seed.
 
     Uniform within 1/sqrt(fan in) as torch.nn.Linear; the output bias is moved to the values' prior (less what logit
     adjustment adds), so that no epoch is spent on learning how rare each value is.
+
+    Args:
+        config: Seed, loss and logit adjustment.
+        network: Its shapes.
+        train: Where the priors come from.
+
+    Returns:
+        A float32 tensor on the CPU for each of `network.shapes`.
     """
     generator = torch.Generator().manual_seed(config.seed)
     parameters = [
@@ -93,7 +109,15 @@ class Dropout:
 
 @dataclass
 class Tally:
-    """Sums over an epoch per configuration, (G,) each on the device: S and N of the objective; counts of micro-F1."""
+    """Sums over an epoch per configuration, (G,) float64 each on the device.
+
+    Attributes:
+        loss: S of the objective.
+        pairs: N of the objective, the known (photo, attribute) pairs.
+        hits: Known cells that are true and decided (`decide_at_half`).
+        decided: Known cells that are decided.
+        positives: Known cells that are true.
+    """
 
     loss: Tensor
     pairs: Tensor
@@ -111,12 +135,18 @@ class Tally:
         return [float(v) for v in (self.loss / self.pairs).cpu()]
 
     def micro_f1(self) -> list[float]:
-        """2 hits / (decided + positives); 0 when both are empty."""
+        """2 hits / (decided + positives), all thresholds at 1/2 (`decide_at_half`); 0 when both are empty."""
         return [float(v) for v in (2 * self.hits / (self.decided + self.positives).clamp_min(1)).cpu()]
 
 
 class Stack:
-    """G configurations of one shape family, loss and optimizer: their parameters, training step and evaluation."""
+    """G configurations of one shape family, loss and optimizer: their parameters, training step and evaluation.
+
+    Attributes:
+        configs: The G configurations.
+        network: The shape family.
+        parameters: (G, *shape) for each of the network's shapes, without gradients of their own.
+    """
 
     def __init__(self, configs: Sequence[HeadConfig], setting: Setting) -> None:
         self.configs = list(configs)
@@ -135,7 +165,13 @@ class Stack:
         self._tally = Tally.zeros(len(self.configs), setting)
 
     def step(self, x: Tensor, batch: TargetBatch, rates: Sequence[float]) -> None:
-        """One update of every configuration, each with its rate, on standardised features x (b, d)."""
+        """One update of every configuration.
+
+        Args:
+            x: Standardised features (b, d).
+            batch: Their targets.
+            rates: G learning rates.
+        """
         if self._optimizer is None:
             self._optimizer = StackedOptimizer(self.configs, self.parameters)
         self._optimizer.step(self.parameters, self.gradients(x, batch), rates)
@@ -169,7 +205,7 @@ class Stack:
         z = self.network.forward(self.parameters, x)
         self._tally.loss += self._loss.value(z, batch)
         self._tally.pairs += self._loss.pairs(batch)
-        decided = decide(z, self._setting.train)
+        decided = decide_at_half(z, self._setting.train)
         truth = batch.y * batch.known
         self._tally.hits += torch.einsum("gbl,bl->g", decided, truth)
         self._tally.decided += torch.einsum("gbl,bl->g", decided, batch.known)
@@ -197,8 +233,19 @@ def _through(z: Tensor, dz: Tensor, parameters: Sequence[Tensor]) -> list[Tensor
     return [g.contiguous() for g in torch.autograd.grad(z, parameters, dz)]
 
 
-def decide(z: Tensor, targets: Targets) -> Tensor:
-    """Decisions (G, b, L) as 0/1 of z's dtype: the best value of a single-valued key, logits above 0 elsewhere."""
+def decide_at_half(z: Tensor, targets: Targets) -> Tensor:
+    """What a model would decide before its thresholds are chosen: neither gate nor UNKNOWN, every threshold at 1/2.
+
+    The figures of evaluation use the rule of the model file, with thresholds, gate and UNKNOWN; this one only watches
+    training.
+
+    Args:
+        z: Logits (G, b, L).
+        targets: Which columns are an attribute's, and whether it takes one value.
+
+    Returns:
+        (G, b, L), 0 or 1 in z's dtype: the best value of a single-valued attribute, logits above 0 elsewhere.
+    """
     decided = (z > 0).to(z.dtype)
     for single, columns in zip(targets.single, targets.slices, strict=True):
         if single:
