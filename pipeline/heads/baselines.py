@@ -60,7 +60,7 @@ def check_label_limit(labels: int, limit: int) -> None:
     if labels > limit:
         raise HeadError(
             f"lightgbm fits one model per label: {labels} labels exceed the limit of {limit} and may take hours; "
-            f"choose fewer keys with --keys, or raise --max-labels"
+            f"choose fewer attributes with --keys, or raise --max-labels"
         )
 
 
@@ -95,7 +95,7 @@ def bytes_copied(configs: Sequence[HeadConfig], one_view: int, threads: int = 0)
 
 
 def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
-    """Fit one baseline and judge it on validation by its masked binary cross-entropy per known (photo, key) pair.
+    """Fit one baseline and judge it on validation by its masked binary cross-entropy per known (photo, attribute) pair.
 
     With views, each training row shows one of them, drawn from the configuration's seed.
 
@@ -127,7 +127,12 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
 
 
 def binary_log_loss(P: npt.NDArray[np.float32], targets: Targets) -> float:
-    """Masked binary cross-entropy of probabilities (n, L), summed over a key's values, per known (photo, key) pair."""
+    """Masked binary cross-entropy per known (photo, attribute) pair, summed over the attribute's values.
+
+    Args:
+        P: Probabilities (n, L).
+        targets: The truth of the n rows.
+    """
     clipped = np.clip(P.astype(np.float64), 1e-7, 1 - 1e-7)
     losses = -np.where(targets.Y == 1, np.log(clipped), np.log1p(-clipped))
     share = np.concatenate([np.full(s.stop - s.start, 1 / (s.stop - s.start)) for s in targets.slices])
@@ -163,7 +168,7 @@ class _Standardised:
 
 
 def _fit_columns(config: HeadConfig, shared: _Raw | _Standardised, targets: Targets, threads: int) -> Iterator[Any]:
-    """Fitted estimators in column order; columns of one key share the gathered rows of their common mask."""
+    """Fitted estimators in column order; columns of one attribute share the gathered rows of their common mask."""
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 

@@ -217,7 +217,7 @@ def test_by_works_on_what_differs_between_runs(
 def test_values_by_hand_and_those_no_head_can_learn(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a")
     detail = "neck=a: b: 2 photo(s), none that fitting may see; it cannot be predicted"
-    (run / "dropped.csv").write_text(f'kind,photo,detail\nmissing-photo,x.jpg,gone\nnever-in-train,neck,"{detail}"\n')
+    (run / "dropped.csv").write_text(f"kind,photo,detail\nmissing-photo,x.jpg,gone\nnever-in-train,neck,\"{detail}\"\n")
     comparison = compare([run], QUICK)
     rows = {(row.key, row.value): row for row in comparison.values}
     # Round: f1, f2, i1 right and h1 wrongly; v: g1 of g1 and h1.

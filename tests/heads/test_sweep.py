@@ -304,7 +304,7 @@ def _nan(X: np.ndarray) -> np.ndarray:
             HELD,
             "every label of the training photos is unknown",
         ),
-        ((TRAIN[0], Targets.plain(TRAIN[1].Y)), HELD, "the keys must agree"),
+        ((TRAIN[0], Targets.plain(TRAIN[1].Y)), HELD, "the attributes must agree"),
     ],
 )
 def test_data_that_cannot_work(train, held, message: str) -> None:

@@ -1,9 +1,9 @@
 """L-BFGS for the linear head: all rows at once, one configuration at a time, every label with its own history and step.
 
-The objective of a linear head falls apart: a sigmoid column shares no parameter with another, a softmax key none with
-other keys. Each such block runs its own L-BFGS (the two-loop recursion of Nocedal 1980), while one product of all rows
-with all columns serves every block's loss and gradient. One L-BFGS over all parameters, as in torch.optim, has to find
-a common step for easy and hard labels and needs more passes.
+The objective of a linear head falls apart: a sigmoid column shares no parameter with another, a softmax attribute none
+with other attributes. Each such block runs its own L-BFGS (the two-loop recursion of Nocedal 1980), while one product
+of all rows with all columns serves every block's loss and gradient. One L-BFGS over all parameters, as in torch.optim,
+has to find a common step for easy and hard labels and needs more passes.
 """
 
 from __future__ import annotations

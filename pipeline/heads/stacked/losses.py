@@ -4,16 +4,16 @@ Autograd derives the networks, not the losses: its derivative of, say, softplus(
 sigmoid(z) - y, and the figures of a seed are to stay as they are.
 
 The objective of a configuration is J = S / N over a batch: S sums the losses of the known cells, N counts the known
-(photo, key) pairs, so a key counts the same however many values it has and a good rate does not depend on the number
-of labels. A key with softmax is one pair; a key with sigmoids adds up its values' binary losses.
+(photo, attribute) pairs, so an attribute counts the same however many values it has and a good rate does not depend on
+the number of labels. An attribute with softmax is one pair; one with sigmoids adds up its values' binary losses.
 
     bce           -y log p - (1-y) log(1-p)
     weighted-bce  bce with positives weighted by (N-n)/n of their column (n positives among N known), at most 100.
                   Class weights (N-n_c)/sum(N-n) only rescale whole columns, which are independent of each other in a
                   linear head; weighting the positives is what changes the answer.
-    ce            softmax cross-entropy per single-valued key, bce for multi-valued keys
-    weighted-ce   ce with a photo of class c weighing (N-n_c)/sum(N-n) of its key (n_c photos among N known), scaled so
-                  that a training photo weighs 1 on average
+    ce            softmax cross-entropy per single-valued attribute, bce for multi-valued attributes
+    weighted-ce   ce with a photo of class c weighing (N-n_c)/sum(N-n) of its attribute (n_c photos among N known),
+                  scaled so that a training photo weighs 1 on average
     focal         -y (1-p)^2 log p - (1-y) p^2 log(1-p)                       (Lin et al. 2017)
     asymmetric    -y log p - (1-y) q^4 log(1-q), q = max(p - 0.05, 0)          (Ridnik et al. 2021)
 
@@ -77,7 +77,7 @@ def _asymmetric(z: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 SIGMOID_LOSSES: Mapping[str, SigmoidLoss] = {
     "bce": _bce,
     "weighted-bce": _weighted_bce,
-    "ce": _bce,  # on the keys that ce leaves to sigmoids
+    "ce": _bce,  # on the attributes that ce leaves to sigmoids
     "weighted-ce": _bce,
     "focal": _focal,
     "asymmetric": _asymmetric,
@@ -115,7 +115,7 @@ class TargetBatch:
 
 @dataclass(frozen=True)
 class Pieces:
-    """How one loss reads the columns: its softmax keys and the runs of columns it treats as sigmoids."""
+    """How one loss reads the columns: its softmax attributes and the runs of columns it treats as sigmoids."""
 
     soft: tuple[slice, ...]
     sigmoid: tuple[slice, ...]
@@ -163,7 +163,7 @@ class LossData:
 
 
 def _pieces(kinds: Sequence[str], slices: Sequence[slice]) -> Pieces:
-    """Softmax keys one by one; neighbouring sigmoid keys joined into runs, so that they cost one operation."""
+    """Softmax attributes one by one; neighbouring sigmoid ones joined into runs, so that they cost one operation."""
     soft: list[slice] = []
     runs: list[slice] = []
     for kind, columns in zip(kinds, slices, strict=True):
@@ -184,7 +184,7 @@ def pos_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 def class_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """(L,) weights (N - n_c) / sum(N - n) within each key, over their mean on the training photos."""
+    """(L,) weights (N - n_c) / sum(N - n) within each attribute, over their mean on the training photos."""
     weight = np.ones(train.size)
     for columns in train.slices:
         n = train.positive_counts[columns]
@@ -195,7 +195,7 @@ def class_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def prior_logits(loss: str, train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """(L,) log prior within each softmax key, log-odds of the prior elsewhere; one photo is added to each class."""
+    """(L,) log prior within each softmax attribute, log-odds of the prior elsewhere; each class counts a photo more."""
     positive, known = train.positive_counts + 1, train.known_counts + 2
     prior = np.log(positive / (known - positive))
     for kind, columns in zip(links(loss, train), train.slices, strict=True):

@@ -61,7 +61,7 @@ class Network(Protocol):
 
 
 class DenseNetwork:
-    """`linear` (no hidden layer) and `mlp`: one trunk for all keys."""
+    """`linear` (no hidden layer) and `mlp`: one trunk for all attributes."""
 
     def __init__(self, dim: int, hidden: Sequence[int], labels: int) -> None:
         pairs = list(itertools.pairwise([dim, *hidden, labels]))
@@ -89,21 +89,21 @@ class DenseNetwork:
         return [(np.ascontiguousarray(W.T), b) for W, b in zip(arrays[0::2], arrays[1::2], strict=True)]
 
 
-class PerKeyNetwork:
-    """`mlp-per-key`: d -> hidden -> values, a separate small network per key, computed in grouped products.
+class PerAttributeNetwork:
+    """`mlp-per-key`: d -> hidden -> values, a separate small network per attribute, computed in grouped products.
 
-    Keys of similar size share a bucket: one wide product d -> k * hidden, then one batched product whose k outputs are
-    padded to the bucket's largest key (at most twice its smallest, so little is wasted however skewed the sizes are).
+    Attributes of similar size share a bucket: one wide product d -> k * hidden, then one batched product whose k
+    outputs are padded to the bucket's largest (at most twice its smallest, so little is wasted however skewed it is).
     """
 
     def __init__(self, dim: int, hidden: int, slices: Sequence[slice]) -> None:
         self._dim, self._hidden, self._slices = dim, hidden, slices
         self._sizes = [s.stop - s.start for s in slices]
-        self._buckets = _bucket_keys(self._sizes)
+        self._buckets = _buckets_of(self._sizes)
         self.shapes: tuple[tuple[int, ...], ...] = tuple(
             shape
-            for keys in self._buckets
-            for k, width in ((len(keys), self._sizes[keys[0]]),)
+            for attributes in self._buckets
+            for k, width in ((len(attributes), self._sizes[attributes[0]]),)
             for shape in ((k * hidden, dim), (k * hidden,), (k, width, hidden), (k, width))
         )
 
@@ -114,22 +114,24 @@ class PerKeyNetwork:
 
     def add_bias(self, parameters: Sequence[Tensor], bias: Tensor) -> None:
         """See `Network.add_bias`."""
-        for keys, b in zip(self._buckets, parameters[3::4], strict=True):
-            for k, key in enumerate(keys):
-                b[k, : self._sizes[key]] += bias[self._slices[key]]
+        for attributes, b in zip(self._buckets, parameters[3::4], strict=True):
+            for k, attribute in enumerate(attributes):
+                b[k, : self._sizes[attribute]] += bias[self._slices[attribute]]
 
     def forward(self, parameters: Sequence[Tensor], x: Tensor, drop: Drop | None = None) -> Tensor:
         """See `Network.forward`."""
         stacked, rows = parameters[0].shape[0], x.shape[0]
-        by_key: dict[int, Tensor] = {}
-        for i, keys in enumerate(self._buckets):
+        by_attribute: dict[int, Tensor] = {}
+        for i, attributes in enumerate(self._buckets):
             W1, b1, W2, b2 = parameters[4 * i : 4 * i + 4]
             h = torch.relu(_wide_layer(x, W1, b1))
             h = self._split(h if drop is None else drop(h))
             out = _batched_layer(h, W2.flatten(0, 1), b2.flatten(0, 1))
-            padded = out.view(stacked, len(keys), rows, -1).unbind(1)
-            by_key |= {key: z[..., : self._sizes[key]] for key, z in zip(keys, padded, strict=True)}
-        return torch.cat([by_key[key] for key in range(len(self._sizes))], dim=-1)
+            padded = out.view(stacked, len(attributes), rows, -1).unbind(1)
+            by_attribute |= {
+                attribute: z[..., : self._sizes[attribute]] for attribute, z in zip(attributes, padded, strict=True)
+            }
+        return torch.cat([by_attribute[attribute] for attribute in range(len(self._sizes))], dim=-1)
 
     def _split(self, h: Tensor) -> Tensor:
         """(G, b, k * H) activations as (G * k, b, H), without a copy: the rows of h lie (b, G, k, H) in memory."""
@@ -142,14 +144,14 @@ class PerKeyNetwork:
         W1, b1 = np.empty((self._dim, units), dtype), np.empty(units, dtype)
         W2, b2 = np.zeros((units, labels), dtype), np.empty(labels, dtype)
         start = 0
-        for i, keys in enumerate(self._buckets):
+        for i, attributes in enumerate(self._buckets):
             first, first_bias, second, second_bias = arrays[4 * i : 4 * i + 4]
             stop = start + len(first_bias)
             W1[:, start:stop], b1[start:stop] = first.T, first_bias
-            for k, key in enumerate(keys):
+            for k, attribute in enumerate(attributes):
                 rows = slice(start + k * self._hidden, start + (k + 1) * self._hidden)
-                W2[rows, self._slices[key]] = second[k, : self._sizes[key]].T
-                b2[self._slices[key]] = second_bias[k, : self._sizes[key]]
+                W2[rows, self._slices[attribute]] = second[k, : self._sizes[attribute]].T
+                b2[self._slices[attribute]] = second_bias[k, : self._sizes[attribute]]
             start = stop
         return [(W1, b1), (W2, b2)]
 
@@ -166,7 +168,7 @@ def make_network(config: HeadConfig, dim: int, targets: Targets) -> Network:
         The network, which holds shapes but no parameters.
     """
     if config.head == "mlp-per-key":
-        return PerKeyNetwork(dim, config.hidden[0], targets.slices)
+        return PerAttributeNetwork(dim, config.hidden[0], targets.slices)
     return DenseNetwork(dim, config.hidden, targets.size)
 
 
@@ -198,12 +200,12 @@ def _batched_layer(h: Tensor, W: Tensor, b: Tensor) -> Tensor:
     return cast(Tensor, _BatchedLayer.apply(h, W, b))
 
 
-def _bucket_keys(sizes: Sequence[int]) -> list[list[int]]:
-    """Keys by falling size, cut where one has less than half the values of the first of its bucket."""
+def _buckets_of(sizes: Sequence[int]) -> list[list[int]]:
+    """Attributes by falling size, cut where one has less than half the values of the first of its bucket."""
     buckets: list[list[int]] = []
-    for key in sorted(range(len(sizes)), key=lambda k: -sizes[k]):
-        if buckets and 2 * sizes[key] >= sizes[buckets[-1][0]]:
-            buckets[-1].append(key)
+    for attribute in sorted(range(len(sizes)), key=lambda k: -sizes[k]):
+        if buckets and 2 * sizes[attribute] >= sizes[buckets[-1][0]]:
+            buckets[-1].append(attribute)
         else:
-            buckets.append([key])
+            buckets.append([attribute])
     return buckets

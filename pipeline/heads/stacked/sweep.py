@@ -214,7 +214,9 @@ def resolve_device(name: str) -> torch.device:
 
 def _check_targets(train: Targets, validation: Targets) -> None:
     if train.slices != validation.slices or train.single != validation.single:
-        raise HeadError(f"training targets have {train.size} labels, validation {validation.size}; the keys must agree")
+        raise HeadError(
+            f"training targets have {train.size} labels, validation {validation.size}; the attributes must agree"
+        )
     for part, targets in (("training", train), ("validation", validation)):
         if not len(targets):
             raise HeadError(f"no {part} photos; give the split a larger share of them")

@@ -114,7 +114,9 @@ class TestBlocks:
         loaded = backbone("crossvit_9_240", size=None)
         assert list(loaded.blocks(["pooled"])) == ["pooled"]
         for name in ("levels", "grid"):
-            with pytest.raises(BackboneError, match=f"cannot give the block '{name}'.*it can give pooled"):
+            with pytest.raises(
+                BackboneError, match=f"cannot give the block '{name}'.*it can give pooled"
+            ):
                 loaded.module((name,))
 
     def test_an_unknown_block_is_named(self):
@@ -156,7 +158,9 @@ class TestTransform:
 
 class TestNames:
     def test_an_unknown_backbone_gets_the_nearest_names(self):
-        with pytest.raises(BackboneError, match="'resnext50_32x4'; the nearest names are .*resnext50_32x4d"):
+        with pytest.raises(
+            BackboneError, match="'resnext50_32x4'; the nearest names are .*resnext50_32x4d"
+        ):
             backbone("resnext50_32x4")
 
     def test_a_name_like_no_other_gets_none(self):
