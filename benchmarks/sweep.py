@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py sweep       64 configurations: ours, with halving, one at a time, products alone
     python benchmarks/sweep.py logreg      a linear head beside MultiOutputClassifier(LogisticRegression)
-    python benchmarks/sweep.py keys        46 keys with 2,520 values: an epoch beside its products; peak memory
+    python benchmarks/sweep.py keys        46 attributes with 2,520 values: an epoch beside its products; peak memory
 
 Features are synthetic: clusters behind a rectifier, with labels that depend on them, so that losses fall as they do on
 photos. One-at-a-time loops are timed on one configuration of each head and optimizer for a few epochs and multiplied.
@@ -42,7 +42,7 @@ clock = time.perf_counter
 
 
 def synthetic(n: int, d: int, sizes: tuple[int, ...], seed: int) -> tuple[np.ndarray, Targets]:
-    """Features (n, d) of n photos, and one value per key and photo, skewed as in catalogues."""
+    """Features (n, d) of n photos, and one value per attribute and photo, skewed as in catalogues."""
     world, rng = np.random.default_rng(7), np.random.default_rng(seed)
     hidden = 48
     mixing = world.normal(size=(hidden, d)).astype(np.float32)
@@ -159,7 +159,7 @@ def products_epoch(config: HeadConfig, d: int, labels: int, rows: int, held: int
 
 
 def accuracy(head: FittedHead, X: np.ndarray, T: Targets) -> float:
-    """Mean over keys of the share of photos whose best value is right, in points."""
+    """Mean over attributes of the share of photos whose best value is right, in points."""
     P = head.predict_proba(X)
     return 100 * float(np.mean([(P[:, s].argmax(1) == T.Y[:, s].argmax(1)).mean() for s in T.slices]))
 
@@ -279,7 +279,7 @@ def bench_keys(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _keys_products(d: int, config: HeadConfig) -> float:
-    """Seconds of the products of one training batch: one wide first layer, one product per key of its exact size."""
+    """Seconds of the products of one training batch: one wide first layer, a product of its size per attribute."""
     rows, H = config.batch_size, config.hidden[0]
     wide = products(replace(config, head="mlp", hidden=(len(MANY_SIZES) * H,)), d, 1, rows, True)[:2]
     calls = list(wide)
@@ -315,7 +315,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keys", type=int, default=3, help="keys of the logistic regression comparison")
+    parser.add_argument("--keys", type=int, default=3, help="attributes of the logistic regression comparison")
     parser.add_argument("--C", type=float, default=0.01, help="C of the logistic regression")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(

@@ -25,9 +25,9 @@ from pipeline.experiment.rows import Experiment, load_experiment
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.experiment.thumbnails import choose_photos, write_thumbnails
 from pipeline.features.near_duplicates import Neighbour, Neighbours, across_parts, sentence
-from pipeline.heads import FittedHead, SweepOptions, Targets, ensemble, fit_many, grid
+from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, ensemble, fit_many, grid
 from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
-from pipeline.heads.stacked.sweep import Features, Progress
+from pipeline.heads.stacked.sweep import Features, SweepProgress
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, save_model
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import host_facts, memory_limit, package_versions
@@ -56,7 +56,7 @@ def fit_heads(
     cache_key: CacheKeyOptions,
     split: SplitOptions,
     options: FitOptions,
-    progress: Progress | None = None,
+    progress: SweepProgress | None = None,
 ) -> FitReport:
     """Fit every configuration the options name and write a run folder (`pipeline.experiment.run_writer`).
 
@@ -84,7 +84,7 @@ def fit_heads(
         progress=progress,
     )
     loaded = time.perf_counter()
-    fitted = fit_many(configs, _part(experiment, options, "train"), _part(experiment, options, "validation"), sweep)
+    fitted = fit_many(configs, *_sides(experiment, options, configs, "train"), sweep)
     candidates = _judge_all(fitted, experiment, options)
     best = best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
@@ -146,8 +146,20 @@ def _calibration(head: FittedHead, experiment: Experiment, truth: Truth) -> Cali
     return fit_calibration(head, X, truth.Y[at], truth.known[at])
 
 
-def _part(experiment: Experiment, options: FitOptions, *parts: str) -> tuple[Features, Targets]:
-    return experiment.source(*parts, limit=memory_limit(options.memory)), experiment.targets_of(*parts)
+def _sides(
+    experiment: Experiment, options: FitOptions, configs: Sequence[HeadConfig], *training: str
+) -> tuple[tuple[Features, Targets], tuple[Features, Targets]]:
+    """What is trained on and what is judged on; --memory bounds both, and the copies that baselines make, together."""
+    sides = (training, ("validation",))
+    one_view = 4 * experiment.features.dim * len(experiment.split.rows(*training))
+    in_use = sum(experiment.bytes_of(*parts) for parts in sides) + bytes_copied(configs, one_view)
+
+    def side(parts: tuple[str, ...]) -> tuple[Features, Targets]:
+        beside = in_use - experiment.bytes_of(*parts)
+        source = experiment.source(*parts, limit=memory_limit(options.memory), beside=beside)
+        return source, experiment.targets_of(*parts)
+
+    return side(sides[0]), side(sides[1])
 
 
 def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: SweepOptions) -> Candidate:
@@ -155,10 +167,10 @@ def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: 
 
     Its thresholds and validation figures stay those of the fit it repeats: on rows it has now seen they would flatter.
     """
-    more = _part(experiment, options, "train", "validation")
+    configs = [head.config for head in best.made_of]
     stops = tuple(head.best_epoch for head in best.made_of)
     again = replace(sweep, halving=False, stop_at=stops)
-    heads = fit_many([head.config for head in best.made_of], more, _part(experiment, options, "validation"), again)
+    heads = fit_many(configs, *_sides(experiment, options, configs, "train", "validation"), again)
     if any(head.diverged for head in heads):
         raise HeadError(f"{best.config_id} diverged when fit again on train + validation; leave out --refit")
     head = ensemble(heads) if len(heads) > 1 else heads[0]

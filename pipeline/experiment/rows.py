@@ -34,7 +34,7 @@ from pipeline.errors import OptionError
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
 from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
-from pipeline.heads import FittedHead, Shard, ShardSource, Targets
+from pipeline.heads import ChunkedSource, FeatureChunk, FittedHead, Targets
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit
 
@@ -45,6 +45,8 @@ Na = Literal["mask", "class", "negative"]
 
 CHUNK = 4096
 """Rows read from the cache at a time when not everything is held in memory."""
+
+_LEAST_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class FitTargets:
 
 @dataclass(frozen=True)
 class _Cached:
-    """Rows of the cache that look like an array of features to `ShardSource`; read when indexed."""
+    """Rows of the cache that look like an array of features to `ChunkedSource`; read when indexed."""
 
     reader: Reader
     columns: tuple[Column, ...]
@@ -96,26 +98,43 @@ class Experiment:
     findings: tuple[Finding, ...]
     truth: FitTargets
 
-    def source(self, *parts: str, limit: int) -> Float32 | ShardSource:
-        """Features of these parts: an array (n, d), or (V, n, d) with several views; a stream above `limit` bytes.
+    def bytes_of(self, *parts: str) -> int:
+        """Most bytes in use while the features of these parts are read into an array.
+
+        With several views one more is counted, since each is read before it is put beside the others.
+        """
+        views = len(self.features.columns)
+        return 4 * self.features.dim * len(self.split.rows(*parts)) * (views + (views > 1))
+
+    def source(self, *parts: str, limit: int, beside: int = 0) -> Float32 | ChunkedSource:
+        """Features of these parts, in memory where that leaves room for what is held beside them, else streamed.
 
         A stream reads the cache's rows in chunks, in the order in which they were stored, and shuffles what fits into
-        its buffer; of several views it reads the one that a row shows in that epoch.
+        its buffer, half of the limit; of several views it reads the one that a row shows in that epoch.
+
+        Args:
+            *parts: Names of parts of the split.
+            limit: Bytes that may be held at a time (a stream needs those of 256 rows at least).
+            beside: Bytes of them that other features and their copies take.
+
+        Returns:
+            An array (n, d) float32, or (V, n, d) with several views; or a stream of the same rows.
         """
         rows = self.split.rows(*parts)
-        size = 4 * self.features.dim * len(rows) * len(self.features.columns)
-        if size <= limit:
+        if self.bytes_of(*parts) + beside <= limit:
             return self._read(self.ids[rows])
         stored = self._reader.ids(self.features.columns[0][0])
         order = np.argsort(IdIndex(stored).find(self.ids[rows]), kind="stable")
-        chunks = np.array_split(order, max(1, len(order) // CHUNK))
-        return ShardSource([self._shard(rows, at) for at in chunks], max(CHUNK, limit // (8 * self.features.dim)))
+        room = limit // (4 * self.features.dim)
+        size = min(CHUNK, max(_LEAST_ROWS, room // 16))
+        chunks = np.array_split(order, max(1, len(order) // size))
+        return ChunkedSource([self._chunk(rows, at) for at in chunks], max(size, room // 2))
 
-    def _shard(self, rows: npt.NDArray[np.intp], at: npt.NDArray[np.intp]) -> Shard:
+    def _chunk(self, rows: npt.NDArray[np.intp], at: npt.NDArray[np.intp]) -> FeatureChunk:
         """The rows of a part that stand at some positions of it, to be read when their turn comes."""
         ids = self.ids[rows[at]]
         first, *others = (_Cached(self._reader, columns, ids) for columns in self.features.columns)
-        return Shard(first, np.arange(len(at)), at, tuple(others))
+        return FeatureChunk(first, np.arange(len(at)), at, tuple(others))
 
     def predict(self, head: FittedHead, part: str) -> Float32:
         """Probabilities (n, L) of a part's rows, read in chunks."""
@@ -142,8 +161,12 @@ class Experiment:
         return self.cache.reader(self.features.info.digest)
 
     def _read(self, ids: Ids) -> Float32:
-        views = [self._reader.read(ids, columns) for columns in self.features.columns]
-        return views[0] if len(views) == 1 else np.stack(views)
+        if len(self.features.columns) == 1:
+            return np.asarray(self._reader.read(ids, self.features.columns[0]), np.float32)
+        out = np.empty((len(self.features.columns), len(ids), self.features.dim), np.float32)
+        for view, columns in zip(out, self.features.columns, strict=True):
+            view[:] = self._reader.read(ids, columns)
+        return out
 
     def targets_of(self, *parts: str) -> Targets:
         """Targets of the loss for the rows of these parts."""

@@ -9,23 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.heads.baselines import bytes_copied as bytes_copied
     from pipeline.heads.baselines import estimate_seconds as estimate_seconds
     from pipeline.heads.config import DEFAULT_LR as DEFAULT_LR
     from pipeline.heads.config import HEADS as HEADS
     from pipeline.heads.config import HeadConfig as HeadConfig
     from pipeline.heads.config import grid as grid
-    from pipeline.heads.estimators import LightGBMHead as LightGBMHead
-    from pipeline.heads.estimators import LinearHead as LinearHead
-    from pipeline.heads.estimators import LogRegHead as LogRegHead
-    from pipeline.heads.estimators import MLPHead as MLPHead
-    from pipeline.heads.estimators import MLPPerKeyHead as MLPPerKeyHead
     from pipeline.heads.fitted import FittedHead as FittedHead
     from pipeline.heads.fitted import ensemble as ensemble
     from pipeline.heads.source import FeatureSource as FeatureSource
     from pipeline.heads.stacked.sweep import SweepOptions as SweepOptions
     from pipeline.heads.stacked.sweep import fit_many as fit_many
-    from pipeline.heads.stream import Shard as Shard
-    from pipeline.heads.stream import ShardSource as ShardSource
+    from pipeline.heads.stream import ChunkedSource as ChunkedSource
+    from pipeline.heads.stream import FeatureChunk as FeatureChunk
     from pipeline.heads.targets import Targets as Targets
 
 _HOME = {
@@ -34,15 +30,11 @@ _HOME = {
     "FeatureSource": "source",
     "FittedHead": "fitted",
     "HeadConfig": "config",
-    "LightGBMHead": "estimators",
-    "LinearHead": "estimators",
-    "LogRegHead": "estimators",
-    "MLPHead": "estimators",
-    "MLPPerKeyHead": "estimators",
-    "Shard": "stream",
-    "ShardSource": "stream",
+    "FeatureChunk": "stream",
+    "ChunkedSource": "stream",
     "SweepOptions": "stacked.sweep",
     "Targets": "targets",
+    "bytes_copied": "baselines",
     "ensemble": "fitted",
     "estimate_seconds": "baselines",
     "fit_many": "stacked.sweep",

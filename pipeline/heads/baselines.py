@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,13 +25,25 @@ from pipeline.heads.targets import Targets
 Part = tuple[Any, Targets]
 _LOGREG_ITERATIONS = 300
 _MAX_BIN = 63
+# Copies of one view of the training features, as peaks of resident memory show them (20,000 x 600):
+_LOGREG_COPIES = 2.1  # one standardised, one of the rows that know an attribute, a strip of columns for the moments
+_LIGHTGBM_COPIES = 2.0  # the view drawn for each row, and the rows that know an attribute
+_LIGHTGBM_PER_THREAD = 5.0  # a column's bins and the sample that they are made from, in double precision
+_STRIP = 32  # columns whose spread is measured at a time: NumPy copies what it measures in double precision
 _SECONDS_PER_NUMBER = {"logreg": 4e-8, "lightgbm": 1.2e-7}
 _SECONDS_PER_TREE_NUMBER = 2.8e-8
 
 
 @dataclass(frozen=True)
 class BaselineData:
-    """Features (n, d) or (V, n, d) in memory and targets of both parts; threads (0 is all cores); news goes to tell."""
+    """What a baseline is fitted on.
+
+    Attributes:
+        train: Features (n, d) or (V, n, d) in memory, and their targets.
+        validation: The same of the rows that it is judged on.
+        threads: Columns fitted side by side; 0 takes all cores.
+        tell: Takes lines of news.
+    """
 
     train: Part
     validation: Part
@@ -40,18 +52,29 @@ class BaselineData:
 
 
 def check_label_limit(labels: int, limit: int) -> None:
-    """Raise HeadError when LightGBM would have to grow trees for more labels than `limit`."""
+    """Check that LightGBM can be asked for so many labels.
+
+    Raises:
+        HeadError: When it would have to grow trees for more than `limit`.
+    """
     if labels > limit:
         raise HeadError(
             f"lightgbm fits one model per label: {labels} labels exceed the limit of {limit} and may take hours; "
-            f"choose fewer keys with --keys, or raise --max-labels"
+            f"choose fewer attributes with --keys, or raise --max-labels"
         )
 
 
 def estimate_seconds(config: HeadConfig, n: int, d: int, labels: int, threads: int = 0) -> float:
-    """Rough seconds a baseline takes on n rows of d features, from measurements on one core of a server.
+    """Rough seconds a baseline takes, from measurements on one core of a server.
 
     Logistic regression: passes over the n d numbers. LightGBM: binning them, then trees on their chosen share.
+
+    Args:
+        config: A baseline's.
+        n: Rows.
+        d: Numbers per row.
+        labels: Columns to fit.
+        threads: Columns fitted side by side; 0 takes all cores.
     """
     per_column = _SECONDS_PER_NUMBER[config.head] * n * d
     if config.head == "lightgbm":
@@ -59,17 +82,32 @@ def estimate_seconds(config: HeadConfig, n: int, d: int, labels: int, threads: i
     return per_column * labels / _threads(threads)
 
 
+def bytes_copied(configs: Sequence[HeadConfig], one_view: int, threads: int = 0) -> int:
+    """Most bytes that baselines hold beside the training features, one after the other.
+
+    Args:
+        configs: Any configurations; those of no baseline copy nothing.
+        one_view: Bytes of the training features in one view.
+        threads: Threads of the baselines; 0 takes all cores.
+    """
+    shares = {"logreg": _LOGREG_COPIES, "lightgbm": _LIGHTGBM_COPIES + _LIGHTGBM_PER_THREAD * _threads(threads)}
+    return int(one_view * max((shares[c.head] for c in configs if c.spec.is_baseline), default=0.0))
+
+
 def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
-    """Fit one baseline and judge it on validation by its masked binary cross-entropy per known (photo, key) pair.
+    """Fit one baseline and judge it on validation by its masked binary cross-entropy per known (photo, attribute) pair.
 
     With views, each training row shows one of them, drawn from the configuration's seed.
-    Raises HeadError for features that are not finite or do not fit the targets.
+
+    Raises:
+        HeadError: For features that are not finite or do not fit the targets.
     """
-    X, targets = _one_view(data.train, config.seed), data.train[1]
-    expected = estimate_seconds(config, X.shape[0], X.shape[1], targets.size, data.threads)
+    targets = data.train[1]
+    n, dim = np.shape(data.train[0])[-2:]
+    expected = estimate_seconds(config, n, dim, targets.size, data.threads)
     _tell(data, f"{config.config_id}: {targets.size} labels, about {expected:.0f} s")
     started = time.perf_counter()
-    shared = _Standardised(X) if config.head == "logreg" else _Raw(X)
+    shared = (_Standardised if config.head == "logreg" else _Raw)(_one_view(data.train, config.seed))
     estimators = []
     for estimator in _fit_columns(config, shared, targets, _threads(data.threads)):
         estimators.append(estimator)
@@ -77,7 +115,7 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
             _tell(data, f"{config.config_id}: {len(estimators)} of {targets.size} labels")
     fitted = FittedHead(
         config=config,
-        members=[{"kind": "estimator", "estimator": _wrap(config, estimators, X.shape[1])}],
+        members=[{"kind": "estimator", "estimator": _wrap(config, estimators, dim)}],
         links=("sigmoid",) * len(targets.slices),
         slices=targets.slices,
         seconds=time.perf_counter() - started,
@@ -89,7 +127,12 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
 
 
 def binary_log_loss(P: npt.NDArray[np.float32], targets: Targets) -> float:
-    """Masked binary cross-entropy of probabilities (n, L), summed over a key's values, per known (photo, key) pair."""
+    """Masked binary cross-entropy per known (photo, attribute) pair, summed over the attribute's values.
+
+    Args:
+        P: Probabilities (n, L).
+        targets: The truth of the n rows.
+    """
     clipped = np.clip(P.astype(np.float64), 1e-7, 1 - 1e-7)
     losses = -np.where(targets.Y == 1, np.log(clipped), np.log1p(-clipped))
     share = np.concatenate([np.full(s.stop - s.start, 1 / (s.stop - s.start)) for s in targets.slices])
@@ -111,9 +154,11 @@ class _Standardised:
 
     def __init__(self, X: npt.NDArray[np.float32]) -> None:
         self._mean = X.mean(axis=0, dtype=np.float64)
-        deviation = X.std(axis=0, dtype=np.float64)
+        strips = np.split(X, range(_STRIP, X.shape[1] - 1, _STRIP), axis=1)
+        deviation = np.concatenate([strip.std(axis=0, dtype=np.float64) for strip in strips])
         self._deviation = np.where(deviation > 1e-6 * np.abs(self._mean), deviation, 1.0)
-        self.X = ((X - self._mean.astype(np.float32)) / self._deviation.astype(np.float32)).astype(np.float32)
+        self.X = X - self._mean.astype(np.float32)
+        self.X /= self._deviation.astype(np.float32)
 
     def unfold(self, estimator: Any) -> Any:
         """The same model for raw features."""
@@ -123,7 +168,7 @@ class _Standardised:
 
 
 def _fit_columns(config: HeadConfig, shared: _Raw | _Standardised, targets: Targets, threads: int) -> Iterator[Any]:
-    """Fitted estimators in column order; columns of one key share the gathered rows of their common mask."""
+    """Fitted estimators in column order; columns of one attribute share the gathered rows of their common mask."""
     from joblib import Parallel, delayed
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -135,6 +180,7 @@ def _fit_columns(config: HeadConfig, shared: _Raw | _Standardised, targets: Targ
                 jobs = (delayed(_fit_column)(config, X, targets.Y[rows, c]) for c in range(start, stop))
                 for estimator, learnt in Parallel(threads, prefer="threads", return_as="generator")(jobs):
                     yield shared.unfold(estimator) if learnt else estimator
+                del X, jobs  # before the next rows are copied
 
 
 def _same_mask(mask: npt.NDArray[np.bool_], columns: slice) -> Iterator[tuple[int, int]]:
@@ -202,7 +248,10 @@ def _one_view(part: Part, seed: int) -> npt.NDArray[np.float32]:
 
 
 def _threads(asked: int) -> int:
-    return asked or len(os.sched_getaffinity(0))
+    if asked:
+        return asked
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _tell(data: BaselineData, text: str) -> None:

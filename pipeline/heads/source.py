@@ -22,11 +22,10 @@ CHUNK = 8192
 
 @runtime_checkable
 class FeatureSource(Protocol):
-    """Features of n target rows, d numbers each, read in batches.
+    """Features of n target rows, read in batches; `len()` is n.
 
-    `len()` is n. `batches` yields (rows (b,) int64, features (b, d) float32); with a seed every row comes once, in an
-    order that only the seed decides; without one every row (and view) comes once, in a fixed order. The features
-    belong to the caller, who may overwrite them, until the next batch is asked for.
+    Attributes:
+        dim: d, the numbers per row.
     """
 
     dim: int
@@ -35,15 +34,31 @@ class FeatureSource(Protocol):
         """Number of target rows."""
 
     def batches(self, batch_size: int, seed: Sequence[int] | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass over the rows."""
+        """One pass over the rows.
+
+        Args:
+            batch_size: Most rows b of a batch.
+            seed: With one, every row comes once, in an order that only the seed decides; without, every row (and view)
+                comes once, in a fixed order.
+
+        Yields:
+            Rows (b,) int64 and their features (b, d) float32, which belong to the caller, who may overwrite them, until
+            the next batch is asked for.
+        """
 
 
 class ArraySource:
-    """Features (n, d), or (V, n, d) with V views of each photo, in memory.
+    """Features in memory; float32 ones that lie row after row are not copied.
 
     With a seed, each row shows one view drawn at random; without, all views come one after the other.
     On a GPU the array moves there whole when it takes less than half of the free memory.
-    Raises HeadError for other shapes, no rows, or features that are not finite.
+
+    Args:
+        X: (n, d), or (V, n, d) with V views of each photo.
+        device: Where batches go; None is the CPU.
+
+    Raises:
+        HeadError: For other shapes, no rows, or features that are not finite.
     """
 
     def __init__(self, X: npt.NDArray[np.floating], device: torch.device | None = None) -> None:
@@ -85,18 +100,31 @@ class ArraySource:
 
 
 def drawn(seed: Sequence[int], n: int, views: int) -> tuple[Int64, UInt8 | None]:
-    """The order of n rows in one epoch, and the view (n,) that each row shows in it (None where there is one view)."""
+    """What one epoch shows.
+
+    Args:
+        seed: Decides everything.
+        n: Rows.
+        views: Views of each of them.
+
+    Returns:
+        The order of the rows (n,), and the view (n,) that each row shows; None where there is one view.
+    """
     random = np.random.default_rng(list(seed))
     order = random.permutation(n)
     if views == 1:
         return order, None
-    shown = np.empty(n, np.uint8)
-    shown[order] = random.integers(views, size=n)
-    return order, shown
+    view_of = np.empty(n, np.uint8)
+    view_of[order] = random.integers(views, size=n)
+    return order, view_of
 
 
 def check_finite(X: npt.NDArray[np.floating]) -> None:
-    """Raise HeadError naming the first row of (n, d) features that holds a NaN or an infinity."""
+    """Check features (n, d).
+
+    Raises:
+        HeadError: Naming the first row that holds a NaN or an infinity.
+    """
     for start in range(0, len(X), CHUNK):
         bad = ~np.isfinite(X[start : start + CHUNK]).all(axis=1)
         if bad.any():
@@ -105,10 +133,15 @@ def check_finite(X: npt.NDArray[np.floating]) -> None:
 
 
 def moments(source: FeatureSource) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (d,) of all rows and views, float64; 1 where a feature does not vary.
+    """Mean and standard deviation of all rows and views.
 
-    Chunks are merged with Chan's formula, so that a large mean does not swallow a small variance.
-    Raises HeadError when a streamed feature is not finite.
+    Batches are merged with Chan's formula, so that a large mean does not swallow a small variance.
+
+    Returns:
+        Both (d,) float64; the deviation is 1 where a feature does not vary.
+
+    Raises:
+        HeadError: When a streamed feature is not finite.
     """
     count, mean, squares = 0, torch.zeros(source.dim, dtype=torch.float64), torch.zeros(source.dim, dtype=torch.float64)
     for _, x in source.batches(CHUNK // 4, None):
@@ -118,6 +151,6 @@ def moments(source: FeatureSource) -> tuple[Tensor, Tensor]:
         squares += chunk.sub_(own).square_().sum(dim=0) + delta**2 * (count * size / total)
         mean, count = mean + delta * (size / total), total
     if not bool(torch.isfinite(squares).all()):
-        raise HeadError("features must be finite; a streamed shard holds a NaN or an infinity, verify the cache")
+        raise HeadError("features must be finite; a streamed chunk holds a NaN or an infinity, verify the cache")
     deviation = (squares / count).sqrt()
     return mean, torch.where(deviation > 1e-6 * mean.abs(), deviation, torch.ones_like(deviation))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +15,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cache import FeatureCache
+from cache import FeatureCache, Reader
 from pipeline.comparison.compare import compare
 from pipeline.errors import HeadError, OptionError, RunError
 from pipeline.experiment import rows as experiment
 from pipeline.experiment.fit_heads import fit_heads
 from pipeline.experiment.rows import Experiment, load_experiment
 from pipeline.experiment.thumbnails import read_thumbnails
+from pipeline.heads import HeadConfig, bytes_copied
 from pipeline.model.file import decisions, proba, read_model
 from pipeline.options import CacheKeyOptions, CompareOptions, DataOptions, FitOptions, SplitOptions
+from tests import small_cache
 from tests.small_cache import SmallCatalogue, base_key, read_rows, write_catalogue, write_rows
 
 
@@ -159,7 +162,7 @@ def test_a_leak_of_test_labels_into_fitting_would_be_seen(
     honest = Experiment.targets_of, Experiment.source
     monkeypatch.setattr(experiment, "without_rows", lambda targets, rows: targets)
     monkeypatch.setattr(Experiment, "targets_of", lambda self, *parts: honest[0](self, *_leaky(parts)))
-    monkeypatch.setattr(Experiment, "source", lambda self, *parts, limit: honest[1](self, *_leaky(parts), limit=limit))
+    monkeypatch.setattr(Experiment, "source", lambda self, *parts, **room: honest[1](self, *_leaky(parts), **room))
     changed = files_that_differ(*fit_twice(small, run, tmp_path))
     assert {"history.csv", "decisions.json", "configs.csv", "models/best.joblib"} <= changed
 
@@ -246,6 +249,34 @@ def test_several_views_are_streamed_to_the_same_model(small: SmallCatalogue, tmp
     assert first["photo"].tolist() == second["photo"].tolist()
     np.testing.assert_allclose(second.filter(like="p:"), first.filter(like="p:"), atol=1e-5)
     assert read_model(streamed / "models" / "best.joblib")["views"] == ["identity", "hflip"]
+
+
+def test_memory_bounds_parts_views_and_copies_together(small: SmallCatalogue, tmp_path: Path) -> None:
+    """Logistic regression cannot stream: it fits into just what all of it takes, and is refused a byte less."""
+    quick = {"heads": ("logreg",), "views": ("identity", "hflip")}
+    whole = load_experiment(
+        DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), options(small, tmp_path, **quick)
+    )
+    train, validation = (4 * whole.features.dim * len(whole.split.rows(part)) for part in ("train", "validation"))
+    bound = 3 * (train + validation) + bytes_copied([HeadConfig(head="logreg")], train)
+    fit(small, options(small, tmp_path / "enough", memory=bound / 2**30, **quick))
+    with pytest.raises(HeadError, match="head 'logreg' needs the features and copies of them in memory; leave"):
+        fit(small, options(small, tmp_path / "tight", memory=(bound - 1) / 2**30, **quick))
+
+
+def test_views_are_read_into_one_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two views of large vectors, made without the reader's own buffers: the peak is that of three, not of four."""
+    monkeypatch.setattr(small_cache, "DIM", 2048)
+    many = write_catalogue(tmp_path)
+    both = options(many, tmp_path / "out", views=("identity", "hflip"))
+    whole = load_experiment(DataOptions(data=many.data), CacheKeyOptions(), SplitOptions(), both)
+    monkeypatch.setattr(Reader, "read", lambda self, ids, columns: np.ones((len(ids), 2048), np.float32))
+    tracemalloc.start()
+    X = whole.source("train", limit=2**30)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(X, np.ndarray) and X.shape[0] == 2
+    assert peak < whole.bytes_of("train") + 100_000
 
 
 def test_losses_and_sizes_are_compared_by_one_fit(small: SmallCatalogue, tmp_path: Path) -> None:

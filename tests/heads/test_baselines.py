@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from lightgbm import LGBMClassifier
@@ -9,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 
 from pipeline.errors import HeadError
-from pipeline.heads import HeadConfig, SweepOptions, Targets, estimate_seconds, fit_many
+from pipeline.heads import HeadConfig, SweepOptions, Targets, bytes_copied, estimate_seconds, fit_many
 from tests.heads.problems import SINGLE, SIZES, problem
 
 TRAIN_X, TRAIN = problem(150)
@@ -119,3 +121,23 @@ def test_lightgbm_has_a_label_limit_with_an_override() -> None:
     with pytest.raises(HeadError, match=r"9 labels exceed the limit of 8 and may take hours; .* raise --max-labels"):
         _fit(config, max_labels=8)
     assert _fit(config, max_labels=9).predict_proba(HELD_X).shape == (60, 9)
+
+
+def test_logistic_regression_copies_no_more_than_it_says() -> None:
+    """The peak beside two views of the features, with rows that an attribute does not know, in NumPy's allocations."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2, 8000, 256)).astype(np.float32)
+    targets = Targets.plain(X[0, :, :2] > 0, np.repeat(rng.random((8000, 1)) < 0.95, 2, axis=1))
+    config, held = HeadConfig(head="logreg"), (X[:, :50], targets.take(np.arange(50)))
+    fit_many([config], held, held, SweepOptions(device="cpu", threads=2))  # imports are no copies
+    tracemalloc.start()
+    fit_many([config], (X, targets), held, SweepOptions(device="cpu", threads=2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < bytes_copied([config], X[0].nbytes, threads=2)
+
+
+def test_only_baselines_copy_the_features() -> None:
+    linear, logreg = HeadConfig(), HeadConfig(head="logreg")
+    assert bytes_copied([linear], 1000) == 0
+    assert bytes_copied([linear, logreg], 1000) == bytes_copied([logreg], 1000) > 2000

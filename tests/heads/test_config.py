@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import HeadError
-from pipeline.heads import HEADS, HeadConfig, grid
+from pipeline.heads import HeadConfig, grid
 from pipeline.options import FitOptions
 
 
@@ -119,13 +119,6 @@ def test_grid_takes_every_training_option() -> None:
 def test_grid_refuses_a_pair_that_cannot_work() -> None:
     with pytest.raises(HeadError, match="optimizer 'lbfgs' cannot train head 'mlp'"):
         grid(FitOptions(heads=("linear", "mlp"), optimizers=("lbfgs",)))
-
-
-def test_every_head_names_a_class_of_the_package() -> None:
-    import pipeline.heads
-
-    for name, spec in HEADS.items():
-        assert getattr(pipeline.heads, spec.estimator).name == name
 
 
 def test_configurations_need_no_heavy_import() -> None:

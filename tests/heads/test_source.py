@@ -9,28 +9,28 @@ import pytest
 import torch
 
 from pipeline.errors import HeadError
-from pipeline.heads import Shard, ShardSource
+from pipeline.heads import ChunkedSource, FeatureChunk
 from pipeline.heads.source import ArraySource, moments
 
 
-def _shards(n: int, size: int) -> tuple[np.ndarray, list[Shard]]:
-    """Features whose first number is the row, stored as shards in an order of their own."""
+def _chunks(n: int, size: int) -> tuple[np.ndarray, list[FeatureChunk]]:
+    """Features whose first number is the row, stored as chunks in an order of their own."""
     X = np.random.default_rng(0).normal(size=(n, 3)).astype(np.float32)
     X[:, 0] = np.arange(n)
     stored = np.random.default_rng(1).permutation(n)
     pieces = [stored[i : i + size] for i in range(0, n, size)]
-    return X, [Shard(X[p], np.arange(len(p)), p) for p in pieces]
+    return X, [FeatureChunk(X[p], np.arange(len(p)), p) for p in pieces]
 
 
-def _read(source: ArraySource | ShardSource, batch_size: int, seed: tuple[int, ...] | None):
+def _read(source: ArraySource | ChunkedSource, batch_size: int, seed: tuple[int, ...] | None):
     return [(rows.tolist(), x.clone()) for rows, x in source.batches(batch_size, seed)]
 
 
-@pytest.mark.parametrize("kind", ["array", "shards"])
+@pytest.mark.parametrize("kind", ["array", "chunks"])
 @pytest.mark.parametrize("seed", [None, (0, 1)])
 def test_every_row_comes_once_with_its_features(kind: str, seed: tuple[int, ...] | None) -> None:
-    X, shards = _shards(53, 10)
-    source = ArraySource(X) if kind == "array" else ShardSource(shards, buffer_rows=16)
+    X, chunks = _chunks(53, 10)
+    source = ArraySource(X) if kind == "array" else ChunkedSource(chunks, buffer_rows=16)
     batches = _read(source, 8, seed)
     assert [len(rows) for rows, _ in batches] == [8, 8, 8, 8, 8, 8, 5]
     assert sorted(r for rows, _ in batches for r in rows) == list(range(53))
@@ -38,17 +38,17 @@ def test_every_row_comes_once_with_its_features(kind: str, seed: tuple[int, ...]
         assert torch.equal(x, torch.from_numpy(X[rows]))
 
 
-@pytest.mark.parametrize("kind", ["array", "shards"])
+@pytest.mark.parametrize("kind", ["array", "chunks"])
 def test_order_depends_on_the_seed_alone(kind: str) -> None:
-    X, shards = _shards(40, 10)
-    source = ArraySource(X) if kind == "array" else ShardSource(shards, buffer_rows=16)
+    X, chunks = _chunks(40, 10)
+    source = ArraySource(X) if kind == "array" else ChunkedSource(chunks, buffer_rows=16)
     orders = [[r for rows, _ in _read(source, 7, seed) for r in rows] for seed in ((0, 0), (0, 0), (0, 1), (1, 0))]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2] and orders[0] != orders[3] and orders[2] != orders[3]
 
 
-def test_shards_are_read_one_buffer_at_a_time() -> None:
-    """The first batch needs no more shards than fill the buffer, however many there are."""
+def test_chunks_are_read_one_buffer_at_a_time() -> None:
+    """The first batch needs no more chunks than fill the buffer, however many there are."""
     touched: list[int] = []
 
     class Watched(np.ndarray):
@@ -56,17 +56,17 @@ def test_shards_are_read_one_buffer_at_a_time() -> None:
             touched.append(id(self))
             return np.asarray(self)[key]
 
-    shards = [
-        Shard(np.full((10, 2), i, np.float32).view(Watched), np.arange(10), np.arange(10 * i, 10 * i + 10))
+    chunks = [
+        FeatureChunk(np.full((10, 2), i, np.float32).view(Watched), np.arange(10), np.arange(10 * i, 10 * i + 10))
         for i in range(50)
     ]
-    next(iter(ShardSource(shards, buffer_rows=30).batches(4, (0,))))
+    next(iter(ChunkedSource(chunks, buffer_rows=30).batches(4, (0,))))
     assert len(set(touched)) == 3
 
 
 @pytest.mark.parametrize("views", [1, 3])
-def test_memory_does_not_grow_with_the_number_of_shards(views: int) -> None:
-    """Python-side peak of a pass over 4 and over 40 shards of 2 MB made on the fly is one buffer either way."""
+def test_memory_does_not_grow_with_the_number_of_chunks(views: int) -> None:
+    """Python-side peak of a pass over 4 and over 40 chunks of 2 MB made on the fly is one buffer either way."""
 
     class Made:
         shape = (2000, 256)
@@ -77,8 +77,10 @@ def test_memory_does_not_grow_with_the_number_of_shards(views: int) -> None:
     peaks = []
     for count in (4, 40):
         more = (Made(),) * (views - 1)
-        shards = [Shard(Made(), np.arange(2000), np.arange(2000 * i, 2000 * i + 2000), more) for i in range(count)]
-        source = ShardSource(shards, buffer_rows=4000)
+        chunks = [
+            FeatureChunk(Made(), np.arange(2000), np.arange(2000 * i, 2000 * i + 2000), more) for i in range(count)
+        ]
+        source = ChunkedSource(chunks, buffer_rows=4000)
         tracemalloc.start()
         assert sum(len(rows) for rows, _ in source.batches(128, (0,))) == 2000 * count
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -87,8 +89,8 @@ def test_memory_does_not_grow_with_the_number_of_shards(views: int) -> None:
 
 
 def test_a_stored_vector_may_serve_two_rows() -> None:
-    shard = Shard(np.array([[1.0], [2.0]], np.float32), np.array([1, 0, 1]), np.array([0, 1, 2]))
-    rows, x = next(iter(ShardSource([shard]).batches(3, None)))
+    chunk = FeatureChunk(np.array([[1.0], [2.0]], np.float32), np.array([1, 0, 1]), np.array([0, 1, 2]))
+    rows, x = next(iter(ChunkedSource([chunk]).batches(3, None)))
     assert x[torch.argsort(rows)].tolist() == [[2.0], [1.0], [2.0]]
 
 
@@ -101,27 +103,27 @@ def test_views_are_drawn_per_row_in_training_and_all_read_in_order() -> None:
     assert in_order.tolist() == [0.0] * 200 + [1.0] * 200 + [2.0] * 200
 
 
-def _views(n: int, size: int, views: int) -> tuple[np.ndarray, list[Shard]]:
-    """(V, n, 2) features (row, view), and the same as shards in an order of their own."""
+def _views(n: int, size: int, views: int) -> tuple[np.ndarray, list[FeatureChunk]]:
+    """(V, n, 2) features (row, view), and the same as chunks in an order of their own."""
     X = np.stack([np.stack([np.arange(n), np.full(n, v)], axis=1) for v in range(views)]).astype(np.float32)
     stored = np.random.default_rng(1).permutation(n)
     pieces = [stored[i : i + size] for i in range(0, n, size)]
-    return X, [Shard(X[0][p], np.arange(len(p)), p, tuple(X[v][p] for v in range(1, views))) for p in pieces]
+    return X, [FeatureChunk(X[0][p], np.arange(len(p)), p, tuple(X[v][p] for v in range(1, views))) for p in pieces]
 
 
 @pytest.mark.parametrize("views", [1, 2, 3])
 def test_a_buffer_that_holds_all_rows_streams_the_batches_of_an_array(views: int) -> None:
-    X, shards = _views(53, 10, views)
-    array, stream = ArraySource(X), ShardSource(shards, buffer_rows=60)
+    X, chunks = _views(53, 10, views)
+    array, stream = ArraySource(X), ChunkedSource(chunks, buffer_rows=60)
     for seed in ((0, 0), (0, 1), (5, 0)):
         pairs = zip(_read(array, 8, seed), _read(stream, 8, seed), strict=True)
         assert all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
 
 
 def test_a_smaller_buffer_shows_each_row_in_the_view_that_an_array_shows() -> None:
-    X, shards = _views(200, 30, 3)
+    X, chunks = _views(200, 30, 3)
     shown = []
-    for source in (ArraySource(X), ShardSource(shards, buffer_rows=40)):
+    for source in (ArraySource(X), ChunkedSource(chunks, buffer_rows=40)):
         x = torch.cat([x for _, x in _read(source, 16, (3, 4))])
         assert sorted(x[:, 0].tolist()) == list(range(200))
         shown.append(x[torch.argsort(x[:, 0]), 1].tolist())
@@ -130,8 +132,8 @@ def test_a_smaller_buffer_shows_each_row_in_the_view_that_an_array_shows() -> No
 
 
 def test_streamed_views_come_one_after_the_other_in_order() -> None:
-    _, shards = _views(53, 10, 2)
-    batches = _read(ShardSource(shards, buffer_rows=16), 8, None)
+    _, chunks = _views(53, 10, 2)
+    batches = _read(ChunkedSource(chunks, buffer_rows=16), 8, None)
     x = torch.cat([x for _, x in batches])
     assert x[:, 1].tolist() == [0.0] * 53 + [1.0] * 53
     assert [r for rows, _ in batches for r in rows] == x[:, 0].tolist()
@@ -151,8 +153,8 @@ def test_a_view_is_read_only_where_it_is_shown() -> None:
             read[self.view] += len(positions)
             return np.zeros((len(positions), 2), np.float32)
 
-    shard = Shard(Counting(0), np.arange(100), np.arange(100), (Counting(1),))
-    assert sum(len(rows) for rows, _ in ShardSource([shard]).batches(16, (0,))) == 100
+    chunk = FeatureChunk(Counting(0), np.arange(100), np.arange(100), (Counting(1),))
+    assert sum(len(rows) for rows, _ in ChunkedSource([chunk]).batches(16, (0,))) == 100
     assert sum(read) == 100 and min(read) > 20
 
 
@@ -166,29 +168,29 @@ def test_moments_of_features_with_a_large_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shards", "message"),
+    ("chunks", "message"),
     [
-        ([], "no shard holds a row of the catalogue"),
-        ([Shard(np.zeros((2, 3)), np.arange(2), np.array([0, 5]))], r"shard rows must lie in 0..1, each once"),
-        ([Shard(np.zeros((2, 3)), np.arange(2), np.array([1, 1]))], "1 of 2 rows are in no shard"),
+        ([], "no chunk holds a row of the catalogue"),
+        ([FeatureChunk(np.zeros((2, 3)), np.arange(2), np.array([0, 5]))], r"chunk rows must lie in 0..1, each once"),
+        ([FeatureChunk(np.zeros((2, 3)), np.arange(2), np.array([1, 1]))], "1 of 2 rows are in no chunk"),
         (
-            [Shard(np.zeros((1, d)), np.arange(1), np.array([d - 3])) for d in (3, 4)],
-            r"shards hold features of different sizes: \[3, 4\]",
+            [FeatureChunk(np.zeros((1, d)), np.arange(1), np.array([d - 3])) for d in (3, 4)],
+            r"chunks hold features of different sizes: \[3, 4\]",
         ),
         (
-            [Shard(np.zeros((1, 3)), np.arange(1), np.array([v]), (np.zeros((1, 3)),) * v) for v in (0, 1)],
-            r"shards hold different numbers of views: \[1, 2\]",
+            [FeatureChunk(np.zeros((1, 3)), np.arange(1), np.array([v]), (np.zeros((1, 3)),) * v) for v in (0, 1)],
+            r"chunks hold different numbers of views: \[1, 2\]",
         ),
     ],
 )
-def test_shards_that_do_not_fit(shards: list[Shard], message: str) -> None:
+def test_chunks_that_do_not_fit(chunks: list[FeatureChunk], message: str) -> None:
     with pytest.raises(HeadError, match=message):
-        ShardSource(shards)
+        ChunkedSource(chunks)
 
 
 def test_a_streamed_nan_is_found() -> None:
-    with pytest.raises(HeadError, match="a streamed shard holds a NaN or an infinity"):
-        moments(ShardSource([Shard(np.array([[1.0], [np.nan]], np.float32), np.arange(2), np.arange(2))]))
+    with pytest.raises(HeadError, match="a streamed chunk holds a NaN or an infinity"):
+        moments(ChunkedSource([FeatureChunk(np.array([[1.0], [np.nan]], np.float32), np.arange(2), np.arange(2))]))
 
 
 def test_a_read_only_map_is_not_copied(tmp_path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.errors import HeadError
-from pipeline.heads import HeadConfig, Shard, ShardSource, SweepOptions, Targets, fit_many
+from pipeline.heads import ChunkedSource, FeatureChunk, HeadConfig, SweepOptions, Targets, fit_many
 from tests.heads.problems import SIZES, key_accuracy, problem
 
 TRAIN = problem(200, seed=0)
@@ -196,16 +196,16 @@ def test_many_keys_of_uneven_size() -> None:
 def test_streamed_shards_train_as_arrays_do() -> None:
     X, targets = TRAIN
     order = np.random.default_rng(3).permutation(len(X))
-    shards = [Shard(X[p].astype(np.float16), np.arange(len(p)), p) for p in np.array_split(order, 7)]
+    shards = [FeatureChunk(X[p].astype(np.float16), np.arange(len(p)), p) for p in np.array_split(order, 7)]
     config = HeadConfig(head="mlp", hidden=(16,), **FAST)
-    streamed = fit_many([config], (ShardSource(shards, buffer_rows=64), targets), HELD, CPU)[0]
+    streamed = fit_many([config], (ChunkedSource(shards, buffer_rows=64), targets), HELD, CPU)[0]
     assert key_accuracy(streamed.predict_proba(HELD[0]), HELD[1], 0) > 0.8
 
 
 def test_one_buffer_of_shards_gives_the_same_numbers_every_time() -> None:
-    shards = [Shard(TRAIN[0][p], np.arange(len(p)), p) for p in np.array_split(np.arange(200), 4)]
+    shards = [FeatureChunk(TRAIN[0][p], np.arange(len(p)), p) for p in np.array_split(np.arange(200), 4)]
     runs = [
-        fit_many([HeadConfig(**FAST)], (ShardSource(shards, buffer_rows=80), TRAIN[1]), HELD, CPU)[0].validation_loss
+        fit_many([HeadConfig(**FAST)], (ChunkedSource(shards, buffer_rows=80), TRAIN[1]), HELD, CPU)[0].validation_loss
         for _ in range(2)
     ]
     assert runs[0] == runs[1]
@@ -304,7 +304,7 @@ def _nan(X: np.ndarray) -> np.ndarray:
             HELD,
             "every label of the training photos is unknown",
         ),
-        ((TRAIN[0], Targets.plain(TRAIN[1].Y)), HELD, "the keys must agree"),
+        ((TRAIN[0], Targets.plain(TRAIN[1].Y)), HELD, "the attributes must agree"),
     ],
 )
 def test_data_that_cannot_work(train, held, message: str) -> None:
@@ -319,8 +319,8 @@ def test_requests_that_cannot_work() -> None:
         fit_many([HeadConfig()], TRAIN, HELD, SweepOptions(device="gpu"))
     with pytest.raises(HeadError, match="the first rung of halving is epoch 0"):
         fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, halving=True, rung=0))
-    shards = ShardSource([Shard(TRAIN[0], np.arange(200), np.arange(200))])
-    with pytest.raises(HeadError, match="head 'logreg' needs the features in memory"):
+    shards = ChunkedSource([FeatureChunk(TRAIN[0], np.arange(200), np.arange(200))])
+    with pytest.raises(HeadError, match="head 'logreg' needs the features and copies of them in memory"):
         fit_many([HeadConfig(head="logreg")], (shards, TRAIN[1]), HELD, CPU)
 
 

@@ -1,9 +1,9 @@
 """L-BFGS for the linear head: all rows at once, one configuration at a time, every label with its own history and step.
 
-The objective of a linear head falls apart: a sigmoid column shares no parameter with another, a softmax key none with
-other keys. Each such block runs its own L-BFGS (the two-loop recursion of Nocedal 1980), while one product of all rows
-with all columns serves every block's loss and gradient. One L-BFGS over all parameters, as in torch.optim, has to find
-a common step for easy and hard labels and needs more passes.
+The objective of a linear head falls apart: a sigmoid column shares no parameter with another, a softmax attribute none
+with other attributes. Each such block runs its own L-BFGS (the two-loop recursion of Nocedal 1980), while one product
+of all rows with all columns serves every block's loss and gradient. One L-BFGS over all parameters, as in torch.optim,
+has to find a common step for easy and hard labels and needs more passes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,13 @@ _FLAT = 1e-30
 
 @dataclass
 class _Point:
-    """Parameters (L, d + 1), the bias last, and what they reach: loss (L,) by column, objective (L,) of each column's
-    block with the penalty, gradient (L, d + 1).
+    """Parameters and what they reach.
+
+    Attributes:
+        at: Parameters (L, d + 1), the bias last.
+        gradient: Of the objective, (L, d + 1).
+        objective: (L,), that of each column's block with the penalty.
+        loss: (L,) by column.
     """
 
     at: Tensor
@@ -112,9 +117,10 @@ class _Descent:
         b.copy_(at[:, -1])
         sums, gradient = torch.zeros_like(b, dtype=torch.float64), torch.zeros_like(at)
         for x, batch in self.data.train_in_order():
-            sums += self.stack.sums(x, batch)[0]
-            gradient[:, :-1] += self.stack.grads[0][0]
-            gradient[:, -1] += self.stack.grads[1][0]
+            split, (dW, db) = self.stack.sums(x, batch)
+            sums += split[0]
+            gradient[:, :-1] += dW[0]
+            gradient[:, -1] += db[0]
         pairs = self.stack.take_tally().pairs[0]
         decay = self.config.weight_decay  # for the weights; the bias is not penalised
         gradient.div_(pairs)
@@ -134,8 +140,16 @@ def fit_lbfgs(position: int, config: HeadConfig, data: FitData, stop_at: int = 0
     """Train one linear head on all rows at once; weight decay is the penalty wd/2 |W|^2 in the objective.
 
     It starts from the values' priors with zero weights, so that no seed matters, and stops when an epoch lowers the
-    objective by less than 0.001 %. stop_at : the epoch to stop at and keep, whatever the validation loss; 0 keeps the
-    best one.
+    objective by less than 0.001 %.
+
+    Args:
+        position: Its place in the caller's list.
+        config: A linear head.
+        data: Both sides of the split.
+        stop_at: The epoch to stop at and keep, whatever the validation loss; 0 keeps the best one.
+
+    Returns:
+        The record, with the parameters of the best epoch.
     """
     started = time.perf_counter()
     stack = Stack([config], data.setting)
@@ -149,7 +163,7 @@ def fit_lbfgs(position: int, config: HeadConfig, data: FitData, stop_at: int = 0
         for x, batch in data.validation_batches():
             stack.evaluate(x, batch)
         tally = stack.take_tally()
-        if record.close_epoch(epoch, float(descent.now.loss.sum()), (tally.mean_loss()[0], tally.micro_f1()[0])):
+        if record.close_epoch(epoch, float(descent.now.loss.sum()), tally.mean_loss()[0], tally.micro_f1()[0]):
             record.keep_best([p[0] for p in stack.parameters])
         now = descent.total()
         if not stop_at and not record.done and before - now <= _CONVERGED * abs(now):

@@ -1,16 +1,19 @@
-"""Masked losses of many configurations at once, with their gradients in closed form.
+"""Masked losses of many configurations at once, with their slopes in closed form.
+
+Autograd derives the networks, not the losses: its derivative of, say, softplus(z) - y z rounds otherwise than
+sigmoid(z) - y, and the figures of a seed are to stay as they are.
 
 The objective of a configuration is J = S / N over a batch: S sums the losses of the known cells, N counts the known
-(photo, key) pairs, so a key counts the same however many values it has and a good rate does not depend on the number
-of labels. A key with softmax is one pair; a key with sigmoids adds up its values' binary losses.
+(photo, attribute) pairs, so an attribute counts the same however many values it has and a good rate does not depend on
+the number of labels. An attribute with softmax is one pair; one with sigmoids adds up its values' binary losses.
 
     bce           -y log p - (1-y) log(1-p)
     weighted-bce  bce with positives weighted by (N-n)/n of their column (n positives among N known), at most 100.
                   Class weights (N-n_c)/sum(N-n) only rescale whole columns, which are independent of each other in a
                   linear head; weighting the positives is what changes the answer.
-    ce            softmax cross-entropy per single-valued key, bce for multi-valued keys
-    weighted-ce   ce with a photo of class c weighing (N-n_c)/sum(N-n) of its key (n_c photos among N known), scaled so
-                  that a training photo weighs 1 on average
+    ce            softmax cross-entropy per single-valued attribute, bce for multi-valued attributes
+    weighted-ce   ce with a photo of class c weighing (N-n_c)/sum(N-n) of its attribute (n_c photos among N known),
+                  scaled so that a training photo weighs 1 on average
     focal         -y (1-p)^2 log p - (1-y) p^2 log(1-p)                       (Lin et al. 2017)
     asymmetric    -y log p - (1-y) q^4 log(1-q), q = max(p - 0.05, 0)          (Ridnik et al. 2021)
 
@@ -74,7 +77,7 @@ def _asymmetric(z: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 SIGMOID_LOSSES: Mapping[str, SigmoidLoss] = {
     "bce": _bce,
     "weighted-bce": _weighted_bce,
-    "ce": _bce,  # on the keys that ce leaves to sigmoids
+    "ce": _bce,  # on the attributes that ce leaves to sigmoids
     "weighted-ce": _bce,
     "focal": _focal,
     "asymmetric": _asymmetric,
@@ -84,7 +87,7 @@ SOFTMAX_LOSSES = frozenset({"ce", "weighted-ce"})
 
 
 def links(loss: str, targets: Targets) -> tuple[str, ...]:
-    """Per key "softmax" or "sigmoid"; a key of one value has nothing to normalise over and stays a sigmoid."""
+    """Per attribute "softmax" or "sigmoid"; one of a single value has nothing to normalise over and stays a sigmoid."""
     return tuple(
         "softmax" if loss in SOFTMAX_LOSSES and single and columns.stop - columns.start > 1 else "sigmoid"
         for single, columns in zip(targets.single, targets.slices, strict=True)
@@ -92,8 +95,16 @@ def links(loss: str, targets: Targets) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Targets of b rows on the device: y and known (b, L) floating; soft_known (b, S) per softmax key; N of J."""
+class TargetBatch:
+    """Targets of b rows on the device, floating.
+
+    Attributes:
+        y: (b, L), 1 where the photo has the value.
+        known: (b, L), 1 where the truth is known.
+        soft_known: (b, S), the same for each attribute that has a softmax under `ce`.
+        sigmoid_pairs: N of J for losses without softmax, a scalar.
+        softmax_pairs: N of J for losses with softmax, a scalar.
+    """
 
     y: Tensor
     known: Tensor
@@ -104,7 +115,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Pieces:
-    """How one loss reads the columns: its softmax keys and the runs of columns it treats as sigmoids."""
+    """How one loss reads the columns: its softmax attributes and the runs of columns it treats as sigmoids."""
 
     soft: tuple[slice, ...]
     sigmoid: tuple[slice, ...]
@@ -131,14 +142,14 @@ class LossData:
             self._hard_share[run] = self._share[run]
         self.pos_weight = torch.from_numpy(pos_weight(train)).to(device, dtype)
 
-    def batch(self, rows: Tensor) -> Batch:
+    def batch(self, rows: Tensor) -> TargetBatch:
         """Targets of some rows, as floating tensors."""
         y, known = (part.to(self._dtype) for part in self._gather(rows))
         soft = self._pieces[True].soft
         columns = [known[:, s].amin(dim=1) * y[:, s].amax(dim=1) for s in soft]
         soft_known = torch.stack(columns, dim=1) if columns else y.new_zeros((len(y), 0))
         counts = known.sum(dim=0)
-        return Batch(y, known, soft_known, counts @ self._share, soft_known.sum() + counts @ self._hard_share)
+        return TargetBatch(y, known, soft_known, counts @ self._share, soft_known.sum() + counts @ self._hard_share)
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         if self._moved is not None:
@@ -152,7 +163,7 @@ class LossData:
 
 
 def _pieces(kinds: Sequence[str], slices: Sequence[slice]) -> Pieces:
-    """Softmax keys one by one; neighbouring sigmoid keys joined into runs, so that they cost one operation."""
+    """Softmax attributes one by one; neighbouring sigmoid ones joined into runs, so that they cost one operation."""
     soft: list[slice] = []
     runs: list[slice] = []
     for kind, columns in zip(kinds, slices, strict=True):
@@ -173,7 +184,7 @@ def pos_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 def class_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """(L,) weights (N - n_c) / sum(N - n) within each key, over their mean on the training photos."""
+    """(L,) weights (N - n_c) / sum(N - n) within each attribute, over their mean on the training photos."""
     weight = np.ones(train.size)
     for columns in train.slices:
         n = train.positive_counts[columns]
@@ -184,7 +195,7 @@ def class_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def prior_logits(loss: str, train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """(L,) log prior within each softmax key, log-odds of the prior elsewhere; one photo is added to each class."""
+    """(L,) log prior within each softmax attribute, log-odds of the prior elsewhere; each class counts a photo more."""
     positive, known = train.positive_counts + 1, train.known_counts + 2
     prior = np.log(positive / (known - positive))
     for kind, columns in zip(links(loss, train), train.slices, strict=True):
@@ -208,22 +219,35 @@ class StackedLoss:
         prior = torch.from_numpy(prior_logits(self._loss, train)).to(data.pos_weight)
         self._shift = None if tau is None else tau * prior
 
-    def pairs(self, batch: Batch) -> Tensor:
+    def pairs(self, batch: TargetBatch) -> Tensor:
         """N of J for this batch, a scalar tensor."""
         return batch.softmax_pairs if self._loss in SOFTMAX_LOSSES else batch.sigmoid_pairs
 
-    def train(self, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(S (g,), dJ/dz (g, b, L)) of logits z (g, b, L); z is used up."""
+    def train(self, z: Tensor, batch: TargetBatch) -> tuple[Tensor, Tensor]:
+        """The objective with smoothing and adjustment.
+
+        Args:
+            z: Logits (g, b, L); used up.
+            batch: The targets of the b rows.
+
+        Returns:
+            S (g,) and dJ/dz (g, b, L).
+        """
         if self._shift is not None:
             z += self._shift
         slope = torch.empty_like(z)
         total = self._apply(z, batch, self._smoothing, slope)
         return total, slope.div_(self.pairs(batch).clamp_min(1e-12))
 
-    def columns(self, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(S (g, L) by column, dS/dz (g, b, L)) of logits z (g, b, L); z is used up.
+    def columns(self, z: Tensor, batch: TargetBatch) -> tuple[Tensor, Tensor]:
+        """The objective column by column, with smoothing and adjustment.
 
-        A softmax key's share of S stands in its first column.
+        Args:
+            z: Logits (g, b, L); used up.
+            batch: The targets of the b rows.
+
+        Returns:
+            S (g, L) by column, that of a softmax in the first column of its attribute; and dS/dz (g, b, L).
         """
         if self._shift is not None:
             z += self._shift
@@ -231,12 +255,12 @@ class StackedLoss:
         self._apply(z, batch, self._smoothing, slope, split)
         return split, slope
 
-    def value(self, z: Tensor, batch: Batch) -> Tensor:
+    def value(self, z: Tensor, batch: TargetBatch) -> Tensor:
         """S (g,) of plain logits, without smoothing and adjustment."""
         return self._apply(z, batch, None, None)
 
     def _apply(
-        self, z: Tensor, batch: Batch, smoothing: Tensor | None, slope: Tensor | None, split: Tensor | None = None
+        self, z: Tensor, batch: TargetBatch, smoothing: Tensor | None, slope: Tensor | None, split: Tensor | None = None
     ) -> Tensor:
         total = z.new_zeros(z.shape[0])
         for run in self._pieces.sigmoid:

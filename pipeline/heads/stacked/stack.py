@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pipeline.heads.config import HeadConfig
-from pipeline.heads.stacked.layers import Network, gradient_buffers
-from pipeline.heads.stacked.losses import Batch, LossData, StackedLoss, prior_logits
-from pipeline.heads.stacked.networks import make_network
+from pipeline.heads.stacked.losses import LossData, StackedLoss, TargetBatch, prior_logits
+from pipeline.heads.stacked.networks import Network, make_network
 from pipeline.heads.stacked.optim import StackedOptimizer
 from pipeline.heads.targets import Targets
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all stacks of a fit share."""
+    """What all stacks of a fit share.
+
+    Attributes:
+        dim: d, the numbers per photo.
+        train: The training rows' targets.
+        data: The same on the device.
+        device: Where everything is computed.
+        dtype: float32, or float64 for checks.
+    """
 
     dim: int
     train: Targets
@@ -29,10 +36,18 @@ class Setting:
 
 
 def initial_parameters(config: HeadConfig, network: Network, train: Targets) -> list[Tensor]:
-    """Parameters of one configuration, float32 on the CPU, drawn from its seed.
+    """Parameters of one configuration, drawn from its seed.
 
     Uniform within 1/sqrt(fan in) as torch.nn.Linear; the output bias is moved to the values' prior (less what logit
     adjustment adds), so that no epoch is spent on learning how rare each value is.
+
+    Args:
+        config: Seed, loss and logit adjustment.
+        network: Its shapes.
+        train: Where the priors come from.
+
+    Returns:
+        A float32 tensor on the CPU for each of `network.shapes`.
     """
     generator = torch.Generator().manual_seed(config.seed)
     parameters = [
@@ -45,9 +60,14 @@ def initial_parameters(config: HeadConfig, network: Network, train: Targets) -> 
 
 
 def drop_units(h: Tensor, drop: int, generator: torch.Generator) -> None:
-    """Drop units of (b, H) in place, each with probability drop / 256, and scale the others up to keep the mean.
+    """Drop units in place, each with probability drop / 256, and scale the others up to keep the mean.
 
     One random byte per unit: eight units share a draw, which makes the draws a small part of a step.
+
+    Args:
+        h: (b, H), floating.
+        drop: 0 to 255.
+        generator: On the device of h.
     """
     draw = torch.empty(-(-h.numel() // 8), dtype=torch.int64, device=h.device)
     draw.random_(-(2**63), None, generator=generator)
@@ -61,32 +81,43 @@ def in_bytes(share: float) -> int:
 
 
 class Dropout:
-    """Inverted dropout with a generator per configuration, keeping a unit with probability 1 - round(256 p) / 256."""
+    """Inverted dropout with a generator per configuration, keeping a unit with probability 1 - round(256 p) / 256.
 
-    def __init__(self, configs: Sequence[HeadConfig], device: torch.device, dtype: torch.dtype) -> None:
+    Attributes:
+        active: Whether any configuration drops anything.
+    """
+
+    def __init__(self, configs: Sequence[HeadConfig], device: torch.device) -> None:
         self._drops = [in_bytes(c.dropout) for c in configs]
         self._generators = [torch.Generator(device).manual_seed(c.seed + 1) for c in configs]
         self.active = any(self._drops)
-        factors = [256 / (256 - d) for d in self._drops]
-        self.scales = torch.tensor(factors, dtype=dtype, device=device).view(-1, 1, 1)
 
-    def __call__(self, h: Tensor) -> None:
-        """Drop units of (G, b, H) in place."""
+    def __call__(self, h: Tensor) -> Tensor:
+        """Hidden activations (G, b, H) with units dropped, each configuration's by its own generator."""
+        factors = torch.ones_like(h, requires_grad=False)
         for i, (drop, generator) in enumerate(zip(self._drops, self._generators, strict=True)):
             if drop:
-                drop_units(h[i], drop, generator)
+                drop_units(factors[i], drop, generator)
+        return h * factors
 
     def keep(self, positions: Sequence[int]) -> None:
         """Go on with some of the configurations, their generators where they were."""
         self._drops = [self._drops[i] for i in positions]
         self._generators = [self._generators[i] for i in positions]
-        self.scales = self.scales[list(positions)]
         self.active = any(self._drops)
 
 
 @dataclass
 class Tally:
-    """Sums over an epoch per configuration, (G,) each on the device: S and N of the objective; counts of micro-F1."""
+    """Sums over an epoch per configuration, (G,) float64 each on the device.
+
+    Attributes:
+        loss: S of the objective.
+        pairs: N of the objective, the known (photo, attribute) pairs.
+        hits: Known cells that are true and decided (`decide_at_half`).
+        decided: Known cells that are decided.
+        positives: Known cells that are true.
+    """
 
     loss: Tensor
     pairs: Tensor
@@ -104,18 +135,24 @@ class Tally:
         return [float(v) for v in (self.loss / self.pairs).cpu()]
 
     def micro_f1(self) -> list[float]:
-        """2 hits / (decided + positives); 0 when both are empty."""
+        """2 hits / (decided + positives), all thresholds at 1/2 (`decide_at_half`); 0 when both are empty."""
         return [float(v) for v in (2 * self.hits / (self.decided + self.positives).clamp_min(1)).cpu()]
 
 
 class Stack:
-    """G configurations of one shape family, loss and optimizer: their parameters, training step and evaluation."""
+    """G configurations of one shape family, loss and optimizer: their parameters, training step and evaluation.
+
+    Attributes:
+        configs: The G configurations.
+        network: The shape family.
+        parameters: (G, *shape) for each of the network's shapes, without gradients of their own.
+    """
 
     def __init__(self, configs: Sequence[HeadConfig], setting: Setting) -> None:
         self.configs = list(configs)
         self.network = make_network(configs[0], setting.dim, setting.train)
         self._setting = setting
-        self._dropout = Dropout(self.configs, setting.device, setting.dtype)
+        self._dropout = Dropout(self.configs, setting.device)
         stacked = len(self.configs)
         self.parameters = [
             torch.empty((stacked, *shape), dtype=setting.dtype, device=setting.device) for shape in self.network.shapes
@@ -123,49 +160,52 @@ class Stack:
         for i, config in enumerate(self.configs):
             for p, drawn in zip(self.parameters, initial_parameters(config, self.network, setting.train), strict=True):
                 p[i].copy_(drawn)
-        self.grads = gradient_buffers(self.parameters, self.network.parts)
         self._loss = StackedLoss(self.configs, setting.train, setting.data)
         self._optimizer: StackedOptimizer | None = None
         self._tally = Tally.zeros(len(self.configs), setting)
 
-    def step(self, x: Tensor, batch: Batch, rates: Sequence[float]) -> None:
-        """One update of every configuration, each with its rate, on standardised features x (b, d)."""
-        if self._optimizer is None:
-            self._optimizer = StackedOptimizer(self.configs, self.parameters, self.grads)
-        self._optimizer.begin_step()
-        for part in self.gradients(x, batch):
-            self._optimizer.step(part, rates)
+    def step(self, x: Tensor, batch: TargetBatch, rates: Sequence[float]) -> None:
+        """One update of every configuration.
 
-    def gradients(self, x: Tensor, batch: Batch) -> Iterator[slice]:
-        """Add the batch's loss to the tally; yield the parts of the parameters as their `grads` get ready.
-
-        The gradients of a part last until the next one is asked for (`Network.backward`).
+        Args:
+            x: Standardised features (b, d).
+            batch: Their targets.
+            rates: G learning rates.
         """
-        drop = self._dropout if self._dropout.active else None
-        z, passed = self.network.forward(self.parameters, x, drop)
-        total, dz = self._loss.train(z, batch)
+        if self._optimizer is None:
+            self._optimizer = StackedOptimizer(self.configs, self.parameters)
+        self._optimizer.step(self.parameters, self.gradients(x, batch), rates)
+
+    def gradients(self, x: Tensor, batch: TargetBatch) -> list[Tensor]:
+        """dJ/d parameters, contiguous, with dropout; the batch's loss is added to the tally."""
+        followed = self._followed()
+        z = self.network.forward(followed, x, self._dropout if self._dropout.active else None)
+        total, dz = self._loss.train(z.detach(), batch)
         self._tally.loss += total
         self._tally.pairs += self._loss.pairs(batch)
-        yield from self.network.backward(self.parameters, passed, dz, self.grads)
+        return _through(z, dz, followed)
 
-    def sums(self, x: Tensor, batch: Batch) -> Tensor:
-        """S (G, L) of this batch by column (`StackedLoss.columns`); dS/d parameters are in `grads`, without dropout.
+    def sums(self, x: Tensor, batch: TargetBatch) -> tuple[Tensor, list[Tensor]]:
+        """S (G, L) of this batch by column (`StackedLoss.columns`) and dS/d parameters, both without dropout.
 
-        For networks of one part, whose gradients all last until the next call. N of the batch goes to the tally.
+        N of the batch goes to the tally.
         """
-        z, passed = self.network.forward(self.parameters, x, None)
-        split, dz = self._loss.columns(z, batch)
+        followed = self._followed()
+        z = self.network.forward(followed, x)
+        split, dz = self._loss.columns(z.detach(), batch)
         self._tally.pairs += self._loss.pairs(batch)
-        for _ in self.network.backward(self.parameters, passed, dz, self.grads):
-            pass
-        return split
+        return split, _through(z, dz, followed)
 
-    def evaluate(self, x: Tensor, batch: Batch) -> None:
+    def _followed(self) -> list[Tensor]:
+        """The parameters as autograd has to see them, on the same memory."""
+        return [p.detach().requires_grad_() for p in self.parameters]
+
+    def evaluate(self, x: Tensor, batch: TargetBatch) -> None:
         """Add the plain loss and the micro-F1 counts of this batch to the tally."""
-        z, _ = self.network.forward(self.parameters, x, None)
+        z = self.network.forward(self.parameters, x)
         self._tally.loss += self._loss.value(z, batch)
         self._tally.pairs += self._loss.pairs(batch)
-        decided = decide(z, self._setting.train)
+        decided = decide_at_half(z, self._setting.train)
         truth = batch.y * batch.known
         self._tally.hits += torch.einsum("gbl,bl->g", decided, truth)
         self._tally.decided += torch.einsum("gbl,bl->g", decided, batch.known)
@@ -181,16 +221,31 @@ class Stack:
         index = torch.tensor(positions, device=self._setting.device)
         self.configs = [self.configs[i] for i in positions]
         self.parameters = [p.index_select(0, index) for p in self.parameters]
-        self.grads = gradient_buffers(self.parameters, self.network.parts)
         self._dropout.keep(positions)
         self._loss = StackedLoss(self.configs, self._setting.train, self._setting.data)
         if self._optimizer is not None:
-            self._optimizer.keep(positions, self.parameters, self.grads)
+            self._optimizer.keep(positions)
         self._tally = Tally.zeros(len(self.configs), self._setting)
 
 
-def decide(z: Tensor, targets: Targets) -> Tensor:
-    """Decisions (G, b, L) as 0/1 of z's dtype: the best value of a single-valued key, logits above 0 elsewhere."""
+def _through(z: Tensor, dz: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The gradient of each parameter by autograd, given that of the logits; laid out like the parameters."""
+    return [g.contiguous() for g in torch.autograd.grad(z, parameters, dz)]
+
+
+def decide_at_half(z: Tensor, targets: Targets) -> Tensor:
+    """What a model would decide before its thresholds are chosen: neither gate nor UNKNOWN, every threshold at 1/2.
+
+    The figures of evaluation use the rule of the model file, with thresholds, gate and UNKNOWN; this one only watches
+    training.
+
+    Args:
+        z: Logits (G, b, L).
+        targets: Which columns are an attribute's, and whether it takes one value.
+
+    Returns:
+        (G, b, L), 0 or 1 in z's dtype: the best value of a single-valued attribute, logits above 0 elsewhere.
+    """
     decided = (z > 0).to(z.dtype)
     for single, columns in zip(targets.single, targets.slices, strict=True):
         if single:

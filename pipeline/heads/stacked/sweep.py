@@ -22,7 +22,11 @@ from pipeline.heads.stacked.train import FitData, Record, Report, Trainer
 from pipeline.heads.targets import Targets
 
 Features = npt.NDArray[np.floating] | FeatureSource
-Progress = Callable[[str], None]
+Side = tuple[Features, Targets]
+"""Features of one side of the split, and their targets."""
+
+SweepProgress = Callable[[str], None]
+"""Takes a line of text."""
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -54,22 +58,32 @@ class SweepOptions:
     max_labels: int = 200
     threads: int = 0
     stop_at: tuple[int, ...] = ()
-    progress: Progress | None = None
+    progress: SweepProgress | None = None
 
 
 def fit_many(
     configs: Sequence[HeadConfig],
-    train: tuple[Features, Targets],
-    validation: tuple[Features, Targets],
+    train: Side,
+    validation: Side,
     options: SweepOptions | None = None,
 ) -> list[FittedHead]:
-    """Fit every configuration; the results are in the order of `configs`.
+    """Fit every configuration.
 
-    train, validation : features (n, d) float32, (V, n, d) with views, or a `FeatureSource`; and their targets.
     A row of several views shows a random one per epoch in training; validation averages the loss over all views.
     The epoch with the lowest validation loss (the configuration's own loss, without smoothing and adjustment) is kept.
     A configuration that diverges is stopped and returned with its note, `diverged` and an infinite validation loss.
-    Raises HeadError, before any training, for data or options that cannot work.
+
+    Args:
+        configs: What to fit.
+        train: Features (n, d) float32, (V, n, d) with views, or a `FeatureSource`; and their targets.
+        validation: The same of the rows that choose the epoch.
+        options: How to run; None is the default.
+
+    Returns:
+        Fitted heads in the order of `configs`.
+
+    Raises:
+        HeadError: Before any training, for data or options that cannot work.
     """
     options = options or SweepOptions()
     known("dtype", options.dtype, _DTYPES)
@@ -161,7 +175,7 @@ def _finish(record: Record, data: FitData) -> FittedHead:
     )
 
 
-def _prepare(train: tuple[Features, Targets], validation: tuple[Features, Targets], options: SweepOptions) -> FitData:
+def _prepare(train: Side, validation: Side, options: SweepOptions) -> FitData:
     device, dtype = resolve_device(options.device), _DTYPES[options.dtype]
     sources = [_source(X, targets, device) for X, targets in (train, validation)]
     if sources[0].dim != sources[1].dim:
@@ -187,7 +201,11 @@ def _source(X: Features, targets: Targets, device: torch.device) -> FeatureSourc
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device behind auto, cpu or cuda; HeadError when CUDA is asked for and absent."""
+    """The device behind auto, cpu or cuda.
+
+    Raises:
+        HeadError: When the name is another, or CUDA is asked for and absent.
+    """
     known("device", name, ("auto", "cpu", "cuda"))
     if name == "cuda" and not torch.cuda.is_available():
         raise HeadError("device cuda was asked for, but torch sees no CUDA GPU; use --device cpu")
@@ -196,7 +214,9 @@ def resolve_device(name: str) -> torch.device:
 
 def _check_targets(train: Targets, validation: Targets) -> None:
     if train.slices != validation.slices or train.single != validation.single:
-        raise HeadError(f"training targets have {train.size} labels, validation {validation.size}; the keys must agree")
+        raise HeadError(
+            f"training targets have {train.size} labels, validation {validation.size}; the attributes must agree"
+        )
     for part, targets in (("training", train), ("validation", validation)):
         if not len(targets):
             raise HeadError(f"no {part} photos; give the split a larger share of them")
@@ -204,7 +224,7 @@ def _check_targets(train: Targets, validation: Targets) -> None:
             raise HeadError(f"every label of the {part} photos is unknown; there is nothing to learn from or judge by")
 
 
-def _check_configs(configs: Sequence[HeadConfig], train: tuple[Features, Targets], options: SweepOptions) -> None:
+def _check_configs(configs: Sequence[HeadConfig], train: Side, options: SweepOptions) -> None:
     if not configs:
         raise HeadError("no configuration to fit; name at least one head")
     if options.stop_at and (len(options.stop_at) != len(configs) or options.halving):
@@ -213,7 +233,10 @@ def _check_configs(configs: Sequence[HeadConfig], train: tuple[Features, Targets
         raise HeadError(f"the first rung of halving is epoch {options.rung}, expected 1 or later")
     for config in configs:
         if config.spec.is_baseline and not isinstance(train[0], np.ndarray):
-            raise HeadError(f"head {config.head!r} needs the features in memory; leave it out or use fewer photos")
+            raise HeadError(
+                f"head {config.head!r} needs the features and copies of them in memory; leave it out, raise --memory "
+                f"or use fewer photos"
+            )
         if config.head == "lightgbm":
             check_label_limit(train[1].size, options.max_labels)
 
@@ -227,9 +250,9 @@ def _reporter(options: SweepOptions) -> Report | None:
         for r in records:
             lowest[r.config.loss] = min(r.best_loss, lowest.get(r.config.loss, math.inf))
         # A refit has no best epoch before the one it stops at, and a diverged configuration none at all.
-        found = {loss: value for loss, value in lowest.items() if math.isfinite(value)}
-        told = [f"{loss} {value:.4f}" if len(lowest) > 1 else f"{value:.4f}" for loss, value in found.items()]
-        best = f", best validation loss {', '.join(told)}" if told else ""
+        finite = {loss: value for loss, value in lowest.items() if math.isfinite(value)}
+        figures = [f"{loss} {value:.4f}" if len(lowest) > 1 else f"{value:.4f}" for loss, value in finite.items()]
+        best = f", best validation loss {', '.join(figures)}" if figures else ""
         _tell(options, f"epoch {epoch}: {active} configurations go on{best}")
 
     return report

@@ -14,9 +14,8 @@ from torch import Tensor
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.schedules import RUNS_WHOLE, Rate
 from pipeline.heads.source import FeatureSource
-from pipeline.heads.stacked.layers import Layer, Network
-from pipeline.heads.stacked.losses import Batch, LossData
-from pipeline.heads.stacked.networks import make_network
+from pipeline.heads.stacked.losses import LossData, TargetBatch
+from pipeline.heads.stacked.networks import Layer, Network, make_network
 from pipeline.heads.stacked.stack import Setting, Stack, drop_units, in_bytes, initial_parameters, parameter_count
 
 _EVALUATION_ROWS = 512
@@ -27,7 +26,17 @@ _DROP_SEED = 1 << 40  # keeps the input dropout apart from the configurations' o
 
 @dataclass(frozen=True)
 class FitData:
-    """Features and targets on both sides of the split, and how features are standardised (d,) in `setting.dtype`."""
+    """Features and targets on both sides of the split, and how features are standardised.
+
+    Attributes:
+        setting: What all stacks share.
+        train: Features to train on.
+        validation: Features to judge on.
+        validation_data: Their targets.
+        mean: (d,) in `setting.dtype`.
+        scale: (d,), one over the standard deviation.
+        order_seed: Decides the order of the batches and which inputs are dropped.
+    """
 
     setting: Setting
     train: FeatureSource
@@ -37,34 +46,57 @@ class FitData:
     scale: Tensor
     order_seed: int
 
-    def train_batches(self, reading: tuple[int, float], epoch: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Standardised training batches of one epoch; (seed, epoch) decides their order and which inputs are dropped.
+    def train_batches(self, batch_size: int, input_dropout: float, epoch: int) -> Iterator[tuple[Tensor, TargetBatch]]:
+        """Training batches of one epoch; (seed, epoch) decides their order and which inputs are dropped.
 
-        reading : batch size and input dropout (`HeadConfig.reading`).
+        Args:
+            batch_size: Most rows b of a batch.
+            input_dropout: Share of the inputs that are dropped, 0 to below 1.
+            epoch: From 0.
+
+        Yields:
+            Standardised features (b, d) and their targets.
         """
-        batch_size, drop = reading[0], in_bytes(reading[1])
+        drop = in_bytes(input_dropout)
         random = torch.Generator(self.setting.device).manual_seed(_DROP_SEED + (self.order_seed << 20) + epoch)
         for x, batch in self._ready(self.train.batches(batch_size, (self.order_seed, epoch)), self.setting.data):
             if drop:
                 drop_units(x, drop, random)
             yield x, batch
 
-    def train_in_order(self) -> Iterator[tuple[Tensor, Batch]]:
+    def train_in_order(self) -> Iterator[tuple[Tensor, TargetBatch]]:
         """All training rows in batches that suit one configuration alone."""
         return self._ready(self.train.batches(4 * _EVALUATION_ROWS, None), self.setting.data)
 
-    def validation_batches(self) -> Iterator[tuple[Tensor, Batch]]:
+    def validation_batches(self) -> Iterator[tuple[Tensor, TargetBatch]]:
         """All validation rows (and views) in large batches."""
         return self._ready(self.validation.batches(_EVALUATION_ROWS, None), self.validation_data)
 
-    def _ready(self, batches: Iterable[tuple[Tensor, Tensor]], data: LossData) -> Iterator[tuple[Tensor, Batch]]:
+    def _ready(self, batches: Iterable[tuple[Tensor, Tensor]], data: LossData) -> Iterator[tuple[Tensor, TargetBatch]]:
         for rows, x in batches:
             yield x.to(self.setting.dtype).sub_(self.mean).mul_(self.scale), data.batch(rows)
 
 
 @dataclass
 class Record:
-    """What is known about one configuration while it trains; `position` is its place in the caller's list."""
+    """What is known about one configuration while it trains.
+
+    Attributes:
+        position: Its place in the caller's list.
+        config: What is trained.
+        network: Its shapes.
+        rate: Its learning rate.
+        history: Records of the epochs, as in `FittedHead`.
+        best: Its parameters at the best epoch, without the leading G; None before the first.
+        best_merit: What is maximised: minus the validation loss, or micro-F1 with every threshold at 1/2.
+        best_loss: Validation loss at the best epoch.
+        best_epoch: From 1; 0 before the first.
+        seconds: Its share of the time.
+        note: Why it stopped.
+        diverged: Whether a loss was not finite.
+        done: Whether it stopped.
+        stop_at: Epoch at which it stops and is kept, whatever the validation loss; 0 keeps the best one.
+    """
 
     position: int
     config: HeadConfig
@@ -81,9 +113,18 @@ class Record:
     done: bool = False
     stop_at: int = 0
 
-    def close_epoch(self, epoch: int, train_loss: float, validation: tuple[float, float]) -> bool:
-        """Record an epoch (from 1), decide whether to go on; True when its parameters are the best so far."""
-        loss, micro_f1 = validation
+    def close_epoch(self, epoch: int, train_loss: float, loss: float, micro_f1: float) -> bool:
+        """Record an epoch and decide whether to go on.
+
+        Args:
+            epoch: From 1.
+            train_loss: Mean over the epoch, with smoothing, adjustment and dropout.
+            loss: On validation, without them.
+            micro_f1: On validation, every threshold at 1/2.
+
+        Returns:
+            Whether its parameters are the best so far.
+        """
         self.history.append({"epoch": epoch, "split": "train", "loss": train_loss})
         self.history.append({"epoch": epoch, "split": "validation", "loss": loss, "micro_f1": micro_f1})
         self.rate.observe(train_loss)
@@ -176,7 +217,7 @@ class Trainer:
         self._compact()
 
     def _train_epoch(self) -> None:
-        for step, (x, batch) in enumerate(self._data.train_batches(self._reading, self._epoch)):
+        for step, (x, batch) in enumerate(self._data.train_batches(*self._reading, self._epoch)):
             for stack, records in self._stacks:
                 stack.step(x, batch, [r.rate.at(self._epoch, step) for r in records])
         self._epoch += 1
@@ -188,9 +229,9 @@ class Trainer:
                 stack.evaluate(x, batch)
         for (stack, records), losses in zip(self._stacks, train_losses, strict=True):
             tally = stack.take_tally()
-            scores = zip(tally.mean_loss(), tally.micro_f1(), strict=True)
-            for i, (record, train_loss, score) in enumerate(zip(records, losses, scores, strict=True)):
-                if record.close_epoch(self._epoch, train_loss, score):
+            figures = zip(losses, tally.mean_loss(), tally.micro_f1(), strict=True)
+            for i, (record, of_epoch) in enumerate(zip(records, figures, strict=True)):
+                if record.close_epoch(self._epoch, *of_epoch):
                     record.keep_best([p[i] for p in stack.parameters])
 
     def _share_time(self, seconds: float) -> None:
