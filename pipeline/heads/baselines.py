@@ -7,7 +7,6 @@ copy, and small fits do not wait for each other's inner threads.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from pipeline.heads.config import HeadConfig
 from pipeline.heads.fitted import FittedHead
 from pipeline.heads.source import check_finite
 from pipeline.heads.targets import Targets
+from pipeline.system import cores
 
 Part = tuple[Any, Targets]
 _LOGREG_ITERATIONS = 300
@@ -60,7 +60,7 @@ def check_label_limit(labels: int, limit: int) -> None:
     if labels > limit:
         raise HeadError(
             f"lightgbm fits one model per label: {labels} labels exceed the limit of {limit} and may take hours; "
-            f"choose fewer attributes with --keys, or raise --max-labels"
+            f"choose fewer attributes with --attributes, or raise --max-labels"
         )
 
 
@@ -79,7 +79,7 @@ def estimate_seconds(config: HeadConfig, n: int, d: int, labels: int, threads: i
     per_column = _SECONDS_PER_NUMBER[config.head] * n * d
     if config.head == "lightgbm":
         per_column += _SECONDS_PER_TREE_NUMBER * config.trees * config.feature_fraction * n * d
-    return per_column * labels / _threads(threads)
+    return per_column * labels / (threads or cores())
 
 
 def bytes_copied(configs: Sequence[HeadConfig], one_view: int, threads: int = 0) -> int:
@@ -90,7 +90,7 @@ def bytes_copied(configs: Sequence[HeadConfig], one_view: int, threads: int = 0)
         one_view: Bytes of the training features in one view.
         threads: Threads of the baselines; 0 takes all cores.
     """
-    shares = {"logreg": _LOGREG_COPIES, "lightgbm": _LIGHTGBM_COPIES + _LIGHTGBM_PER_THREAD * _threads(threads)}
+    shares = {"logreg": _LOGREG_COPIES, "lightgbm": _LIGHTGBM_COPIES + _LIGHTGBM_PER_THREAD * (threads or cores())}
     return int(one_view * max((shares[c.head] for c in configs if c.spec.is_baseline), default=0.0))
 
 
@@ -109,7 +109,7 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
     started = time.perf_counter()
     shared = (_Standardised if config.head == "logreg" else _Raw)(_one_view(data.train, config.seed))
     estimators = []
-    for estimator in _fit_columns(config, shared, targets, _threads(data.threads)):
+    for estimator in _fit_columns(config, shared, targets, data.threads or cores()):
         estimators.append(estimator)
         if len(estimators) % max(1, targets.size // 10) == 0:
             _tell(data, f"{config.config_id}: {len(estimators)} of {targets.size} labels")
@@ -245,13 +245,6 @@ def _one_view(part: Part, seed: int) -> npt.NDArray[np.float32]:
         raise HeadError(f"features of shape {np.shape(X)} do not fit {len(targets)} rows of targets")
     check_finite(array)
     return array
-
-
-def _threads(asked: int) -> int:
-    if asked:
-        return asked
-    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _tell(data: BaselineData, text: str) -> None:

@@ -21,12 +21,10 @@ from pipeline.options import FitOptions
 class HeadSpec:
     """One row of the table of heads.
 
-    estimator : name of its scikit-learn class in `pipeline.heads`.
     optimizers : optimizers it can be trained with; empty for a baseline that brings its own.
     uses : fields of `HeadConfig` that change this head beyond `head` itself.
     """
 
-    estimator: str
     optimizers: tuple[str, ...]
     uses: tuple[str, ...]
 
@@ -41,11 +39,11 @@ _TRAINING = ("optimizer", "lr", "weight_decay", "momentum", "nesterov", "betas",
 _FIRST_ORDER = ("adam", "sgd", "adamw")
 
 HEADS: Mapping[str, HeadSpec] = {
-    "linear": HeadSpec("LinearHead", (*_FIRST_ORDER, "lbfgs"), _TRAINING),
-    "mlp": HeadSpec("MLPHead", _FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
-    "mlp-per-key": HeadSpec("MLPPerKeyHead", _FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
-    "logreg": HeadSpec("LogRegHead", (), ("C", "seed")),
-    "lightgbm": HeadSpec("LightGBMHead", (), ("trees", "leaves", "feature_fraction", "seed")),
+    "linear": HeadSpec((*_FIRST_ORDER, "lbfgs"), _TRAINING),
+    "mlp": HeadSpec(_FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
+    "mlp-per-key": HeadSpec(_FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
+    "logreg": HeadSpec((), ("C", "seed")),
+    "lightgbm": HeadSpec((), ("trees", "leaves", "feature_fraction", "seed")),
 }
 OPTIMIZERS = (*_FIRST_ORDER, "lbfgs")
 SCHEDULES = ("constant", "step", "plateau", "cosine", "onecycle")

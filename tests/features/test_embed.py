@@ -21,16 +21,9 @@ from pipeline.features.embed import Embedder, EmbedOptions, embed
 from pipeline.features.runtimes.eager import EagerRuntime
 from pipeline.options import BackboneOptions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = 32
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The networks are tiny: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

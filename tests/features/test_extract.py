@@ -22,16 +22,9 @@ from pipeline.features.extract import extract
 from pipeline.features.selection import select_features, weights_sources
 from pipeline.options import BackboneOptions, CacheKeyOptions, ExtractOptions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32, resize="squash")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The networks are tiny: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

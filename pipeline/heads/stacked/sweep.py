@@ -20,6 +20,7 @@ from pipeline.heads.stacked.losses import LossData, links
 from pipeline.heads.stacked.stack import Setting
 from pipeline.heads.stacked.train import FitData, Record, Report, Trainer
 from pipeline.heads.targets import Targets
+from pipeline.system import choose_device
 
 Features = npt.NDArray[np.floating] | FeatureSource
 Side = tuple[Features, Targets]
@@ -176,7 +177,7 @@ def _finish(record: Record, data: FitData) -> FittedHead:
 
 
 def _prepare(train: Side, validation: Side, options: SweepOptions) -> FitData:
-    device, dtype = resolve_device(options.device), _DTYPES[options.dtype]
+    device, dtype = torch.device(choose_device(options.device)), _DTYPES[options.dtype]
     sources = [_source(X, targets, device) for X, targets in (train, validation)]
     if sources[0].dim != sources[1].dim:
         raise HeadError(f"training features have {sources[0].dim} numbers per photo, validation {sources[1].dim}")
@@ -198,18 +199,6 @@ def _source(X: Features, targets: Targets, device: torch.device) -> FeatureSourc
     if len(source) != len(targets):
         raise HeadError(f"{len(source)} rows of features but {len(targets)} rows of targets")
     return source
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device behind auto, cpu or cuda.
-
-    Raises:
-        HeadError: When the name is another, or CUDA is asked for and absent.
-    """
-    known("device", name, ("auto", "cpu", "cuda"))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise HeadError("device cuda was asked for, but torch sees no CUDA GPU; use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _check_targets(train: Targets, validation: Targets) -> None:

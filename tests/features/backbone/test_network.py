@@ -18,17 +18,10 @@ from pipeline.features.backbone import weights
 from pipeline.features.backbone.network import BLOCKS, base_key, level_names, load_backbone
 from pipeline.options import BackboneOptions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NETS = ["test_resnet", "test_efficientnet", "test_convnext", "test_byobnet", "lcnet_035"]
 TOKEN_NETS = ["test_vit"]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The networks are tiny: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def backbone(name="test_resnet", source="random:0", size=64, fit="squash"):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,20 +39,14 @@ from pipeline.options import (
 )
 from tests.features.finetuning.stripes import write_stripes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).resolve().parents[3]
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32)
 QUICK = FinetuneOptions(
     attribute="stripes", lr=0.003, head_lr=0.01, epochs=5, batch_size=12, train="last:3", norm="trained", device="cpu"
 )
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,10 @@ from pipeline.features.runtimes.openvino import OpenVinoRuntime
 from pipeline.options import BackboneOptions
 from pipeline.system import choose_device
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE, BATCH = 64, 4
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """The networks are tiny: threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
