@@ -40,7 +40,7 @@ class Scheduled(Protocol):
         """Most epochs that are trained."""
 
 
-class Rate:
+class LearningRateSchedule:
     """The learning rate of one configuration, asked before every step and told the loss of every epoch."""
 
     def __init__(self, config: Scheduled, steps_per_epoch: int) -> None:
@@ -90,10 +90,10 @@ def _ease(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-_SHAPES: Mapping[str, Callable[[Rate, int, int], float]] = {
-    "constant": Rate._constant,
-    "step": Rate._stepwise,
-    "plateau": Rate._plateau,
-    "cosine": Rate._cosine,
-    "onecycle": Rate._onecycle,
+_SHAPES: Mapping[str, Callable[[LearningRateSchedule, int, int], float]] = {
+    "constant": LearningRateSchedule._constant,
+    "step": LearningRateSchedule._stepwise,
+    "plateau": LearningRateSchedule._plateau,
+    "cosine": LearningRateSchedule._cosine,
+    "onecycle": LearningRateSchedule._onecycle,
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pipeline.heads import HeadConfig
-from pipeline.heads.schedules import Rate
+from pipeline.heads.schedules import LearningRateSchedule
 
 
 def _rates(schedule: str, epochs: int, steps: int = 1) -> list[float]:
-    rate = Rate(HeadConfig(lr=1.0, schedule=schedule, epochs=epochs), steps)
+    rate = LearningRateSchedule(HeadConfig(lr=1.0, schedule=schedule, epochs=epochs), steps)
     return [rate.at(epoch, step) for epoch in range(epochs) for step in range(steps)]
 
 
@@ -33,7 +33,7 @@ def test_onecycle_warms_up_then_anneals() -> None:
 
 
 def test_plateau_halves_after_four_epochs_without_progress() -> None:
-    rate = Rate(HeadConfig(lr=1.0, schedule="plateau"), 1)
+    rate = LearningRateSchedule(HeadConfig(lr=1.0, schedule="plateau"), 1)
     seen = []
     for epoch, loss in enumerate([2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]):
         seen.append(rate.at(epoch, 0))
@@ -42,7 +42,7 @@ def test_plateau_halves_after_four_epochs_without_progress() -> None:
 
 
 def test_plateau_has_a_floor() -> None:
-    rate = Rate(HeadConfig(lr=1e-5, schedule="plateau"), 1)
+    rate = LearningRateSchedule(HeadConfig(lr=1e-5, schedule="plateau"), 1)
     for _ in range(100):
         rate.observe(1.0)
     assert rate.at(100, 0) == 1e-6

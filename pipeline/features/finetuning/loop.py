@@ -31,7 +31,7 @@ from pipeline.features.finetuning.examples import Examples
 from pipeline.features.finetuning.model import Model, autocast_type, make_optimizer
 from pipeline.features.finetuning.objective import Objective, score
 from pipeline.features.finetuning.stages import Part
-from pipeline.heads.schedules import RUNS_WHOLE, Rate
+from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.options import FinetuneOptions
 from pipeline.system import choose_device
 
@@ -91,7 +91,7 @@ class Training:
         """
         train, validation = parts
         steps = -(-len(train.rows) // self._options.batch_size)
-        rate = Rate(self._options, steps)
+        rate = LearningRateSchedule(self._options, steps)
         self._resume(folder)
         resumed = len(self._history)
         if resumed:
@@ -105,7 +105,9 @@ class Training:
         clean = {name.removeprefix("features.net."): tensor for name, tensor in net.items()}
         return Outcome(clean, self._best_epoch(), tuple(self._history), resumed)
 
-    def _advance(self, parts: tuple[Examples, Examples], rate: Rate, steps: int, watch: Callbacks) -> None:
+    def _advance(
+        self, parts: tuple[Examples, Examples], rate: LearningRateSchedule, steps: int, watch: Callbacks
+    ) -> None:
         started, epoch = time.perf_counter(), len(self._history)
         train_loss = self._train_epoch(parts[0], (epoch, steps), rate, watch)
         loss, value = self._judge(parts[1])
@@ -125,7 +127,7 @@ class Training:
             f"score {value:.4f}, lr {record['lr']:.2g}, {record['seconds']:.1f} s"
         )
 
-    def _train_epoch(self, train: Examples, at: tuple[int, int], rate: Rate, watch: Callbacks) -> float:
+    def _train_epoch(self, train: Examples, at: tuple[int, int], rate: LearningRateSchedule, watch: Callbacks) -> float:
         epoch, steps = at
         rng = np.random.default_rng([self._options.seed, epoch])
         batches = np.array_split(rng.permutation(len(train.rows)), steps)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from pipeline.heads.config import HeadConfig
-from pipeline.heads.schedules import Rate
+from pipeline.heads.schedules import LearningRateSchedule
 from pipeline.heads.stacked.stack import Stack
-from pipeline.heads.stacked.train import FitData, Record
+from pipeline.heads.stacked.train import FitData, TrainingState
 
 PASSES = 3
 """Passes over the rows per epoch; validation is looked at between epochs."""
@@ -136,7 +136,7 @@ class _Descent:
         return torch.zeros_like(values).index_add_(0, self.block_of, values)[self.block_of]
 
 
-def fit_lbfgs(position: int, config: HeadConfig, data: FitData, stop_at: int = 0) -> Record:
+def fit_lbfgs(position: int, config: HeadConfig, data: FitData, stop_at: int = 0) -> TrainingState:
     """Train one linear head on all rows at once; weight decay is the penalty wd/2 |W|^2 in the objective.
 
     It starts from the values' priors with zero weights, so that no seed matters, and stops when an epoch lowers the
@@ -153,7 +153,7 @@ def fit_lbfgs(position: int, config: HeadConfig, data: FitData, stop_at: int = 0
     """
     started = time.perf_counter()
     stack = Stack([config], data.setting)
-    record = Record(position, config, stack.network, Rate(config, 1), stop_at=stop_at)
+    record = TrainingState(position, config, stack.network, LearningRateSchedule(config, 1), stop_at=stop_at)
     descent = _Descent(stack, data, config, _blocks(config, data))
     before = descent.total()
     for epoch in range(1, config.epochs + 1):

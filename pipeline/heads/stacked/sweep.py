@@ -18,7 +18,7 @@ from pipeline.heads.source import ArraySource, FeatureSource, moments
 from pipeline.heads.stacked.lbfgs import fit_lbfgs
 from pipeline.heads.stacked.losses import LossData, links
 from pipeline.heads.stacked.stack import Setting
-from pipeline.heads.stacked.train import FitData, Record, Report, Trainer
+from pipeline.heads.stacked.train import FitData, Report, Trainer, TrainingState
 from pipeline.heads.targets import Targets
 from pipeline.system import choose_device
 
@@ -119,7 +119,7 @@ def _fit_torch(configs: Sequence[HeadConfig], data: FitData, options: SweepOptio
     return [heads[i] for i in range(len(configs))]
 
 
-def _run_out(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[Record]:
+def _run_out(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[TrainingState]:
     """Train each group to its end before the next one takes memory."""
     for group in groups:
         trainer = Trainer(group, data, options.stack_bytes, options.stop_at)
@@ -127,7 +127,7 @@ def _run_out(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: Sw
         yield from trainer.records
 
 
-def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[Record]:
+def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[TrainingState]:
     """Train all groups side by side; at each rung the worse half of the configurations of each objective stops."""
     trainers = [Trainer(group, data, options.stack_bytes, options.stop_at) for group in groups]
     last = max((c.epochs for group in groups for c in group.values()), default=0)
@@ -143,11 +143,11 @@ def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: Swee
         yield from trainer.records
 
 
-def _worse_half(records: Sequence[Record]) -> set[int]:
+def _worse_half(records: Sequence[TrainingState]) -> set[int]:
     """Positions to drop. Losses of different kinds are on different scales, and smoothing or adjustment is not meant to
     lower the plain one, so each objective is halved on its own; micro-F1 compares them all.
     """
-    kinds: dict[tuple[object, ...], list[Record]] = {}
+    kinds: dict[tuple[object, ...], list[TrainingState]] = {}
     for record in records:
         c = record.config
         kind = (c.loss, c.label_smoothing, c.logit_adjust) if c.monitor == "loss" else (c.monitor,)
@@ -159,7 +159,7 @@ def _worse_half(records: Sequence[Record]) -> set[int]:
     return doomed
 
 
-def _finish(record: Record, data: FitData) -> FittedHead:
+def _finish(record: TrainingState, data: FitData) -> FittedHead:
     train = data.setting.train
     return FittedHead(
         config=record.config,
@@ -234,7 +234,7 @@ def _reporter(options: SweepOptions) -> Report | None:
     if options.progress is None:
         return None
 
-    def report(epoch: int, active: int, records: Sequence[Record]) -> None:
+    def report(epoch: int, active: int, records: Sequence[TrainingState]) -> None:
         lowest: dict[str, float] = {}
         for r in records:
             lowest[r.config.loss] = min(r.best_loss, lowest.get(r.config.loss, math.inf))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.heads.config import HeadConfig
-from pipeline.heads.schedules import RUNS_WHOLE, Rate
+from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.heads.source import FeatureSource
 from pipeline.heads.stacked.losses import LossData, TargetBatch
 from pipeline.heads.stacked.networks import Layer, Network, make_network
@@ -78,7 +78,7 @@ class FitData:
 
 
 @dataclass
-class Record:
+class TrainingState:
     """What is known about one configuration while it trains.
 
     Attributes:
@@ -101,7 +101,7 @@ class Record:
     position: int
     config: HeadConfig
     network: Network
-    rate: Rate
+    rate: LearningRateSchedule
     history: list[dict[str, Any]] = field(default_factory=list)
     best: list[Tensor] | None = None
     best_merit: float = -math.inf
@@ -170,7 +170,7 @@ class Record:
         return [(W.astype("float32", copy=False), b.astype("float32")) for W, b in layers]
 
 
-Report = Callable[[int, int, Sequence[Record]], None]
+Report = Callable[[int, int, Sequence[TrainingState]], None]
 """Told after an epoch: its number, how many configurations go on, the records of all."""
 
 
@@ -184,18 +184,21 @@ class Trainer:
         self._epoch = 0
         self._reading = next(iter(configs.values())).reading
         steps = -(-len(data.train) // self._reading[0])
-        self.records: list[Record] = []
-        self._stacks: list[tuple[Stack, list[Record]]] = []
+        self.records: list[TrainingState] = []
+        self._stacks: list[tuple[Stack, list[TrainingState]]] = []
         for members in _families(configs, data, stack_bytes):
             stack = Stack([configs[i] for i in members], data.setting)
-            records = [Record(i, c, stack.network, Rate(c, steps)) for i, c in zip(members, stack.configs, strict=True)]
+            records = [
+                TrainingState(i, c, stack.network, LearningRateSchedule(c, steps))
+                for i, c in zip(members, stack.configs, strict=True)
+            ]
             self._stacks.append((stack, records))
             for record in records:
                 record.stop_at = stop_at[record.position] if stop_at else 0
             self.records.extend(records)
 
     @property
-    def active(self) -> list[Record]:
+    def active(self) -> list[TrainingState]:
         """Records still in training."""
         return [r for _, records in self._stacks for r in records]
 
@@ -210,7 +213,7 @@ class Trainer:
             if report is not None:
                 report(self._epoch, len(self.active), self.records)
 
-    def drop(self, records: Sequence[Record], note: str) -> None:
+    def drop(self, records: Sequence[TrainingState], note: str) -> None:
         """Stop some configurations; their best epoch so far is kept."""
         for record in records:
             record.done, record.note = True, note
