@@ -13,7 +13,7 @@ from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, coded, natural
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.reading.attributes import CATEGORY
-from pipeline.catalogue.reading.raw_rows import nearest
+from pipeline.catalogue.reading.raw_rows import hint
 from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
@@ -53,7 +53,7 @@ def infer_schema(
     override = dict(single or {})
     for attribute in override:
         if attribute not in catalogue.attributes:
-            raise CatalogueError(f"There is no attribute {attribute!r}.{nearest(attribute, catalogue.attributes)}")
+            raise CatalogueError(f"There is no attribute {attribute!r}.{hint(attribute, catalogue.attributes)}")
         if override[attribute] and any(cell and len(cell) > 1 for cell in in_use[attribute]):
             raise CatalogueError(
                 f"Attribute {attribute!r} cannot be single-valued: some photo has several values for it."

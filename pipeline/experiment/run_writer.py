@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import RunError
+from pipeline.options.names import BEGUN
 from pipeline.system import write_whole
 
 Bool = npt.NDArray[np.bool_]
@@ -31,8 +32,8 @@ class RunFolder:
 
     @classmethod
     def new(cls, path: Path) -> RunFolder:
-        """A run folder to be. Raises RunError when the folder already holds something."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        """A run folder to be. Raises RunError when the folder already holds more than a reproduction's mark."""
+        if path.exists() and (not path.is_dir() or any(each.name != BEGUN for each in path.iterdir())):
             raise RunError(f"{path} already exists and is not empty; name another folder with --out, or remove it")
         return cls(path)
 

@@ -19,7 +19,7 @@ from pipeline.catalogue.cells import Cell, Coded, coded, several_values, single_
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import UNKNOWN
 from pipeline.catalogue.reading.attributes import CATEGORY
-from pipeline.catalogue.reading.raw_rows import nearest, unknown_tokens
+from pipeline.catalogue.reading.raw_rows import hint, unknown_tokens
 from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
@@ -155,9 +155,9 @@ def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOpt
         known[CATEGORY] = {c for c in coded(catalogue.categories).table if c is not None}
     for line in lines:
         if line.attribute not in offered and line.attribute not in known:
-            hint = nearest(line.attribute, offered)
+            there = hint(line.attribute, offered)
             raise CatalogueError(
-                f"--mapping {options.mapping}: there is no attribute {line.attribute!r} in this catalogue.{hint}"
+                f"--mapping {options.mapping}: there is no attribute {line.attribute!r} in this catalogue.{there}"
             )
         known.get(line.attribute, set()).add(line.value)
     unknown = unknown_tokens(options)
@@ -188,7 +188,7 @@ def _check_target(line: MappingLine, known: set[str], unknown: frozenset[str], p
     raise CatalogueError(
         f"--mapping {path}: {line.attribute}={line.value} becomes {line.replacement!r}, which is no value of "
         f"{line.attribute!r} in the data. For a new value add a line with it as value and as replacement."
-        f"{nearest(line.replacement, known)}"
+        f"{hint(line.replacement, known)}"
     )
 
 

@@ -14,7 +14,7 @@ from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
 from pipeline.catalogue.reading.photos import PhotoPaths, leftovers, search
-from pipeline.catalogue.reading.raw_rows import nearest
+from pipeline.catalogue.reading.raw_rows import hint
 from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
@@ -37,7 +37,7 @@ def read_catalogue(options: DataOptions, group_column: str | None = None) -> Cat
     if options.data is None:
         raise CatalogueError("No data given. --data takes a CSV file or a folder.")
     if options.format not in FORMATS:
-        raise CatalogueError(f"--format: there is no format {options.format!r}.{nearest(options.format, FORMATS)}")
+        raise CatalogueError(f"--format: there is no format {options.format!r}.{hint(options.format, FORMATS)}")
     if not options.data.exists():
         raise CatalogueError(f"{options.data}: no such file or folder. --data takes a CSV file or a folder.")
     allowed = None if options.allowed_values is None else read_allowed_values(options.allowed_values)
