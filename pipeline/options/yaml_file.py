@@ -72,7 +72,8 @@ def load_yaml(path: Path) -> dict[Any, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"cannot read the config file {path}: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Beside wrong syntax: a number of thousands of digits, an impossible date, brackets nested a thousand times.
         raise OptionError(f"{path} is not valid YAML: {error}") from error
     if content is None:
         content = {}
