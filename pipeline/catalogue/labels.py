@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,27 @@ UInt8 = npt.NDArray[np.uint8]
 
 UNKNOWN = "#N/A"
 """How an unknown cell is written, and the name of the extra value under `--na class`."""
+
+_ESCAPED = {"=": "%3D", "%": "%25"}
+_TO_ESCAPE = re.compile(r"=|%(?=3D|25)")
+_TO_RESTORE = re.compile(r"%(?:3D|25)")
+
+
+def column_name(attribute: str, value: str) -> str:
+    """The name of a label's column in every file: `<attribute>=<value>`.
+
+    In the attribute `=` is written `%3D`, and the `%` of what would read as such an escape `%25`, so that no two labels
+    share a name. `split_column` inverts it.
+    """
+    return f"{_TO_ESCAPE.sub(lambda found: _ESCAPED[found[0]], attribute)}={value}"
+
+
+def split_column(name: str) -> tuple[str, str]:
+    """The attribute and the value that a column's name stands for; ("", name) for a name of no label."""
+    attribute, equals, value = name.partition("=")
+    if not equals:
+        return "", name
+    return _TO_RESTORE.sub(lambda found: {"%3D": "=", "%25": "%"}[found[0]], attribute), value
 
 
 @dataclass(frozen=True)
@@ -50,8 +72,8 @@ class LabelSchema:
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:
-        """`<attribute>=<value>` in column order."""
-        return tuple(f"{attribute}={value}" for attribute, value in self.labels)
+        """The names of the columns in files, by `column_name`."""
+        return tuple(column_name(attribute, value) for attribute, value in self.labels)
 
     @property
     def size(self) -> int:
