@@ -144,3 +144,28 @@ class LabelSchema:
             gate=None if gate is None else {c: tuple(k) for c, k in gate.items()},
             category_attribute=data.get("category_key"),
         )
+
+
+def wrong_labels(schema: LabelSchema) -> str:
+    """What makes a schema from a file unusable, whose fields have the right types; "" when nothing does."""
+    attributes, values = schema.attributes, schema.values
+    if not len(attributes) == len(values) == len(schema.single):
+        return f"{len(attributes)} attributes, {len(values)} lists of values, {len(schema.single)} entries in 'single'"
+    if (twice := first_repeated(attributes)) is not None:
+        return f"the attribute {twice!r} is there twice"
+    for attribute, known in zip(attributes, values, strict=True):
+        if not known:
+            return f"attribute {attribute!r} has no values"
+        if (twice := first_repeated(known)) is not None:
+            return f"attribute {attribute!r} has the value {twice!r} twice"
+    return ""
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that an earlier one equals, None when all differ."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

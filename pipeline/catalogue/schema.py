@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, coded, natural
 from pipeline.catalogue.findings import Finding
-from pipeline.catalogue.labels import LabelSchema
+from pipeline.catalogue.labels import LabelSchema, column_name
 from pipeline.catalogue.reading.attributes import CATEGORY
 from pipeline.catalogue.reading.raw_rows import hint
 from pipeline.catalogue.reading.table import open_table
@@ -93,8 +93,8 @@ def never_in_train(
                 if count and value not in known:
                     photos[value] = photos.get(value, 0) + int(count)
         for value in sorted(photos, key=natural):
-            detail = f"{attribute}={value}: {photos[value]} photo(s), none that fitting may see; it cannot be predicted"
-            found.append(Finding("never-in-train", attribute, detail))
+            why = f"{photos[value]} photo(s), none that fitting may see; it cannot be predicted"
+            found.append(Finding("never-in-train", attribute, f"{column_name(attribute, value)}: {why}"))
     return tuple(found)
 
 
