@@ -97,7 +97,10 @@ class LabelSchema:
         for i, (attribute, values, columns) in enumerate(zip(self.attributes, self.values, self.slices, strict=True)):
             # Each distinct cell is encoded once and then dealt to its rows.
             column = coded(cells[attribute])
-            hot = np.array([[v in (cell or ()) for v in values] for cell in column.table], np.uint8)
+            hot = np.zeros((len(column.table), len(values)), np.uint8)
+            place = {value: j for j, value in enumerate(values)}
+            for code, cell in enumerate(column.table):
+                hot[code, [place[value] for value in cell or () if value in place]] = 1
             known = np.array([cell is not None for cell in column.table], np.bool_)
             if n and values:
                 Y[:, columns] = hot[column.codes]
@@ -117,11 +120,16 @@ class LabelSchema:
         result = np.ones((n, len(self.attributes)), np.bool_)
         if self.gate is None or categories is None:
             return result
-        for i, attribute in enumerate(self.attributes):
-            if attribute != self.category_attribute:
-                silent = {category for category, attributes in self.gate.items() if attribute not in attributes}
-                result[:, i] = np.fromiter((category not in silent for category in categories), bool, n)
-        return result
+        column = coded(categories)
+        applying = np.ones((len(column.table), len(self.attributes)), np.bool_)
+        place = {attribute: i for i, attribute in enumerate(self.attributes)}
+        for code, category in enumerate(column.table):
+            if category is not None and category in self.gate:
+                applying[code] = False
+                applying[code, [place[each] for each in self.gate[category] if each in place]] = True
+        if self.category_attribute in place:
+            applying[:, place[self.category_attribute]] = True
+        return applying[column.codes]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` inverts it."""

@@ -110,10 +110,11 @@ def choose_attributes(wanted: Sequence[str], offered: Sequence[str], extra: Sequ
     """The attributes to read: those of `--attributes` in its order, else all on offer (`extra` only when asked for)."""
     if not wanted:
         return tuple(offered)
+    there = {*offered, *extra}
     for attribute in wanted:
-        if attribute not in offered and attribute not in extra:
-            there = hint(attribute, [*offered, *extra])
-            raise CatalogueError(f"--attributes: there is no attribute {attribute!r} in this catalogue.{there}")
+        if attribute not in there:
+            near = hint(attribute, [*offered, *extra])
+            raise CatalogueError(f"--attributes: there is no attribute {attribute!r} in this catalogue.{near}")
     return tuple(dict.fromkeys(wanted))
 
 
