@@ -12,6 +12,11 @@ PipelineError(ValueError)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+LONGEST_COMPARED = 100
+"""Characters of the longest name that is compared with others: the comparison is quadratic in them."""
+
 
 class PipelineError(ValueError):
     """Root of everything this package raises on purpose."""
@@ -43,3 +48,21 @@ class RunError(PipelineError):
 
 class ModelFileError(PipelineError):
     """A model file is damaged, or does not fit the features it is given."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that looks most like this one, for a hint.
+
+    Args:
+        name: What was asked for.
+        known: What there is.
+
+    Returns:
+        The nearest known name, "" when none is near.
+    """
+    import difflib
+
+    if len(name) > LONGEST_COMPARED:
+        return ""
+    close = difflib.get_close_matches(name, [each for each in known if len(each) <= LONGEST_COMPARED], 1, cutoff=0.5)
+    return close[0] if close else ""

@@ -14,7 +14,15 @@ import numpy.typing as npt
 _WORD = re.compile(r"[^\W_]+")
 _DIGITS = re.compile(r"\d+")
 _CELLS = 1 << 22
+_ROWS = 512
 _REST = 65.0
+
+MOST_PAIRS = 2_000_000_000
+"""Pairs of values that are compared at most: about a minute's work. 60,000 values of words, or any number of codes."""
+
+
+class TooManyValues(ValueError):
+    """More values look comparable than can be compared; the first argument is how many values there are."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ def suggest_spellings(
     Likeness is the larger of the normalised indel similarity of the folded texts and of their words in alphabetical
     order (0 to 100). Values whose numbers differ ("2 button", "3 button") are never alike, nor are those whose
     differing words are not: "blue yoga tights" and "red yoga tights" share most letters and mean different things.
+    Raises TooManyValues rather than run for hours.
     """
     values = list(counts)
     first, second, likeness = alike_pairs(values, similar)
@@ -72,31 +81,68 @@ def alike_pairs(
 
     plain = [folded(value) for value in values]
     ordered = [" ".join(sorted(text.split())) for text in plain]
-    numbers: dict[tuple[str, ...], int] = {}
-    kind = np.array([numbers.setdefault(tuple(sorted(_DIGITS.findall(text))), len(numbers)) for text in plain], int)
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
-    step = max(1, _CELLS // max(1, len(values)))
-    for start in range(0, len(values), step):
-        rows = slice(start, start + step)
+    for rows, columns in _blocks(plain, ordered, similar):
         scores = np.maximum(
             *(
-                process.cdist(texts[rows], texts, scorer=fuzz.ratio, score_cutoff=similar, dtype=np.float32)
+                process.cdist(
+                    [texts[i] for i in rows],
+                    [texts[j] for j in columns],
+                    scorer=fuzz.ratio,
+                    score_cutoff=similar,
+                    dtype=np.float32,
+                )
                 for texts in (plain, ordered)
             )
         )
-        scores[kind[rows, None] != kind[None, :]] = 0
-        scores[np.arange(len(scores)), np.arange(start, start + len(scores))] = 0
+        # A block's columns begin with its rows, and each pair is asked for once.
+        scores[np.tril_indices(len(rows), m=len(columns))] = 0
         i, j = np.nonzero(scores)
-        found.append((i + start, j, scores[i, j]))
+        found += [(rows[i], columns[j], scores[i, j]), (columns[j], rows[i], scores[i, j])]
     if not found:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, np.zeros(0, np.float32)
     first, second, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.lexsort((second, first))
+    first, second, likeness = first[order], second[order], likeness[order]
     words = [Counter(text.split()) for text in plain]
     pairs = zip(first.tolist(), second.tolist(), strict=True)
     rests = ((_rest(words[i], words[j]), _rest(words[j], words[i])) for i, j in pairs)
     kept = np.array([a == b or fuzz.ratio(a, b) >= _REST for a, b in rests], np.bool_)
     return first[kept], second[kept], likeness[kept]
+
+
+def _blocks(
+    plain: Sequence[str], ordered: Sequence[str], similar: float
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Rows and columns of values that may be alike, each pair once: (rows (r,), columns (c >= r,)), both positions.
+
+    Only values with the same numbers in them are compared, and of those the ones whose lengths are near enough: what
+    one text has more than the other counts against them whatever it is.
+
+    Raises:
+        TooManyValues: more pairs than `MOST_PAIRS` are left.
+    """
+    numbers: dict[tuple[str, ...], list[int]] = {}
+    for i, text in enumerate(plain):
+        numbers.setdefault(tuple(sorted(_DIGITS.findall(text))), []).append(i)
+    lengths = np.array([len(text) for text in plain], np.int64)
+    slack = 1 + max((len(text) - len(other) for text, other in zip(plain, ordered, strict=True)), default=0)
+    blocks, pairs = [], 0
+    for alike in numbers.values():
+        at = np.array(alike, np.int64)
+        at = at[np.argsort(lengths[at], kind="stable")]
+        longest = np.searchsorted(lengths[at], lengths[at] * (200 - similar) / similar + slack, side="right")
+        start = 0
+        while start < len(at):
+            stop = start + max(1, min(_ROWS, _CELLS // int(longest[min(start + _ROWS, len(at)) - 1] - start)))
+            stop = min(stop, len(at))
+            blocks.append((at[start:stop], at[start : longest[stop - 1]]))
+            pairs += len(blocks[-1][0]) * len(blocks[-1][1])
+            if pairs > MOST_PAIRS:
+                raise TooManyValues(len(plain))
+            start = stop
+    return blocks
 
 
 def _rest(words: Counter[str], other: Counter[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.audit.spelling import suggest_spellings
+from pipeline.audit.spelling import MOST_PAIRS, TooManyValues, suggest_spellings
 from pipeline.audit.vocabulary_report import AttributeVocabulary, VocabularyReport
 from pipeline.catalogue import Catalogue, coded, read_catalogue
 from pipeline.catalogue.cells import natural
@@ -77,10 +77,17 @@ def _look_through(
     every = {**counts, **{value: 0 for value in allowed if value not in counts}}
     # Beside data the allowed spellings are right by decree; alone they are what is looked through.
     fixed = frozenset(allowed) if counted else frozenset()
+    try:
+        suggestions = suggest_spellings(every, options.similar, fixed)
+    except TooManyValues:
+        raise CatalogueError(
+            f"attribute {attribute!r} has {len(every)} values, more than can be compared with each other "
+            f"(at most {MOST_PAIRS:,} pairs): is it a text, or an identifier? Name the others with --attributes"
+        ) from None
     return AttributeVocabulary(
         attribute=attribute,
         counts=every,
-        suggestions=suggest_spellings(every, options.similar, fixed),
+        suggestions=suggestions,
         rare=frozenset(value for value, count in counts.items() if count < options.min_support),
         foreign=frozenset(counts) - fixed if fixed else frozenset(),
     )

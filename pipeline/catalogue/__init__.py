@@ -2,7 +2,7 @@
 
 from pipeline.catalogue.cells import Cell, Coded, coded
 from pipeline.catalogue.findings import DROPS, KINDS, Finding, count_kinds
-from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name, split_column
 from pipeline.catalogue.reading.read import FORMATS, read_catalogue
 from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.schema import dummies_view, empty_attributes, infer_schema, never_in_train, same_content
@@ -25,6 +25,7 @@ __all__ = [
     "SplitFile",
     "apply_split",
     "coded",
+    "column_name",
     "count_kinds",
     "dummies_view",
     "empty_attributes",
@@ -37,6 +38,7 @@ __all__ = [
     "read_catalogue",
     "read_split",
     "same_content",
+    "split_column",
     "split_rows",
     "write_split",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -144,3 +144,24 @@ def several_values(values: Iterable[object], unknown: frozenset[str]) -> Cell:
     if texts and not known:
         return None
     return tuple(sorted({t for t in known if t.casefold() != "none"}, key=natural))
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell in the words of a finding."""
+    return "#N/A" if cell is None else "+".join(cell) or "none"
+
+
+def differences(
+    columns: Mapping[str, Coded[Cell]], first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
+) -> dict[int, list[tuple[str, Cell, Cell]]]:
+    """Where rows differ: per pair of rows (first[i], second[i]) that do, (attribute, cell of each) in column order.
+
+    Each column is compared as a whole, so that many pairs and many attributes do not cost their product in objects.
+    """
+    found: dict[int, list[tuple[str, Cell, Cell]]] = {}
+    for name, column in columns.items():
+        for i in np.flatnonzero(column.codes[first] != column.codes[second]).tolist():
+            one, other = column[int(first[i])], column[int(second[i])]
+            if one != other:
+                found.setdefault(i, []).append((name, one, other))
+    return found

@@ -38,6 +38,7 @@ KINDS: Mapping[str, str] = {
     "content-conflict": "photos with identical bytes have different labels",
     "never-in-train": "a value that no row which fitting may see has",
     "split-row-unused": "rows of a split file whose photo is not in the catalogue",
+    "split-content-changed": "photos that a split file names had other bytes when it was made",
     "group-crosses-parts": "a given split puts one product into several parts",
     "no-thumbnail": "test photos of which no small picture could be made for the report; they are judged all the same",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,27 @@ UInt8 = npt.NDArray[np.uint8]
 
 UNKNOWN = "#N/A"
 """How an unknown cell is written, and the name of the extra value under `--na class`."""
+
+_ESCAPED = {"=": "%3D", "%": "%25"}
+_TO_ESCAPE = re.compile(r"=|%(?=3D|25)")
+_TO_RESTORE = re.compile(r"%(?:3D|25)")
+
+
+def column_name(attribute: str, value: str) -> str:
+    """The name of a label's column in every file: `<attribute>=<value>`.
+
+    In the attribute `=` is written `%3D`, and the `%` of what would read as such an escape `%25`, so that no two labels
+    share a name. `split_column` inverts it.
+    """
+    return f"{_TO_ESCAPE.sub(lambda found: _ESCAPED[found[0]], attribute)}={value}"
+
+
+def split_column(name: str) -> tuple[str, str]:
+    """The attribute and the value that a column's name stands for; ("", name) for a name of no label."""
+    attribute, equals, value = name.partition("=")
+    if not equals:
+        return "", name
+    return _TO_RESTORE.sub(lambda found: {"%3D": "=", "%25": "%"}[found[0]], attribute), value
 
 
 @dataclass(frozen=True)
@@ -50,8 +72,8 @@ class LabelSchema:
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:
-        """`<attribute>=<value>` in column order."""
-        return tuple(f"{attribute}={value}" for attribute, value in self.labels)
+        """The names of the columns in files, by `column_name`."""
+        return tuple(column_name(attribute, value) for attribute, value in self.labels)
 
     @property
     def size(self) -> int:
@@ -75,7 +97,10 @@ class LabelSchema:
         for i, (attribute, values, columns) in enumerate(zip(self.attributes, self.values, self.slices, strict=True)):
             # Each distinct cell is encoded once and then dealt to its rows.
             column = coded(cells[attribute])
-            hot = np.array([[v in (cell or ()) for v in values] for cell in column.table], np.uint8)
+            hot = np.zeros((len(column.table), len(values)), np.uint8)
+            place = {value: j for j, value in enumerate(values)}
+            for code, cell in enumerate(column.table):
+                hot[code, [place[value] for value in cell or () if value in place]] = 1
             known = np.array([cell is not None for cell in column.table], np.bool_)
             if n and values:
                 Y[:, columns] = hot[column.codes]
@@ -95,11 +120,16 @@ class LabelSchema:
         result = np.ones((n, len(self.attributes)), np.bool_)
         if self.gate is None or categories is None:
             return result
-        for i, attribute in enumerate(self.attributes):
-            if attribute != self.category_attribute:
-                silent = {category for category, attributes in self.gate.items() if attribute not in attributes}
-                result[:, i] = np.fromiter((category not in silent for category in categories), bool, n)
-        return result
+        column = coded(categories)
+        applying = np.ones((len(column.table), len(self.attributes)), np.bool_)
+        place = {attribute: i for i, attribute in enumerate(self.attributes)}
+        for code, category in enumerate(column.table):
+            if category is not None and category in self.gate:
+                applying[code] = False
+                applying[code, [place[each] for each in self.gate[category] if each in place]] = True
+        if self.category_attribute in place:
+            applying[:, place[self.category_attribute]] = True
+        return applying[column.codes]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` inverts it."""
@@ -122,3 +152,28 @@ class LabelSchema:
             gate=None if gate is None else {c: tuple(k) for c, k in gate.items()},
             category_attribute=data.get("category_key"),
         )
+
+
+def wrong_labels(schema: LabelSchema) -> str:
+    """What makes a schema from a file unusable, whose fields have the right types; "" when nothing does."""
+    attributes, values = schema.attributes, schema.values
+    if not len(attributes) == len(values) == len(schema.single):
+        return f"{len(attributes)} attributes, {len(values)} lists of values, {len(schema.single)} entries in 'single'"
+    if (twice := first_repeated(attributes)) is not None:
+        return f"the attribute {twice!r} is there twice"
+    for attribute, known in zip(attributes, values, strict=True):
+        if not known:
+            return f"attribute {attribute!r} has no values"
+        if (twice := first_repeated(known)) is not None:
+            return f"attribute {attribute!r} has the value {twice!r} twice"
+    return ""
+
+
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that an earlier one equals, None when all differ."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, coded, natural
+from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, cell_text, coded, differences, natural
 from pipeline.catalogue.findings import Finding
-from pipeline.catalogue.labels import LabelSchema
+from pipeline.catalogue.labels import LabelSchema, column_name
 from pipeline.catalogue.reading.attributes import CATEGORY
-from pipeline.catalogue.reading.raw_rows import nearest
+from pipeline.catalogue.reading.raw_rows import hint
 from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
@@ -53,7 +53,7 @@ def infer_schema(
     override = dict(single or {})
     for attribute in override:
         if attribute not in catalogue.attributes:
-            raise CatalogueError(f"There is no attribute {attribute!r}.{nearest(attribute, catalogue.attributes)}")
+            raise CatalogueError(f"There is no attribute {attribute!r}.{hint(attribute, catalogue.attributes)}")
         if override[attribute] and any(cell and len(cell) > 1 for cell in in_use[attribute]):
             raise CatalogueError(
                 f"Attribute {attribute!r} cannot be single-valued: some photo has several values for it."
@@ -72,10 +72,11 @@ def infer_schema(
 
 def empty_attributes(catalogue: Catalogue, schema: LabelSchema) -> tuple[Finding, ...]:
     """A finding per attribute that the schema left out because no given row has a known value of it."""
+    kept = set(schema.attributes)
     return tuple(
         Finding("empty-key", attribute, "no photo that fitting may see has a known value; left out")
         for attribute in catalogue.attributes
-        if attribute not in schema.attributes
+        if attribute not in kept
     )
 
 
@@ -85,16 +86,16 @@ def never_in_train(
     """A finding per value that these rows (all by default) have and the schema does not: no head can predict it."""
     seen = catalogue if rows is None else catalogue.take(rows)
     found = []
-    for attribute, known in zip(schema.attributes, schema.values, strict=True):
-        column = coded(seen.cells[attribute])
+    for attribute, values in zip(schema.attributes, schema.values, strict=True):
+        column, known = coded(seen.cells[attribute]), set(values)
         photos: dict[str, int] = {}
         for cell, count in zip(column.table, column.counts(), strict=True):
             for value in cell or ():
                 if count and value not in known:
                     photos[value] = photos.get(value, 0) + int(count)
         for value in sorted(photos, key=natural):
-            detail = f"{attribute}={value}: {photos[value]} photo(s), none that fitting may see; it cannot be predicted"
-            found.append(Finding("never-in-train", attribute, detail))
+            why = f"{photos[value]} photo(s), none that fitting may see; it cannot be predicted"
+            found.append(Finding("never-in-train", attribute, f"{column_name(attribute, value)}: {why}"))
     return tuple(found)
 
 
@@ -108,18 +109,16 @@ def same_content(catalogue: Catalogue, ids: npt.NDArray[np.bytes_]) -> tuple[Fin
     same = np.flatnonzero(ids[order][1:] == ids[order][:-1]) + 1
     if not len(same):
         return ()
+    repeats = np.zeros(len(order), np.bool_)
+    repeats[same] = True
+    earliest = order[np.maximum.accumulate(np.where(repeats, 0, np.arange(len(order))))]
+    first, row = earliest[repeats], order[repeats]
     columns = {attribute: coded(catalogue.cells[attribute]) for attribute in catalogue.attributes}
     conflicts = []
-    first = order[0]
-    starts = set(same.tolist())
-    for i, row in enumerate(order):
-        if i not in starts:
-            first = row
-            continue
-        differ = [f"{k}: {_text(c[first])} and {_text(c[row])}" for k, c in columns.items() if c[first] != c[row]]
-        if differ:
-            detail = f"same bytes as {catalogue.filenames[first]}, other labels; {'; '.join(differ)}; both kept"
-            conflicts.append(Finding("content-conflict", catalogue.filenames[row], detail))
+    for i, differ in sorted(differences(columns, first, row).items()):
+        told = "; ".join(f"{name}: {cell_text(one)} and {cell_text(other)}" for name, one, other in differ)
+        detail = f"same bytes as {catalogue.filenames[first[i]]}, other labels; {told}; both kept"
+        conflicts.append(Finding("content-conflict", catalogue.filenames[row[i]], detail))
     return (Finding("same-content", "", f"{len(same)} photo(s) repeat the bytes of another; all kept"), *conflicts)
 
 
@@ -158,24 +157,23 @@ def _gate(
     catalogue: Catalogue, attributes: tuple[str, ...], given: Mapping[str, tuple[str, ...]] | None
 ) -> Mapping[str, tuple[str, ...]] | None:
     if given is not None:
+        place = {attribute: i for i, attribute in enumerate(attributes)}
         return {
-            category: tuple(attribute for attribute in attributes if attribute in applying)
+            category: tuple(sorted({each for each in applying if each in place}, key=place.__getitem__))
             for category, applying in given.items()
         }
     if catalogue.categories is None:
         return None
     categories = coded(catalogue.categories).compact()
-    carried = {}
+    carried: list[list[str]] = [[] for _ in categories.table]
     for attribute in attributes:
         column = coded(catalogue.cells[attribute])
-        codes = categories.codes[~column.where(None) & ~column.where(())]
-        carried[attribute] = np.bincount(codes, minlength=len(categories.table)) > 0
+        for code in (
+            np.unique(categories.codes[~column.where(None) & ~column.where(())]) if attribute != CATEGORY else ()
+        ):
+            carried[code].append(attribute)
     return {
-        category: tuple(attribute for attribute in attributes if attribute != CATEGORY and carried[attribute][code])
+        category: tuple(carried[code])
         for code, category in sorted(enumerate(categories.table), key=lambda pair: natural(pair[1] or ""))
         if category is not None
     }
-
-
-def _text(cell: Cell) -> str:
-    return "#N/A" if cell is None else "+".join(cell) or "none"

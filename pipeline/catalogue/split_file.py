@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from pipeline.options import SplitOptions
 from pipeline.system import whole_file
 
 COLUMNS = ("photo", "content", "group", "part")
+
+_MOST_DIGITS = 18
+_CONTENT = re.compile(r"(?:[0-9a-fA-F]{64})?")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def write_split(path: Path, filenames: Sequence[str], ids: npt.NDArray[np.bytes_
 def read_split(path: Path) -> SplitFile:
     """Read a split.csv, or the one in a run folder.
 
-    Raises CatalogueError when there is none, or a line of it is damaged.
+    Raises CatalogueError when there is none, a line of it is damaged, a photo is on two lines, or one content is in two
+    parts: which line is meant is not ours to guess, and a test photo that was trained on flatters every figure.
     """
     path = path / "split.csv" if path.is_dir() else path
     table = SplitFile(path, [], [], [], [])
@@ -59,20 +64,47 @@ def read_split(path: Path) -> SplitFile:
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise CatalogueError(f"{path}: expected a split file with the columns {', '.join(COLUMNS)}.")
             for row in reader:
-                if row["part"] not in PARTS or not (row["group"] or "").isdecimal():
-                    raise CatalogueError(
-                        f"{path}, line {reader.line_num}: group {row['group']!r}, part {row['part']!r}; "
-                        f"expected a number and one of {', '.join(PARTS)}."
-                    )
+                _check_row(row, f"{path}, line {reader.line_num}")
                 table.photos.append(row["photo"])
-                table.contents.append(row["content"])
+                table.contents.append(row["content"].lower())
                 table.groups.append(int(row["group"]))
                 table.parts.append(row["part"])
     except FileNotFoundError:
         raise CatalogueError(f"--split-from {path}: no such file. It takes a split.csv or a run folder.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatalogueError(f"{path}: cannot be read as a split file ({error}).") from error
+    _check_unique(table)
     return table
+
+
+def _check_row(row: Mapping[str | None, object], where: str) -> None:
+    """Raise CatalogueError unless the cells of a line are what their columns promise."""
+    group = row["group"] if isinstance(row["group"], str) else ""
+    if row["part"] not in PARTS or not group.isdecimal() or len(group) > _MOST_DIGITS:
+        raise CatalogueError(
+            f"{where}: group {row['group']!r}, part {row['part']!r}; expected a number and one of {', '.join(PARTS)}."
+        )
+    if None in row or not _CONTENT.fullmatch(str(row["content"])):
+        raise CatalogueError(
+            f"{where}: content {row['content']!r}; expected 64 hexadecimal digits, or nothing, in {len(COLUMNS)} cells."
+        )
+
+
+def _check_unique(table: SplitFile) -> None:
+    parts: dict[str, str] = {}
+    held: dict[str, tuple[str, str]] = {}
+    for photo, content, part in zip(table.photos, table.contents, table.parts, strict=True):
+        if photo in parts:
+            raise CatalogueError(
+                f"{table.path}: {photo} is on two lines, in part {parts[photo]} and in part {part}; keep one of them."
+            )
+        parts[photo] = part
+        other, first = held.setdefault(content, (photo, part))
+        if content and first != part:
+            raise CatalogueError(
+                f"{table.path}: {other} in part {first} and {photo} in part {part} have the same content; "
+                "put them in one part."
+            )
 
 
 def apply_split(
@@ -80,7 +112,8 @@ def apply_split(
 ) -> tuple[Split, tuple[Finding, ...]]:
     """Give each photo the part it has in another run: by its name, else by its content.
 
-    Rows of the file whose photo is gone are reported; so are groups that the file spreads over parts.
+    Rows of the file whose photo is gone are reported; so are groups that the file spreads over parts, and photos whose
+    bytes are others than those the file has under their name, which keep the part of the name.
 
     Raises CatalogueError when a photo is not in the file, or when its name says one part and its bytes another (the
     same picture would then be in two parts).
@@ -106,7 +139,7 @@ def apply_split(
             f"{len(new)} of {len(filenames)} photos are not in {table.path}, such as {new[0]!r}. "
             "A given split must cover every photo: make a new split, or leave these photos out of --data."
         )
-    found = [*_unused(table, filenames, contents), *_crossing(groups, parts)]
+    found = [*_unused(table, filenames, contents), *_changed(table, filenames, contents), *_crossing(groups, parts)]
     return Split(np.array(parts, f"<U{max(map(len, PARTS))}")), tuple(found)
 
 
@@ -115,6 +148,15 @@ def _unused(table: SplitFile, filenames: Sequence[str], contents: Sequence[str])
     unused = sum(p not in names and c not in present for p, c in zip(table.photos, table.contents, strict=True))
     detail = f"{unused} row(s) of {table.path} name no photo of this catalogue"
     return [Finding("split-row-unused", "", detail)] if unused else []
+
+
+def _changed(table: SplitFile, filenames: Sequence[str], contents: Sequence[str]) -> list[Finding]:
+    written = dict(zip(table.photos, table.contents, strict=True))
+    changed = [n for n, c in zip(filenames, contents, strict=True) if c and c != (written.get(n) or c)]
+    if not changed:
+        return []
+    detail = f"{len(changed)} photo(s) have other bytes than {table.path} says; each keeps the part of its name"
+    return [Finding("split-content-changed", changed[0], detail)]
 
 
 def _crossing(groups: Int64, parts: list[str]) -> list[Finding]:

@@ -299,6 +299,11 @@ def reproduce(
 
     given = {name.replace("_", "-"): value for name, value in changed(data).items()}
     todo = read_plan(plan, Overrides(given, **vars(options)))
+    # A wrong option of the last run is said now, not after the hours that the others take.
+    for step in todo.extractions:
+        parse(app, ("extract", *step.words))
+    for step in todo.runs:
+        parse(app, ("fit-heads", *step.words, *todo.split))
     ledger, not_run = Ledger(todo), list(todo.not_run)
     for extraction in todo.extractions:
         pending = [run for run in todo.runs_on(extraction) if not ledger.finished(run)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, get_origin
@@ -10,6 +11,8 @@ from typing import Any, get_origin
 from cyclopts import App, Argument
 from cyclopts.config import Dict
 
+from pipeline.errors import OptionError
+from pipeline.options.limits import check_options, check_text
 from pipeline.options.words import FORMER_NAMES
 
 COMMANDS = (
@@ -18,13 +21,18 @@ COMMANDS = (
 )
 """The commands that take their options from files too."""
 
+WITHOUT_FILES = ("cache info", "cache verify", "cache compact")
+"""The commands that do not."""
+
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+
 
 def parse(app: App, tokens: Sequence[str]) -> partial[Any]:
     """The command that these words name, ready to be called.
 
     Raises:
         cyclopts.CycloptsError: wrong usage.
-        OptionError: a preset or config file that cannot be used.
+        OptionError: a preset or config file that cannot be used, or a value outside its option's limits.
     """
     words = list(tokens)
     command = " ".join(words[:2]) if words[:1] == ["cache"] else "".join(words[:1])
@@ -32,11 +40,14 @@ def parse(app: App, tokens: Sequence[str]) -> partial[Any]:
     if {"--help", "-h"} & set(words):
         # Help needs no values; binding them would take as long as the help itself.
         return partial(app.help_print, [word for word in words if not word.startswith("-")])
-    if command in COMMANDS:
+    if command in (*COMMANDS, *WITHOUT_FILES):
         options = _options(app, command)
         words = list(_split_commas(_renamed(words, options), options))
-        app.config = [Dict(_file_settings(app, words, command), source="config", use_commands_as_keys=False)]
+        settings = _file_settings(app, words, command) if command in COMMANDS else {}
+        _check_texts([*_typed(words, options), *_stated(settings)], options)
+        app.config = [Dict(settings, source="config", use_commands_as_keys=False)]
     chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    check_options(*bound.args, *bound.kwargs.values())
     return partial(chosen, *bound.args, **bound.kwargs)
 
 
@@ -77,6 +88,34 @@ def _split_commas(words: Iterator[str], options: dict[str, Argument]) -> Iterato
             yield from (f"{name}={part}" for part in joined.split(","))
 
 
+def _typed(words: Sequence[str], options: Mapping[str, Argument]) -> Iterator[tuple[str, str]]:
+    """(option, value) of the words; a word that belongs to no option has the option ""."""
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        option = name.removeprefix("--").replace("_", "-") if name.startswith("--") else ""
+        if option in options and options[option].hint is not bool:
+            yield option, value if equals else next(rest, "no value, which the parser will say")
+        elif not option:
+            yield "", word
+
+
+def _stated(settings: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """(option, value) of the settings from files, which may hold lists of values."""
+    for name, value in settings.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str | int | float):
+                yield name, str(each)
+
+
+def _check_texts(given: Sequence[tuple[str, str]], options: Mapping[str, Argument]) -> None:
+    for option, text in given:
+        if option in options:
+            check_text(option.replace("-", "_"), text, options[option].hint)
+        elif not text:
+            raise OptionError("an empty word stands where the name of a file or folder was expected")
+
+
 def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, Any]:
     """Options of one command from --preset and --config; the latter wins."""
     preset, config = _value_of(words, "--preset"), _value_of(words, "--config")
@@ -87,11 +126,24 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
     known = {name: [o for o in _options(app, name) if o not in ("config", "preset")] for name in COMMANDS}
     settings: dict[str, Any] = {}
     for path in ([find_preset(preset)] if preset else []) + ([Path(config)] if config else []):
-        settings |= read_config(path, known)[command]
+        stated = read_config(path, known)[command]
+        settings |= stated
+        if command == "predict" and not {"--model", "--sha256"} & {word.partition("=")[0] for word in words}:
+            _require_digest(path, stated)
+            _require_digest(path, settings)
     options = _options(app, command)
     several = {name for name, value in settings.items() if isinstance(value, str | int | float)}
     several = {name for name in several if name in options and _takes_several(options[name])}
     return {name: str(value).split(",") if name in several else value for name, value in settings.items()}
+
+
+def _require_digest(path: Path, settings: Mapping[str, object]) -> None:
+    """Refuse a model that only a file names: joblib runs the code in it, which whoever wrote the file may have made."""
+    if "model" in settings and not _DIGEST.fullmatch(str(settings.get("sha256"))):
+        raise OptionError(
+            f"{path} names the model {settings['model']}, and loading a model runs the code in it: name it on the "
+            "command line with --model, or state beside it, as sha256, the SHA-256 that it must have"
+        )
 
 
 def _value_of(words: Sequence[str], option: str) -> str | None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OptionError
+from pipeline.names import tidied, wrong_name
 from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
 from pipeline.options.words import words_of
 from pipeline.options.yaml_file import check_option, load_yaml, now_named
@@ -93,7 +94,7 @@ def read_plan(path: Path, overrides: Overrides) -> Plan:
     """The plan that a file and the command line make together.
 
     Raises OptionError for a file that is no such plan, an unknown option (the nearest one is named), a run on vectors
-    that the file does not describe, and two different runs of one name.
+    that the file does not describe, a run whose name cannot be a folder's, and two different runs of one name.
     """
     content = {str(name): value for name, value in load_yaml(path).items()}
     for name in content:
@@ -137,6 +138,8 @@ class _Maker:
             name, wanted = str(options.pop("name", "")), options.pop("extraction", None)
             if not name:
                 raise OptionError(f"{where} has no name")
+            if wrong := wrong_name(name):
+                raise OptionError(f"{where}: the name {name!r} {wrong}; its run folder is named by it")
             for extraction in wanted if isinstance(wanted, list) else [wanted]:
                 if extraction not in self.extractions:
                     raise OptionError(f"{where}: no extraction {extraction!r}; there are {', '.join(self.extractions)}")
@@ -148,6 +151,8 @@ class _Maker:
     def _run(self, name: str, extraction: str, options: Options, base: tuple[Options, Options]) -> Step:
         shown, planned = self.extractions[extraction]
         run = f"{label(shown)}-{name}"
+        if wrong := wrong_name(run):
+            raise OptionError(f"{self.path}: the run {run!r} {wrong}; its run folder is named by it")
         if label(shown) != planned:
             self.replaced.append(f"row not run: {planned}-{name}: the command line names another backbone; see {run}")
         cache_key = {option: shown[option] for option in _names(CacheKeyOptions) if option in shown}
@@ -160,7 +165,7 @@ def label(extraction: Options) -> str:
     """What vectors are called in the names of runs: backbone, size, and how photos became squares unless squashed."""
     resize = extraction.get("resize", "squash")
     parts = (extraction["backbone"], extraction.get("size"), None if resize == "squash" else resize)
-    return "-".join(str(part) for part in parts if part is not None)
+    return tidied("-".join(str(part) for part in parts if part is not None))
 
 
 def _vectors(extraction: Options) -> str:

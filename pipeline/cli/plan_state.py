@@ -9,13 +9,15 @@ from pathlib import Path
 
 from pipeline.cli.plan import Plan, Step, Words
 from pipeline.errors import RunError
+from pipeline.names import BEGUN
 from pipeline.system import write_text
 
 
 class Ledger:
     """plan.json beside the run folders: the options every run was begun with.
 
-    Raises RunError when the folder was begun with another split, or holds a finished run of other options.
+    Raises RunError when the folder was begun with another split, or holds a finished run of other options, or, where a
+    run is to go, a folder that no reproduction began.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -36,10 +38,20 @@ class Ledger:
         return [self.plan.folder(run) for run in self.plan.runs if self.finished(run)]
 
     def begin(self, run: Step) -> Words:
-        """Note that a run begins, and give the words of its command; what an interrupted try left is removed."""
+        """Note that a run begins, and give the words of its command.
+
+        What an interrupted try left is removed: a folder with our mark. The new folder is marked before anything else
+        is in it.
+
+        Raises:
+            RunError: something is in its place that is not ours; nothing was touched.
+        """
         folder = self.plan.folder(run)
-        if run.name in self._begun and folder.is_dir():
+        self._accept(folder)
+        if (folder / BEGUN).is_file():
             shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / BEGUN).write_text("unfinished until run.json is here; reproduce may remove this folder\n")
         self._begun[run.name] = list(run.words)
         self._write()
         done = self.folders()
@@ -64,8 +76,20 @@ class Ledger:
                 f"{' '.join(self.plan.split)}; name another folder with --out, or remove it"
             )
 
+    def _accept(self, folder: Path) -> None:
+        """Raise RunError unless a run may begin here: nothing is there, an empty folder, or one that bears our mark."""
+        if not folder.exists() and not folder.is_symlink():
+            return
+        own = folder.is_dir() and not folder.is_symlink()
+        if not own or (any(folder.iterdir()) and not (folder / BEGUN).is_file()):
+            raise RunError(
+                f"{folder} is in the way: it holds something that reproduce did not make, and was left as it is; "
+                "move it, or name another folder with --out"
+            )
+
     def _check(self, run: Step) -> None:
         if not self.finished(run):
+            self._accept(self.plan.folder(run))
             return
         before = self._begun.get(run.name)
         if before != list(run.words):

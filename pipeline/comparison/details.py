@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
 from pipeline.errors import RunError
 from pipeline.evaluation.metrics import evaluate, known_cells
@@ -165,7 +165,7 @@ def curves(run: Run, config_id: str, name: str) -> Curve | None:
 
 
 def _label(entry: object) -> str:
-    return "=".join(str(part) for part in entry) if isinstance(entry, list | tuple) else str(entry)
+    return column_name(*entry) if isinstance(entry, list | tuple) else str(entry)
 
 
 def _optional(figures: npt.NDArray[np.floating]) -> tuple[float | None, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.catalogue.labels import UNKNOWN
+from pipeline.catalogue.labels import UNKNOWN, column_name
 from pipeline.errors import RunError
 from pipeline.experiment.run_reader import Run
 
@@ -59,7 +59,7 @@ def _check_truth(first: Run, other: Run) -> None:
         for value in values:
             if value == UNKNOWN:
                 continue
-            name = f"{attribute}={value}"
+            name = column_name(attribute, value)
             i, j = first.schema.column_names.index(name), columns[name]
             same = (first.mask[ours, i] == other.mask[theirs, j]) & (first.Y[ours, i] == other.Y[theirs, j])
             if not same.all():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import LabelSchema
-from pipeline.errors import RunError
+from pipeline.catalogue.labels import LabelSchema, split_column
+from pipeline.catalogue.split_file import read_split
+from pipeline.errors import CatalogueError, RunError
+from pipeline.experiment.run_schema import check_config_id, read_decisions, read_run_info
+from pipeline.experiment.run_tables import Row, Rows, read_probabilities, read_rows, read_truth
+
+__all__ = ["Row", "Run", "number", "read_run"]
 
 FILES = ("run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json")
-PARTS = ("train", "validation", "test")
-UNSEEN = re.compile(r"(.*): (\d+) photo\(s\), none that", re.DOTALL)
-
-Row = dict[str, str]
+FOUND = ("kind", "photo", "detail")
+UNSEEN = re.compile(r"(.*): (\d{1,15}) photo\(s\), none that", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,20 @@ class Run:
 
     def rows(self, part: str) -> npt.NDArray[np.intp]:
         """Positions of the rows of one part."""
-        return np.flatnonzero(self.parts == part)
+        return self._rows.of(part)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return Rows(self.photos, self.parts)
 
     @cached_property
     def unseen(self) -> tuple[tuple[str, str, int], ...]:
         """(attribute, value, photos) of the values that only test photos have, as dropped.csv lists them."""
-        path = self.path / "dropped.csv"
-        rows = _csv(path) if path.is_file() else []
         found = []
-        for row in rows:
-            match = UNSEEN.match(row.get("detail") or "")
-            if row.get("kind") == "never-in-train" and match:
-                found.append((row["photo"], match[1].removeprefix(f"{row['photo']}="), int(match[2])))
+        for row in read_rows(self.path / "dropped.csv", FOUND):
+            match = UNSEEN.match(row["detail"])
+            if row["kind"] == "never-in-train" and match:
+                found.append((row["photo"], _value_of(row["photo"], match[1]), int(match[2])))
         return tuple(found)
 
     def settings(self, config_id: str) -> Row:
@@ -100,31 +104,20 @@ class Run:
 
     def probabilities(self, config_id: str, part: str) -> npt.NDArray[np.float32]:
         """P (rows of the part, L) of one configuration; RunError unless every photo of the part has its row."""
-        return self._read(self._predictions(config_id), config_id, part)
+        return self._read(self._predictions(config_id), part)
 
     def uncalibrated(self, config_id: str) -> npt.NDArray[np.float32] | None:
         """P (test rows, L) before calibration; None when the run did not keep it (it does for its best)."""
         path = self.path / "predictions" / "uncalibrated" / f"{config_id}.parquet"
-        return self._read(path, config_id, "test") if path.is_file() else None
+        return self._read(path, "test") if path.is_file() else None
 
-    def _read(self, path: Path, config_id: str, part: str) -> npt.NDArray[np.float32]:
-        names = [f"p:{column}" for column in self.schema.column_names]
-        table = _parquet(path, ["photo", *names])
-        at = _positions(table.column("photo").to_pylist(), [self.photos[i] for i in self.rows(part)], path, part)
-        P = np.empty((len(at), len(names)), np.float32)
-        for j, name in enumerate(names):
-            P[:, j] = table.column(name).to_numpy()[at]
-        if not np.isfinite(P).all():
-            raise RunError(f"{path} holds probabilities that are not numbers; the fit diverged: fit {config_id} again")
-        return P
+    def _read(self, path: Path, part: str) -> npt.NDArray[np.float32]:
+        return read_probabilities(path, self.schema, self._rows, part)
 
     def thresholds(self, config_id: str, policy: str | None = None) -> npt.NDArray[np.float64]:
         """Stored thresholds (L,) of a configuration under a policy (default: the one chosen on validation)."""
         entry = self.decisions[config_id]
-        limits = np.asarray(entry["policies"][policy or entry["chosen"]]["thresholds"], np.float64)
-        if limits.shape != (self.schema.size,):
-            raise RunError(f"{self.path / 'decisions.json'}: {config_id} needs {self.schema.size} thresholds")
-        return limits
+        return np.asarray(entry["policies"][policy or entry["chosen"]]["thresholds"], np.float64)
 
     def score(self, config_id: str) -> float | None:
         """Validation score of a configuration under its chosen policy; None when the run does not say."""
@@ -147,106 +140,50 @@ def read_run(path: Path) -> Run:
             f"{path} is not a complete run folder: it has no {', '.join(missing)}; "
             "was fit-heads interrupted? Run it again with another --out"
         )
-    info = _json(path / "run.json")
-    split = _csv(path / "split.csv")
+    info, schema = read_run_info(path / "run.json")
     try:
-        schema = LabelSchema.from_json(info["schema"])
-        photos = tuple(row["photo"] for row in split)
-        parts = np.array([row["part"] for row in split], str)
-        groups = np.array([int(row["group"]) for row in split], np.int64)
-        configs = {row["config_id"]: row for row in _csv(path / "configs.csv")}
-    except (KeyError, ValueError, TypeError) as error:
-        raise RunError(f"{path}: run.json, split.csv or configs.csv lacks or garbles {error}") from error
-    strange = sorted(set(parts.tolist()) - set(PARTS))
-    if strange:
-        raise RunError(f"{path / 'split.csv'}: unknown part {strange[0]!r}; there are {', '.join(PARTS)}")
-    history = path / "history.csv"
-    Y, mask = _truth(path / "labels.parquet", schema, photos)
-    decisions = _json(path / "decisions.json")
-    _check_decisions(path / "decisions.json", decisions)
+        split = read_split(path)
+    except CatalogueError as error:
+        raise RunError(str(error)) from error
+    Y, mask = read_truth(path / "labels.parquet", schema, split.photos)
+    for name, columns in (("dropped.csv", FOUND), ("neighbours.csv", ())):
+        read_rows(path / name, columns)
     return Run(
         path,
         info,
         schema,
-        photos,
-        parts,
-        groups,
+        tuple(split.photos),
+        np.array(split.parts, str),
+        np.array(split.groups, np.int64),
         Y,
         mask,
-        configs,
-        _csv(history) if history.is_file() else (),
-        decisions,
+        _configs(path / "configs.csv"),
+        read_rows(path / "history.csv"),
+        read_decisions(path / "decisions.json", schema),
     )
 
 
+def _configs(path: Path) -> dict[str, Row]:
+    """configs.csv by configuration."""
+    configs: dict[str, Row] = {}
+    for row in read_rows(path, ("config_id",)):
+        check_config_id(path, row["config_id"])
+        if row["config_id"] in configs:
+            raise RunError(f"{path} has two rows of {row['config_id']}")
+        configs[row["config_id"]] = row
+    return configs
+
+
+def _value_of(attribute: str, label: str) -> str:
+    """The value in a label of this attribute; files written before `=` was escaped have the plain name."""
+    found, value = split_column(label)
+    return value if found == attribute else label.removeprefix(f"{attribute}=")
+
+
 def number(text: str | None) -> float | None:
-    """The number a CSV cell holds; None for an empty cell or a word."""
+    """The number a CSV cell holds; None for an empty cell, a word, or what is not finite."""
     try:
         value = float(text) if text else None
     except ValueError:
         return None
-    return None if value is None or value != value else value
-
-
-def _truth(
-    path: Path, schema: LabelSchema, photos: Sequence[str]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    table = _parquet(path, ["photo", *schema.column_names])
-    at = _positions(table.column("photo").to_pylist(), photos, path, "split.csv")
-    Y = np.zeros((len(photos), schema.size), np.uint8)
-    mask = np.zeros((len(photos), schema.size), np.bool_)
-    for j, name in enumerate(schema.column_names):
-        column = table.column(name).combine_chunks()
-        mask[:, j] = column.is_valid().to_numpy(zero_copy_only=False)[at]
-        Y[:, j] = column.fill_null(0).to_numpy(zero_copy_only=False)[at]
-    return Y, mask
-
-
-def _positions(have: Sequence[str], want: Sequence[str], path: Path, part: str) -> npt.NDArray[np.intp]:
-    where = {photo: i for i, photo in enumerate(have)}
-    lost = [photo for photo in want if photo not in where]
-    if lost:
-        raise RunError(f"{path} has no row for {len(lost)} of the {len(want)} photos of {part} (first: {lost[0]})")
-    return np.fromiter((where[photo] for photo in want), np.intp, len(want))
-
-
-def _check_decisions(path: Path, decisions: Mapping[str, Any]) -> None:
-    for config_id, entry in decisions.items():
-        try:
-            chosen = entry["policies"][entry["chosen"]]
-            float(chosen["validation_score"]), chosen["thresholds"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path}: {config_id} lacks its chosen policy, thresholds or score ({error})") from error
-
-
-def _parquet(path: Path, columns: list[str]) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            there = frozenset(file.schema_arrow.names)
-            absent = [name for name in columns if name not in there]
-            if absent:
-                raise RunError(
-                    f"{path} has no column {absent[0]!r} ({len(absent)} of {len(columns)} are missing);"
-                    " it does not belong to this run.json"
-                )
-            return file.read(columns)
-    except (pa.ArrowException, OSError) as error:
-        raise RunError(f"{path} cannot be read as Parquet: {error}") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} holds a {type(content).__name__}, not an object")
-    return content
-
-
-def _csv(path: Path) -> list[Row]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return None if value is None or not math.isfinite(value) else value

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import RunError
+from pipeline.names import BEGUN
 from pipeline.system import file_digest, write_json, write_records
 
 Bool = npt.NDArray[np.bool_]
@@ -25,8 +26,8 @@ class RunFolder:
 
     @classmethod
     def new(cls, path: Path) -> RunFolder:
-        """A run folder to be. Raises RunError when the folder already holds something."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        """A run folder to be. Raises RunError when the folder already holds more than a reproduction's mark."""
+        if path.exists() and (not path.is_dir() or any(each.name != BEGUN for each in path.iterdir())):
             raise RunError(f"{path} already exists and is not empty; name another folder with --out, or remove it")
         return cls(path)
 

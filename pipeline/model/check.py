@@ -6,55 +6,85 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.catalogue.labels import LabelSchema, wrong_labels
 from pipeline.errors import ModelFileError
+from pipeline.shapes import (
+    Shape,
+    WrongShape,
+    anything,
+    flag,
+    mapping,
+    one_of,
+    optional,
+    record,
+    sequence,
+    text,
+    whole,
+)
 
 FORMAT = "selvedge-model"
 VERSION = 1
 
 LINKS = ("sigmoid", "softmax")
-FIELDS: dict[str, type | tuple[type, ...]] = {
-    "keys": list,
-    "labels": list,
-    "single": list,
-    "gate": (dict, type(None)),
-    "category_key": (str, type(None)),
-    "blocks": list,
-    "views": list,
-    "cache_key": dict,
-    "weights_source": str,
-    "members": list,
-    "links": list,
-    "thresholds": np.ndarray,
-    "decision": str,
-}
+
+WIDEST = 2**24
+"""Numbers of the widest block; far more than any backbone gives."""
+
+MODEL = record(
+    {
+        "keys": sequence(text, least=1),
+        "labels": sequence(sequence(text, least=2, most=2), least=1),
+        "single": sequence(flag),
+        "gate": optional(mapping(sequence(text))),
+        "category_key": optional(text),
+        "blocks": sequence(record({"name": text, "dim": whole(1, WIDEST), "digest": text}), least=1),
+        "views": sequence(text, least=1),
+        "cache_key": record({}, {"architecture": text, "size": whole(1), "fit": text, "precision": text}),
+        "weights_source": text,
+        "members": sequence(record({"kind": text}), least=1),
+        "links": sequence(one_of(*LINKS)),
+        "thresholds": anything,
+        "decision": text,
+    },
+    {"info": optional(mapping(anything)), "selftest": record(dict.fromkeys(("X", "P", "decisions"), anything))},
+)
+"""What every part of the program that takes a model relies on; arrays are checked one by one below."""
 
 
 def check_model(found: object, name: str) -> dict[str, Any]:
-    """`found` as a model dict with its arrays in native byte order, or a ModelFileError that names the field."""
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        what = found.get("format") if isinstance(found, dict) else type(found).__name__
-        raise ModelFileError(f"{name} is not a model file of this program (format {FORMAT!r} expected, found {what!r})")
+    """`found` as a model dict with its arrays in native byte order, or a ModelFileError that names the field.
+
+    Args:
+        found: Whatever a file held.
+        name: The file's, for errors.
+    """
+    format_ = found.get("format") if isinstance(found, dict) else type(found).__name__
+    if not isinstance(found, dict) or not isinstance(format_, str) or format_ != FORMAT:
+        raise ModelFileError(
+            f"{name} is not a model file of this program (format {FORMAT!r} expected, found {format_!r:.60})"
+        )
     version = found.get("version")
-    if version != VERSION:
+    if not isinstance(version, int) or version != VERSION:
         newer = isinstance(version, int) and version > VERSION
         advice = "update this program" if newer else "fit the model again"
-        raise ModelFileError(f"{name} has model file version {version!r}, this program reads {VERSION}; {advice}")
-    for field, kind in FIELDS.items():
-        if field not in found:
-            raise ModelFileError(f"{name} has no field {field!r}; it is not whole")
-        if not isinstance(found[field], kind):
-            raise ModelFileError(f"{name}: field {field!r} is a {type(found[field]).__name__}")
+        raise ModelFileError(f"{name} has model file version {version!r:.60}, this program reads {VERSION}; {advice}")
+    _check_shape(found, MODEL, name)
     model = dict(found)
     _check_labels(model, name)
-    model["thresholds"] = np.asarray(model["thresholds"], np.float64)
-    if model["thresholds"].shape != (len(model["labels"]),):
-        raise ModelFileError(f"{name}: {len(model['labels'])} labels, thresholds of shape {model['thresholds'].shape}")
-    if not model["members"]:
-        raise ModelFileError(f"{name}: no members; there is nothing to predict with")
+    model["thresholds"] = _array(model["thresholds"], (len(model["labels"]),), f"{name}: thresholds", np.float64)
     model["members"] = [
         _check_member(member, model, f"{name}: member {i}") for i, member in enumerate(model["members"])
     ]
+    if "selftest" in model:
+        model["selftest"] = _check_selftest(model, f"{name}: selftest")
     return model
+
+
+def _check_shape(model: dict[Any, Any], shape: Shape, name: str) -> None:
+    try:
+        shape(model, "")
+    except WrongShape as error:
+        raise ModelFileError(f"{name}: {error}") from error
 
 
 def _check_labels(model: dict[str, Any], name: str) -> None:
@@ -62,31 +92,25 @@ def _check_labels(model: dict[str, Any], name: str) -> None:
     for field in ("single", "links"):
         if len(model[field]) != len(attributes):
             raise ModelFileError(f"{name}: {len(attributes)} attributes, {len(model[field])} entries in {field!r}")
-    wrong = [link for link in model["links"] if link not in LINKS]
-    if wrong:
-        raise ModelFileError(f"{name}: unknown link {wrong[0]!r}; there are {', '.join(LINKS)}")
     order = [
         attribute
         for i, (attribute, _) in enumerate(model["labels"])
         if i == 0 or attribute != model["labels"][i - 1][0]
     ]
-    if order != attributes:
-        missing = [attribute for attribute in attributes if attribute not in order]
-        detail = (
-            f"attribute {missing[0]!r} has no values"
-            if missing
-            else "labels are not grouped in the order of attributes"
-        )
-        raise ModelFileError(f"{name}: {detail}")
-    for block in model["blocks"]:
-        if not isinstance(block, dict) or not {"name", "dim", "digest"} <= set(block):
-            raise ModelFileError(f"{name}: a block needs name, dim and digest, found {block!r}")
+    if missing := [attribute for attribute in attributes if attribute not in order]:
+        raise ModelFileError(f"{name}: attribute {missing[0]!r} has no values")
+    if order != list(attributes):
+        raise ModelFileError(f"{name}: labels are not grouped in the order of attributes")
+    values = tuple(tuple(value for of, value in model["labels"] if of == attribute) for attribute in attributes)
+    if wrong := wrong_labels(LabelSchema(tuple(attributes), values, tuple(model["single"]))):
+        raise ModelFileError(f"{name}: {wrong}")
 
 
 def _check_member(member: Any, model: dict[str, Any], name: str) -> dict[str, Any]:
-    kind = member.get("kind") if isinstance(member, dict) else None
+    kind = member["kind"]
     if kind == "estimator" and hasattr(member.get("estimator"), "predict_proba"):
         return dict(member)
+    _check_shape(member, record({}, {"layers": sequence(sequence(anything, least=2, most=2)), "hidden": text}), name)
     if kind != "dense" or not member.get("layers"):
         raise ModelFileError(f"{name} is neither 'dense' with layers nor 'estimator' (kind {kind!r})")
     if member.get("hidden") != "relu":
@@ -94,16 +118,42 @@ def _check_member(member: Any, model: dict[str, Any], name: str) -> dict[str, An
     layers = []
     width = sum(block["dim"] for block in model["blocks"])
     for i, (W, b) in enumerate(member["layers"]):
-        # Files written on a machine of the other byte order load as such; NumPy is slow on them.
-        W, b = np.ascontiguousarray(W, np.float32), np.ascontiguousarray(b, np.float32)
-        if W.ndim != 2 or W.shape[0] != width or b.shape != W.shape[1:]:
-            raise ModelFileError(
-                f"{name}, layer {i}: expected W ({width}, m) and b (m,), found {W.shape} and {b.shape}"
-            )
-        if not (np.isfinite(W).all() and np.isfinite(b).all()):
-            raise ModelFileError(f"{name}, layer {i}: weights are not finite; the fit diverged")
+        shapes = tuple(getattr(part, "shape", None) for part in (W, b))
+        if not isinstance(shapes[0], tuple) or len(shapes[0]) != 2 or shapes != ((width, shapes[0][1]), shapes[0][1:]):
+            raise ModelFileError(f"{name}, layer {i}: expected W ({width}, m) and b (m,), found {shapes[0]} and"
+                                 f" {shapes[1]}")  # fmt: skip
+        W, b = (_array(part, shape, f"{name}, layer {i}") for part, shape in zip((W, b), shapes, strict=True))
         layers.append((W, b))
         width = W.shape[1]
     if width != len(model["labels"]):
         raise ModelFileError(f"{name}: {width} outputs for {len(model['labels'])} labels")
     return {**member, "layers": layers}
+
+
+def _check_selftest(model: dict[str, Any], name: str) -> dict[str, Any]:
+    test, width = model["selftest"], sum(block["dim"] for block in model["blocks"])
+    rows = test["X"].shape[0] if isinstance(test["X"], np.ndarray) and test["X"].ndim else 0
+    if not rows:
+        raise ModelFileError(f"{name}: X is not there; the file is not whole")
+    labels = (rows, len(model["labels"]))
+    arrays = {"X": _array(test["X"], (rows, width), f"{name}: X"), "P": _array(test["P"], labels, f"{name}: P")}
+    return {**test, **arrays, "decisions": _array(test["decisions"], labels, f"{name}: decisions", np.bool_)}
+
+
+def _array(value: object, shape: Any, name: str, dtype: Any = np.float32) -> Any:
+    """A finite array of this shape and kind of numbers, in native byte order and without gaps.
+
+    Files written on a machine of the other byte order load as such; NumPy is slow on them.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in ("b" if dtype is np.bool_ else "fiu"):
+        found = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        raise ModelFileError(
+            f"{name} is {found}; expected an array of {'true and false' if dtype is np.bool_ else 'numbers'}"
+        )
+    if value.shape != shape:
+        raise ModelFileError(f"{name} has the shape {value.shape}; expected {shape}")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(value, dtype)
+    if not np.isfinite(array).all():
+        raise ModelFileError(f"{name}: not all numbers are finite; the fit diverged")
+    return array

@@ -13,6 +13,8 @@ joblib runs code on load: read only files you trust. The `.sha256` beside a file
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -212,17 +214,29 @@ def _load(path: Path) -> object:
         raise ModelFileError(
             f"{path} needs the package {missing!r}, which is not installed; a baseline's model needs its own library"
         ) from error
-    except (OSError, EOFError, UnpicklingError, zlib.error, *_TORN) as error:
+    except (OSError, EOFError, UnpicklingError, zlib.error, lzma.LZMAError, struct.error, *_FOREIGN) as error:
         raise ModelFileError(f"{path} cannot be read as a joblib file ({error}); copy it again") from error
 
 
 _TORN = (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError, MemoryError, UnicodeDecodeError)
 """What unpickling torn bytes may raise."""
 
+_FOREIGN = (*_TORN, ArithmeticError, AssertionError, RuntimeError)
+"""What the code of another library may raise on top of that."""
+
 
 def _self_test(model: Model, path: Path) -> None:
     test = model["selftest"]
-    P = proba(model, test["X"])
+    try:
+        P = proba(model, test["X"])
+    except ModelFileError:
+        raise
+    except _FOREIGN as error:
+        # Layers are checked; an estimator is an object of another library, and of the version that made it.
+        raise ModelFileError(
+            f"{path}: the estimator in it cannot predict ({str(error)[:200]}); was it made with another version of its "
+            "library? Install that one, or fit the model again"
+        ) from error
     gap = float(np.abs(P - test["P"]).max()) if P.shape == np.shape(test["P"]) else float("inf")
     if not gap <= TOLERANCE:
         raise ModelFileError(

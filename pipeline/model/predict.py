@@ -129,7 +129,7 @@ class Predictor:
 
     def _check_blocks(self, backbone: Backbone, key: BaseKey) -> None:
         """A block's digest covers the key, so it is taken under the precision the model was fitted with."""
-        key = replace(key, precision=self.model["cache_key"]["precision"])
+        key = replace(key, precision=self.model["cache_key"].get("precision", key.precision))
         found = backbone.blocks([block["name"] for block in self.model["blocks"]])
         for block in self.model["blocks"]:
             mine = found[block["name"]]

@@ -6,12 +6,11 @@ The command line and the YAML file are generated from these dataclasses; nothing
 from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
-from pipeline.options.data import DataOptions, SampleOptions
+from pipeline.options.data import DataOptions, SampleOptions, SplitOptions
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
 from pipeline.options.predict import PredictOptions
-from pipeline.options.split import SplitOptions
 
 __all__ = [
     "AuditOptions",

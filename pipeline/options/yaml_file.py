@@ -14,12 +14,11 @@ Paths are relative to the working directory.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, nearest
 from pipeline.options.words import FORMER_NAMES, PROGRAM
 
 OWN_MEANING = {
@@ -73,7 +72,8 @@ def load_yaml(path: Path) -> dict[Any, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"cannot read the config file {path}: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Beside wrong syntax: a number of thousands of digits, an impossible date, brackets nested a thousand times.
         raise OptionError(f"{path} is not valid YAML: {error}") from error
     if content is None:
         content = {}
@@ -105,6 +105,6 @@ def find_preset(name: str) -> Path:
 def check_option(name: str, known: Collection[str], where: str) -> None:
     """OptionError, with the nearest of the known options, for one that is not among them."""
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+        near = nearest(name, known)
+        hint = f"; did you mean {near!r}?" if near else f"; known: {', '.join(known)}"
         raise OptionError(f"{where}: unknown option {name!r}{hint}")

@@ -6,9 +6,12 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from rapidfuzz import fuzz
 
-from pipeline.audit.spelling import suggest_spellings
+from pipeline.audit import spelling
+from pipeline.audit.spelling import TooManyValues, alike_pairs, suggest_spellings
 from pipeline.audit.vocabulary import vocabulary
 from pipeline.catalogue import read_catalogue
 from pipeline.cli.audit_summaries import vocabulary_lines
@@ -26,6 +29,42 @@ def test_spellings_point_at_the_frequent_one_and_never_along_a_chain() -> None:
         {"elastcted": "elasticated"} if "elastcted" in found else {}
     )
     assert not set(found) & set(found.values())
+
+
+@pytest.mark.parametrize("similar", [60.0, 88.0, 100.0])
+def test_every_pair_that_is_alike_is_found_whatever_its_length(similar: float) -> None:
+    rng = np.random.default_rng(3)
+    letters = ["".join(rng.choice(list("ab -"), int(rng.integers(1, 12)))) for _ in range(300)]
+    values = list(dict.fromkeys([*letters, *(f"{text}{i % 3}" for i, text in enumerate(letters)), "! !", "!  !"]))
+    first, second, likeness = alike_pairs(values, similar)
+    found = {(int(i), int(j)): float(score) for i, j, score in zip(first, second, likeness, strict=True)}
+    assert list(found) == sorted(found)
+    forms = [(spelling.folded(v), " ".join(sorted(spelling.folded(v).split()))) for v in values]
+    for i, (a, b) in enumerate(forms):
+        for j, (c, d) in enumerate(forms):
+            score = max(fuzz.ratio(a, c), fuzz.ratio(b, d))
+            numbers = [sorted(spelling._DIGITS.findall(text)) for text in (a, c)]
+            if i == j or score < similar or numbers[0] != numbers[1]:
+                assert (i, j) not in found
+            elif sorted(a.split()) == sorted(c.split()):
+                assert found[i, j] == pytest.approx(score, abs=1e-4), (values[i], values[j])
+
+
+def test_codes_are_told_apart_by_their_numbers_without_comparing_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spelling, "MOST_PAIRS", 20_000)
+    assert suggest_spellings({f"SKU-{i:07d}": 1 for i in range(20_000)}) == {}
+
+
+def test_more_values_than_can_be_compared_are_a_named_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spelling, "MOST_PAIRS", 1_000)
+    words = ["".join(chr(97 + int(d)) for d in f"{i:06d}") for i in range(500)]
+    with pytest.raises(TooManyValues):
+        suggest_spellings(dict.fromkeys(words, 1))
+    (tmp_path / "values.json").write_text(json.dumps({"title": words}))
+    options = VocabularyOptions(out=tmp_path / "m.csv", values=tmp_path / "values.json")
+    with pytest.raises(CatalogueError, match=r"attribute 'title' has 500 values, more than can be compared"):
+        vocabulary(DataOptions(), options)
+    assert not options.out.exists()
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,30 @@ def test_products_that_a_given_split_tears_apart_are_reported(written: Path) -> 
     assert [f.kind for f in findings] == ["group-crosses-parts"]
 
 
+def test_a_photo_with_other_bytes_than_the_file_says_is_reported(written: Path) -> None:
+    split, findings = apply_split(read_split(written), NAMES, ids_of("new", "B" * 31, "x"), np.arange(3))
+    assert split.parts.tolist() == SPLIT.parts.tolist()
+    detail = f"1 photo(s) have other bytes than {written} says; each keeps the part of its name"
+    assert [(f.kind, f.filename, f.detail) for f in findings] == [("split-content-changed", "a.jpg", detail)]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a.jpg,,0,train\nb.jpg,,1,test\na.jpg,,0,test\n", r"a.jpg is on two lines, in part train and in part test"),
+        ("a.jpg,,0,train\na.jpg,,0,train\n", r"a.jpg is on two lines"),
+        (
+            f"a.jpg,{'ab' * 32},0,train\nb.jpg,{'AB' * 32},1,test\n",
+            "a.jpg in part train and b.jpg in part test have the same content",
+        ),
+    ],
+)
+def test_a_photo_is_never_in_two_parts(tmp_path: Path, text: str, match: str) -> None:
+    (tmp_path / "split.csv").write_text("photo,content,group,part\n" + text)
+    with pytest.raises(CatalogueError, match=match):
+        read_split(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -228,6 +252,10 @@ def test_products_that_a_given_split_tears_apart_are_reported(written: Path) -> 
         ),
         ("photo,content,group,part\na.jpg,,x,test\n", "line 2: group 'x', part 'test'"),
         ("photo,content,group,part\na.jpg\n", "line 2: group None, part None"),
+        (f"photo,content,group,part\na.jpg,,{'9' * 30},test\n", "line 2: group '9999"),
+        (f"photo,content,group,part\na.jpg,,{'9' * 5000},test\n", "line 2: group '9999"),
+        ("photo,content,group,part\na.jpg,xyz,0,test\n", "line 2: content 'xyz'; expected 64 hexadecimal digits"),
+        ("photo,content,group,part\na.jpg,,0,test,more\n", "line 2: .* in 4 cells"),
     ],
 )
 def test_damaged_split_files(tmp_path: Path, text: str, match: str) -> None:

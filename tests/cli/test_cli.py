@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import pytest
 
 from pipeline import options
@@ -101,6 +103,34 @@ def test_unknown_name_in_a_config_file_is_an_error(tmp_path: Path) -> None:
     config.write_text("fit-heads:\n  epochz: 2\n")
     done = cli("fit-heads", "--config", config, cwd=tmp_path)
     assert (done.returncode, "did you mean 'epochs'" in done.stderr) == (1, True)
+
+
+class Evil:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_config_file_cannot_make_predict_run_the_code_of_a_model(tmp_path: Path) -> None:
+    model, mark, config = tmp_path / "evil.joblib", tmp_path / "ran", tmp_path / "flow.yaml"
+    joblib.dump(Evil(mark), model)
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    other, number = "0" * 64, "1" * 63
+    for section in ("", "sha256: null", "sha256: ''", f"sha256: {number}", "sha256: []"):
+        config.write_text(f"predict:\n  model: {model}\n  {section}\n")
+        done = cli("predict", tmp_path, "--config", config, cwd=tmp_path)
+        assert (done.returncode, "Traceback" in done.stderr, mark.exists()) == (1, False, False), done.stderr
+        assert f"{config} names the model {model}" in done.stderr and "--model" in done.stderr
+    config.write_text(f"model: {model}\nsha256: '{other}'\n")
+    done = cli("predict", tmp_path, "--config", config, cwd=tmp_path)
+    assert (done.returncode, mark.exists(), "it was not loaded" in done.stderr) == (1, False, True), done.stderr
+    config.write_text(f"predict:\n  model: {model}\n  sha256: {digest}\n")
+    done = cli("predict", tmp_path, "--config", config, cwd=tmp_path)
+    assert (done.returncode, mark.exists(), "is not a model file" in done.stderr) == (1, True, True), done.stderr
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:

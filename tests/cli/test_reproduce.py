@@ -18,6 +18,7 @@ from pipeline.cli.parsing import parse
 from pipeline.cli.plan import Overrides, Plan, read_plan
 from pipeline.cli.plan_state import Ledger
 from pipeline.errors import OptionError, RunError
+from pipeline.names import BEGUN
 from pipeline.options.yaml_file import PRESETS, read_config
 
 PLAN = """
@@ -102,11 +103,10 @@ def test_a_ledger_goes_on_where_it_stopped_and_refuses_a_mixture(tmp_path: Path)
     first, second, _ = plan.runs
     words = Ledger(plan).begin(first)
     assert words[-4:] == ("--split", "60/20/20", "--out", str(plan.folder(first)))
-    plan.folder(first).mkdir(parents=True)
     (plan.folder(first) / "split.csv").write_text("half")
     Ledger(plan).begin(first)
-    assert not plan.folder(first).exists(), "what an interrupted run left is removed"
-    plan.folder(first).mkdir(parents=True)
+    left = [path.name for path in plan.folder(first).iterdir()]
+    assert left == [BEGUN], "what an interrupted run left is removed"
     (plan.folder(first) / "run.json").write_text("{}")
     ledger = Ledger(plan)
     assert (ledger.finished(first), ledger.finished(second)) == (True, False)
@@ -115,6 +115,52 @@ def test_a_ledger_goes_on_where_it_stopped_and_refuses_a_mixture(tmp_path: Path)
         Ledger(plan_of(tmp_path, PLAN.replace("0.2", "0.3")))
     with pytest.raises(RunError, match=r"begun with the split --split 60/20/20, now asked for --split 50/25/25"):
         Ledger(plan_of(tmp_path, PLAN.replace("60/20/20", "50/25/25")))
+
+
+def test_a_folder_that_no_reproduction_began_is_never_removed(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    notes = plan.folder(plan.runs[0]) / "notes.txt"
+    begun = Ledger(plan)
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    for _ in range(3):
+        with pytest.raises(RunError, match=r"resnet50-64-adam is in the way: .* was left as it is"):
+            begun.begin(plan.runs[0])
+        with pytest.raises(RunError, match=r"resnet50-64-adam is in the way"):
+            Ledger(plan)
+        assert notes.read_text() == "mine"
+    # The plan's own record says that the run was begun, as it does when fit-heads refused the folder.
+    (plan.out / "plan.json").write_text(
+        json.dumps({"split": list(plan.split), "runs": {plan.runs[0].name: list(plan.runs[0].words)}})
+    )
+    with pytest.raises(RunError, match=r"resnet50-64-adam is in the way"):
+        Ledger(plan).begin(plan.runs[0])
+    assert notes.read_text() == "mine"
+
+
+def test_a_link_to_a_folder_elsewhere_is_in_the_way(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / BEGUN).write_text("")
+    plan.folder(plan.runs[0]).parent.mkdir(parents=True)
+    plan.folder(plan.runs[0]).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match="is in the way"):
+        Ledger(plan).begin(plan.runs[0])
+    assert (tmp_path / "elsewhere" / BEGUN).exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["/../../../victim", "..", "a/b", "a\\b", "", " ", "a\tb", "a:b", "a*", "x" * 300, "a."]
+)
+def test_a_run_is_named_by_one_component_of_a_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OptionError, match=r"plan.yaml, run 2( has no name|: the name .* run folder is named by it)"):
+        plan_of(tmp_path, PLAN.replace("name: one", f"name: {json.dumps(name)}"))
+
+
+def test_a_backbone_from_a_hub_is_one_component_too(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, PLAN.replace("resnet50", '"hf-hub:timm/resnet50"'))
+    assert plan.runs[0].name == "hf-hub-timm-resnet50-64-adam"
+    assert plan.folder(plan.runs[0]).parent == plan.out / "runs"
 
 
 @pytest.mark.parametrize("name", ["tshirt-notebook", "category-46-keys"])

@@ -124,11 +124,16 @@ def test_an_incomplete_folder_names_what_is_missing(tmp_path: Path, name: str) -
     [
         ("run.json", "{", "run.json is not valid JSON"),
         ("run.json", "[]", "holds a list, not an object"),
-        ("run.json", "{}", "lacks or garbles 'schema'"),
+        ("run.json", "{}", "run.json: schema is not there"),
         ("labels.parquet", "PAR1", "cannot be read as Parquet"),
-        ("split.csv", "photo,group,part\na.jpg,0,holdout\n", "unknown part 'holdout'"),
-        ("split.csv", "photo,group,part\nz.jpg,0,test\n", r"no row for 1 of the 1 photos of split.csv \(first: z"),
-        ("decisions.json", '{"linear-adam-00000001": {"chosen": "best"}}', "lacks its chosen policy"),
+        ("split.csv", "photo,group,part\na.jpg,0,test\n", "expected a split file with the columns photo, content"),
+        ("split.csv", "photo,content,group,part\na.jpg,,0,holdout\n", "part 'holdout'; expected a number and one of"),
+        ("split.csv", "photo,content,group,part\nz.jpg,,0,test\n", r"no row for 1 of the 1 photos .*\(first: z"),
+        (
+            "decisions.json",
+            '{"linear-adam-00000001": {"chosen": "best"}}',
+            r"linear-adam-00000001\.policies is not there",
+        ),
     ],
 )
 def test_garbled_files_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -306,10 +311,10 @@ def test_table_is_aligned_and_complete(tmp_path: Path) -> None:
 
 
 def test_the_table_shows_no_control_characters(tmp_path: Path) -> None:
-    evil = "linear-adam-\x1b[2Jx"
-    text = table(compare([write_run(tmp_path / "a", configs={evil: CONFIGS[LINEAR]})], QUICK))
+    runs = [write_run(tmp_path / name, configs={LINEAR: CONFIGS[LINEAR]}) for name in ("a\x1b[2Jx", "b")]
+    text = table(compare(runs, QUICK))
     assert "\x1b" not in text
-    assert "linear-adam-?[2Jx" in text
+    assert "a?[2Jx/linear-adam" in text
 
 
 def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ from pipeline.model.file import (
     save_model,
     schema_of,
 )
+from pipeline.model.predict import Predictor
+from pipeline.options import PredictOptions
+from tests.mutations import ARRAYS, mutated
 
 TESTS = Path(__file__).parent
 SNIPPET = (TESTS / "snippet.txt").read_text(encoding="utf-8")
@@ -128,23 +131,26 @@ def _break(change: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.pop("links"), "no field 'links'"),
+        (lambda m: m.pop("links"), "links is not there; the file is not whole"),
         (lambda m: m.pop("selftest"), "no 'selftest'"),
         (lambda m: m.update(format="else"), "not a model file of this program .*found 'else'"),
         (lambda m: m.update(version=2), "version 2, this program reads 1; update this program"),
         (lambda m: m.update(version="0"), "version '0'.*fit the model again"),
-        (lambda m: m.update(links=["softmax", "tanh", "sigmoid"]), "unknown link 'tanh'"),
+        (
+            lambda m: m.update(links=["softmax", "tanh", "sigmoid"]),
+            r"links\[1\] is 'tanh'; expected one of sigmoid, softmax",
+        ),
         (lambda m: m.update(single=[True]), "3 attributes, 1 entries in 'single'"),
-        (lambda m: m.update(thresholds=np.zeros(3)), r"8 labels, thresholds of shape \(3,\)"),
-        (lambda m: m.update(members=[]), "no members"),
+        (lambda m: m.update(thresholds=np.zeros(3)), r"thresholds has the shape \(3,\); expected \(8,\)"),
+        (lambda m: m.update(members=[]), "members has 0 entries; expected 1 or more"),
         (lambda m: m["labels"].reverse(), "not grouped in the order of attributes"),
         (lambda m: m["members"][0].update(hidden="tanh"), "kind 'tanh'; this program knows 'relu'"),
         (lambda m: m["members"][0].update(kind="graph"), "neither 'dense' with layers nor 'estimator'"),
         (lambda m: m["members"][1]["layers"].pop(), "member 1: 3 outputs for 8 labels"),
         (lambda m: m["blocks"][0].update(dim=4), r"expected W \(6, m\) and b \(m,\), found \(5, 8\)"),
-        (lambda m: m["members"][0]["layers"][0][1].fill(np.nan), "not finite"),
+        (lambda m: m["members"][0]["layers"][0][1].fill(np.nan), "not all numbers are finite"),
         (lambda m: m["members"][0]["layers"][0][1].fill(9), "fails its self-test: probabilities differ"),
-        (lambda m: m["selftest"].update(P=np.zeros((4, 2))), "fails its self-test"),
+        (lambda m: m["selftest"].update(P=np.zeros((4, 2))), r"selftest: P has the shape \(4, 2\); expected \(4, 8\)"),
         (lambda m: m["thresholds"].fill(0.99), "decides other values"),
     ],
 )
@@ -152,6 +158,44 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: Any, message: str) -> No
     save_model(_break(change), tmp_path / "m.joblib")
     with pytest.raises(ModelFileError, match=message):
         read_model(tmp_path / "m.joblib")
+
+
+def test_whatever_a_model_file_holds_is_a_model_or_a_named_error(tmp_path: Path) -> None:
+    path, refused = tmp_path / "m.joblib", 0
+    for seed in range(400):
+        changed, what = mutated(make_model(), seed, ARRAYS)
+        joblib.dump(changed, path)
+        try:
+            model = read_model(path)
+            P = proba(model, model["selftest"]["X"])
+            assert np.isfinite(P).all() and decisions(model, P).dtype == bool
+            Predictor(model, PredictOptions(threshold="0.5"))
+        except ModelFileError as error:
+            refused += 1
+            assert "m.joblib" in str(error) and len(str(error)) < 400, what
+        except Exception as error:
+            raise AssertionError(f"mutation {seed}, {what}: {error!r}") from error
+    assert refused > 200
+
+
+@pytest.mark.parametrize("wrong", ["fit", None, 3])
+def test_an_estimator_that_cannot_predict_is_a_named_error(tmp_path: Path, wrong: Any) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    estimator = LogisticRegression()
+    if wrong == "fit":
+        estimator.fit(np.zeros((4, 2)) + np.arange(4)[:, None], [0, 1, 0, 1])
+    model = make_model() | {"members": [{"kind": "estimator", "estimator": estimator if wrong != 3 else Hollow()}]}
+    joblib.dump(model, tmp_path / "m.joblib")
+    with pytest.raises(ModelFileError, match=r"m\.joblib: .*estimator.* cannot predict .*fit the model again"):
+        read_model(tmp_path / "m.joblib")
+
+
+class Hollow:
+    """Looks like an estimator."""
+
+    def predict_proba(self, X: np.ndarray) -> str:
+        return "no"
 
 
 def test_a_damaged_file_is_not_loaded(tmp_path: Path) -> None:

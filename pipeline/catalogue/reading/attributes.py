@@ -129,9 +129,8 @@ class _SparseColumns:
 
     def finish(self, categories: Coded[Cell]) -> dict[str, Coded[Cell]]:
         """Every column, with () where an attribute is absent and None where that says nothing."""
-        return {
-            attribute: self._finish(builder, categories.where(None)) for attribute, builder in self._columns.items()
-        }
+        no_category = categories.where(None)
+        return {attribute: self._finish(builder, no_category) for attribute, builder in self._columns.items()}
 
     def _finish(self, builder: ColumnBuilder[Cell], no_category: npt.NDArray[np.bool_]) -> Coded[Cell]:
         column = builder.finish(self._rows)

@@ -80,7 +80,8 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: tup
             f"{table.path}: no column is left for an attribute; its columns are: {', '.join(table.header)}."
         )
     unknown = unknown_tokens(options)
-    columns = [TextColumn(table.header.index(attribute), unknown) for attribute in attributes]
+    place = {name: i for i, name in reversed(list(enumerate(table.header)))}
+    columns = [TextColumn(place[attribute], unknown) for attribute in attributes]
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
     raw = RawRows(offered=tuple(offered))
     for _ in read_rows(table, raw, name_of, [*columns, *groups]):

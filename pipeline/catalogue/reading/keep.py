@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.cells import Cell
+from pipeline.catalogue.cells import cell_text, differences
 from pipeline.catalogue.findings import Finding, printable
 from pipeline.catalogue.reading.photos import Folder, Found, find, is_photo
 from pipeline.catalogue.reading.raw_rows import RawRows
@@ -35,13 +35,15 @@ def keep_rows(raw: RawRows, folder: Folder) -> Kept:
     rows = array("q")
     names, places = [], []
     findings: list[Finding] = []
+    repeats: list[tuple[int, int, int]] = []
     absent: dict[str, int] = {}
     for row, name in enumerate(raw.names):
         found = Found(name) if name in folder.files else find(folder, name)
         claimed, attribute = (absent, name) if found.name is None else (folder.files, found.name)
         first = claimed.get(attribute, -1)
         if first >= 0:
-            findings.append(Finding("repeated", printable(name), _repeat(raw, row, first)))
+            repeats.append((len(findings), row, first))
+            findings.append(Finding("repeated", printable(name), ""))
             continue
         if found.finding is not None:
             findings.append(found.finding)
@@ -51,23 +53,21 @@ def keep_rows(raw: RawRows, folder: Folder) -> Kept:
             places.append(found.name)
         if name:
             claimed[attribute] = row
+    _tell_repeats(raw, findings, repeats)
     return Kept(np.array(rows, np.int64), names, names if names == places else places, findings)
 
 
-def _repeat(raw: RawRows, row: int, first: int) -> str:
-    conflicts = [
-        f"{attribute}: {_text(column[first])} kept, {_text(column[row])} dropped"
-        for attribute, column in raw.columns.items()
-        if column[first] != column[row]
-    ]
-    what = "; ".join(conflicts) if conflicts else "the labels agree"
-    return f"line {raw.lines[row]} names the photo of line {raw.lines[first]}, which is kept; {what}"
-
-
-def _text(cell: Cell) -> str:
-    if cell is None:
-        return "#N/A"
-    return "+".join(cell) if cell else "none"
+def _tell_repeats(raw: RawRows, findings: list[Finding], repeats: list[tuple[int, int, int]]) -> None:
+    """Say in the findings of repeated rows what differs from the row that is kept; (finding, row, kept row) of each."""
+    rows, kept = (np.array([each[k] for each in repeats], np.intp) for k in (1, 2))
+    differ = differences(raw.columns, kept, rows)
+    for i, (at, row, first) in enumerate(repeats):
+        conflicts = [
+            f"{name}: {cell_text(one)} kept, {cell_text(other)} dropped" for name, one, other in differ.get(i, ())
+        ]
+        what = "; ".join(conflicts) if conflicts else "the labels agree"
+        detail = f"line {raw.lines[row]} names the photo of line {raw.lines[first]}, which is kept; {what}"
+        findings[at] = replace(findings[at], detail=detail)
 
 
 def no_photo(path: Path, raw: RawRows, folder: Folder) -> str:

@@ -19,7 +19,7 @@ from pipeline.catalogue.cells import Cell, Coded, coded, several_values, single_
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import UNKNOWN
 from pipeline.catalogue.reading.attributes import CATEGORY
-from pipeline.catalogue.reading.raw_rows import nearest, unknown_tokens
+from pipeline.catalogue.reading.raw_rows import hint, unknown_tokens
 from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
@@ -150,21 +150,22 @@ def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOpt
     if options.mapping is None:
         return catalogue
     lines = read_mapping(options.mapping)
+    there = set(offered)
     known = {attribute: _values(catalogue.cells[attribute]) for attribute in catalogue.attributes}
     if catalogue.categories is not None:
         known[CATEGORY] = {c for c in coded(catalogue.categories).table if c is not None}
     for line in lines:
-        if line.attribute not in offered and line.attribute not in known:
-            hint = nearest(line.attribute, offered)
+        if line.attribute not in there and line.attribute not in known:
+            near = hint(line.attribute, offered)
             raise CatalogueError(
-                f"--mapping {options.mapping}: there is no attribute {line.attribute!r} in this catalogue.{hint}"
+                f"--mapping {options.mapping}: there is no attribute {line.attribute!r} in this catalogue.{near}"
             )
         known.get(line.attribute, set()).add(line.value)
     unknown = unknown_tokens(options)
     renames: dict[str, dict[str, str]] = {}
     for line in lines:
         if line.replaces and line.attribute in known:
-            _check_target(line, known[line.attribute] - {line.value}, unknown, options.mapping)
+            _check_target(line, known[line.attribute], unknown, options.mapping)
             renames.setdefault(line.attribute, {})[line.value] = line.replacement
     cells, findings = dict(catalogue.cells), []
     for attribute in (attribute for attribute in catalogue.attributes if attribute in renames):
@@ -188,7 +189,7 @@ def _check_target(line: MappingLine, known: set[str], unknown: frozenset[str], p
     raise CatalogueError(
         f"--mapping {path}: {line.attribute}={line.value} becomes {line.replacement!r}, which is no value of "
         f"{line.attribute!r} in the data. For a new value add a line with it as value and as replacement."
-        f"{nearest(line.replacement, known)}"
+        f"{hint(line.replacement, known - {line.value})}"
     )
 
 

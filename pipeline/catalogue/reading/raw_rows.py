@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, single_value
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.table import Table
-from pipeline.errors import CatalogueError
+from pipeline.errors import CatalogueError, nearest
 from pipeline.options import DataOptions
 
 
@@ -97,8 +96,8 @@ def need_column(table: Table, name: str, why: str) -> int:
     """Position of a column, or a CatalogueError with the nearest column."""
     position = table.column(name)
     if position is None:
-        hint = nearest(name, filter(None, table.header))
-        raise CatalogueError(f"{table.path}: there is no column {name!r}, but {why}.{hint}")
+        there = hint(name, filter(None, table.header))
+        raise CatalogueError(f"{table.path}: there is no column {name!r}, but {why}.{there}")
     return position
 
 
@@ -111,16 +110,17 @@ def choose_attributes(wanted: Sequence[str], offered: Sequence[str], extra: Sequ
     """The attributes to read: those of `--attributes` in its order, else all on offer (`extra` only when asked for)."""
     if not wanted:
         return tuple(offered)
+    there = {*offered, *extra}
     for attribute in wanted:
-        if attribute not in offered and attribute not in extra:
-            hint = nearest(attribute, [*offered, *extra])
-            raise CatalogueError(f"--attributes: there is no attribute {attribute!r} in this catalogue.{hint}")
+        if attribute not in there:
+            near = hint(attribute, [*offered, *extra])
+            raise CatalogueError(f"--attributes: there is no attribute {attribute!r} in this catalogue.{near}")
     return tuple(dict.fromkeys(wanted))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def hint(name: str, known: Iterable[str]) -> str:
     """A hint with the closest known name, and what there is."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, 1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{hint} There are: {', '.join(names[:60])}{', ...' if len(names) > 60 else ''}."
+    near = nearest(name, names)
+    guess = f" Did you mean {near!r}?" if near else ""
+    return f"{guess} There are: {', '.join(names[:60])}{', ...' if len(names) > 60 else ''}."

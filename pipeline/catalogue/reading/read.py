@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.catalogue.cells import coded
+import numpy as np
+
+from pipeline.catalogue.cells import Coded, coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed_values
 from pipeline.catalogue.reading.attributes import CATEGORY, read_category_attributes
@@ -14,7 +16,7 @@ from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
 from pipeline.catalogue.reading.photos import PhotoPaths, leftovers, search
-from pipeline.catalogue.reading.raw_rows import nearest
+from pipeline.catalogue.reading.raw_rows import hint
 from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
@@ -37,7 +39,7 @@ def read_catalogue(options: DataOptions, group_column: str | None = None) -> Cat
     if options.data is None:
         raise CatalogueError("No data given. --data takes a CSV file or a folder.")
     if options.format not in FORMATS:
-        raise CatalogueError(f"--format: there is no format {options.format!r}.{nearest(options.format, FORMATS)}")
+        raise CatalogueError(f"--format: there is no format {options.format!r}.{hint(options.format, FORMATS)}")
     if not options.data.exists():
         raise CatalogueError(f"{options.data}: no such file or folder. --data takes a CSV file or a folder.")
     allowed = None if options.allowed_values is None else read_allowed_values(options.allowed_values)
@@ -152,20 +154,29 @@ def _odd_categories(catalogue: Catalogue) -> list[Finding]:
         return []
     found = []
     categories = coded(catalogue.categories)
-    for category in filter(None, categories.table):
-        rows = categories.where(category)
-        if not rows.any():
+    carried = _carried(catalogue, categories)
+    for code, (category, photos) in enumerate(zip(categories.table, categories.counts().tolist(), strict=True)):
+        if not category or not photos:
             continue
         if category not in catalogue.category_attributes:
-            detail = f"{int(rows.sum())} photos: the category-keys file does not list this category"
+            detail = f"{photos} photos: the category-keys file does not list this category"
             found.append(Finding("category-without-keys", category, detail))
             continue
-        for attribute in catalogue.attributes:
-            if attribute != CATEGORY and attribute not in catalogue.category_attributes[category]:
-                column = coded(catalogue.cells[attribute])
-                if carried := int((rows & ~column.where(()) & ~column.where(None)).sum()):
-                    detail = (
-                        f"{carried} photos of category {category!r} carry the attribute, which does not apply to it"
-                    )
-                    found.append(Finding("key-does-not-apply", attribute, detail))
+        applying = set(catalogue.category_attributes[category])
+        for attribute, count in carried[code]:
+            if attribute not in applying:
+                detail = f"{count} photos of category {category!r} carry the attribute, which does not apply to it"
+                found.append(Finding("key-does-not-apply", attribute, detail))
     return found
+
+
+def _carried(catalogue: Catalogue, categories: Coded[str | None]) -> list[list[tuple[str, int]]]:
+    """Per code of a category, the attributes that its photos carry, and how many do."""
+    carried: list[list[tuple[str, int]]] = [[] for _ in categories.table]
+    for attribute in catalogue.attributes:
+        if attribute != CATEGORY:
+            column = coded(catalogue.cells[attribute])
+            codes = categories.codes[~column.where(()) & ~column.where(None)]
+            for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+                carried[code].append((attribute, int(count)))
+    return carried

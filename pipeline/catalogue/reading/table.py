@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +73,8 @@ def open_table(path: Path) -> Table:
         raise CatalogueError(f"{path}: cannot be read as a CSV file ({error}).") from error
     if not any(header):
         raise CatalogueError(f"{path}: the first line is empty; a line with the column names was expected.")
-    folded = [h.casefold() for h in header if h]
-    twice = sorted({h for h in folded if folded.count(h) > 1})
+    folded = Counter(h.casefold() for h in header if h)
+    twice = sorted(name for name, times in folded.items() if times > 1)
     if twice:
         raise CatalogueError(f"{path}: the header names a column twice: {', '.join(twice)}. Rename one of them.")
     if encoding == "latin-1":

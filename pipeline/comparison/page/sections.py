@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.catalogue import split_column
 from pipeline.catalogue.findings import KINDS
 from pipeline.comparison.page.data import PageData
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Comparison, Confusion, Interval, ValueRow
@@ -134,7 +135,7 @@ def _too_rare(comparison: Comparison) -> dict[str, list[str]]:
     """Per attribute the values that no run could measure, each once."""
     of_attribute: dict[str, list[str]] = {}
     for label in dict.fromkeys(label for run in comparison.runs for label in run.not_measurable):
-        attribute, _, value = label.partition("=")
+        attribute, value = split_column(label)
         of_attribute.setdefault(attribute, []).append(value)
     return of_attribute
 
