@@ -1,4 +1,10 @@
-"""Uncertainty: figures recomputed on resampled products (groups of photos), the same resamples for every candidate."""
+"""Uncertainty: figures recomputed on resampled products (groups of photos), the same resamples for every candidate.
+
+Most figures take the central 95 % of their resamples. Means over values cannot: a rare value drops out of every third
+resample, and as rare values score low, the resampled means lie above the figure itself - for the majority baseline even
+all of them. Their interval is moved by the figure minus the median of the resamples (`interval_of`), so that it holds
+its figure. `benchmarks/coverage.py` measures how often either covers the truth.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,6 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.metrics import PhotoSums
 
 Float = npt.NDArray[np.floating]
@@ -30,6 +35,12 @@ OVERALL = (
 """The figures of `OverallMetrics` that get an interval; rank-based ones would need a sort per resample."""
 
 PER_ATTRIBUTE = ("accuracy", "macro_f1", "iou")
+
+MEANS_OVER_VALUES = frozenset({"macro_f1", "key_macro_f1"})
+"""Figures that resamples without the rare values bias upwards."""
+
+MACRO_INTERVALS = "MACRO_INTERVALS_TEXT"
+"""How far the intervals of means over values can be trusted, for those who read them; `benchmarks/coverage.py`."""
 
 RATIOS = ("known", "right", "cells", "agree", "overlap", "true", "predicted", "loss", "iou", "pair")
 """The fields of `PhotoSums` with one column per attribute."""
@@ -71,9 +82,9 @@ class Bootstrap:
         """Number of groups."""
         return len(self._order[1])
 
-    def figures(self, sums: PhotoSums, schema: LabelSchema) -> Resampled:
-        """Every figure of `OVERALL` and `PER_KEY` on every resample of these n photos."""
-        grouped = self._grouped(sums, schema)
+    def figures(self, sums: PhotoSums) -> Resampled:
+        """Every figure of `OVERALL` and `PER_ATTRIBUTE` on every resample of these n photos."""
+        grouped = self._grouped(sums)
         parts = [
             grouped.figures(weights, positives)
             for weights, positives in zip(self._weights(), self._positives(grouped.positives), strict=True)
@@ -118,7 +129,7 @@ class Bootstrap:
         result: Float = np.add.reduceat(values[order].astype(dtype), starts, axis=0)
         return result
 
-    def _grouped(self, sums: PhotoSums, schema: LabelSchema) -> _Grouped:
+    def _grouped(self, sums: PhotoSums) -> _Grouped:
         some = sums.known.any(axis=1)
         both = (sums.true + sums.predicted).sum(axis=1)
         extra = {
@@ -137,7 +148,7 @@ class Bootstrap:
             counts=_Wide.of({"tp": tp, "decided": tp + fp, **whole}),
             fractions=_Wide.of({name: self._sum(named[name]) for name in FRACTIONS}),
             positives=tp + fn,
-            values=tuple(int(scored[columns].sum()) for columns in schema.slices),
+            values=tuple(int(scored[columns].sum()) for columns in sums.columns),
         )
 
 
@@ -209,6 +220,24 @@ def interval(figures: Float) -> tuple[float, float] | None:
         return None
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
+
+
+def interval_of(name: str, figures: Float, estimate: float | None) -> tuple[float, float] | None:
+    """The 95 % interval of one figure.
+
+    Args:
+        name: Which figure; those of `MEANS_OVER_VALUES` are moved onto their estimate.
+        figures: The figure on every resample, (B,).
+        estimate: The figure on the photos themselves.
+
+    Returns:
+        (low, high), or None when there is no estimate, or fewer than half of the resamples define the figure.
+    """
+    span = None if estimate is None else interval(figures)
+    if span is None or estimate is None or name not in MEANS_OVER_VALUES:
+        return span
+    shift = estimate - float(np.nanmedian(figures))
+    return max(0.0, span[0] + shift), min(1.0, span[1] + shift)
 
 
 def _divide(part: Float, whole: Float) -> Float:

@@ -169,9 +169,12 @@ def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: 
 
 
 def _write_rows(folder: RunFolder, experiment: Experiment) -> None:
-    names, targets = experiment.catalogue.filenames, experiment.truth
+    names, targets, unseen = experiment.catalogue.filenames, experiment.truth, experiment.unseen
     write_split(folder.path / "split.csv", names, experiment.ids, experiment.groups, experiment.split)
-    folder.write_labels(names, targets.schema.column_names, (targets.Y, targets.known))
+    columns = [*targets.schema.column_names, *(f"{attribute}={value}" for attribute, value in unseen.labels)]
+    Y = np.concatenate([targets.Y, unseen.Y.astype(np.uint8)], axis=1)
+    known = np.concatenate([targets.known, experiment.known_of([a for a, _ in unseen.labels])], axis=1)
+    folder.write_labels(names, columns, (Y, known))
     folder.write_csv(
         "dropped.csv",
         [{"kind": f.kind, "photo": f.filename, "detail": f.detail} for f in experiment.findings],
@@ -310,6 +313,7 @@ def _write_run(
             "random_weights": bool(info.notes.get("random_weights", False)),
             "fine_tuned": info.notes.get("fine_tuned"),
             "schema": experiment.targets.schema.to_json(),
+            "unseen": experiment.unseen.labels,
             "seeds": {"split": request.split.split_seed, "fit": list(request.fit.seed)},
             "parts": experiment.split.counts(),
             "timings": dict(seconds),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +15,10 @@ import numpy.typing as npt
 
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import RunError
+from pipeline.evaluation.unseen import Unseen
 
 FILES = ("run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json")
 PARTS = ("train", "validation", "test")
-UNSEEN = re.compile(r"(.*): (\d+) photo\(s\), none that", re.DOTALL)
 
 Row = dict[str, str]
 
@@ -60,16 +59,13 @@ class Run:
         return np.flatnonzero(self.parts == part)
 
     @cached_property
-    def unseen(self) -> tuple[tuple[str, str, int], ...]:
-        """(attribute, value, photos) of the values that only test photos have, as dropped.csv lists them."""
-        path = self.path / "dropped.csv"
-        rows = _csv(path) if path.is_file() else []
-        found = []
-        for row in rows:
-            match = UNSEEN.match(row.get("detail") or "")
-            if row.get("kind") == "never-in-train" and match:
-                found.append((row["photo"], match[1].removeprefix(f"{row['photo']}="), int(match[2])))
-        return tuple(found)
+    def unseen(self) -> Unseen:
+        """The values that only test photos have, on every row; none for a run of a version that did not count them."""
+        labels = tuple((str(attribute), str(value)) for attribute, value in self.info.get("unseen") or ())
+        if not labels:
+            return Unseen.none(len(self.photos))
+        Y, known = _cells(self.path / "labels.parquet", [f"{name}={value}" for name, value in labels], self.photos)
+        return Unseen(labels, known & (Y > 0))
 
     def settings(self, config_id: str) -> Row:
         """What a configuration is made of: its row of configs.csv, and what the whole run was made with."""
@@ -161,7 +157,7 @@ def read_run(path: Path) -> Run:
     if strange:
         raise RunError(f"{path / 'split.csv'}: unknown part {strange[0]!r}; there are {', '.join(PARTS)}")
     history = path / "history.csv"
-    Y, mask = _truth(path / "labels.parquet", schema, photos)
+    Y, mask = _cells(path / "labels.parquet", schema.column_names, photos)
     decisions = _json(path / "decisions.json")
     _check_decisions(path / "decisions.json", decisions)
     return Run(
@@ -188,14 +184,15 @@ def number(text: str | None) -> float | None:
     return None if value is None or value != value else value
 
 
-def _truth(
-    path: Path, schema: LabelSchema, photos: Sequence[str]
+def _cells(
+    path: Path, columns: Sequence[str], photos: Sequence[str]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    table = _parquet(path, ["photo", *schema.column_names])
+    """(Y, known) of these columns of labels.parquet, both (n, columns), in the order of the photos."""
+    table = _parquet(path, ["photo", *columns])
     at = _positions(table.column("photo").to_pylist(), photos, path, "split.csv")
-    Y = np.zeros((len(photos), schema.size), np.uint8)
-    mask = np.zeros((len(photos), schema.size), np.bool_)
-    for j, name in enumerate(schema.column_names):
+    Y = np.zeros((len(photos), len(columns)), np.uint8)
+    mask = np.zeros((len(photos), len(columns)), np.bool_)
+    for j, name in enumerate(columns):
         column = table.column(name).combine_chunks()
         mask[:, j] = column.is_valid().to_numpy(zero_copy_only=False)[at]
         Y[:, j] = column.fill_null(0).to_numpy(zero_copy_only=False)[at]
