@@ -1,9 +1,11 @@
 """Uncertainty: figures recomputed on resampled products (groups of photos), the same resamples for every candidate.
 
-Most figures take the central 95 % of their resamples. Means over values cannot: a rare value drops out of every third
-resample, and as rare values score low, the resampled means lie above the figure itself - for the majority baseline even
-all of them. Their interval is moved by the figure minus the median of the resamples (`interval_of`), so that it holds
-its figure. `benchmarks/coverage.py` measures how often either covers the truth.
+Most figures take the central 95 % of their resamples. A mean over values cannot: a rare value drops out of every third
+resample, and as rare values score low, the resampled means lie above the figure - for the majority baseline all of
+them. Moving them by the figure minus their median mends that, but F1 of a rare value on few photos tends to lie below
+its F1 on many, so that the truth may well lie above. The interval reported reaches from the lower of both lower ends to
+the higher of both upper ends (`interval_of`): it holds its figure always, and the truth more often than either.
+`benchmarks/coverage.py` measures how often.
 """
 
 from __future__ import annotations
@@ -226,7 +228,7 @@ def interval_of(name: str, figures: Float, estimate: float | None) -> tuple[floa
     """The 95 % interval of one figure.
 
     Args:
-        name: Which figure; those of `MEANS_OVER_VALUES` are moved onto their estimate.
+        name: Which figure; those of `MEANS_OVER_VALUES` also reach over the resamples moved onto the estimate.
         figures: The figure on every resample, (B,).
         estimate: The figure on the photos themselves.
 
@@ -237,7 +239,7 @@ def interval_of(name: str, figures: Float, estimate: float | None) -> tuple[floa
     if span is None or estimate is None or name not in MEANS_OVER_VALUES:
         return span
     shift = estimate - float(np.nanmedian(figures))
-    return max(0.0, span[0] + shift), min(1.0, span[1] + shift)
+    return max(0.0, span[0] + min(shift, 0.0)), min(1.0, span[1] + max(shift, 0.0))
 
 
 def _divide(part: Float, whole: Float) -> Float:
