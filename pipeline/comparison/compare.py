@@ -1,7 +1,8 @@
 """The stage that judges: joins run folders with the truth of their test photos. Only here are test metrics computed.
 
 Candidates are the configurations whose probabilities a run kept, each with the thresholds chosen on validation. The
-best is the one with the highest *validation* score; the test figures only say how good it and the others are.
+best is the one with the highest *validation* score, or what its run preferred to that within noise; the test figures
+only say how good it and the others are.
 """
 
 from __future__ import annotations
@@ -42,9 +43,15 @@ class _Entry:
     config_id: str
 
     @property
-    def rank(self) -> tuple[int, float]:
-        score = self.run.score(self.config_id)
-        return len(self.run.schema.attributes), -np.inf if score is None or np.isnan(score) else score
+    def rank(self) -> tuple[int, float, bool]:
+        """Most attributes first, then the highest validation score; what a run chose stands before its own others.
+
+        A run may choose an ensemble whose member is ahead within noise.
+        """
+        chosen = self.run.info.get("best") == self.config_id
+        scores = [self.run.score(name) for name in (self.run.predicted if chosen else (self.config_id,))]
+        best = max((score for score in scores if score is not None and not np.isnan(score)), default=-np.inf)
+        return len(self.run.schema.attributes), best, chosen
 
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:

@@ -11,7 +11,7 @@ the higher of both upper ends (`interval_of`): it holds its figure always, and t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -41,8 +41,12 @@ PER_ATTRIBUTE = ("accuracy", "macro_f1", "iou")
 MEANS_OVER_VALUES = frozenset({"macro_f1", "key_macro_f1"})
 """Figures that resamples without the rare values bias upwards."""
 
-MACRO_INTERVALS = "MACRO_INTERVALS_TEXT"
-"""How far the intervals of means over values can be trusted, for those who read them; `benchmarks/coverage.py`."""
+MACRO_INTERVALS = (
+    "Intervals of macro F1 held the truth in 93 to 100 % of simulated test sets, those of attribute F1 in 86 to 98 %,"
+    " those of accuracy in 95 to 97 %; paired differences in 83 to 87 %, 89 to 90 % and 93 to 94 %"
+    " (benchmarks/coverage.py)."
+)
+"""How far 95 % intervals can be trusted, for those who read them: the measured coverage, lowest to highest."""
 
 RATIOS = ("known", "right", "cells", "agree", "overlap", "true", "predicted", "loss", "iou", "pair")
 """The fields of `PhotoSums` with one column per attribute."""
@@ -213,6 +217,12 @@ class _Grouped:
         """Sums (b, K) of a column per value."""
         ends = np.cumsum([0, *self.values])
         return np.stack([values[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends)], axis=1)
+
+
+def resampled_score(figures: Resampled, single: Sequence[bool]) -> Float:
+    """`metrics.validation_score` on every resample, (B,); single : per attribute."""
+    share = np.where(np.asarray(single), figures.attributes["accuracy"], figures.attributes["iou"])
+    return _nanmean(_nanmean(np.stack([figures.attributes["macro_f1"], share], axis=-1)))
 
 
 def interval(figures: Float) -> tuple[float, float] | None:

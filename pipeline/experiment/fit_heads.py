@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.catalogue import PARTS, Finding, count_kinds, write_split
 from pipeline.errors import HeadError, OptionError
 from pipeline.evaluation.thresholds import parse_policy
-from pipeline.experiment.candidates import Candidate, Truth, best_of, judge, worth_keeping
+from pipeline.experiment.candidates import Candidate, Truth, best_of, choose, judge, worth_keeping
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment, memory_limit
@@ -85,7 +85,7 @@ def fit_heads(
     loaded = time.perf_counter()
     fitted = fit_many(configs, _part(experiment, options, "train"), _part(experiment, options, "validation"), sweep)
     candidates = _judge_all(fitted, experiment, options)
-    best = best_of(candidates)
+    best, ahead = choose(candidates, _truth(experiment)), best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
     if options.refit:
         best = _refit(best, experiment, options, sweep)
@@ -110,14 +110,18 @@ def fit_heads(
         configs=len(fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*near_notes, *_notes(experiment, fitted), *logged),
+        notes=(*_margin(best, ahead), *near_notes, *_notes(experiment, fitted), *logged),
         findings=experiment.findings,
     )
 
 
+def _truth(experiment: Experiment) -> Truth:
+    at, targets = experiment.split.rows("validation"), experiment.targets
+    return Truth(targets.schema, targets.Y[at], targets.known[at], experiment.groups[at])
+
+
 def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: FitOptions) -> list[Candidate]:
-    at = experiment.split.rows("validation")
-    truth = Truth(experiment.targets.schema, experiment.targets.Y[at], experiment.targets.known[at])
+    truth = _truth(experiment)
     sound = [head for head in fitted if not head.diverged]
     if not sound:
         raise HeadError("every configuration diverged; try smaller learning rates with --lr")
@@ -329,6 +333,14 @@ def _write_run(
 def _blocks(experiment: Experiment) -> list[dict[str, Any]]:
     info, columns = experiment.features.info, experiment.features.columns[0]
     return [{"name": c.block.name, "dim": c.block.dim, "digest": c.block.digest(info.key)} for c in columns]
+
+
+def _margin(best: Candidate, ahead: Candidate) -> tuple[str, ...]:
+    """Why the best is not the one with the highest score, when it is not."""
+    gap = ahead.score - best.score
+    if gap <= 0.0:
+        return ()
+    return (f"{best.config_id} is taken: its member {ahead.config_id} is {gap:.4f} ahead on validation, within noise",)
 
 
 def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, ...]:

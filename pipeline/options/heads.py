@@ -37,7 +37,8 @@ class FitOptions:
             weighted-ce: rare classes weigh more).
         label_smoothing: Shares of the target spread over the other values to try.
         logit_adjust: Strengths of logit adjustment for rare values to try (0 is off).
-        monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1.
+        monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1
+            (cosine and onecycle keep their last one).
         patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.

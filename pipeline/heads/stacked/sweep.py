@@ -67,7 +67,8 @@ def fit_many(
 
     train, validation : features (n, d) float32, (V, n, d) with views, or a `FeatureSource`; and their targets.
     A row of several views shows a random one per epoch in training; validation averages the loss over all views.
-    The epoch with the lowest validation loss (the configuration's own loss, without smoothing and adjustment) is kept.
+    The epoch with the lowest validation loss (the configuration's own loss, without smoothing and adjustment) is kept,
+    or the last one of a schedule that ends there (`schedules.RUNS_WHOLE`).
     A configuration that diverges is stopped and returned with its note, `diverged` and an infinite validation loss.
     Raises HeadError, before any training, for data or options that cannot work.
     """
