@@ -51,6 +51,19 @@ def test_the_best_is_chosen_on_validation_not_on_test(tmp_path: Path) -> None:
     assert comparison.candidates[1].metrics.overall.accuracy > comparison.candidates[0].metrics.overall.accuracy
 
 
+def test_what_a_run_preferred_within_noise_stands_before_its_other_candidates(tmp_path: Path) -> None:
+    """An ensemble may be chosen although its member scored a little higher; another run's best is not passed by it."""
+    write_run(tmp_path / "a", best=MLP)
+    assert compare([tmp_path / "a"], QUICK).best == MLP
+    better = {LINEAR: {**CONFIGS[LINEAR], "score": 0.95}}
+    write_run(tmp_path / "b", configs=better, best=LINEAR)
+    assert [c.name for c in compare([tmp_path / "a", tmp_path / "b"], QUICK).candidates] == [
+        f"b/{LINEAR}",
+        f"a/{MLP}",
+        f"a/{LINEAR}",
+    ]
+
+
 def test_differences_are_paired_and_signed(tmp_path: Path) -> None:
     configs = {LINEAR: CONFIGS[LINEAR], "twin-adam-00000009": {**CONFIGS[LINEAR], "score": 0.5}, MLP: CONFIGS[MLP]}
     comparison = compare([write_run(tmp_path / "a", configs=configs)], QUICK)
