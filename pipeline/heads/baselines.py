@@ -1,6 +1,7 @@
 """Baselines: a real MultiOutputClassifier of logistic regression or of LightGBM, fitted column by column.
 
-Each column is fitted on its own known rows; a column of one class becomes a constant. Columns run side by side on
+Each column is fitted on its own known rows; a column of one class becomes a constant. That is also why LightGBM is not
+fitted as one multiclass model per single-valued attribute: a `MultiOutputClassifier` holds one estimator per column. Columns run side by side on
 threads, each with one thread inside: both libraries release the interpreter lock, the features are shared without a
 copy, and small fits do not wait for each other's inner threads.
 """
@@ -25,6 +26,7 @@ from pipeline.heads.targets import Targets
 Part = tuple[Any, Targets]
 _LOGREG_ITERATIONS = 300
 _MAX_BIN = 63
+_LEARNING_RATE = 0.05
 _SECONDS_PER_NUMBER = {"logreg": 4e-8, "lightgbm": 1.2e-7}
 _SECONDS_PER_TREE_NUMBER = 2.8e-8
 
@@ -168,6 +170,7 @@ def _template(config: HeadConfig) -> Any:
     return LGBMClassifier(
         n_estimators=config.trees,
         num_leaves=config.leaves,
+        learning_rate=_LEARNING_RATE,
         colsample_bytree=config.feature_fraction,
         max_bin=_MAX_BIN,
         random_state=config.seed,
