@@ -1,9 +1,9 @@
 """Baselines: a real MultiOutputClassifier of logistic regression or of LightGBM, fitted column by column.
 
 Each column is fitted on its own known rows; a column of one class becomes a constant. That is also why LightGBM is not
-fitted as one multiclass model per single-valued attribute: a `MultiOutputClassifier` holds one estimator per column. Columns run side by side on
-threads, each with one thread inside: both libraries release the interpreter lock, the features are shared without a
-copy, and small fits do not wait for each other's inner threads.
+fitted as one multiclass model per single-valued attribute: a `MultiOutputClassifier` holds one estimator per column.
+Columns run side by side on threads, each with one thread inside: both libraries release the interpreter lock, the
+features are shared without a copy, and small fits do not wait for each other's inner threads.
 """
 
 from __future__ import annotations
