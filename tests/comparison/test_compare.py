@@ -247,8 +247,15 @@ def test_values_by_hand_and_those_no_head_can_learn(tmp_path: Path) -> None:
     lost = rows["neck", "a: b"]
     assert (lost.support, lost.decided, lost.precision, lost.recall, lost.f1) == (2, 0, None, 0.0, 0.0)
     assert lost.average_precision == pytest.approx(2 / 6)
-    told = "not learnable (never seen in training), counted as missed where true: style=sporty, neck=a: b"
-    assert told in table(comparison)
+    told = table(comparison)
+    assert "not learnable (never seen in training), counted as missed where true: style=sporty, neck=a: b" in told
+    assert "mean over all 6 values with a test photo, 6 of them with fewer than 10, too few to measure one by" in told
+    assert "chosen on validation, where its score is therefore optimistic" in told
+    save_csv(comparison, tmp_path / "c.csv")
+    with (tmp_path / "c.csv").open(newline="") as file:
+        verdicts = {row["value"]: row["verdict"] for row in csv.DictReader(file) if row["kind"] == "value"}
+    assert verdicts["round"] == "fewer than 10 test photos"
+    assert verdicts["a: b"] == "not learnable, fewer than 10 test photos"
 
 
 def test_a_value_that_only_test_photos_have_counts_against_everyone(tmp_path: Path) -> None:
