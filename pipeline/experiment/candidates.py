@@ -29,6 +29,7 @@ FOLDS = 5
 """Parts of the validation rows, each judged by thresholds that the others tuned."""
 
 RESAMPLES = 1000
+"""Of the validation rows, for the noise between an ensemble and its member."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,17 @@ class Truth:
 
 @dataclass(frozen=True)
 class Policy:
-    """Thresholds (L,) that one policy chose on validation, and its validation score.
-
-    score : of `decided` (n, L), what the policy decides on rows that had no part in tuning it.
-    """
+    """Thresholds (L,) that one policy tuned on validation; score : of its decisions on rows that did not tune them."""
 
     thresholds: Float64
     score: float
-    decided: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Candidate:
     """One fitted head with its probabilities P (n, L) of the validation rows and its threshold policies.
 
+    decided (n, L) : what the chosen policy decides on validation rows, those that score and metrics are of.
     made_of : the fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies and
     metrics are still those of the fit on training rows alone. calibration : what `head` has folded in, `made_of` not.
     fitted_on : the parts of the split its head has learnt from.
@@ -66,6 +64,7 @@ class Candidate:
     head: FittedHead
     made_of: tuple[FittedHead, ...]
     P: Float32
+    decided: npt.NDArray[np.bool_]
     policies: Mapping[str, Policy]
     chosen: str
     metrics: Mapping[str, Any]
@@ -95,15 +94,16 @@ def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth
 
     threshold : a policy, or auto for the best of `POLICIES` by score (the simplest of equals); it also stores `EXTRA`.
     """
-    policies = {}
+    policies, decided = {}, {}
     for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (threshold,):
         limits = tune(P, truth.Y, truth.known, truth.schema, policy)
         D = cross_fitted(P, truth, policy) if is_tuned(policy) else decide(P, truth.schema, limits)
-        policies[policy] = Policy(limits, validation_score(P, D, truth.Y, truth.known, truth.schema), D)
+        policies[policy] = Policy(limits, validation_score(P, D, truth.Y, truth.known, truth.schema))
+        decided[policy] = D
     eligible = [policy for policy in policies if policy not in EXTRA] or list(policies)
     chosen = max(eligible, key=lambda policy: policies[policy].score)
-    overall = evaluate(P, policies[chosen].decided, truth.Y, truth.known, truth.schema).to_json()["overall"]
-    return Candidate(*fit, P, policies, chosen, overall)
+    overall = evaluate(P, decided[chosen], truth.Y, truth.known, truth.schema).to_json()["overall"]
+    return Candidate(*fit, P, decided[chosen], policies, chosen, overall)
 
 
 def cross_fitted(P: Float32, truth: Truth, policy: str) -> npt.NDArray[np.bool_]:
@@ -153,8 +153,7 @@ def _surely_better(first: Candidate, second: Candidate, truth: Truth) -> bool:
     resamples = Bootstrap(truth.groups, RESAMPLES)
     scores = []
     for candidate in (first, second):
-        D = candidate.policies[candidate.chosen].decided
-        sums = photo_sums(None, D, truth.Y, truth.known, truth.schema)
+        sums = photo_sums(None, candidate.decided, truth.Y, truth.known, truth.schema)
         scores.append(resampled_score(resamples.figures(sums), truth.schema.single))
     span = interval(scores[0] - scores[1])
     return span is not None and span[0] > 0.0
