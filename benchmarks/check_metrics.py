@@ -4,7 +4,9 @@
 
 Reads predictions/, labels.parquet, split.csv, decisions.json and the schema in run.json with pandas, applies the
 decision rule photo by photo, asks scikit-learn for the figures, and prints and exits 1 where the comparison (of the
-JSON file, or made now) says another number. Nothing of this project is used but `compare` itself.
+JSON file, or made now) says another number. Values that only test photos have are columns like all others, with a
+probability of 0 and never decided; loss, element accuracy and calibration are without them. Nothing of this project is
+used but `compare` itself.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import pandas as pd
 from sklearn import metrics as sk
 
 UNKNOWN = "#N/A"
-CLOSE = 1e-6
+CLOSE, FEW = 1e-6, 10
 
 Figures = dict[str, Any]
 
@@ -31,15 +33,20 @@ class Files:
 
     def __init__(self, run: Path) -> None:
         self.run = run
-        self.schema = json.loads((run / "run.json").read_text(encoding="utf-8"))["schema"]
+        info = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        self.schema, self.unseen = info["schema"], info.get("unseen", [])
         self.decisions = json.loads((run / "decisions.json").read_text(encoding="utf-8"))
         split = pd.read_csv(run / "split.csv", dtype=str, keep_default_na=False).set_index("photo")["part"]
         labels = pd.read_parquet(run / "labels.parquet").set_index("photo")
         self.test, self.train = (labels.loc[split.index[split == part]] for part in ("test", "train"))
         self.attributes: list[str] = self.schema["keys"]
-        self.values = {
+        self.known = {
             attribute: [value for value in values if value != UNKNOWN]
             for attribute, values in zip(self.attributes, self.schema["values"], strict=True)
+        }
+        self.values = {
+            attribute: values + [value for name, value in self.unseen if name == attribute]
+            for attribute, values in self.known.items()
         }
         self.single = dict(zip(self.attributes, self.schema["single"], strict=True))
 
@@ -50,7 +57,8 @@ class Files:
 
     def probabilities(self, config_id: str, folder: str = "predictions") -> pd.DataFrame:
         frame = pd.read_parquet(self.run / folder / f"{config_id}.parquet")
-        return frame[frame["part"] == "test"].set_index("photo").drop(columns="part").loc[self.test.index]
+        found = frame[frame["part"] == "test"].set_index("photo").drop(columns="part").loc[self.test.index]
+        return found.assign(**{f"p:{attribute}={value}": 0.0 for attribute, value in self.unseen})
 
     def decided(self, config_id: str, P: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Per attribute 1 where a value is decided, by the stored thresholds of the chosen policy and the gate."""
@@ -59,7 +67,7 @@ class Files:
         out = {}
         for attribute, values in zip(self.attributes, self.schema["values"], strict=True):
             limit = [next(limits) for _ in values]
-            rows = []
+            rows: list[set[str]] = []
             for scores in P[[f"p:{attribute}={value}" for value in values]].itertuples(index=False):
                 best = int(np.argmax(scores))
                 allowed = [best] if self.single[attribute] else range(len(values))
@@ -109,12 +117,18 @@ def figures(files: Files, P: pd.DataFrame, D: dict[str, pd.DataFrame]) -> tuple[
         known[attribute] = rows
         y, d = truth[rows].to_numpy(int), D[attribute][rows].to_numpy()
         p = P.loc[rows, [f"p:{attribute}={value}" for value in files.values[attribute]]].to_numpy(float)
-        attributes.append({"key": attribute, **of_attribute(y, d, p, files.single[attribute])})
+        cells = (
+            y[:, : len(files.known[attribute])],
+            d[:, : len(files.known[attribute])],
+            p[:, : len(files.known[attribute])],
+        )
+        found = {**of_attribute(y, d, p, files.single[attribute]), **of_cells(*cells, files.single[attribute])}
+        attributes.append({"key": attribute, **found})
         values += [
             {"key": attribute, "value": v, **of_value(y[:, j], d[:, j], p[:, j])}
             for j, v in enumerate(files.values[attribute])
         ]
-        blocks.append((y, d, p, rows.to_numpy()))
+        blocks.append((y, d, rows.to_numpy(), cells))
     return overall(blocks, attributes, values), attributes, values
 
 
@@ -125,9 +139,9 @@ def of_attribute(y: np.ndarray, d: np.ndarray, p: np.ndarray, single: bool) -> F
     pairs = (y | d).any(axis=1)
     return {
         "photos": len(y),
+        "values": y.shape[1],
         "scored_values": int(scored.sum()),
-        "log_loss": log_loss(y, p),
-        "element_accuracy": sk.accuracy_score(y.ravel(), d.ravel()),
+        "rare_values": int((scored & (y.sum(axis=0) < FEW)).sum()),
         "micro_f1": optional(sk.f1_score, y, d, average="micro") if (y.any() or d.any()) else None,
         "macro_f1": sk.f1_score(y, d, average="macro", labels=np.flatnonzero(scored), zero_division=0)
         if scored.any()
@@ -139,6 +153,16 @@ def of_attribute(y: np.ndarray, d: np.ndarray, p: np.ndarray, single: bool) -> F
         "iou": sk.jaccard_score(y[pairs], d[pairs], average="samples", zero_division=0) if pairs.any() else None,
         "predicted_per_photo": float(d.sum(axis=1).mean()),
         "true_per_photo": float(y.sum(axis=1).mean()),
+    }
+
+
+def of_cells(y: np.ndarray, d: np.ndarray, p: np.ndarray, single: bool) -> Figures:
+    """Figures over the cells of the values that can be decided."""
+    if not len(y):
+        return {}
+    return {
+        "log_loss": log_loss(y, p),
+        "element_accuracy": sk.accuracy_score(y.ravel(), d.ravel()),
         "calibration_error": calibration_error(y, p, single),
     }
 
@@ -157,7 +181,7 @@ def of_value(y: np.ndarray, d: np.ndarray, p: np.ndarray) -> Figures:
 
 def overall(blocks: list[Any], attributes: list[Figures], values: list[Figures]) -> Figures:
     """All attributes side by side: cells are pooled, photos are joined."""
-    n = len(blocks[0][3])
+    n = len(blocks[0][2])
     truth, decided, right, some, all_known = (
         np.zeros(n),
         np.zeros(n),
@@ -166,7 +190,7 @@ def overall(blocks: list[Any], attributes: list[Figures], values: list[Figures])
         np.ones(n, bool),
     )
     both, ious = np.zeros(n), []
-    for y, d, _, rows in blocks:
+    for y, d, rows, _ in blocks:
         truth[rows] += y.sum(axis=1)
         decided[rows] += d.sum(axis=1)
         both[rows] += (y & d).sum(axis=1)
@@ -176,14 +200,16 @@ def overall(blocks: list[Any], attributes: list[Figures], values: list[Figures])
         pairs = (y | d).any(axis=1)
         if pairs.any():
             ious.append((sk.jaccard_score(y[pairs], d[pairs], average="samples", zero_division=0), int(pairs.sum())))
-    y, d, p = (np.concatenate([block[i].ravel() for block in blocks]) for i in range(3))
+    y, d = (np.concatenate([block[i].ravel() for block in blocks]) for i in range(2))
+    own, said, p = (np.concatenate([block[3][i].ravel() for block in blocks]) for i in range(3))
     filled = truth + decided > 0
     return {
         "photos": int(some.sum()),
         "photos_all_known": int(all_known.sum()),
         "scored_values": sum(v["support"] > 0 for v in values),
-        "log_loss": sk.log_loss(y, np.clip(p, 1e-7, 1 - 1e-7), labels=[0, 1]),
-        "element_accuracy": sk.accuracy_score(y, d),
+        "rare_values": sum(0 < v["support"] < FEW for v in values),
+        "log_loss": log_loss(own, p),
+        "element_accuracy": sk.accuracy_score(own, said),
         "micro_f1": sk.f1_score(y, d),
         "macro_f1": mean([v["f1"] for v in values]),
         "key_macro_f1": mean([k["macro_f1"] for k in attributes]),

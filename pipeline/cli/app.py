@@ -372,8 +372,9 @@ def cache_export(
 ) -> None:
     """Write one plain HDF5 or .npz file: a row per photo of the catalogue, or per cached content without one."""
     from pipeline.features.cache_tools import export
+    from pipeline.model.file import read_model
 
-    report = export(data, cache_key, options)
+    report = export(data, cache_key, options, None if options.model is None else read_model(options.model))
     say(f"cache export: {report.rows} rows of {report.dim} numbers -> {report.path}")
 
 

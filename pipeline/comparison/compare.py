@@ -1,7 +1,8 @@
 """The stage that judges: joins run folders with the truth of their test photos. Only here are test metrics computed.
 
 Candidates are the configurations whose probabilities a run kept, each with the thresholds chosen on validation. The
-best is the one with the highest *validation* score; the test figures only say how good it and the others are.
+best is the one with the highest *validation* score, or what its run preferred to that within noise; the test figures
+only say how good it and the others are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import LabelSchema
 from pipeline.comparison.by_field import best_by_field, differences_by_field
 from pipeline.comparison.details import confusions, curves, facts, given_notes, notes, policies, reliabilities
 from pipeline.comparison.pairs import Judged, Judges, judged
@@ -24,8 +24,9 @@ from pipeline.comparison.same_rows import check_same_rows
 from pipeline.comparison.table import table
 from pipeline.comparison.values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
-from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval
-from pipeline.evaluation.metrics import evaluate, majority_baseline, photo_sums
+from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval_of
+from pipeline.evaluation.figures import Metrics
+from pipeline.evaluation.metrics import majority_baseline
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Run, number, read_run
 from pipeline.options import CompareOptions
@@ -42,9 +43,15 @@ class _Entry:
     config_id: str
 
     @property
-    def rank(self) -> tuple[int, float]:
-        score = self.run.score(self.config_id)
-        return len(self.run.schema.attributes), -np.inf if score is None or np.isnan(score) else score
+    def rank(self) -> tuple[int, float, bool]:
+        """Most attributes first, then the highest validation score; what a run chose stands before its own others.
+
+        A run may choose an ensemble whose member is ahead within noise.
+        """
+        chosen = self.run.info.get("best") == self.config_id
+        scores = [self.run.score(name) for name in (self.run.predicted if chosen else (self.config_id,))]
+        best = max((score for score in scores if score is not None and not np.isnan(score)), default=-np.inf)
+        return len(self.run.schema.attributes), best, chosen
 
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
@@ -82,7 +89,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         best=best.name,
         by=options.by,
         by_rows=by_rows,
-        policies=policies(best.run, best.config_id, reference.test),
+        policies=policies(best.run, best.config_id, reference),
         confusions=confusions(reference.D, reference.Y, reference.mask, best.run.schema),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
@@ -120,7 +127,7 @@ def _judge(entry: _Entry, resamples: Bootstrap) -> Judged:
     run, rows = entry.run, _test_rows(entry.run)
     P = run.probabilities(entry.config_id, "test")[_test_order(run)]
     D = decide(P, run.schema, run.thresholds(entry.config_id))
-    return judged(entry.name, run.schema, (P, D, run.Y[rows], run.mask[rows]), resamples)
+    return judged(entry.name, run.schema, (P, D, run.Y[rows], run.mask[rows]), run.unseen.take(rows), resamples)
 
 
 def _candidate(entry: _Entry, found: Judged, judges: Judges, best: str | None = None) -> Candidate:
@@ -140,8 +147,8 @@ def _candidate(entry: _Entry, found: Judged, judges: Judges, best: str | None = 
         validation_score=run.score(entry.config_id),
         seconds=number(settings.get("seconds")),
         metrics=found.metrics,
-        intervals=_intervals(found.figures),
-        attribute_intervals=_attribute_intervals(found.figures, found.schema),
+        intervals=_intervals(found.figures, found.metrics),
+        attribute_intervals=_attribute_intervals(found.figures, found.metrics),
         differences={} if best is None else judges.differences(entry.name, best),
         best=best is None,
         model=str(model) if model.is_file() else "",
@@ -151,7 +158,7 @@ def _candidate(entry: _Entry, found: Judged, judges: Judges, best: str | None = 
 def _majority(run: Run, resamples: Bootstrap) -> Candidate:
     train, test, schema = run.rows("train"), _test_rows(run), run.schema
     P, D = majority_baseline(run.Y[train], run.mask[train], schema).predict(len(test))
-    figures = resamples.figures(photo_sums(P, D, run.Y[test], run.mask[test], schema), schema)
+    found = judged("majority", schema, (P, D, run.Y[test], run.mask[test]), run.unseen.take(test), resamples)
     return Candidate(
         name="majority",
         run=run.name,
@@ -162,23 +169,23 @@ def _majority(run: Run, resamples: Bootstrap) -> Candidate:
         policy="",
         validation_score=None,
         seconds=None,
-        metrics=evaluate(P, D, run.Y[test], run.mask[test], schema),
-        intervals=_intervals(figures),
-        attribute_intervals=_attribute_intervals(figures, schema),
+        metrics=found.metrics,
+        intervals=_intervals(found.figures, found.metrics),
+        attribute_intervals=_attribute_intervals(found.figures, found.metrics),
         differences={},
         best=False,
         model="",
     )
 
 
-def _intervals(figures: Resampled) -> Mapping[str, Interval]:
-    found = {name: interval(figures.overall[name]) for name in OVERALL}
+def _intervals(figures: Resampled, metrics: Metrics) -> Mapping[str, Interval]:
+    found = {name: interval_of(name, figures.overall[name], getattr(metrics.overall, name)) for name in OVERALL}
     return {name: span for name, span in found.items() if span is not None}
 
 
-def _attribute_intervals(figures: Resampled, schema: LabelSchema) -> Mapping[str, Mapping[str, Interval]]:
+def _attribute_intervals(figures: Resampled, metrics: Metrics) -> Mapping[str, Mapping[str, Interval]]:
     found: dict[str, dict[str, Interval]] = {}
-    for i, attribute in enumerate(schema.attributes):
-        spans = {name: interval(figures.attributes[name][:, i]) for name in PER_ATTRIBUTE}
-        found[attribute] = {name: span for name, span in spans.items() if span is not None}
+    for i, row in enumerate(metrics.attributes):
+        spans = {name: interval_of(name, figures.attributes[name][:, i], getattr(row, name)) for name in PER_ATTRIBUTE}
+        found[row.attribute] = {name: span for name, span in spans.items() if span is not None}
     return found

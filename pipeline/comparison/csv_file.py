@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison.records import Candidate, Comparison, Difference
+from pipeline.comparison.records import Candidate, Comparison, Difference, ValueRow
+from pipeline.evaluation.metrics import FEW
 from pipeline.system import whole_file
 
 COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
@@ -30,7 +31,7 @@ def rows(comparison: Comparison) -> Iterator[Row]:
     for candidate in (*comparison.candidates, comparison.majority):
         yield from _figures(candidate, "best on validation" if candidate.best else "")
     for value in comparison.values:
-        note = "" if value.learnable else "not learnable"
+        note = _measured(value)
         base = {
             "kind": "value",
             "candidate": comparison.best,
@@ -48,6 +49,12 @@ def rows(comparison: Comparison) -> Iterator[Row]:
     for by in comparison.by_differences:
         base = {"kind": "by", "candidate": by.first, "against": by.second, "verdict": by.verdict}
         yield from _differences({**base, "key": by.first_value, "value": by.second_value}, by.differences)
+
+
+def _measured(value: ValueRow) -> str:
+    """What keeps a value's figures from saying much; "" when nothing does."""
+    few = "no test photo" if not value.support else f"fewer than {FEW} test photos" if value.support < FEW else ""
+    return ", ".join(text for text in ("" if value.learnable else "not learnable", few) if text)
 
 
 def _figures(candidate: Candidate, verdict: str) -> Iterator[Row]:

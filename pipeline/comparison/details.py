@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name
+from pipeline.comparison.pairs import Judged
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
 from pipeline.errors import RunError
 from pipeline.evaluation.metrics import evaluate, known_cells
@@ -57,6 +58,12 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
             found.append(f"{run.name} was made with RANDOM backbone weights: its figures say nothing about quality.")
         if near := sentence(run.info.get("near_duplicates")):
             found.append(f"{run.name}: {near}.")
+        lost = int((run.info.get("findings") or {}).get("never-in-train", 0))
+        if lost and "unseen" not in run.info:
+            found.append(
+                f"{run.name} was fit by an earlier version, which did not store the {lost} values that only test photos"
+                " have: they are not counted, which flatters every figure; fit it again."
+            )
     best = next(candidate for candidate in candidates if candidate.best)
     fewer = [c.name for c in candidates if set(c.attributes) != set(best.attributes)]
     if fewer:
@@ -82,15 +89,16 @@ def given_notes(path: Path | None) -> tuple[str, ...]:
         raise RunError(f"--notes {path} cannot be read: {error}") from error
 
 
-def policies(run: Run, config_id: str, test: tuple[Float32, UInt8, Bool]) -> tuple[PolicyRow, ...]:
-    """One candidate under each of its stored threshold policies; test : (P, Y, mask), each (n, L)."""
-    P, Y, mask = test
+def policies(run: Run, config_id: str, test: Judged) -> tuple[PolicyRow, ...]:
+    """One candidate under each of its stored threshold policies; test : the same candidate under its chosen one."""
+    P, Y, mask = test.test
     entry = run.decisions[config_id]
     rows = []
     for name, stored in entry["policies"].items():
         D = decide(P, run.schema, run.thresholds(config_id, name))
         score = float(stored["validation_score"])
-        rows.append(PolicyRow(name, name == entry["chosen"], score, evaluate(P, D, Y, mask, run.schema)))
+        metrics = evaluate(P, D, Y, mask, run.schema, test.unseen)
+        rows.append(PolicyRow(name, name == entry["chosen"], score, metrics))
     return tuple(rows)
 
 

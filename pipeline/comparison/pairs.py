@@ -14,6 +14,7 @@ from pipeline.comparison.records import Difference, Pair
 from pipeline.evaluation.bootstrap import Bootstrap, Resampled, interval
 from pipeline.evaluation.figures import Metrics
 from pipeline.evaluation.metrics import evaluate, photo_sums
+from pipeline.evaluation.unseen import Unseen
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -38,6 +39,7 @@ class Judged:
     D: Bool
     Y: npt.NDArray[np.uint8]
     mask: Bool
+    unseen: Unseen
     metrics: Metrics
     figures: Resampled
 
@@ -51,11 +53,13 @@ def judged(
     name: str,
     schema: LabelSchema,
     arrays: tuple[Float32, Bool, npt.NDArray[np.uint8], Bool],
+    unseen: Unseen,
     resamples: Bootstrap,
 ) -> Judged:
-    """Figures of (P, D, Y, mask), each (n, L)."""
-    metrics = evaluate(*arrays, schema)
-    return Judged(name, schema, *arrays, metrics, resamples.figures(photo_sums(*arrays, schema), schema))
+    """Figures of (P, D, Y, mask), each (n, L), on photos some of which have unseen values."""
+    metrics = evaluate(*arrays, schema, unseen)
+    figures = resamples.figures(photo_sums(*arrays, schema, unseen))
+    return Judged(name, schema, *arrays, unseen, metrics, figures)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class Judges:
             found = self.load(name)
             schema, at = subset(found.schema, attributes)
             arrays = (found.P[:, at], found.D[:, at], found.Y[:, at], found.mask[:, at])
-            self._known[name, attributes] = _figures(judged(name, schema, arrays, self.resamples))
+            unseen = found.unseen.of_attributes(attributes)
+            self._known[name, attributes] = _figures(judged(name, schema, arrays, unseen, self.resamples))
         return self._known[name, attributes]
 
 

@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING
 
 from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
 from pipeline.comparison.records import Candidate, Comparison, Difference, Interval
+from pipeline.evaluation.bootstrap import MACRO_INTERVALS
+from pipeline.evaluation.metrics import FEW
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 NONE = "-"
-NAMES = {"accuracy": "attribute acc", "key_macro_f1": "macro F1"}
+NAMES = {"accuracy": "attribute acc", "key_macro_f1": "attribute F1"}
+"""Means over attributes; `macro F1` is the mean over values."""
 PAIRS = 10
 """Pairs shown; all are in the JSON and CSV files."""
+
+CHOSEN = (
+    "* chosen on validation, where its score is therefore optimistic: it is the highest of many, or the ensemble of"
+    " those. Differences are paired: the same resampled products for both."
+)
 
 Cell = Callable[[Candidate], str]
 
@@ -40,7 +48,8 @@ def table(comparison: Comparison, color: bool = False) -> str:
     blocks.append(_per_attribute(comparison))
     lost = [f"{row.attribute}={row.value}" for row in comparison.values if not row.learnable]
     if lost:
-        blocks.append(f"not learnable (never seen in training): {', '.join(lost[:10])}{_more(len(lost) - 10)}")
+        named = f"{', '.join(lost[:10])}{_more(len(lost) - 10)}"
+        blocks.append(f"not learnable (never seen in training), counted as missed where true: {named}")
     calibrated = [row for row in comparison.calibration if row.error_before is not None]
     if calibrated:
         before, after = (
@@ -48,7 +57,7 @@ def table(comparison: Comparison, color: bool = False) -> str:
             for name in ("error_before", "error_after")
         )
         blocks.append(f"calibration error of {best.name}, mean over attributes: {before:.3f} before, {after:.3f} after")
-    blocks.append("* best by validation score. Differences are paired: the same resampled products for both.")
+    blocks += [_about_macro_f1(best), CHOSEN]
     return _text([*blocks, *comparison.notes], color)
 
 
@@ -86,7 +95,8 @@ def _overall(comparison: Comparison) -> RenderableType:
         ("candidate", lambda c: c.name + (" (RANDOM WEIGHTS)" if c.random_weights else "")),
         ("valid.", lambda c: decimal(c.validation_score)),
         ("attribute acc", lambda c: with_interval(c.metrics.overall.accuracy, c.intervals.get("accuracy"))),
-        ("macro F1", lambda c: with_interval(c.metrics.overall.key_macro_f1, c.intervals.get("key_macro_f1"))),
+        ("attribute F1", lambda c: with_interval(c.metrics.overall.key_macro_f1, c.intervals.get("key_macro_f1"))),
+        ("macro F1", lambda c: with_interval(c.metrics.overall.macro_f1, c.intervals.get("macro_f1"))),
         ("micro F1", lambda c: decimal(c.metrics.overall.micro_f1)),
         ("mAP", lambda c: decimal(c.metrics.overall.mean_average_precision)),
         ("IoU", lambda c: decimal(c.metrics.overall.iou)),
@@ -123,7 +133,7 @@ def _by(comparison: Comparison) -> RenderableType:
         shown = [row.value or "(none)", str(row.configurations), row.candidate or name]
         rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
     field = comparison.by or ""
-    heads = [field, "configs", "best by validation", "valid.", "attribute acc", "macro F1"]
+    heads = [field, "configs", "best by validation", "valid.", *NAMES.values()]
     blocks: list[RenderableType] = [_grid(f"By {field}", heads, rows, left=(0, 2))]
     if any(row.candidate is None for row in comparison.by_rows):
         blocks.append(f"{NONE}: no test predictions kept; fit-heads --keep all keeps them")
@@ -155,7 +165,7 @@ def _per_attribute(comparison: Comparison) -> RenderableType:
             [
                 mine.attribute if mine.single else f"{mine.attribute} (multi)",
                 str(mine.photos),
-                f"{mine.scored_values}/{mine.values}",
+                f"{mine.scored_values}/{mine.values} ({mine.rare_values})",
                 with_interval(mine.accuracy, spans.get("accuracy")),
                 decimal(base.accuracy),
                 decimal(mine.balanced_accuracy),
@@ -169,7 +179,18 @@ def _per_attribute(comparison: Comparison) -> RenderableType:
             ]
         )
     grid = _grid(f"Per attribute: {best.name} against the majority baseline", heads, rows, left=(0,))
-    return Group(grid, "values: with a test photo / in all; macro F1 and mAP are over the former", "")
+    told = f"values: with a test photo / in all (of the former, those with fewer than {FEW}); macro F1 and mAP are over"
+    return Group(grid, f"{told} those with a test photo, values that training never saw included", "")
+
+
+def _about_macro_f1(best: Candidate) -> str:
+    """What the means over values rest on, and how far their intervals can be trusted."""
+    overall = best.metrics.overall
+    return (
+        f"macro F1: mean over all {overall.scored_values} values with a test photo, {overall.rare_values} of them with"
+        f" fewer than {FEW}, too few to measure one by; attribute F1: mean over attributes of each one's macro F1."
+        f" {MACRO_INTERVALS}"
+    )
 
 
 def _more(count: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pipeline.catalogue.labels import UNKNOWN
@@ -39,8 +41,26 @@ def value_rows(run: Run, best: Judged) -> tuple[ValueRow, ...]:
                 learnable=bool(seen[j]),
             )
         )
-    rows += [ValueRow(attribute, value, 0, n, 0, None, None, None, None, False) for attribute, value, n in run.unseen]
-    return tuple(rows)
+    return (*rows, *_unseen_rows(best))
+
+
+def _unseen_rows(best: Judged) -> Iterator[ValueRow]:
+    """Values that only test photos have: never decided, and with a probability of 0 everywhere."""
+    photos = {row.attribute: row.photos for row in best.metrics.attributes}
+    for (attribute, value), support in zip(best.unseen.labels, best.unseen.Y.sum(axis=0).tolist(), strict=True):
+        measured = bool(support)
+        yield ValueRow(
+            attribute=attribute,
+            value=value,
+            train=0,
+            support=support,
+            decided=0,
+            precision=None,
+            recall=0.0 if measured else None,
+            f1=0.0 if measured else None,
+            average_precision=support / photos[attribute] if measured else None,
+            learnable=False,
+        )
 
 
 def calibration_rows(run: Run, config_id: str, best: Judged, order: np.ndarray) -> tuple[CalibrationRow, ...]:

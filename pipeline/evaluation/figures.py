@@ -27,16 +27,32 @@ def published(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class AttributeMetrics:
-    """One attribute. Every figure is over its known cells; None means that nothing could be measured.
+    """One attribute. Every figure is over the photos on which it is known; None means that nothing could be measured.
 
-    photos : photos on which the attribute is known; values : values it has; scored_values : those with a test positive.
-    log_loss : mean binary cross-entropy per cell, in nats, whatever the head's link. element_accuracy : share of cells
-    decided as they are. micro_f1 : over all cells. macro_f1, mean_average_precision : means over `scored_values`.
-    samples_f1 : mean over photos on which a value is true or decided. accuracy : share of photos on which exactly the
-    true values are decided (single-valued: the right value). balanced_accuracy : single-valued: mean recall of the
-    scored values; multi-valued: mean of (recall + specificity) / 2 over values with positives and negatives.
-    iou : mean of |true and decided| / |true or decided| over photos on which either is not empty.
-    predicted_per_photo, true_per_photo : mean numbers of values. calibration_error : see `ranking.calibration_error`.
+    A value that only test photos have (`Unseen`) is true and never decided: it counts in every figure but log_loss,
+    element_accuracy and calibration_error, which are over the cells of values that can be decided. With tp, fp, fn of a
+    value or of pooled values, F1 = 2 tp / (2 tp + fp + fn).
+
+    Attributes:
+        attribute: Its name.
+        single: Whether a photo has at most one value.
+        values: Values it has, those that only test photos have included.
+        photos: Photos on which it is known.
+        scored_values: Values that at least one of these photos has; means over values are over them.
+        rare_values: Those of them that fewer than `metrics.FEW` photos have: too rare to be measured one by one.
+        log_loss: Mean binary cross-entropy per cell, in nats, whatever the head's link.
+        element_accuracy: Share of cells decided as they are.
+        micro_f1: F1 of all values pooled.
+        macro_f1: Mean F1 over `scored_values`; 0 for a value that is never decided.
+        samples_f1: Mean F1 over photos on which a value is true or decided.
+        mean_average_precision: Mean average precision over `scored_values`.
+        accuracy: Share of photos on which exactly the true values are decided (single-valued: the right value).
+        balanced_accuracy: Single-valued: mean recall of the scored values; multi-valued: mean of (recall +
+            specificity) / 2 over values with positives and negatives.
+        iou: Mean of |true and decided| / |true or decided| over photos on which either is not empty.
+        predicted_per_photo: Mean number of values decided.
+        true_per_photo: Mean number of true values.
+        calibration_error: See `ranking.calibration_error`.
     """
 
     attribute: str
@@ -44,6 +60,7 @@ class AttributeMetrics:
     values: int
     photos: int
     scored_values: int
+    rare_values: int
     log_loss: float | None
     element_accuracy: float | None
     micro_f1: float | None
@@ -60,12 +77,24 @@ class AttributeMetrics:
 
 @dataclass(frozen=True)
 class OverallMetrics:
-    """All attributes together; see `KeyMetrics` for the figures.
+    """All attributes together; see `AttributeMetrics` for the figures.
 
-    accuracy, balanced_accuracy, key_macro_f1, calibration_error : means over the `keys_scored` attributes known on a
-    photo. log_loss, element_accuracy, micro_f1 : over all known cells. macro_f1, mean_average_precision : means over
-    all `scored_values`. samples_f1, all_keys_right, predicted_per_photo, true_per_photo : over `photos`, those with a
-    known attribute (all_keys_right: every known attribute exactly right); iou : over (photo, attribute) pairs.
+    Two macro F1: `macro_f1` is the mean over all scored values, whatever their attribute, as DESIGN defines it;
+    `key_macro_f1` is the mean over attributes of each attribute's `macro_f1`, in which an attribute of two values
+    weighs as much as one of a hundred.
+
+    Attributes:
+        photos: Photos with a known attribute.
+        photos_all_known: Photos on which every attribute is known.
+        attributes: How many there are.
+        keys_scored: Attributes known on a photo.
+        scored_values, rare_values: Over all attributes.
+        log_loss, element_accuracy, micro_f1: Over all cells or values pooled.
+        macro_f1, mean_average_precision: Means over all `scored_values`.
+        key_macro_f1, accuracy, balanced_accuracy, calibration_error: Means over the `keys_scored` attributes.
+        samples_f1, predicted_per_photo, true_per_photo: Over photos, all attributes of a photo together.
+        iou: Mean over (photo, attribute) pairs in which a value is true or decided.
+        all_keys_right: Share of `photos` on which every known attribute is exactly right.
     """
 
     photos: int
@@ -73,6 +102,7 @@ class OverallMetrics:
     attributes: int
     keys_scored: int
     scored_values: int
+    rare_values: int
     log_loss: float | None
     element_accuracy: float | None
     micro_f1: float | None

@@ -2,13 +2,16 @@
 
 A cell is one value on one photo. Cells whose truth is unknown count nowhere, nor does the UNKNOWN value that
 `--na class` adds. What cannot be computed is None and left out of means; it is never 0. Ratios: with tp, fp, fn over
-the cells in question, F1 = 2 tp / (2 tp + fp + fn).
+the cells in question, F1 = 2 tp / (2 tp + fp + fn). A true value that fitting never saw (`Unseen`) is a false negative
+and makes its attribute wrong; only figures over cells (loss, element accuracy, calibration) are over the values that
+can be decided, which many easy cells more would flatter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
 from pipeline.evaluation.figures import AttributeMetrics, Metrics, OverallMetrics
 from pipeline.evaluation.ranking import average_precision, calibration_error
+from pipeline.evaluation.unseen import Unseen
 
 Float = npt.NDArray[np.floating]
 Bool = npt.NDArray[np.bool_]
@@ -26,6 +30,9 @@ Targets = npt.NDArray[np.uint8] | Bool
 TINY = 1e-7
 """Probabilities are clipped to [TINY, 1 - TINY] before a logarithm is taken."""
 
+FEW = 10
+"""A value with fewer known test photos than this is rare: its own F1 is little more than luck."""
+
 
 @dataclass(frozen=True)
 class PhotoSums:
@@ -33,7 +40,8 @@ class PhotoSums:
 
     Arrays (n, K), one column per attribute: known (bool), right (bool: exactly the true values are decided), cells,
     agree, overlap, true, predicted (numbers of values), loss (nats), iou (0 where neither is present), pair (bool:
-    either is present). tp, fp, fn (n, L) bool.
+    either is present).  tp, fp, fn (n, L + U) bool: per attribute its values, then its unseen ones; columns : where
+    each attribute's stand.
     """
 
     known: Bool
@@ -49,6 +57,7 @@ class PhotoSums:
     tp: Bool
     fp: Bool
     fn: Bool
+    columns: tuple[slice, ...]
 
 
 def known_cells(Y: Targets, mask: Bool, schema: LabelSchema) -> tuple[Bool, Bool]:
@@ -63,22 +72,33 @@ def known_cells(Y: Targets, mask: Bool, schema: LabelSchema) -> tuple[Bool, Bool
     return true & mask, mask
 
 
-def evaluate(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema) -> Metrics:
-    """All metrics of probabilities P, decisions D, targets Y and mask, all (n, L)."""
+def evaluate(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema, unseen: Unseen | None = None) -> Metrics:
+    """All metrics of probabilities P, decisions D, targets Y and mask, all (n, L).
+
+    Args:
+        unseen: True values of these photos that the schema has no column for; none when left out.
+
+    Raises:
+        OptionError: The arrays do not fit each other.
+    """
     _check_shapes(schema, P=P, D=D, Y=Y, mask=mask)
-    sums = photo_sums(P, D, Y, mask, schema)
+    unseen = unseen or Unseen.none(len(P))
+    sums = photo_sums(P, D, Y, mask, schema, unseen)
     true, mask = known_cells(Y, mask, schema)
-    ranked = average_precision(P, true, mask)
+    ranked = unseen.beside(average_precision(P, true, mask), _unseen_precision(sums, schema, unseen), schema)
     errors = [
         calibration_error(P[:, c], true[:, c], mask[:, c], single)
         for c, single in zip(schema.slices, schema.single, strict=True)
     ]
     rows = tuple(_attribute_metrics(i, sums, ranked, errors[i], schema) for i in range(len(schema.attributes)))
-    return Metrics(rows, _overall_metrics(sums, ranked, rows, mask))
+    return Metrics(rows, _overall_metrics(sums, ranked, rows))
 
 
-def photo_sums(P: Float | None, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema) -> PhotoSums:
+def photo_sums(
+    P: Float | None, D: Bool, Y: Targets, mask: Bool, schema: LabelSchema, unseen: Unseen | None = None
+) -> PhotoSums:
     """The per-photo sums behind the figures, from arrays (n, L); without P the loss is left at 0."""
+    unseen = unseen or Unseen.none(len(D))
     true, mask = known_cells(Y, mask, schema)
     decided = np.asarray(D, bool) & mask
 
@@ -87,21 +107,24 @@ def photo_sums(P: Float | None, D: Bool, Y: Targets, mask: Bool, schema: LabelSc
 
     tp, fp, fn = true & decided, decided & ~true, true & ~decided
     overlap, wrong, cells = per_attribute(tp), per_attribute(fp) + per_attribute(fn), per_attribute(mask)
-    union = overlap + wrong
+    missed = np.stack([unseen.Y[:, unseen.columns(name)].sum(axis=1) for name in schema.attributes], axis=1)
+    union = overlap + wrong + missed
+    nowhere = np.zeros_like(unseen.Y)
     return PhotoSums(
         known=cells > 0,
-        right=(cells > 0) & (wrong == 0),
+        right=(cells > 0) & (wrong + missed == 0),
         cells=cells,
         agree=cells - wrong,
         overlap=overlap,
-        true=per_attribute(true),
+        true=per_attribute(true) + missed,
         predicted=per_attribute(decided),
         loss=np.zeros_like(cells) if P is None else per_attribute(_loss(P, true, mask)),
         iou=overlap / np.maximum(union, 1.0),
         pair=union > 0,
-        tp=tp,
-        fp=fp,
-        fn=fn,
+        tp=unseen.beside(tp, nowhere, schema),
+        fp=unseen.beside(fp, nowhere, schema),
+        fn=unseen.beside(fn, unseen.Y, schema),
+        columns=_columns(schema, unseen),
     )
 
 
@@ -114,7 +137,7 @@ def validation_score(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSch
     _check_shapes(schema, P=P, D=D, Y=Y, mask=mask)
     sums = photo_sums(None, D, Y, mask, schema)
     scores = []
-    for i, columns in enumerate(schema.slices):
+    for i, columns in enumerate(sums.columns):
         share = _share(sums.right, sums.known, i) if schema.single[i] else _share(sums.iou, sums.pair, i)
         scores.append(mean_of([macro_f1(*_label_counts(sums, columns)), share]))
     score = mean_of(scores)
@@ -172,7 +195,7 @@ def _loss(P: Float, true: Bool, mask: Bool) -> Float:
 def _attribute_metrics(
     i: int, sums: PhotoSums, ranked: Float, error: float | None, schema: LabelSchema
 ) -> AttributeMetrics:
-    columns = schema.slices[i]
+    columns = sums.columns[i]
     tp, fp, fn = _label_counts(sums, columns)
     photos = int(sums.known[:, i].sum())
     total = {name: float(getattr(sums, name)[:, i].sum()) for name in ("cells", "agree", "loss", "true", "predicted")}
@@ -180,9 +203,10 @@ def _attribute_metrics(
     return AttributeMetrics(
         attribute=schema.attributes[i],
         single=schema.single[i],
-        values=sum(value != UNKNOWN for value in schema.values[i]),
+        values=columns.stop - columns.start - (UNKNOWN in schema.values[i]),
         photos=photos,
         scored_values=int(((tp + fn) > 0).sum()),
+        rare_values=_rare(tp + fn),
         log_loss=_ratio(total["loss"], total["cells"]),
         element_accuracy=_ratio(total["agree"], total["cells"]),
         micro_f1=_ratio(2.0 * tp.sum(), total["true"] + total["predicted"]),
@@ -198,7 +222,7 @@ def _attribute_metrics(
     )
 
 
-def _overall_metrics(sums: PhotoSums, ranked: Float, rows: tuple[AttributeMetrics, ...], mask: Bool) -> OverallMetrics:
+def _overall_metrics(sums: PhotoSums, ranked: Float, rows: tuple[AttributeMetrics, ...]) -> OverallMetrics:
     tp, fp, fn = _label_counts(sums, slice(None))
     some = sums.known.any(axis=1)
     photos = int(some.sum())
@@ -213,6 +237,7 @@ def _overall_metrics(sums: PhotoSums, ranked: Float, rows: tuple[AttributeMetric
         attributes=len(rows),
         keys_scored=sum(row.photos > 0 for row in rows),
         scored_values=int(((tp + fn) > 0).sum()),
+        rare_values=_rare(tp + fn),
         log_loss=_ratio(float(sums.loss.sum()), cells),
         element_accuracy=_ratio(float(sums.agree.sum()), cells),
         micro_f1=_ratio(2.0 * float(tp.sum()), true + predicted),
@@ -228,6 +253,26 @@ def _overall_metrics(sums: PhotoSums, ranked: Float, rows: tuple[AttributeMetric
         true_per_photo=_ratio(true, photos),
         calibration_error=over_attributes(lambda row: row.calibration_error),
     )
+
+
+def _columns(schema: LabelSchema, unseen: Unseen) -> tuple[slice, ...]:
+    """Where each attribute's values, its unseen ones included, stand among the columns of `PhotoSums`."""
+    widths = [
+        columns.stop - columns.start + len(unseen.columns(name))
+        for name, columns in zip(schema.attributes, schema.slices, strict=True)
+    ]
+    ends = np.cumsum([0, *widths])
+    return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+
+def _unseen_precision(sums: PhotoSums, schema: LabelSchema, unseen: Unseen) -> Float:
+    """Average precision (U,) of values whose probability is 0 on every photo: their share of the known photos."""
+    known = sums.known[:, [schema.attributes.index(name) for name, _ in unseen.labels]]
+    return average_precision(np.zeros(unseen.Y.shape), unseen.Y, known)
+
+
+def _rare(positives: Float) -> int:
+    return int(((positives > 0) & (positives < FEW)).sum())
 
 
 def _label_counts(sums: PhotoSums, columns: slice) -> tuple[Float, Float, Float]:

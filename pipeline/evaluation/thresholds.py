@@ -143,6 +143,11 @@ def parse_policy(policy: str) -> tuple[str, float | None]:
     return name, None
 
 
+def is_tuned(policy: str) -> bool:
+    """Whether a policy's thresholds depend on the rows they are tuned on."""
+    return parse_policy(policy)[0] not in ("best", "fixed")
+
+
 class _Cells:
     """Validation cells that are known and can be decided, and the thresholds they ask for."""
 

@@ -1,4 +1,9 @@
-"""Fitted configurations judged on validation: thresholds per policy, one score, the best."""
+"""Fitted configurations judged on validation: thresholds per policy, one score, the best.
+
+Thresholds that were tuned on rows look better on these rows than on others, the more of them the better. So a policy's
+score is that of decisions made by thresholds which the row's fold did not tune (`cross_fitted`); the thresholds kept
+are tuned on all validation rows. The score of what is chosen stays optimistic: it is the highest of many.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.evaluation.metrics import evaluate, validation_score
-from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, tune
+from pipeline.evaluation.bootstrap import Bootstrap, interval, resampled_score
+from pipeline.evaluation.metrics import evaluate, photo_sums, validation_score
+from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, is_tuned, tune
 from pipeline.heads import FittedHead, ensemble
 from pipeline.heads.calibration import Calibration
 
@@ -19,18 +25,26 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 
+FOLDS = 5
+"""Parts of the validation rows, each judged by thresholds that the others tuned."""
+
+RESAMPLES = 1000
+"""Of the validation rows, for the noise between an ensemble and its member."""
+
+
 @dataclass(frozen=True)
 class Truth:
-    """What a part's rows are known to be: Y (n, L) uint8, known (n, L) bool."""
+    """What a part's rows are known to be: Y (n, L) uint8, known (n, L) bool, groups (n,): photos of one product."""
 
     schema: LabelSchema
     Y: npt.NDArray[np.uint8]
     known: npt.NDArray[np.bool_]
+    groups: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Thresholds (L,) that one policy chose on validation, and the validation score they reach."""
+    """Thresholds (L,) that one policy tuned on validation; score : of its decisions on rows that did not tune them."""
 
     thresholds: Float64
     score: float
@@ -40,6 +54,7 @@ class Policy:
 class Candidate:
     """One fitted head with its probabilities P (n, L) of the validation rows and its threshold policies.
 
+    decided (n, L) : what the chosen policy decides on validation rows, those that score and metrics are of.
     made_of : the fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies and
     metrics are still those of the fit on training rows alone. calibration : what `head` has folded in, `made_of` not.
     fitted_on : the parts of the split its head has learnt from.
@@ -49,6 +64,7 @@ class Candidate:
     head: FittedHead
     made_of: tuple[FittedHead, ...]
     P: Float32
+    decided: npt.NDArray[np.bool_]
     policies: Mapping[str, Policy]
     chosen: str
     metrics: Mapping[str, Any]
@@ -78,21 +94,69 @@ def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth
 
     threshold : a policy, or auto for the best of `POLICIES` by score (the simplest of equals); it also stores `EXTRA`.
     """
-    policies = {}
+    policies, decided = {}, {}
     for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (threshold,):
         limits = tune(P, truth.Y, truth.known, truth.schema, policy)
-        D = decide(P, truth.schema, limits)
+        D = cross_fitted(P, truth, policy) if is_tuned(policy) else decide(P, truth.schema, limits)
         policies[policy] = Policy(limits, validation_score(P, D, truth.Y, truth.known, truth.schema))
+        decided[policy] = D
     eligible = [policy for policy in policies if policy not in EXTRA] or list(policies)
     chosen = max(eligible, key=lambda policy: policies[policy].score)
-    D = decide(P, truth.schema, policies[chosen].thresholds)
-    overall = evaluate(P, D, truth.Y, truth.known, truth.schema).to_json()["overall"]
-    return Candidate(*fit, P, policies, chosen, overall)
+    overall = evaluate(P, decided[chosen], truth.Y, truth.known, truth.schema).to_json()["overall"]
+    return Candidate(*fit, P, decided[chosen], policies, chosen, overall)
+
+
+def cross_fitted(P: Float32, truth: Truth, policy: str) -> npt.NDArray[np.bool_]:
+    """Decisions (n, L) of validation rows, each by thresholds tuned on the other folds alone.
+
+    Args:
+        P: Probabilities (n, L) of the rows.
+        truth: What the rows are; products stay in one fold.
+        policy: The threshold policy.
+    """
+    folds = _folds(truth.groups)
+    D = np.zeros(P.shape, np.bool_)
+    for fold in range(FOLDS):
+        at, rest = folds == fold, folds != fold
+        # A single product has no others to learn from.
+        rest = rest if rest.any() else at
+        limits = tune(P[rest], truth.Y[rest], truth.known[rest], truth.schema, policy)
+        D[at] = decide(P[at], truth.schema, limits)
+    return D
+
+
+def _folds(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """The fold of each row, the same for every candidate."""
+    names, at = np.unique(groups, return_inverse=True)
+    return (np.random.default_rng(0).permutation(len(names)) % FOLDS)[at]
 
 
 def best_of(candidates: Iterable[Candidate]) -> Candidate:
     """The highest validation score; the first of equals."""
     return max(candidates, key=lambda candidate: candidate.score)
+
+
+def choose(candidates: Sequence[Candidate], truth: Truth) -> Candidate:
+    """The highest validation score, but an ensemble rather than a member of it that is ahead within noise.
+
+    The best of many is ahead partly by luck; an average of them is not picked, and as a rule serves new photos better.
+    Noise is the 95 % interval of the difference of validation scores over resampled products, paired.
+    """
+    best = best_of(candidates)
+    for candidate in candidates:
+        if len(candidate.made_of) > 1 and any(member is best.made_of[0] for member in candidate.made_of):
+            return best if candidate is best or _surely_better(best, candidate, truth) else candidate
+    return best
+
+
+def _surely_better(first: Candidate, second: Candidate, truth: Truth) -> bool:
+    resamples = Bootstrap(truth.groups, RESAMPLES)
+    scores = []
+    for candidate in (first, second):
+        sums = photo_sums(None, candidate.decided, truth.Y, truth.known, truth.schema)
+        scores.append(resampled_score(resamples.figures(sums), truth.schema.single))
+    span = interval(scores[0] - scores[1])
+    return span is not None and span[0] > 0.0
 
 
 def worth_keeping(candidates: Sequence[Candidate]) -> list[Candidate]:

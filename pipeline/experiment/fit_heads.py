@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.catalogue import PARTS, Finding, count_kinds, write_split
+from pipeline.catalogue import PARTS, Finding, column_name, count_kinds, write_split
 from pipeline.errors import HeadError, OptionError
 from pipeline.evaluation.thresholds import parse_policy
-from pipeline.experiment.candidates import Candidate, Truth, best_of, judge, worth_keeping
+from pipeline.experiment.candidates import Candidate, Truth, best_of, choose, judge, worth_keeping
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment
@@ -86,7 +86,7 @@ def fit_heads(
     loaded = time.perf_counter()
     fitted = fit_many(configs, *_sides(experiment, options, configs, "train"), sweep)
     candidates = _judge_all(fitted, experiment, options)
-    best = best_of(candidates)
+    best, ahead = choose(candidates, _truth(experiment)), best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
     if options.refit:
         best = _refit(best, experiment, options, sweep)
@@ -111,14 +111,18 @@ def fit_heads(
         configs=len(fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*near_notes, *_notes(experiment, fitted), *logged),
+        notes=(*_margin(best, ahead), *near_notes, *_notes(experiment, fitted), *logged),
         findings=experiment.findings,
     )
 
 
+def _truth(experiment: Experiment) -> Truth:
+    at, targets = experiment.split.rows("validation"), experiment.targets
+    return Truth(targets.schema, targets.Y[at], targets.known[at], experiment.groups[at])
+
+
 def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: FitOptions) -> list[Candidate]:
-    at = experiment.split.rows("validation")
-    truth = Truth(experiment.targets.schema, experiment.targets.Y[at], experiment.targets.known[at])
+    truth = _truth(experiment)
     sound = [head for head in fitted if not head.diverged]
     if not sound:
         raise HeadError("every configuration diverged; try smaller learning rates with --lr")
@@ -182,9 +186,12 @@ def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: 
 
 
 def _write_rows(folder: RunFolder, experiment: Experiment) -> None:
-    names, targets = experiment.catalogue.filenames, experiment.truth
+    names, targets, unseen = experiment.catalogue.filenames, experiment.truth, experiment.unseen
     write_split(folder.path / "split.csv", names, experiment.ids, experiment.groups, experiment.split)
-    folder.write_labels(names, targets.schema.column_names, (targets.Y, targets.known))
+    columns = [*targets.schema.column_names, *(column_name(attribute, value) for attribute, value in unseen.labels)]
+    Y = np.concatenate([targets.Y, unseen.Y.astype(np.uint8)], axis=1)
+    known = np.concatenate([targets.known, experiment.known_of([a for a, _ in unseen.labels])], axis=1)
+    folder.write_labels(names, columns, (Y, known))
     folder.write_csv(
         "dropped.csv",
         [{"kind": f.kind, "photo": f.filename, "detail": f.detail} for f in experiment.findings],
@@ -323,6 +330,7 @@ def _write_run(
             "random_weights": bool(info.notes.get("random_weights", False)),
             "fine_tuned": info.notes.get("fine_tuned"),
             "schema": experiment.targets.schema.to_json(),
+            "unseen": experiment.unseen.labels,
             "seeds": {"split": request.split.split_seed, "fit": list(request.fit.seed)},
             "parts": experiment.split.counts(),
             "timings": dict(seconds),
@@ -338,6 +346,14 @@ def _write_run(
 def _blocks(experiment: Experiment) -> list[dict[str, Any]]:
     info, columns = experiment.features.info, experiment.features.columns[0]
     return [{"name": c.block.name, "dim": c.block.dim, "digest": c.block.digest(info.key)} for c in columns]
+
+
+def _margin(best: Candidate, ahead: Candidate) -> tuple[str, ...]:
+    """Why the best is not the one with the highest score, when it is not."""
+    gap = ahead.score - best.score
+    if gap <= 0.0:
+        return ()
+    return (f"{best.config_id} is taken: its member {ahead.config_id} is {gap:.4f} ahead on validation, within noise",)
 
 
 def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from pipeline.catalogue.findings import Finding
 class FitReport:
     """What one `fit-heads` call did.
 
-    run : its folder.  best : config_id chosen on validation, its threshold policy and validation score.
+    run : its folder.  best : config_id chosen on validation, its threshold policy and validation score, which is
+    optimistic: the highest of many, or that of an ensemble of those.
     configs : how many were fit.  parts : photos per part.  notes : sentences a person should read.
     findings : what was dropped or odd in the catalogue, its contents and its split.
     """

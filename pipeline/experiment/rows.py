@@ -31,6 +31,7 @@ from pipeline.catalogue import (
     split_rows,
 )
 from pipeline.errors import OptionError
+from pipeline.evaluation.unseen import Unseen
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
 from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
@@ -155,6 +156,30 @@ class Experiment:
         """The first photo of each content, ascending, and their pooled vectors. Raises as `read_pooled` does."""
         rows = _first_of_each(self.ids)
         return rows, read_pooled(self.cache, self.features.info, self.ids[rows], limit)
+
+    @cached_property
+    def unseen(self) -> Unseen:
+        """The values that only test photos have; like `truth`, for the run folder and nothing else."""
+        schema, cells = self.truth.schema, self.catalogue.cells
+        every = infer_schema(self.catalogue)
+        values = dict(zip(every.attributes, every.values, strict=True))
+        labels = tuple(
+            (attribute, value)
+            for attribute, seen in zip(schema.attributes, schema.values, strict=True)
+            for value in values[attribute]
+            if value not in seen
+        )
+        has = [[cell is not None and value in cell for cell in cells[attribute]] for attribute, value in labels]
+        Y = np.array(has, np.bool_).reshape(len(labels), len(self.ids)).T
+        return Unseen(labels, Y & self.known_of([attribute for attribute, _ in labels]))
+
+    def known_of(self, attributes: Sequence[str]) -> Bool:
+        """(n, len(attributes)): photos on which the truth of each of these attributes is known."""
+        schema, known = self.truth.schema, self.truth.known
+        of = {
+            name: known[:, columns].any(axis=1) for name, columns in zip(schema.attributes, schema.slices, strict=True)
+        }
+        return np.array([of[name] for name in attributes], np.bool_).reshape(len(attributes), len(known)).T
 
     @cached_property
     def _reader(self) -> Reader:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,17 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import LabelSchema, split_column
+from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.split_file import read_split
 from pipeline.errors import CatalogueError, RunError
+from pipeline.evaluation.unseen import Unseen
 from pipeline.experiment.run_schema import check_config_id, read_decisions, read_run_info
 from pipeline.experiment.run_tables import Row, Rows, read_probabilities, read_rows, read_truth
 
 __all__ = ["Row", "Run", "number", "read_run"]
 
 FILES = ("run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json")
-FOUND = ("kind", "photo", "detail")
-UNSEEN = re.compile(r"(.*): (\d{1,15}) photo\(s\), none that", re.DOTALL)
+FINDING = ("kind", "photo", "detail")
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class Run:
     groups: npt.NDArray[np.int64]
     Y: npt.NDArray[np.uint8]
     mask: npt.NDArray[np.bool_]
+    unseen: Unseen
     configs: Mapping[str, Row]
     history: Sequence[Row]
     decisions: Mapping[str, Mapping[str, Any]]
@@ -64,16 +64,6 @@ class Run:
     @cached_property
     def _rows(self) -> Rows:
         return Rows(self.photos, self.parts)
-
-    @cached_property
-    def unseen(self) -> tuple[tuple[str, str, int], ...]:
-        """(attribute, value, photos) of the values that only test photos have, as dropped.csv lists them."""
-        found = []
-        for row in read_rows(self.path / "dropped.csv", FOUND):
-            match = UNSEEN.match(row["detail"])
-            if row["kind"] == "never-in-train" and match:
-                found.append((row["photo"], _value_of(row["photo"], match[1]), int(match[2])))
-        return tuple(found)
 
     def settings(self, config_id: str) -> Row:
         """What a configuration is made of: its row of configs.csv, and what the whole run was made with."""
@@ -145,8 +135,9 @@ def read_run(path: Path) -> Run:
         split = read_split(path)
     except CatalogueError as error:
         raise RunError(str(error)) from error
-    Y, mask = read_truth(path / "labels.parquet", schema, split.photos)
-    for name, columns in (("dropped.csv", FOUND), ("neighbours.csv", ())):
+    only_in_test = tuple((attribute, value) for attribute, value in info.get("unseen") or ())
+    Y, mask = read_truth(path / "labels.parquet", (*schema.labels, *only_in_test), split.photos)
+    for name, columns in (("dropped.csv", FINDING), ("neighbours.csv", ())):
         read_rows(path / name, columns)
     return Run(
         path,
@@ -155,8 +146,9 @@ def read_run(path: Path) -> Run:
         tuple(split.photos),
         np.array(split.parts, str),
         np.array(split.groups, np.int64),
-        Y,
-        mask,
+        Y[:, : schema.size],
+        mask[:, : schema.size],
+        Unseen(only_in_test, (mask & (Y > 0))[:, schema.size :]),
         _configs(path / "configs.csv"),
         read_rows(path / "history.csv"),
         read_decisions(path / "decisions.json", schema),
@@ -172,12 +164,6 @@ def _configs(path: Path) -> dict[str, Row]:
             raise RunError(f"{path} has two rows of {row['config_id']}")
         configs[row["config_id"]] = row
     return configs
-
-
-def _value_of(attribute: str, label: str) -> str:
-    """The value in a label of this attribute; files written before `=` was escaped have the plain name."""
-    found, value = split_column(label)
-    return value if found == attribute else label.removeprefix(f"{attribute}=")
 
 
 def number(text: str | None) -> float | None:

@@ -53,6 +53,7 @@ RUN = record(
         "weights_source": optional(text),
         "random_weights": optional(flag),
         "findings": optional(mapping(whole())),
+        "unseen": optional(sequence(sequence(text, least=2, most=2))),
         "not_measurable": optional(sequence(either(sequence(text, least=2, most=2), text))),
         "near_duplicates": optional(NEAR),
         "versions": optional(mapping(text)),
@@ -82,6 +83,9 @@ def read_run_info(path: Path) -> tuple[Mapping[str, Any], LabelSchema]:
     schema = LabelSchema.from_json(info["schema"])
     if wrong := wrong_labels(schema):
         raise RunError(f"{path}: schema: {wrong}")
+    for attribute, value in info.get("unseen") or ():
+        if attribute not in schema.attributes or (attribute, value) in schema.labels:
+            raise RunError(f"{path}: unseen: {attribute}={value} is no value beside those of the schema's attributes")
     return info, schema
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import LabelSchema, first_repeated
+from pipeline.catalogue.labels import LabelSchema, column_name, first_repeated
 from pipeline.errors import RunError
 
 Row = dict[str, str]
+Labels = Sequence[tuple[str, str]]
 
 ROUNDING = 1e-6
 """How far outside 0 to 1 a probability may lie: float32 sums round."""
@@ -37,7 +38,7 @@ class Rows:
 
 
 def read_truth(
-    path: Path, schema: LabelSchema, photos: Sequence[str]
+    path: Path, labels: Labels, photos: Sequence[str]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """labels.parquet: Y (n, L) uint8 and mask (n, L) bool, rows in the order of `photos`.
 
@@ -45,14 +46,14 @@ def read_truth(
         RunError: other columns than the photo and one per label, other photos, one of them twice, or a label that is
             none of 0, 1 and null.
     """
-    with _parquet(path, ("photo",), schema, "") as (table, names):
+    with _parquet(path, ("photo",), labels, "") as (table, names):
         have = _texts(path, table, "photo")
         at = _positions(have, photos, path, "split.csv")
         if len(have) != len(photos):
             stranger = next(iter(set(have) - set(photos)))
             raise RunError(f"{path} has {len(have)} photos, split.csv {len(photos)}: {stranger} is not there")
-        Y = np.zeros((len(photos), schema.size), np.uint8)
-        mask = np.zeros((len(photos), schema.size), np.bool_)
+        Y = np.zeros((len(photos), len(labels)), np.uint8)
+        mask = np.zeros((len(photos), len(labels)), np.bool_)
         for j, name in enumerate(names):
             mask[:, j], Y[:, j] = (cells[at] for cells in _labels(path, table, name))
     return Y, mask
@@ -65,7 +66,7 @@ def read_probabilities(path: Path, schema: LabelSchema, rows: Rows, part: str) -
         RunError: other columns than photo, part and one per label, a photo twice or in another part than split.csv
             says, a photo of `part` without its row, or a probability that is none.
     """
-    with _parquet(path, ("photo", "part"), schema, "p:") as (table, names):
+    with _parquet(path, ("photo", "part"), schema.labels, "p:") as (table, names):
         have = _texts(path, table, "photo")
         _check_parts(path, have, _texts(path, table, "part"), rows)
         at = _positions(have, [rows.photos[i] for i in rows.of(part)], path, part)
@@ -103,16 +104,14 @@ def _whole_lines(reader: csv.DictReader[str], path: Path) -> Iterator[Row]:
 
 
 @contextmanager
-def _parquet(
-    path: Path, fixed: tuple[str, ...], schema: LabelSchema, prefix: str
-) -> Iterator[tuple[Any, tuple[str, ...]]]:
+def _parquet(path: Path, fixed: tuple[str, ...], labels: Labels, prefix: str) -> Iterator[tuple[Any, tuple[str, ...]]]:
     """The table, and the names of its columns in the order of the labels; whatever is no Parquet is a RunError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            names = _columns(path, file.schema_arrow.names, (fixed, schema, prefix))
+            names = _columns(path, file.schema_arrow.names, (fixed, labels, prefix))
             table = file.read([*fixed, *names])
         yield table, names
     except RunError:
@@ -121,14 +120,14 @@ def _parquet(
         raise RunError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _columns(path: Path, there: Sequence[str], wanted: tuple[tuple[str, ...], LabelSchema, str]) -> tuple[str, ...]:
+def _columns(path: Path, there: Sequence[str], wanted: tuple[tuple[str, ...], Labels, str]) -> tuple[str, ...]:
     """The label columns of a table, which must hold these and the fixed ones and nothing else.
 
     Files written before `=` in attributes was escaped have the plain `<attribute>=<value>`.
     """
-    fixed, schema, prefix = wanted
-    names = tuple(prefix + name for name in schema.column_names)
-    plain = tuple(f"{prefix}{attribute}={value}" for attribute, value in schema.labels)
+    fixed, labels, prefix = wanted
+    names = tuple(prefix + column_name(attribute, value) for attribute, value in labels)
+    plain = tuple(f"{prefix}{attribute}={value}" for attribute, value in labels)
     for columns in (names, plain):
         if sorted(there) == sorted((*fixed, *columns)):
             return columns

@@ -114,7 +114,7 @@ class HeadConfig:
     patience: int = 5
     seed: int = 0
     C: float = 1.0
-    trees: int = 50
+    trees: int = 300
     leaves: int = 15
     feature_fraction: float = 0.1
 

@@ -7,7 +7,8 @@
     onecycle   per step: lr/25 up to lr over the first 30 % of the steps, then down to lr/250000 (cosine pieces);
                momentum and betas stay as configured
 
-cosine and onecycle run their whole length: stopping them early would skip the low rates they exist for.
+cosine and onecycle run their whole length and keep their last epoch: stopping them early, or taking an earlier epoch
+for its luck on validation, would skip the low rates they exist for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _PLATEAU_FACTOR, _PLATEAU_PATIENCE, _PLATEAU_FLOOR, _PLATEAU_THRESHOLD = 0.5, 3,
 _CYCLE_WARM, _CYCLE_START, _CYCLE_END = 0.3, 25.0, 1e4
 
 RUNS_WHOLE = frozenset({"cosine", "onecycle"})
-"""Schedules on which early stopping does not act (the best epoch is still kept)."""
+"""Schedules on which early stopping does not act, and whose last epoch is kept where they reach it."""
 
 
 class Scheduled(Protocol):

@@ -15,12 +15,14 @@ class ExportOptions:
         cache: Folder of the embedding cache.
         use: Feature blocks to write side by side, separated by commas (default: all that are cached).
         view: Which view to write.
+        model: Model file: write what it takes, its blocks in order and all its views, one after the other in a row.
     """
 
     out: Path = Path("features.h5")
     cache: Path = Path("features")
     use: tuple[str, ...] = ()
     view: str = "identity"
+    model: Path | None = None
 
 
 @dataclass(frozen=True)

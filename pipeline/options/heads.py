@@ -37,7 +37,8 @@ class FitOptions:
             weighted-ce: rare classes weigh more).
         label_smoothing: Shares of the target spread over the other values to try.
         logit_adjust: Strengths of logit adjustment for rare values to try (0 is off).
-        monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1.
+        monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1
+            (cosine and onecycle keep their last one).
         patience: Epochs without a better one before a head stops.
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
@@ -47,7 +48,7 @@ class FitOptions:
         calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         refit: Fit the best once more on train and validation rows, with every choice made before.
-        trees: Trees per label of the LightGBM baseline.
+        trees: Trees per label of the LightGBM baseline, at a learning rate of 0.05.
         max_labels: Most labels the LightGBM baseline accepts.
         logreg_c: Inverse regularisation strength of the logistic regression baseline.
         memory: GiB of features held in memory; more are streamed from the cache (default: half of the memory).
@@ -87,7 +88,7 @@ class FitOptions:
     calibrate: Literal["off", "on"] = "on"
     ensemble: int = 0
     refit: bool = False
-    trees: int = 50
+    trees: int = 300
     max_labels: int = 200
     logreg_c: float = 1.0
     memory: float | None = None

@@ -61,7 +61,7 @@ def write_run(
         folder / "split.csv",
         [{"photo": r[0], "content": f"{i:064x}", "group": r[1], "part": r[2]} for i, r in enumerate(rows)],
     )
-    _write_labels(folder / "labels.parquet", rows, labels)
+    _write_labels(folder / "labels.parquet", rows, [*labels, *map(tuple, info.get("unseen", ()))])
     judged = [row for row in rows if row[2] != "train"]
     at = [i for i, label in enumerate((k, v) for k in ATTRIBUTES for v in ATTRIBUTES[k]) if label in labels]
     for config_id, config in configs.items():

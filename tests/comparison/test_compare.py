@@ -16,8 +16,9 @@ from pipeline.comparison.compare import compare, table
 from pipeline.comparison.csv_file import save_csv
 from pipeline.comparison.records import Comparison, save_json
 from pipeline.errors import OptionError, RunError
-from pipeline.evaluation.bootstrap import Bootstrap, interval
-from pipeline.evaluation.metrics import photo_sums
+from pipeline.evaluation.bootstrap import Bootstrap, interval, interval_of
+from pipeline.evaluation.metrics import evaluate, photo_sums
+from pipeline.evaluation.unseen import Unseen
 from pipeline.options import CompareOptions
 from tests.comparison.runfolder import CONFIGS, GOOD, POOR, ROWS, write_run
 
@@ -48,6 +49,19 @@ def test_the_best_is_chosen_on_validation_not_on_test(tmp_path: Path) -> None:
     assert [c.config_id for c in comparison.candidates] == [MLP, LINEAR]
     assert comparison.best == MLP
     assert comparison.candidates[1].metrics.overall.accuracy > comparison.candidates[0].metrics.overall.accuracy
+
+
+def test_what_a_run_preferred_within_noise_stands_before_its_other_candidates(tmp_path: Path) -> None:
+    """An ensemble may be chosen although its member scored a little higher; another run's best is not passed by it."""
+    write_run(tmp_path / "a", best=MLP)
+    assert compare([tmp_path / "a"], QUICK).best == MLP
+    better = {LINEAR: {**CONFIGS[LINEAR], "score": 0.95}}
+    write_run(tmp_path / "b", configs=better, best=LINEAR)
+    assert [c.name for c in compare([tmp_path / "a", tmp_path / "b"], QUICK).candidates] == [
+        f"b/{LINEAR}",
+        f"a/{MLP}",
+        f"a/{LINEAR}",
+    ]
 
 
 def test_differences_are_paired_and_signed(tmp_path: Path) -> None:
@@ -220,23 +234,73 @@ def test_by_works_on_what_differs_between_runs(
 
 
 def test_values_by_hand_and_those_no_head_can_learn(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "a")
-    detail = "neck=a: b: 2 photo(s), none that fitting may see; it cannot be predicted"
-    (run / "dropped.csv").write_text(f'kind,photo,detail\nmissing-photo,x.jpg,gone\nnever-in-train,neck,"{detail}"\n')
+    # i1 and j1 are known to be "a: b", which no other photo is.
+    odd = [(*row[:3], "a: b", row[4]) if row[0] in ("i1.jpg", "j1.jpg") else row for row in ROWS]
+    run = write_run(tmp_path / "a", rows=odd, unseen=[["neck", "a: b"]])
     comparison = compare([run], QUICK)
     rows = {(row.attribute, row.value): row for row in comparison.values}
-    # Round: f1, f2, i1 right and h1 wrongly; v: g1 of g1 and h1.
+    # Round: f1 and f2 right, h1, i1 and j1 wrongly; v: g1 of g1 and h1.
     first, second = rows["neck", "round"], rows["neck", "v"]
-    assert (first.train, first.support, first.decided, first.precision, first.recall) == (2, 3, 4, 0.75, 1.0)
+    assert (first.train, first.support, first.decided, first.precision, first.recall) == (2, 2, 5, 0.4, 1.0)
     assert (second.support, second.decided, second.precision, second.recall) == (2, 1, 1.0, 0.5)
     assert second.f1 == pytest.approx(2 / 3)
-    assert first.average_precision == pytest.approx((1 + 1 + 1) / 3)
+    assert first.average_precision == pytest.approx((1 + 1) / 2)
     assert [(attribute, value) for (attribute, value), row in rows.items() if not row.learnable] == [
         ("style", "sporty"),
         ("neck", "a: b"),
     ]
-    assert rows["neck", "a: b"].support == 2
-    assert "not learnable (never seen in training): style=sporty, neck=a: b" in table(comparison)
+    lost = rows["neck", "a: b"]
+    assert (lost.support, lost.decided, lost.precision, lost.recall, lost.f1) == (2, 0, None, 0.0, 0.0)
+    assert lost.average_precision == pytest.approx(2 / 6)
+    told = table(comparison)
+    assert "not learnable (never seen in training), counted as missed where true: style=sporty, neck=a: b" in told
+    assert "mean over all 6 values with a test photo, 6 of them with fewer than 10, too few to measure one by" in told
+    assert "chosen on validation, where its score is therefore optimistic" in told
+    save_csv(comparison, tmp_path / "c.csv")
+    with (tmp_path / "c.csv").open(newline="") as file:
+        verdicts = {row["value"]: row["verdict"] for row in csv.DictReader(file) if row["kind"] == "value"}
+    assert verdicts["round"] == "fewer than 10 test photos"
+    assert verdicts["a: b"] == "not learnable, fewer than 10 test photos"
+
+
+def test_a_value_that_only_test_photos_have_counts_against_everyone(tmp_path: Path) -> None:
+    """Two test photos of a value that no photo had which fitting saw: missed by the best and by the majority alike."""
+    odd = [(*row[:3], "polo", row[4]) if row[0] in ("i1.jpg", "j1.jpg") else row for row in ROWS]
+    counted = compare([write_run(tmp_path / "a", rows=odd, unseen=[["neck", "polo"]])], QUICK)
+    best, majority = counted.best_candidate.metrics, counted.majority.metrics
+    neck = best.attributes[0]
+    assert (neck.values, neck.scored_values, neck.photos) == (3, 3, 6)
+    # round: f1, f2 of five decided; v: g1 of g1, h1; polo: never.
+    assert neck.macro_f1 == pytest.approx((4 / 7 + 2 / 3 + 0) / 3)
+    assert neck.micro_f1 == pytest.approx(2 * 3 / (6 + 6))
+    assert neck.iou == neck.accuracy == 0.5
+    assert neck.true_per_photo == 1.0
+    assert majority.attributes[0].macro_f1 == pytest.approx((2 * 2 / 8 + 0 + 0) / 3)
+    assert counted.majority.intervals["macro_f1"][0] <= majority.overall.macro_f1
+
+
+def test_a_run_that_does_not_say_which_values_only_test_photos_have_is_named(tmp_path: Path) -> None:
+    old = write_run(tmp_path / "old", findings={"never-in-train": 3})
+    new = write_run(tmp_path / "new", findings={"never-in-train": 3}, unseen=[])
+    assert any("old was fit by an earlier version" in note for note in compare([old], QUICK).notes)
+    assert not any("earlier version" in note for note in compare([new], QUICK).notes)
+
+
+def test_an_interval_of_macro_f1_holds_its_figure(tmp_path: Path) -> None:
+    """Values of one photo each drop out of two resamples in three; one attribute, always called by its first value."""
+    schema = LabelSchema(("k",), (tuple(f"v{j:02}" for j in range(30)),), (True,))
+    Y = np.eye(30, dtype=np.uint8)[np.r_[np.zeros(200, int), np.arange(1, 30)]]
+    D = np.zeros(Y.shape, bool)
+    D[:, 0] = True
+    known = np.ones_like(D)
+    sums = photo_sums(None, D, Y, known, schema)
+    figures = Bootstrap(np.arange(len(Y)), 400).figures(sums)
+    estimate = evaluate(D.astype(float), D, Y, known, schema).overall.macro_f1
+    plain, moved = interval(figures.overall["macro_f1"]), interval_of("macro_f1", figures.overall["macro_f1"], estimate)
+    assert plain is not None and moved is not None and estimate is not None
+    assert estimate < plain[0], "the resampled figures are all too high: this is what is mended"
+    assert moved[0] <= estimate <= moved[1]
+    assert interval_of("accuracy", figures.overall["accuracy"], 0.5) == interval(figures.overall["accuracy"])
 
 
 def test_csv_has_every_figure_with_its_interval(tmp_path: Path) -> None:
@@ -350,7 +414,7 @@ def test_bootstrap_resamples_groups_not_photos() -> None:
     def width(copies: int, groups: np.ndarray) -> float:
         y, d = np.repeat(Y, copies, axis=0), np.repeat(D, copies, axis=0)
         sums = photo_sums(d.astype(float), d, y, np.ones_like(d), schema)
-        span = interval(Bootstrap(groups, 400).figures(sums, schema).overall["accuracy"])
+        span = interval(Bootstrap(groups, 400).figures(sums).overall["accuracy"])
         assert span is not None
         return span[1] - span[0]
 
@@ -361,23 +425,22 @@ def test_bootstrap_resamples_groups_not_photos() -> None:
 
 def test_bootstrap_agrees_with_plain_resampling() -> None:
     """One resample at a time, photos repeated as drawn, gives the same macro F1, IoU and all-keys-right."""
-    from pipeline.evaluation.metrics import evaluate
-
     schema = LabelSchema(("n", "s"), (("a", "b", "c"), ("x", "y")), (True, False))
     rng = np.random.default_rng(1)
     Y, D = (rng.random((30, 5)) < 0.4 for _ in range(2))
     mask = np.repeat(rng.random((30, 2)) < 0.8, [3, 2], axis=1)
     P = rng.random((30, 5))
+    unseen = Unseen((("n", "z"),), mask[:, :1] & (rng.random((30, 1)) < 0.2))
     groups = rng.integers(0, 12, 30)
     bootstrap = Bootstrap(groups, 5, seed=2)
-    figures = bootstrap.figures(photo_sums(P, D, Y, mask, schema), schema)
+    figures = bootstrap.figures(photo_sums(P, D, Y, mask, schema, unseen))
     (weights,) = bootstrap._weights()
     names = np.unique(groups)
     for b in range(5):
         rows = np.concatenate(
             [np.tile(np.flatnonzero(groups == g), int(w)) for g, w in zip(names, weights[b], strict=True)]
         )
-        plain = evaluate(P[rows], D[rows], Y[rows], mask[rows], schema).overall
+        plain = evaluate(P[rows], D[rows], Y[rows], mask[rows], schema, unseen.take(rows)).overall
         for name, values in figures.overall.items():
             assert values[b] == pytest.approx(getattr(plain, name)), name
 

@@ -21,7 +21,6 @@ from pipeline.comparison.records import save_json
 from pipeline.comparison.table import table
 from pipeline.errors import PipelineError, RunError
 from pipeline.experiment.fit_heads import fit_heads
-from pipeline.experiment.run_reader import read_run
 from pipeline.options import CacheKeyOptions, CompareOptions, DataOptions, FitOptions, SplitOptions
 from tests.comparison import runfolder
 from tests.comparison.runfolder import CONFIGS, GOOD, write_run
@@ -142,11 +141,7 @@ def test_files_from_before_names_were_escaped_are_read(tmp_path: Path, monkeypat
     rows = [(*row[:3], {"round": "c", "v": "d", None: None}[row[3]], row[4]) for row in runfolder.ROWS]
     run = write_run(tmp_path / "a", rows=rows, attributes=("a=b", "style"))
     assert "a=b=c" in pq.read_schema(run / "labels.parquet").names
-    (run / "dropped.csv").write_text(
-        'kind,photo,detail\nnever-in-train,a=b,"a=b=e: 2 photo(s), none that fitting may see; it cannot be"\n'
-    )
     assert compare([run], QUICK).best_candidate.attributes == ("a=b", "style")
-    assert read_run(run).unseen == (("a=b", "e", 2),)
 
 
 @pytest.mark.parametrize("name", ["run.json", "decisions.json"])

@@ -13,6 +13,7 @@ from pipeline.errors import OptionError
 from pipeline.evaluation.metrics import evaluate, majority_baseline, validation_score
 from pipeline.evaluation.ranking import average_precision, calibration_error
 from pipeline.evaluation.thresholds import decide, default_thresholds
+from pipeline.evaluation.unseen import Unseen
 
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual", "sporty")), (True, False))
 
@@ -70,6 +71,39 @@ def test_overall_by_hand() -> None:
     # Only the third photo, whose single known attribute is right.
     assert overall.all_keys_right == pytest.approx(1 / 4)
     assert overall.samples_f1 == pytest.approx((2 * 2 / 5 + 2 * 1 / 5 + 1 + 0) / 4)
+
+
+def test_true_values_that_training_never_saw_are_false_negatives() -> None:
+    """The third photo's neck is a polo, which no column stands for: wrong, decided or silent."""
+    truth = Y.copy()
+    truth[2, :2] = 0
+    unseen = Unseen((("neck", "polo"),), np.array([[0], [0], [1], [0]], bool))
+    silent = D.copy()
+    silent[2, :2] = False
+    for decided, said in ((D, 3), (silent, 2)):
+        metrics = evaluate(P, decided, truth, MASK, SCHEMA, unseen)
+        row, overall = metrics.attributes[0], metrics.overall
+        assert (row.values, row.scored_values, row.rare_values, row.photos) == (3, 3, 3, 3)
+        assert row.accuracy == pytest.approx(1 / 3)
+        # round: the first photo of the two or three called so; v is missed, polo cannot be decided.
+        assert row.macro_f1 == pytest.approx((2 / (1 + said) + 0 + 0) / 3)
+        assert row.micro_f1 == pytest.approx(2 * 1 / (said + 3))
+        assert row.iou == row.samples_f1 == pytest.approx(1 / 3)
+        assert row.balanced_accuracy == pytest.approx((1 + 0 + 0) / 3)
+        assert (row.predicted_per_photo, row.true_per_photo) == (said / 3, 1.0)
+        # v is true where its score is highest, round where its score is; polo scores 0 on all three photos.
+        assert row.mean_average_precision == pytest.approx((1 + 1 + 1 / 3) / 3)
+        assert overall.all_keys_right == 0.0
+        assert overall.scored_values == overall.rare_values == 5
+        assert overall.macro_f1 == pytest.approx((2 / (1 + said) + 0 + 0 + 2 / 3 + 2 / 3) / 5)
+    assert evaluate(P, silent, truth, MASK, SCHEMA).attributes[0].accuracy == pytest.approx(2 / 3), "silence was right"
+
+
+def test_figures_over_cells_are_not_flattered_by_values_nobody_can_decide() -> None:
+    unseen = Unseen((("neck", "polo"), ("style", "punk")), np.zeros((4, 2), bool))
+    assert evaluate(P, D, Y, MASK, SCHEMA, unseen).overall.element_accuracy == pytest.approx(10 / 15)
+    before, after = evaluate(P, D, Y, MASK, SCHEMA), evaluate(P, D, Y, MASK, SCHEMA, unseen)
+    assert before.overall == after.overall, "a value without a test photo changes nothing"
 
 
 def test_unknown_cells_change_nothing() -> None:

@@ -110,6 +110,31 @@ def test_compare_finds_what_the_vectors_say(run: Path) -> None:
     assert majority is not None and majority < 0.7
 
 
+@pytest.mark.parametrize("na", ["mask", "class"])
+def test_values_that_only_test_photos_have_are_counted_as_missed(
+    run: Path, small: SmallCatalogue, tmp_path: Path, na: str
+) -> None:
+    part = pd.read_csv(run / "split.csv").set_index("photo")["part"]
+    rows = read_rows(small.data)
+    odd = {row[0] for row in rows if row[1] == "1" and part[row[0]] == "test"}
+    assert len(odd) > 1
+    other = small.data.with_name(f"polo-{na}.csv")
+    write_rows(other, [(name, "polo" if name in odd else neck, sleeve) for name, neck, sleeve in rows])
+    try:
+        spoiled = fit(replace(small, data=other), options(small, tmp_path / na, na=na), SplitOptions(split_from=run))
+    finally:
+        other.unlink()
+    labels = pd.read_parquet(spoiled / "labels.parquet").set_index("photo")["neck=polo"]
+    assert set(labels.index[labels == 1]) == odd
+    assert set(labels.index[labels.isna()]) == {row[0] for row in rows if row[1] == "#N/A"}
+    comparison = compare([spoiled], CompareOptions(bootstrap=20))
+    neck = comparison.best_candidate.metrics.attributes[0]
+    assert (neck.values, neck.scored_values) == (4, 3)
+    assert neck.accuracy is not None and neck.accuracy <= 1 - len(odd) / neck.photos
+    lost = next(row for row in comparison.values if row.value == "polo")
+    assert (lost.support, lost.f1, lost.learnable) == (len(odd), 0.0, False)
+
+
 def files_that_differ(first: Path, second: Path) -> set[str]:
     """Files of two run folders that differ, but for the clock, the folder and what is said of the data file itself."""
     names = {path.relative_to(run).as_posix() for run in (first, second) for path in run.rglob("*") if path.is_file()}
@@ -124,7 +149,7 @@ def _content(path: Path) -> object:
         model["info"] = {**model["info"], "run": ""}
         return joblib.hash(model)
     if path.name == "run.json":
-        named = {"name", "created", "timings", "options", "data_digest", "findings", "not_measurable"}
+        named = {"name", "created", "timings", "options", "data_digest", "findings", "not_measurable", "unseen"}
         return {name: value for name, value in json.loads(path.read_text()).items() if name not in named}
     if path.name == "configs.csv":
         return pd.read_csv(path).drop(columns="seconds").to_csv()

@@ -12,6 +12,7 @@ from sklearn.multioutput import MultiOutputClassifier
 
 from pipeline.errors import HeadError
 from pipeline.heads import HeadConfig, SweepOptions, Targets, bytes_copied, estimate_seconds, fit_many
+from pipeline.options import FitOptions
 from tests.heads.problems import SINGLE, SIZES, problem
 
 TRAIN_X, TRAIN = problem(150)
@@ -39,10 +40,15 @@ def test_lightgbm_equals_a_fit_of_each_column() -> None:
     for column in range(9):
         known = TRAIN.mask[:, column]
         alone = LGBMClassifier(
-            n_estimators=5, num_leaves=15, max_bin=63, random_state=0, n_jobs=1, verbose=-1,
+            n_estimators=5, learning_rate=0.05, num_leaves=15, max_bin=63, random_state=0, n_jobs=1, verbose=-1,
             deterministic=True, force_col_wise=True,
         ).fit(TRAIN_X[known], TRAIN.Y[known, column])  # fmt: skip
         assert np.abs(P[:, column] - alone.predict_proba(HELD_X)[:, 1]).max() < 1e-6
+
+
+def test_lightgbm_grows_enough_trees_by_default() -> None:
+    """50 trees gave away two points; what `fit-heads` asks for is what a configuration says by itself."""
+    assert FitOptions().trees == HeadConfig(head="lightgbm").trees == 300
 
 
 @pytest.mark.parametrize("head", ["logreg", "lightgbm"])

@@ -193,7 +193,7 @@ def train_alone(config: HeadConfig) -> np.ndarray:
         net.eval()
         with torch.no_grad():
             held_loss = float(_objective(config, net(held), HELD, np.arange(len(held)), None))
-        if held_loss < best_loss:
+        if held_loss < best_loss or (config.schedule in ("cosine", "onecycle") and epoch == config.epochs):
             best, best_loss, best_epoch = copy.deepcopy(net), held_loss, epoch
         if config.patience and epoch - best_epoch >= config.patience:
             break

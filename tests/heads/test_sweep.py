@@ -76,6 +76,16 @@ def test_best_epoch_has_the_lowest_validation_loss() -> None:
     assert fitted.note == f"stopped early at epoch {fitted.best_epoch + 5}"
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
+def test_a_schedule_that_runs_to_its_end_keeps_its_last_epoch(schedule: str) -> None:
+    config = HeadConfig(head="mlp", lr=0.1, epochs=20, batch_size=16, hidden=(32,), schedule=schedule)
+    fitted = fit_many([config], TRAIN, HELD, CPU)[0]
+    losses = [r["loss"] for r in fitted.history if r["split"] == "validation"]
+    assert min(losses) < losses[-1], "an earlier epoch was luckier on validation"
+    assert (len(losses), fitted.best_epoch) == (20, 20)
+    assert fitted.validation_loss == losses[-1]
+
+
 def test_patience_zero_never_stops() -> None:
     config = HeadConfig(lr=0.5, epochs=15, batch_size=32, patience=0)
     assert len(fit_many([config], TRAIN, HELD, CPU)[0].history) == 30

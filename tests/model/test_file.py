@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def dense(rng: np.random.Generator, *widths: int) -> dict[str, Any]:
     return {"kind": "dense", "layers": layers, "hidden": "relu"}
 
 
-def make_model(members: int = 2, schema: LabelSchema = SCHEMA) -> dict[str, Any]:
+def make_model(
+    members: int = 2, schema: LabelSchema = SCHEMA, views: tuple[str, ...] = ("identity",)
+) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     parts = Parts(
         [dense(rng, 5, schema.size), dense(rng, 5, 4, 3, schema.size)][:members],
@@ -60,7 +63,8 @@ def make_model(members: int = 2, schema: LabelSchema = SCHEMA) -> dict[str, Any]
         {"head": "linear", "lr": np.float64(0.1)},
     )
     thresholds = np.linspace(0.0, 0.6, schema.size)
-    return build_model(schema, parts, Decision(thresholds, "per-label"), ORIGIN, rng.normal(size=(6, 5)))
+    origin = replace(ORIGIN, views=views)
+    return build_model(schema, parts, Decision(thresholds, "per-label"), origin, rng.normal(size=(6, 5)))
 
 
 def test_what_comes_back_is_what_was_saved(tmp_path: Path) -> None:
@@ -312,3 +316,23 @@ def test_snippet_reproduces_the_model(tmp_path: Path, schema: LabelSchema, membe
     for columns in schema.slices:
         assert D[:, columns].any()
         assert not D[:, columns].all()
+
+
+@pytest.mark.parametrize("stacked", [True, False], ids=["(n, v, d)", "(n, v d)"])
+def test_snippet_averages_the_views_as_predict_does(tmp_path: Path, stacked: bool) -> None:
+    model = make_model(views=("identity", "hflip"))
+    save_model(model, tmp_path / "best.joblib")
+    X = np.random.default_rng(8).normal(size=(60, 2, 5)).astype(np.float32)
+    np.save(tmp_path / "features.npy", X if stacked else X.reshape(60, 10))
+    P, D = run_snippet(SNIPPET, tmp_path)
+    expected = Predictor(model, PredictOptions()).predict_proba(X.transpose(1, 0, 2))
+    assert np.abs(P - expected).max() < 1e-6
+    assert (decisions(model, expected) == D).all()
+    assert np.abs(P - proba(model, X[:, 0])).max() > 0.1, "the views differ"
+
+
+def test_snippet_refuses_one_view_for_a_model_of_two(tmp_path: Path) -> None:
+    save_model(make_model(views=("identity", "hflip")), tmp_path / "best.joblib")
+    np.save(tmp_path / "features.npy", np.zeros((4, 5), np.float32))
+    with pytest.raises(AssertionError, match="matmul|reshape"):
+        run_snippet(SNIPPET, tmp_path)

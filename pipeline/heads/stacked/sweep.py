@@ -71,7 +71,8 @@ def fit_many(
     """Fit every configuration.
 
     A row of several views shows a random one per epoch in training; validation averages the loss over all views.
-    The epoch with the lowest validation loss (the configuration's own loss, without smoothing and adjustment) is kept.
+    The epoch with the lowest validation loss (the configuration's own loss, without smoothing and adjustment) is kept,
+    or the last one of a schedule that ends there (`schedules.RUNS_WHOLE`).
     A configuration that diverges is stopped and returned with its note, `diverged` and an infinite validation loss.
 
     Args:

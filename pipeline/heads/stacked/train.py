@@ -133,7 +133,9 @@ class TrainingState:
             self.note = f"diverged: loss not finite at epoch {epoch}; lower the learning rate"
             return False
         merit = micro_f1 if self.config.monitor == "micro-f1" else -loss
-        better = merit > self.best_merit if not self.stop_at else epoch == self.stop_at
+        # These schedules are made for their last epoch; the best epoch before it is luck on validation.
+        ends = self.config.schedule in RUNS_WHOLE and epoch == self.config.epochs
+        better = ends or merit > self.best_merit if not self.stop_at else epoch == self.stop_at
         if better:
             self.best_merit, self.best_loss, self.best_epoch = merit, loss, epoch
         if self.stop_at:
