@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.audit.label_noise import LabelIssue as Found
-from pipeline.audit.label_noise import multi_issues, single_issues, supported
+from pipeline.audit.label_noise import DoubtfulCell, multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
@@ -159,7 +158,7 @@ def _issues(
     return tuple(sorted(found, key=lambda issue: issue.score)), counts
 
 
-def _named(rows: CachedRows, schema: LabelSchema, found: Found) -> LabelIssue:
+def _named(rows: CachedRows, schema: LabelSchema, found: DoubtfulCell) -> LabelIssue:
     attribute, value = schema.labels[found.column]
     return LabelIssue(
         photo=rows.catalogue.filenames[found.row],

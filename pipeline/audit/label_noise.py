@@ -20,7 +20,7 @@ Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class LabelIssue:
+class DoubtfulCell:
     """One label that is likely wrong.
 
     row : the photo's position.  column : of the label (its attribute and value) that is given, or missing.
@@ -44,7 +44,7 @@ def supported(Y: npt.NDArray[np.uint8], mask: Bool, groups: Int64, least: int) -
     return np.array(found, np.bool_)
 
 
-def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int64) -> list[LabelIssue]:
+def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int64) -> list[DoubtfulCell]:
     """Issues of an attribute of which a photo has one value.
 
     Y, mask, P : (n, L) targets, known cells, out-of-fold probabilities.  columns : those of the attribute that are
@@ -59,7 +59,7 @@ def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int
     named, scores = _confident_learning(given, p)
     best = p.argmax(axis=1)
     return [
-        LabelIssue(
+        DoubtfulCell(
             row=int(rows[i]),
             column=int(columns[given[i]]),
             suggested=int(columns[best[i]]),
@@ -72,7 +72,9 @@ def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int
     ]
 
 
-def multi_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Sequence[int] | Int64) -> list[LabelIssue]:
+def multi_issues(
+    Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Sequence[int] | Int64
+) -> list[DoubtfulCell]:
     """Issues of an attribute of which a photo may have several values: each column is a yes or no of its own."""
     found = []
     for column in map(int, columns):
@@ -85,7 +87,7 @@ def multi_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Sequ
         for i in np.flatnonzero(named & ((yes > 0.5) != (given == 1))):
             missing = given[i] == 0
             found.append(
-                LabelIssue(
+                DoubtfulCell(
                     row=int(rows[i]),
                     column=column,
                     suggested=column if missing else None,

@@ -27,10 +27,10 @@ class TooManyValues(ValueError):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A spelling that is probably meant. target : that value. likeness : 0 to 100, where 100 differs in form only."""
+    """A spelling that is probably meant. target : that value. similarity : 0 to 100, where 100 differs in form only."""
 
     target: str
-    likeness: float
+    similarity: float
 
 
 def folded(text: str) -> str:
@@ -44,20 +44,20 @@ def suggest_spellings(
 ) -> dict[str, Suggestion]:
     """The value that each odd spelling probably stands for; values without one are left out.
 
-    counts : value -> photos.  similar : least likeness.  allowed : values that are right whatever they look like.
+    counts : value -> photos.  similar : least similarity.  allowed : values that are right whatever they look like.
     Values are taken from the most frequent down (among equals, the one with more look-alikes first; allowed ones before
     all); each joins the most alike value before it that joined none, or else stands for itself. So a target is never
-    itself replaced, and every value is really like its target: likeness does not add up along a chain.
+    itself replaced, and every value is really like its target: similarity does not add up along a chain.
     Likeness is the larger of the normalised indel similarity of the folded texts and of their words in alphabetical
     order (0 to 100). Values whose numbers differ ("2 button", "3 button") are never alike, nor are those whose
     differing words are not: "blue yoga tights" and "red yoga tights" share most letters and mean different things.
     Raises TooManyValues rather than run for hours.
     """
     values = list(counts)
-    first, second, likeness = alike_pairs(values, similar)
+    first, second, similarity = alike_pairs(values, similar)
     degree = np.bincount(first, minlength=len(values))
     near: dict[int, list[tuple[float, int]]] = {}
-    for i, j, score in zip(first.tolist(), second.tolist(), likeness.tolist(), strict=True):
+    for i, j, score in zip(first.tolist(), second.tolist(), similarity.tolist(), strict=True):
         near.setdefault(i, []).append((score, j))
     order = sorted(range(len(values)), key=lambda i: (values[i] not in allowed, -counts[values[i]], -degree[i], i))
     rank = {i: place for place, i in enumerate(order)}
@@ -76,7 +76,7 @@ def suggest_spellings(
 def alike_pairs(
     values: Sequence[str], similar: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Ordered pairs (i, j, likeness), i != j, of values at least this alike (see `suggest_spellings`)."""
+    """Ordered pairs (i, j, similarity), i != j, of values at least this alike (see `suggest_spellings`)."""
     from rapidfuzz import fuzz, process
 
     plain = [folded(value) for value in values]
@@ -102,14 +102,14 @@ def alike_pairs(
     if not found:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, np.zeros(0, np.float32)
-    first, second, likeness = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    first, second, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.lexsort((second, first))
-    first, second, likeness = first[order], second[order], likeness[order]
+    first, second, similarity = first[order], second[order], similarity[order]
     words = [Counter(text.split()) for text in plain]
     pairs = zip(first.tolist(), second.tolist(), strict=True)
     rests = ((_rest(words[i], words[j]), _rest(words[j], words[i])) for i, j in pairs)
     kept = np.array([a == b or fuzz.ratio(a, b) >= _REST for a, b in rests], np.bool_)
-    return first[kept], second[kept], likeness[kept]
+    return first[kept], second[kept], similarity[kept]
 
 
 def _blocks(

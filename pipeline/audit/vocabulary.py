@@ -25,12 +25,12 @@ def vocabulary(data: DataOptions, options: VocabularyOptions) -> VocabularyRepor
     Raises CatalogueError for data or files that cannot be read, OptionError for options that cannot work.
     """
     if not 0 < options.similar <= 100:
-        raise OptionError(f"--similar is {options.similar}; expected a likeness above 0 and at most 100")
+        raise OptionError(f"--similar is {options.similar}; expected a similarity above 0 and at most 100")
     require_mapping_name(options.out)
     if options.out.exists():
         raise CatalogueError(f"--out {options.out} exists and may have been edited; name another file.")
     filled = read_mapping(data.mapping) if data.mapping is not None else ()
-    allowed = read_allowed_values(options.values) if options.values is not None else {}
+    allowed = read_value_lists(options.values) if options.values is not None else {}
     catalogue = None if data.data is None and allowed else read_catalogue(replace(data, mapping=None))
     counted = {attribute: {} for attribute in allowed} if catalogue is None else value_counts(catalogue)
     if data.attributes:
@@ -60,7 +60,7 @@ def value_counts(catalogue: Catalogue) -> dict[str, dict[str, int]]:
     return result
 
 
-def read_allowed_values(path: Path) -> dict[str, tuple[str, ...]]:
+def read_value_lists(path: Path) -> dict[str, tuple[str, ...]]:
     """Allowed values per attribute, each once, from a JSON file {attribute: [value, ...]}.
 
     Raises CatalogueError when the file cannot be read, has another shape, or holds no attribute.
@@ -104,7 +104,7 @@ def _lines(each: AttributeVocabulary, replaced: Mapping[tuple[str, str], str]) -
     lines = []
     for value in sorted(counts, key=place):
         found = suggestions.get(value)
-        notes = [f"{found.likeness:.0f} % alike"] if found else []
+        notes = [f"{found.similarity:.0f} % alike"] if found else []
         notes += ["rare"] if value in each.rare else []
         notes += ["not allowed"] if value in each.foreign else []
         lines.append(

@@ -5,7 +5,7 @@ from pipeline.catalogue.findings import DROPS, KINDS, Finding, count_kinds
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name, split_column
 from pipeline.catalogue.reading.read import FORMATS, read_catalogue
 from pipeline.catalogue.records import Catalogue
-from pipeline.catalogue.schema import dummies_view, empty_attributes, infer_schema, never_in_train, same_content
+from pipeline.catalogue.schema import empty_attributes, infer_schema, never_in_train, same_content
 from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, split_rows, write_split
 from pipeline.catalogue.splits import LARGEST_GROUP, PARTS, Split, groups_of, join_groups, make_split, parse_split
 
@@ -27,7 +27,6 @@ __all__ = [
     "coded",
     "column_name",
     "count_kinds",
-    "dummies_view",
     "empty_attributes",
     "groups_of",
     "infer_schema",

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, cell_text, coded, differences, natural
+from pipeline.catalogue.cells import Cell, Coded, cell_text, coded, differences, natural
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema, column_name
 from pipeline.catalogue.reading.attributes import CATEGORY
 from pipeline.catalogue.reading.raw_rows import hint
-from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 def infer_schema(
@@ -120,32 +118,6 @@ def same_content(catalogue: Catalogue, ids: npt.NDArray[np.bytes_]) -> tuple[Fin
         detail = f"same bytes as {catalogue.filenames[first[i]]}, other labels; {told}; both kept"
         conflicts.append(Finding("content-conflict", catalogue.filenames[row[i]], detail))
     return (Finding("same-content", "", f"{len(same)} photo(s) repeat the bytes of another; all kept"), *conflicts)
-
-
-def dummies_view(csv: Path) -> pd.DataFrame:
-    """Format A as the indicator columns of `get_dummies(drop_first=True)` with unknown imputed as -1.
-
-    Indexed by file name (the first row of each), attributes in alphabetical order; per attribute the first category,
-    -1, is dropped, which leaves one boolean column `<attribute>_<value>` per known value. Photos need not be on disk.
-
-    Raises CatalogueError when the file is no CSV file with a column `filename`.
-    """
-    import pandas as pd
-
-    table = open_table(csv)
-    position = table.column("filename")
-    if position is None:
-        raise CatalogueError(f"{csv}: there is no column 'filename'; its columns are: {', '.join(table.header)}.")
-    rows: dict[str, list[str]] = {}
-    for _, row in table.rows():
-        rows.setdefault(row[position], [*row, *[""] * (len(table.header) - len(row))])
-    frame = pd.DataFrame(index=pd.Index(list(rows), name=table.header[position]))
-    for attribute in sorted(h for i, h in enumerate(table.header) if h and i != position):
-        cells = [row[table.header.index(attribute)].strip() for row in rows.values()]
-        texts = ["-1" if cell in UNKNOWN_TOKENS else cell for cell in cells]
-        categories = ["-1", *sorted(set(texts) - {"-1"}, key=natural)]
-        frame[attribute] = pd.Categorical(texts, categories=categories)
-    return pd.get_dummies(frame, columns=list(frame.columns), drop_first=True)
 
 
 def _cells_in_use(catalogue: Catalogue, attribute: str) -> list[Cell]:

@@ -295,7 +295,7 @@ def reproduce(
         plan: YAML file with extractions and runs, such as configs/tshirt-notebook.yaml.
     """
     from pipeline.cli.plan import Overrides, read_plan
-    from pipeline.cli.plan_state import Ledger
+    from pipeline.cli.plan_state import PlanState
 
     given = {name.replace("_", "-"): value for name, value in changed(data).items()}
     todo = read_plan(plan, Overrides(given, **vars(options)))
@@ -304,7 +304,7 @@ def reproduce(
         parse(app, ("extract", *step.words))
     for step in todo.runs:
         parse(app, ("fit-heads", *step.words, *todo.split))
-    ledger, not_run = Ledger(todo), list(todo.not_run)
+    ledger, not_run = PlanState(todo), list(todo.not_run)
     for extraction in todo.extractions:
         pending = [run for run in todo.runs_on(extraction) if not ledger.finished(run)]
         lacking = _attempt("extract", *extraction.words) if pending else ""

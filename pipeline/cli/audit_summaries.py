@@ -26,7 +26,7 @@ def vocabulary_lines(report: VocabularyReport) -> Iterator[str]:
     yield f"vocabulary: {count} attributes, {values} values, {alike} spellings like another -> {report.out}"
     for each in report.attributes:
         yield f"  {each.attribute}: {', '.join(_facts(each))}"
-        for value, found in sorted(each.suggestions.items(), key=lambda item: -item[1].likeness)[:EXAMPLES]:
+        for value, found in sorted(each.suggestions.items(), key=lambda item: -item[1].similarity)[:EXAMPLES]:
             photos = each.counts[value], each.counts[found.target]
             counts = f" ({photos[0]} and {photos[1]} photos)" if any(photos) else ""
             yield f"    {value!r} is like {found.target!r}{counts}"

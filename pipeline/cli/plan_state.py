@@ -13,7 +13,7 @@ from pipeline.names import BEGUN
 from pipeline.system import write_text
 
 
-class Ledger:
+class PlanState:
     """plan.json beside the run folders: the options every run was begun with.
 
     Raises RunError when the folder was begun with another split, or holds a finished run of other options, or, where a

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from pipeline.comparison.pairs import Judges
+from pipeline.comparison.pairs import PairedComparison
 from pipeline.comparison.records import ByDifference, ByRow
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, nearest
 from pipeline.experiment.run_reader import Run, number
 
 RESULTS = ("config_id", "validation_", "best_epoch", "seconds", "not", "policy")
@@ -25,8 +24,8 @@ def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[
         return ()
     known = dict.fromkeys(name for run in runs for config_id in run.configs for name in run.settings(config_id))
     if field not in known:
-        near = difflib.get_close_matches(field, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(field, known)
+        hint = f"; did you mean {near!r}?" if near else ""
         offered = ", ".join(name for name in known if not name.startswith(RESULTS))
         raise OptionError(f"--by {field}: configs.csv has no such field, it has {offered}{hint}")
     groups: dict[str, list[tuple[float, Run, str]]] = {}
@@ -43,7 +42,9 @@ def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[
     return tuple(rows)
 
 
-def differences_by_field(field: str | None, rows: Sequence[ByRow], judges: Judges) -> tuple[ByDifference, ...]:
+def differences_by_field(
+    field: str | None, rows: Sequence[ByRow], judges: PairedComparison
+) -> tuple[ByDifference, ...]:
     """Every two values of the field, their best configurations compared on the same resamples."""
     found = []
     for one, other in combinations(rows, 2):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from pipeline.comparison.by_field import best_by_field, differences_by_field
 from pipeline.comparison.details import confusions, curves, facts, given_notes, notes, policies, reliabilities
-from pipeline.comparison.pairs import Judged, Judges, judged
+from pipeline.comparison.pairs import Judged, PairedComparison, judged
 from pipeline.comparison.records import Candidate, Comparison, Interval
 from pipeline.comparison.same_rows import check_same_rows
 from pipeline.comparison.table import table
@@ -70,7 +70,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     best = entries[0]
     resamples = Bootstrap(best.run.groups[_test_rows(best.run)], options.bootstrap, options.seed)
     named = {entry.name: entry for entry in entries}
-    judges = Judges(lambda name: _judge(named[name], resamples), resamples)
+    judges = PairedComparison(lambda name: _judge(named[name], resamples), resamples)
     reference = _judge(best, resamples)
     judges.add(reference)
     candidates = (
@@ -130,7 +130,7 @@ def _judge(entry: _Entry, resamples: Bootstrap) -> Judged:
     return judged(entry.name, run.schema, (P, D, run.Y[rows], run.mask[rows]), run.unseen.take(rows), resamples)
 
 
-def _candidate(entry: _Entry, found: Judged, judges: Judges, best: str | None = None) -> Candidate:
+def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str | None = None) -> Candidate:
     """The record of a candidate; best : the name of the best one, None for itself."""
     judges.add(found)
     run = entry.run

@@ -72,7 +72,7 @@ class _Figures:
 
 
 @dataclass(frozen=True)
-class Judges:
+class PairedComparison:
     """Compares candidates by name; `load` brings one back when it must be judged on some of its attributes only."""
 
     load: Callable[[str], Judged]

@@ -28,7 +28,6 @@ without shrinkage unless the scores of the values are badly out of scale with ea
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +37,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, nearest
 from pipeline.evaluation.metrics import TINY, known_cells
 from pipeline.evaluation.threshold_search import NEVER, Codes, best_f1_cut, count_cut, pack, precision_cut
 
@@ -83,7 +82,7 @@ def decide(P: Float, schema: LabelSchema, thresholds: npt.ArrayLike) -> Bool:
         if UNKNOWN in values:
             D[best == values.index(UNKNOWN), columns] = False
             D[:, columns.start + values.index(UNKNOWN)] = False
-    return _silence(D, schema)
+    return _apply_gate(D, schema)
 
 
 def tune(P: Float, Y: npt.NDArray[np.uint8], mask: Bool, schema: LabelSchema, policy: str) -> npt.NDArray[np.float64]:
@@ -134,8 +133,8 @@ def parse_policy(policy: str) -> tuple[str, float | None]:
         return name, number
     names = ["best", *_NUMBERED, "global", "per-key", "per-label", *EXTRA]
     if policy not in names:
-        near = difflib.get_close_matches(policy, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(policy, names)
+        hint = f"; did you mean {near!r}?" if near else ""
         raise OptionError(
             f"no threshold policy {policy!r}: there are best, fixed:T, global, per-key, per-label, precision:P,"
             f" count{hint}"
@@ -238,7 +237,7 @@ def _shrunk(own: float, of_attribute: float, positives: int) -> float:
     return float(1.0 / (1.0 + np.exp(-mean)))
 
 
-def _silence(D: Bool, schema: LabelSchema) -> Bool:
+def _apply_gate(D: Bool, schema: LabelSchema) -> Bool:
     if schema.gate is None or schema.category_attribute not in schema.attributes:
         return D
     category = schema.attributes.index(schema.category_attribute)
@@ -253,10 +252,10 @@ def _silence(D: Bool, schema: LabelSchema) -> Bool:
         bool,
     )
     decided = D[:, schema.slices[category]]
-    audible = decided.astype(np.float32) @ applies.astype(np.float32) > 0
-    audible[~decided.any(axis=1)] = True
+    gate_mask = decided.astype(np.float32) @ applies.astype(np.float32) > 0
+    gate_mask[~decided.any(axis=1)] = True
     for i, columns in enumerate(schema.slices):
-        D[~audible[:, i], columns] = False
+        D[~gate_mask[:, i], columns] = False
     return D
 
 

@@ -51,7 +51,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class JudgedHead:
     """One fitted head with its probabilities P (n, L) of the validation rows and its threshold policies.
 
     decided (n, L) : what the chosen policy decides on validation rows, those that score and metrics are of.
@@ -87,7 +87,7 @@ class Candidate:
         return self.policies[self.chosen].thresholds
 
 
-def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth: Truth, threshold: str) -> Candidate:
+def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth: Truth, threshold: str) -> JudgedHead:
     """Tune thresholds on the head's probabilities P (n, L) of the validation rows and choose among the policies.
 
     fit : config_id, head, and what the head is made of.
@@ -103,7 +103,7 @@ def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth
     eligible = [policy for policy in policies if policy not in EXTRA] or list(policies)
     chosen = max(eligible, key=lambda policy: policies[policy].score)
     overall = evaluate(P, decided[chosen], truth.Y, truth.known, truth.schema).to_json()["overall"]
-    return Candidate(*fit, P, decided[chosen], policies, chosen, overall)
+    return JudgedHead(*fit, P, decided[chosen], policies, chosen, overall)
 
 
 def cross_fitted(P: Float32, truth: Truth, policy: str) -> npt.NDArray[np.bool_]:
@@ -131,12 +131,12 @@ def _folds(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
     return (np.random.default_rng(0).permutation(len(names)) % FOLDS)[at]
 
 
-def best_of(candidates: Iterable[Candidate]) -> Candidate:
+def best_of(candidates: Iterable[JudgedHead]) -> JudgedHead:
     """The highest validation score; the first of equals."""
     return max(candidates, key=lambda candidate: candidate.score)
 
 
-def choose(candidates: Sequence[Candidate], truth: Truth) -> Candidate:
+def choose(candidates: Sequence[JudgedHead], truth: Truth) -> JudgedHead:
     """The highest validation score, but an ensemble rather than a member of it that is ahead within noise.
 
     The best of many is ahead partly by luck; an average of them is not picked, and as a rule serves new photos better.
@@ -149,7 +149,7 @@ def choose(candidates: Sequence[Candidate], truth: Truth) -> Candidate:
     return best
 
 
-def _surely_better(first: Candidate, second: Candidate, truth: Truth) -> bool:
+def _surely_better(first: JudgedHead, second: JudgedHead, truth: Truth) -> bool:
     resamples = Bootstrap(truth.groups, RESAMPLES)
     scores = []
     for candidate in (first, second):
@@ -159,7 +159,7 @@ def _surely_better(first: Candidate, second: Candidate, truth: Truth) -> bool:
     return span is not None and span[0] > 0.0
 
 
-def worth_keeping(candidates: Sequence[Candidate]) -> list[Candidate]:
+def worth_keeping(candidates: Sequence[JudgedHead]) -> list[JudgedHead]:
     """The best of each pair of head and optimizer, and of each value of every other setting that varies.
 
     These are the ones that `compare --by FIELD` asks for. In the order of the candidates.
@@ -167,7 +167,7 @@ def worth_keeping(candidates: Sequence[Candidate]) -> list[Candidate]:
     kept: set[str] = set()
     settings = [_settings(candidate) for candidate in candidates]
     for field in dict.fromkeys(name for setting in settings for name in setting):
-        groups: dict[str, list[Candidate]] = {}
+        groups: dict[str, list[JudgedHead]] = {}
         for candidate, setting in zip(candidates, settings, strict=True):
             groups.setdefault(setting[field], []).append(candidate)
         if len(groups) <= MOST_VALUES:
@@ -179,7 +179,7 @@ MOST_VALUES = 64
 """A setting with more values than this is a random search: its best per value are not kept."""
 
 
-def _settings(candidate: Candidate) -> dict[str, str]:
+def _settings(candidate: JudgedHead) -> dict[str, str]:
     """What a candidate is, as `compare --by` sees it; an ensemble is a head of its own."""
     config = {name: str(value) for name, value in asdict(candidate.head.config).items()}
     if len(candidate.made_of) > 1:

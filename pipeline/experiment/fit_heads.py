@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.catalogue import PARTS, Finding, column_name, count_kinds, write_split
 from pipeline.errors import HeadError, OptionError
 from pipeline.evaluation.thresholds import parse_policy
-from pipeline.experiment.candidates import Candidate, Truth, best_of, choose, judge, worth_keeping
+from pipeline.experiment.candidates import JudgedHead, Truth, best_of, choose, judge, worth_keeping
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment
@@ -121,13 +121,13 @@ def _truth(experiment: Experiment) -> Truth:
     return Truth(targets.schema, targets.Y[at], targets.known[at], experiment.groups[at])
 
 
-def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: FitOptions) -> list[Candidate]:
+def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: FitOptions) -> list[JudgedHead]:
     truth = _truth(experiment)
     sound = [head for head in fitted if not head.diverged]
     if not sound:
         raise HeadError("every configuration diverged; try smaller learning rates with --lr")
 
-    def judged(config_id: str, head: FittedHead, made_of: tuple[FittedHead, ...]) -> Candidate:
+    def judged(config_id: str, head: FittedHead, made_of: tuple[FittedHead, ...]) -> JudgedHead:
         calibration = _calibration(head, experiment, truth) if options.calibrate == "on" else None
         head = head if calibration is None else calibrated(head, calibration)
         P = experiment.predict(head, "validation")
@@ -166,7 +166,7 @@ def _sides(
     return side(sides[0]), side(sides[1])
 
 
-def _refit(best: Candidate, experiment: Experiment, options: FitOptions, sweep: SweepOptions) -> Candidate:
+def _refit(best: JudgedHead, experiment: Experiment, options: FitOptions, sweep: SweepOptions) -> JudgedHead:
     """The best candidate fit once more, on training and validation rows, up to the epochs chosen before.
 
     Its thresholds and validation figures stay those of the fit it repeats: on rows it has now seen they would flatter.
@@ -229,7 +229,7 @@ def _write_neighbours(
     return near, (note,) if note else ()
 
 
-def _write_configs(folder: RunFolder, fitted: Sequence[FittedHead], candidates: Sequence[Candidate]) -> None:
+def _write_configs(folder: RunFolder, fitted: Sequence[FittedHead], candidates: Sequence[JudgedHead]) -> None:
     judged = {candidate.config_id: candidate for candidate in candidates}
     heads = {head.config.config_id: head for head in fitted} | {c.config_id: c.head for c in candidates}
     rows, history = [], []
@@ -249,7 +249,7 @@ def _write_configs(folder: RunFolder, fitted: Sequence[FittedHead], candidates: 
     folder.write_csv("history.csv", history, None if history else ("config_id", "epoch", "split", "loss"))
 
 
-def _write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence[Candidate]) -> None:
+def _write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence[JudgedHead]) -> None:
     split, names = experiment.split, experiment.catalogue.filenames
     validation, test = split.rows("validation"), split.rows("test")
     rows = ([names[i] for i in (*validation, *test)], split.parts[np.concatenate([validation, test])].tolist())
@@ -272,7 +272,7 @@ def _write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence
     folder.write_json("decisions.json", decisions)
 
 
-def _write_uncalibrated(folder: RunFolder, experiment: Experiment, best: Candidate) -> None:
+def _write_uncalibrated(folder: RunFolder, experiment: Experiment, best: JudgedHead) -> None:
     """The best candidate's test probabilities before calibration, so that `compare` can show what it changed."""
     if best.calibration is None:
         return
@@ -282,7 +282,7 @@ def _write_uncalibrated(folder: RunFolder, experiment: Experiment, best: Candida
     folder.write_predictions(f"uncalibrated/{best.config_id}", rows, P, experiment.targets.schema.column_names)
 
 
-def _write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Candidate], best: Candidate) -> None:
+def _write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[JudgedHead], best: JudgedHead) -> None:
     features = experiment.features
     origin = FeatureOrigin(
         blocks=_blocks(experiment),
@@ -305,7 +305,7 @@ def _write_run(
     folder: RunFolder,
     experiment: Experiment,
     request: _Request,
-    found: tuple[Candidate, Neighbours | None],
+    found: tuple[JudgedHead, Neighbours | None],
     seconds: Mapping[str, float],
 ) -> None:
     info = experiment.features.info
@@ -348,7 +348,7 @@ def _blocks(experiment: Experiment) -> list[dict[str, Any]]:
     return [{"name": c.block.name, "dim": c.block.dim, "digest": c.block.digest(info.key)} for c in columns]
 
 
-def _margin(best: Candidate, ahead: Candidate) -> tuple[str, ...]:
+def _margin(best: JudgedHead, ahead: JudgedHead) -> tuple[str, ...]:
     """Why the best is not the one with the highest score, when it is not."""
     gap = ahead.score - best.score
     if gap <= 0.0:

@@ -5,7 +5,6 @@ Nothing here imports torch, scikit-learn or LightGBM, so that a grid can be buil
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import json
@@ -13,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, nearest
 from pipeline.options import FitOptions
 
 
@@ -174,8 +173,8 @@ def known(what: str, name: str, names: Iterable[str]) -> None:
     listed = list(names)
     if name in listed:
         return
-    near = difflib.get_close_matches(name, listed, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, listed)
+    hint = f"did you mean {near!r}? " if near else ""
     raise HeadError(f"unknown {what} {name!r}; {hint}known: {', '.join(listed)}")
 
 

@@ -16,7 +16,7 @@ class VocabularyOptions:
         out: Mapping file to write, .csv or .yaml; it must not exist yet.
         values: JSON file {attribute: [allowed values]} to look through, instead of the catalogue's values or beside
             them.
-        similar: Least likeness of two spellings, 0 to 100, for one to be suggested for the other.
+        similar: Least similarity of two spellings, 0 to 100, for one to be suggested for the other.
         min_support: Values on fewer photos than this are noted as rare.
     """
 

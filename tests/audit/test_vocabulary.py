@@ -36,8 +36,8 @@ def test_every_pair_that_is_alike_is_found_whatever_its_length(similar: float) -
     rng = np.random.default_rng(3)
     letters = ["".join(rng.choice(list("ab -"), int(rng.integers(1, 12)))) for _ in range(300)]
     values = list(dict.fromkeys([*letters, *(f"{text}{i % 3}" for i, text in enumerate(letters)), "! !", "!  !"]))
-    first, second, likeness = alike_pairs(values, similar)
-    found = {(int(i), int(j)): float(score) for i, j, score in zip(first, second, likeness, strict=True)}
+    first, second, similarity = alike_pairs(values, similar)
+    found = {(int(i), int(j)): float(score) for i, j, score in zip(first, second, similarity, strict=True)}
     assert list(found) == sorted(found)
     forms = [(spelling.folded(v), " ".join(sorted(spelling.folded(v).split()))) for v in values]
     for i, (a, b) in enumerate(forms):

@@ -14,7 +14,6 @@ from pipeline.catalogue import (
     Finding,
     LabelSchema,
     coded,
-    dummies_view,
     empty_attributes,
     infer_schema,
     never_in_train,
@@ -25,6 +24,7 @@ from pipeline.catalogue.cells import Cell, natural
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from tests.catalogue.conftest import Maker
+from tests.catalogue.dummies import dummies_view
 
 
 def catalogue_of(make: Maker, text: str) -> Catalogue:

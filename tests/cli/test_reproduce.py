@@ -16,7 +16,7 @@ from pipeline.cli.app import app
 from pipeline.cli.main import main
 from pipeline.cli.parsing import parse
 from pipeline.cli.plan import Overrides, Plan, read_plan
-from pipeline.cli.plan_state import Ledger
+from pipeline.cli.plan_state import PlanState
 from pipeline.errors import OptionError, RunError
 from pipeline.names import BEGUN
 from pipeline.options.yaml_file import PRESETS, read_config
@@ -101,40 +101,40 @@ def test_what_is_no_plan_is_an_error_that_says_where(tmp_path: Path, old: str, n
 def test_a_ledger_goes_on_where_it_stopped_and_refuses_a_mixture(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     first, second, _ = plan.runs
-    words = Ledger(plan).begin(first)
+    words = PlanState(plan).begin(first)
     assert words[-4:] == ("--split", "60/20/20", "--out", str(plan.folder(first)))
     (plan.folder(first) / "split.csv").write_text("half")
-    Ledger(plan).begin(first)
+    PlanState(plan).begin(first)
     left = [path.name for path in plan.folder(first).iterdir()]
     assert left == [BEGUN], "what an interrupted run left is removed"
     (plan.folder(first) / "run.json").write_text("{}")
-    ledger = Ledger(plan)
+    ledger = PlanState(plan)
     assert (ledger.finished(first), ledger.finished(second)) == (True, False)
     assert ledger.begin(second)[-4:-2] == ("--split-from", str(plan.folder(first)))
     with pytest.raises(RunError, match=r"resnet50-64-adam was made with other options \(new or changed: 0.1,0.3\)"):
-        Ledger(plan_of(tmp_path, PLAN.replace("0.2", "0.3")))
+        PlanState(plan_of(tmp_path, PLAN.replace("0.2", "0.3")))
     with pytest.raises(RunError, match=r"begun with the split --split 60/20/20, now asked for --split 50/25/25"):
-        Ledger(plan_of(tmp_path, PLAN.replace("60/20/20", "50/25/25")))
+        PlanState(plan_of(tmp_path, PLAN.replace("60/20/20", "50/25/25")))
 
 
 def test_a_folder_that_no_reproduction_began_is_never_removed(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     notes = plan.folder(plan.runs[0]) / "notes.txt"
-    begun = Ledger(plan)
+    begun = PlanState(plan)
     notes.parent.mkdir(parents=True)
     notes.write_text("mine")
     for _ in range(3):
         with pytest.raises(RunError, match=r"resnet50-64-adam is in the way: .* was left as it is"):
             begun.begin(plan.runs[0])
         with pytest.raises(RunError, match=r"resnet50-64-adam is in the way"):
-            Ledger(plan)
+            PlanState(plan)
         assert notes.read_text() == "mine"
     # The plan's own record says that the run was begun, as it does when fit-heads refused the folder.
     (plan.out / "plan.json").write_text(
         json.dumps({"split": list(plan.split), "runs": {plan.runs[0].name: list(plan.runs[0].words)}})
     )
     with pytest.raises(RunError, match=r"resnet50-64-adam is in the way"):
-        Ledger(plan).begin(plan.runs[0])
+        PlanState(plan).begin(plan.runs[0])
     assert notes.read_text() == "mine"
 
 
@@ -145,7 +145,7 @@ def test_a_link_to_a_folder_elsewhere_is_in_the_way(tmp_path: Path) -> None:
     plan.folder(plan.runs[0]).parent.mkdir(parents=True)
     plan.folder(plan.runs[0]).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RunError, match="is in the way"):
-        Ledger(plan).begin(plan.runs[0])
+        PlanState(plan).begin(plan.runs[0])
     assert (tmp_path / "elsewhere" / BEGUN).exists()
 
 

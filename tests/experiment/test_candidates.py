@@ -10,7 +10,7 @@ import pytest
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.metrics import validation_score
 from pipeline.evaluation.thresholds import decide, tune
-from pipeline.experiment.candidates import Candidate, Truth, best_of, choose, cross_fitted, judge
+from pipeline.experiment.candidates import JudgedHead, Truth, best_of, choose, cross_fitted, judge
 from pipeline.heads import FittedHead, HeadConfig
 
 VALUES = 12
@@ -30,7 +30,7 @@ def noisy(seed: int, photos: int = 200) -> tuple[np.ndarray, Truth]:
     return P.astype(np.float32), Truth(SCHEMA, Y, np.ones(Y.shape, bool), np.arange(photos) // 2)
 
 
-def judged(P: np.ndarray, truth: Truth, seed: int = 0, threshold: str = "auto") -> Candidate:
+def judged(P: np.ndarray, truth: Truth, seed: int = 0, threshold: str = "auto") -> JudgedHead:
     head = fitted(seed)
     return judge((f"head-{seed}", head, (head,)), P, truth, threshold)
 
@@ -80,7 +80,7 @@ def test_one_product_alone_is_judged_by_itself() -> None:
     assert np.isfinite(judged(P, alone).score)
 
 
-def candidates(lead: int) -> tuple[list[Candidate], Truth]:
+def candidates(lead: int) -> tuple[list[JudgedHead], Truth]:
     """A member that gets `lead` more of 200 photos right than the ensemble of it and another."""
     true = np.arange(200) % 3
     truth = Truth(PLAIN, np.eye(3, dtype=np.uint8)[true], np.ones((200, 3), bool), np.arange(200))

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.catalogue import LabelSchema, coded, dummies_view, infer_schema, read_catalogue
+from pipeline.catalogue import LabelSchema, coded, infer_schema, read_catalogue
 from pipeline.experiment.rows import fit_targets, inapplicable_negative
 from pipeline.options import DataOptions
+from tests.catalogue.dummies import dummies_view
 
 
 def test_unknown_as_negative_is_the_dummies_with_the_first_category_dropped(tmp_path: Path) -> None:

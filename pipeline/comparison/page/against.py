@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
 from pipeline.comparison.records import ByRow, Comparison, Difference, Pair
 
-FIGURES = dict(zip(DECIDING, ("attribute accuracy", "macro F1"), strict=True))
+FIGURES = dict(zip(DECIDING, ("attribute accuracy", "attribute F1"), strict=True))
 OPEN = 6
 """Pairs that are shown as they are; more are folded away, behind a matrix."""
 

@@ -10,7 +10,9 @@ from pipeline.catalogue import split_column
 from pipeline.catalogue.findings import KINDS
 from pipeline.comparison.page.data import PageData
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Comparison, Confusion, Interval, ValueRow
+from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.figures import AttributeMetrics
+from pipeline.evaluation.metrics import FEW
 from pipeline.options.words import PROGRAM, words_of
 
 SETTINGS = ("head", "optimizer", "lr", "weight_decay", "hidden", "dropout", "loss", "seed")
@@ -64,6 +66,8 @@ def prepare(comparison: Comparison, data: PageData) -> dict[str, object]:
         "too_rare": _too_rare(comparison),
         "command": _command(comparison),
         "loading": _loading(comparison.best_candidate.model),
+        "few": FEW,
+        "macro_intervals": MACRO_INTERVALS,
     }
 
 

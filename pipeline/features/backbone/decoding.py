@@ -183,7 +183,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _silence() -> None:
+def _mute_libtiff() -> None:
     """A photo's damage is told once, as the reason of its reject, not on stderr by the libraries that meet it."""
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # libtiff writes from C; Pillow has no switch for it. Where its symbols are out of reach, its lines stay.
@@ -193,4 +193,4 @@ def _silence() -> None:
         libtiff.TIFFSetWarningHandler(None)
 
 
-_silence()
+_mute_libtiff()

@@ -7,11 +7,10 @@ others came with it. Eager PyTorch is the reference every other runtime is held 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pipeline.errors import BackboneError, OptionError
+from pipeline.errors import BackboneError, OptionError, nearest
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.runtimes.base import Runtime, RuntimeOptions, Unavailable
 from pipeline.features.runtimes.cuda import CudaRuntime
@@ -40,8 +39,8 @@ def make_runtime(name: str, backbone: Backbone, blocks: Sequence[str], options: 
     if name == "auto":
         name = _AUTO[options.device]
     if name not in RUNTIMES:
-        near = difflib.get_close_matches(name, RUNTIMES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = nearest(name, RUNTIMES)
+        hint = f"; did you mean {near}?" if near else ""
         raise OptionError(f"there is no runtime {name!r}; there are auto, {', '.join(RUNTIMES)}{hint}")
     if (name == "cuda") != (options.device == "cuda") and name != "torch":
         raise OptionError(f"runtime {name} does not run on device {options.device}; use --runtime auto")
