@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.thresholds import decide
+from pipeline.evaluation.unseen import Unseen
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
@@ -50,13 +51,19 @@ class AttributeSweep:
 
 
 def sweep_thresholds(
-    P: Float32, Y: npt.NDArray[np.uint8], mask: Bool, schema: LabelSchema, thresholds: npt.NDArray[np.float64]
+    P: Float32,
+    truth: tuple[npt.NDArray[np.uint8], Bool, Unseen],
+    schema: LabelSchema,
+    thresholds: npt.NDArray[np.float64],
 ) -> tuple[AttributeSweep, ...]:
-    """Counts for every attribute known on some photo; arrays are (n, L), thresholds (L,) the ones in use.
+    """Counts for every attribute known on some photo; thresholds (L,) are the ones in use.
+
+    truth : Y and mask, (n, L) as P is, and the values that training never saw: true, and never decided.
 
     What may be decided is what the decision rule would decide at threshold 0: the best value of a single-valued
     attribute, every value of a multi-valued one, nothing that the category silences.
     """
+    Y, mask, unseen = truth
     true, known = known_cells(Y, mask, schema)
     possible = decide(P, schema, np.zeros(schema.size)) & known
     decided, right = _at_or_above(P, possible), _at_or_above(P, possible & true)
@@ -73,7 +80,7 @@ def sweep_thresholds(
         limits = {float(thresholds[column]) for column in at}
         overall = Sweep(
             "",
-            int(positives[at].sum()),
+            int(positives[at].sum() + unseen.Y[:, unseen.columns(attribute)].sum()),
             _whole(decided[:, at].sum(axis=1)),
             _whole(right[:, at].sum(axis=1)),
             limits.pop() if len(limits) == 1 else None,

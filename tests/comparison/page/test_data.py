@@ -21,6 +21,7 @@ from pipeline.errors import RunError
 from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.threshold_sweep import sweep_thresholds
 from pipeline.evaluation.thresholds import decide
+from pipeline.evaluation.unseen import Unseen
 from pipeline.options import CacheKeyOptions, CompareOptions, DataOptions, FitOptions, SplitOptions
 from tests.comparison.runfolder import CONFIGS, write_run
 
@@ -58,7 +59,8 @@ def test_counts_at_every_threshold_are_those_of_deciding_there() -> None:
     P = random.random((60, 5)).round(2).astype(np.float32)
     Y = (random.random((60, 5)) < 0.4).astype(np.uint8)
     mask = np.repeat(random.random((60, 2)) < 0.8, (2, 3), axis=1)
-    found = sweep_thresholds(P, Y, mask, SCHEMA, np.array([0.0, 0.0, 0.3, 0.5, 0.5]))
+    truth = (Y, mask, Unseen((), np.zeros((len(Y), 0), bool)))
+    found = sweep_thresholds(P, truth, SCHEMA, np.array([0.0, 0.0, 0.3, 0.5, 0.5]))
     assert [(sweep.attribute, sweep.overall.threshold) for sweep in found] == [("neck", 0.0), ("style", None)]
     for t in (0, 7, 29, 50, 58, 100):
         D = decide(P, SCHEMA, np.full(5, t / 100))
@@ -73,6 +75,21 @@ def test_counts_at_every_threshold_are_those_of_deciding_there() -> None:
     assert [row.name for row in found[1].values] == sorted(
         ("plain", "casual", "sporty"), key=lambda name: -(mask & (Y == 1))[:, 2 + SCHEMA.values[1].index(name)].sum()
     )
+
+
+def test_values_that_training_never_saw_are_true_at_every_threshold() -> None:
+    """Left out, they would raise the recall that the slider shows."""
+    P = np.full((2, SCHEMA.size), 0.4, np.float32)
+    Y, mask = np.zeros((2, SCHEMA.size), np.uint8), np.ones((2, SCHEMA.size), bool)
+    name = SCHEMA.attributes[0]
+    nothing = Unseen((), np.zeros((2, 0), bool))
+    unseen = Unseen(((name, "another"),), np.array([[True], [False]]))
+    limits = np.zeros(SCHEMA.size)
+    (before, *_), (after, *others) = (
+        sweep_thresholds(P, (Y, mask, each), SCHEMA, limits) for each in (nothing, unseen)
+    )
+    assert (before.overall.positives, after.overall.positives) == (0, 1)
+    assert [each.overall.positives for each in others] == [0] * len(others)
 
 
 def test_the_surest_mistakes_come_first_and_unknown_truth_is_no_mistake() -> None:
