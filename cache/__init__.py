@@ -1,11 +1,11 @@
 """The embedding cache: vectors by photo content, keyed by everything that can change them, safe against kills.
 
-    cache = FeatureCache("features")
-    ids, problems = cache.files.ids(paths)
-    with cache.writer(key, notes={"runtime": "torch"}, wait=None) as writer:
-        new = writer.missing(ids, column)
-        writer.append(ids[new], {column: vectors})
-    features = cache.reader(key.digest).read(ids, [column])
+cache = FeatureCache("features")
+ids, problems = cache.files.ids(paths)
+with cache.writer(key, notes={"runtime": "torch"}, wait=None) as writer:
+    new = writer.missing(ids, column)
+    writer.append(ids[new], {column: vectors})
+features = cache.reader(key.digest).read(ids, [column])
 """
 
 from cache.errors import (

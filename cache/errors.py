@@ -1,18 +1,18 @@
 """Errors of the cache; every text says what was found, what was expected and what to do.
 
-    CacheError(RuntimeError)
-    ├── CacheLayoutError   a folder written by another layout version of this cache
-    ├── CacheBusy          another process writes under the same key
-    ├── MissingRows        rows asked for that are not in the cache
-    ├── ShardDamaged       bytes on disk that are not the bytes that were written
-    ├── NotAFile           a folder, pipe, socket or device where a file of the cache belongs
-    ├── CacheReadError     the disk refused a read (no permission, I/O error): nothing is known of the content
-    └── CacheWriteError    the disk refused a write (full, read-only, gone)
+CacheError(RuntimeError)
+├── CacheLayoutError   a folder written by another layout version of this cache
+├── CacheBusy          another process writes under the same key
+├── MissingRows        rows asked for that are not in the cache
+├── ShardDamaged       bytes on disk that are not the bytes that were written
+├── NotAFile           a folder, pipe, socket or device where a file of the cache belongs
+├── CacheReadError     the disk refused a read (no permission, I/O error): nothing is known of the content
+└── CacheWriteError    the disk refused a write (full, read-only, gone)
 
-    try:
-        features = reader.read(ids, columns)
-    except MissingRows as error:
-        print(error)
+try:
+    features = reader.read(ids, columns)
+except MissingRows as error:
+    print(error)
 """
 
 from __future__ import annotations

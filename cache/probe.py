@@ -1,6 +1,6 @@
 """Open shards with the HDF5 library in a process of its own, with a time limit: damaged files can hang it.
 
-    python -m cache.probe        reads one path a line from standard input, answers one JSON line for each
+python -m cache.probe        reads one path a line from standard input, answers one JSON line for each
 """
 
 from __future__ import annotations

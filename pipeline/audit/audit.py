@@ -54,8 +54,11 @@ def audit(
 ) -> AuditReport:
     """Judge every known label and write `label_issues.csv`, `duplicates.csv` and `outliers.csv` into a new folder.
 
-    Nothing is changed in the catalogue. Raises PipelineError for options or data that cannot work and CacheError for a
-    cache that cannot be read, before anything is fit.
+    Nothing is changed in the catalogue.
+
+    Raises:
+        PipelineError: For options or data that cannot work.
+        CacheError: For a cache that cannot be read, before anything is fit.
     """
     started = time.perf_counter()
     _check(options)
@@ -94,7 +97,9 @@ def head_config(head: str, photos: int, seed: int = 0) -> HeadConfig:
     """The head an audit fits: strongly regularised and smoothed, since it must not learn single wrong labels by heart.
 
     Small catalogues get small batches, so that 30 epochs are steps enough.
-    Raises HeadError for a head that does not exist or that has no epochs.
+
+    Raises:
+        HeadError: For a head that does not exist or that has no epochs.
     """
     return HeadConfig(
         head=head,

@@ -23,10 +23,13 @@ Int64 = npt.NDArray[np.int64]
 class DoubtfulCell:
     """One label that is likely wrong.
 
-    row : the photo's position.  column : of the label (its attribute and value) that is given, or missing.
-    suggested : column of the value that is more likely; None when the label is merely too much.
-    score : normalised margin, 0 (surely wrong) to 1.  given_p, suggested_p : probabilities of either.
-    kind : wrong (of one value per photo), extra or missing (of several).
+    Attributes:
+        row: The photo's position.
+        column: Of the label (its attribute and value) that is given, or missing.
+        suggested: Column of the value that is more likely; None when the label is merely too much.
+        score: Normalised margin, 0 (surely wrong) to 1.
+        given_p, suggested_p: Probabilities of either.
+        kind: Wrong (of one value per photo), extra or missing (of several).
     """
 
     row: int
@@ -47,8 +50,10 @@ def supported(Y: npt.NDArray[np.uint8], mask: Bool, groups: Int64, least: int) -
 def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int64) -> list[DoubtfulCell]:
     """Issues of an attribute of which a photo has one value.
 
-    Y, mask, P : (n, L) targets, known cells, out-of-fold probabilities.  columns : those of the attribute that are
-    judged; rows that have none of them are passed over. Nothing is found among fewer than two columns.
+    Args:
+        Y, mask, P: (n, L) targets, known cells, out-of-fold probabilities.
+        columns: Those of the attribute that are judged; rows that have none of them are passed over. Nothing is found
+            among fewer than two columns.
     """
     rows = np.flatnonzero((Y[:, columns].sum(axis=1) == 1) & mask[:, columns].all(axis=1))
     if len(columns) < 2 or not len(rows):

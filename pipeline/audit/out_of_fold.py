@@ -19,7 +19,9 @@ Int64 = npt.NDArray[np.int64]
 class FoldPlan:
     """How photos are dealt to folds and what is fitted on them.
 
-    folds : number of parts; each is predicted by heads fitted on the others.  configs : heads, averaged.
+    Attributes:
+        folds: Number of parts; each is predicted by heads fitted on the others.
+        configs: heads, averaged.
     """
 
     configs: Sequence[HeadConfig]
@@ -31,7 +33,8 @@ class FoldPlan:
 def deal_folds(groups: Int64, folds: int, seed: int) -> Int64:
     """Fold of each photo, int64 (n,): whole groups, in random order, each into the fold with the fewest photos.
 
-    Raises OptionError for fewer than two folds, or fewer groups than folds.
+    Raises:
+        OptionError: For fewer than two folds, or fewer groups than folds.
     """
     sizes = np.bincount(groups)
     if folds < 2 or np.count_nonzero(sizes) < folds:
@@ -52,7 +55,9 @@ def out_of_fold(
 ) -> Float32:
     """Probabilities (n, L) float32 of features X (n, d); the last epoch is kept, so no label is looked at to choose.
 
-    Raises OptionError as `deal_folds` does, HeadError for data that no head can be fitted on.
+    Raises:
+        OptionError: As `deal_folds` does.
+        HeadError: For data that no head can be fitted on.
     """
     fold = deal_folds(groups, plan.folds, plan.seed)
     P = np.zeros((len(X), targets.size), np.float32)

@@ -13,9 +13,11 @@ from pipeline.catalogue.findings import Finding
 class LabelIssue:
     """A label that is likely wrong.
 
-    given, suggested : values; "" for the one that is too much or missing of several.
-    score : 0 (surely wrong) to 1.  given_p, suggested_p : probabilities from heads that did not see the photo.
-    kind : wrong, extra or missing.
+    Attributes:
+        given, suggested: values; "" for the one that is too much or missing of several.
+        score: 0 (surely wrong) to 1.
+        given_p, suggested_p: Probabilities from heads that did not see the photo.
+        kind: wrong, extra or missing.
     """
 
     photo: str
@@ -46,7 +48,9 @@ class Conflict:
 class Outlier:
     """A photo far from all others (attribute and value ""), or from all others with its value.
 
-    distance : mean distance to its nearest ones.  score : modified z-score of its logarithm.
+    Attributes:
+        distance: Mean distance to its nearest ones.
+        score: Modified z-score of its logarithm.
     """
 
     photo: str
@@ -60,8 +64,12 @@ class Outlier:
 class AuditReport:
     """What one `audit` call found.
 
-    out : its folder.  photos : how many were looked at.  counts : per attribute, judged cells and issues.
-    rare : values shown by too few products to be judged.  files : photo -> its file, for the pictures.
+    Attributes:
+        out: Its folder.
+        photos: How many were looked at.
+        counts: Per attribute, judged cells and issues.
+        rare: Values shown by too few products to be judged.
+        files: Photo -> its file, for the pictures.
     """
 
     out: Path

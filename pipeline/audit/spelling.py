@@ -27,7 +27,12 @@ class TooManyValues(ValueError):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A spelling that is probably meant. target : that value. similarity : 0 to 100, where 100 differs in form only."""
+    """A spelling that is probably meant.
+
+    Attributes:
+        target: That value.
+        similarity: 0 to 100, where 100 differs in form only.
+    """
 
     target: str
     similarity: float
@@ -44,14 +49,19 @@ def suggest_spellings(
 ) -> dict[str, Suggestion]:
     """The value that each odd spelling probably stands for; values without one are left out.
 
-    counts : value -> photos.  similar : least similarity.  allowed : values that are right whatever they look like.
-    Values are taken from the most frequent down (among equals, the one with more look-alikes first; allowed ones before
-    all); each joins the most alike value before it that joined none, or else stands for itself. So a target is never
-    itself replaced, and every value is really like its target: similarity does not add up along a chain.
-    Likeness is the larger of the normalised indel similarity of the folded texts and of their words in alphabetical
-    order (0 to 100). Values whose numbers differ ("2 button", "3 button") are never alike, nor are those whose
-    differing words are not: "blue yoga tights" and "red yoga tights" share most letters and mean different things.
-    Raises TooManyValues rather than run for hours.
+    Args:
+        counts: Value -> photos.
+        similar: Least similarity.
+        allowed: Values that are right whatever they look like. Values are taken from the most frequent down (among
+            equals, the one with more look-alikes first; allowed ones before all); each joins the most alike value
+            before it that joined none, or else stands for itself. So a target is never itself replaced, and every value
+            is really like its target: similarity does not add up along a chain. Likeness is the larger of the
+            normalised indel similarity of the folded texts and of their words in alphabetical order (0 to 100). Values
+            whose numbers differ ("2 button", "3 button") are never alike, nor are those whose differing words are not:
+            "blue yoga tights" and "red yoga tights" share most letters and mean different things.
+
+    Raises:
+        TooManyValues: Rather than run for hours.
     """
     values = list(counts)
     first, second, similarity = alike_pairs(values, similar)

@@ -22,7 +22,9 @@ def vocabulary(data: DataOptions, options: VocabularyOptions) -> VocabularyRepor
     Values are counted as the data has them. Replacements of `data.mapping` are taken over into the new file, which
     replaces nothing by itself: that is for whoever fills in its last column.
 
-    Raises CatalogueError for data or files that cannot be read, OptionError for options that cannot work.
+    Raises:
+        CatalogueError: For data or files that cannot be read.
+        OptionError: For options that cannot work.
     """
     if not 0 < options.similar <= 100:
         raise OptionError(f"--similar is {options.similar}; expected a similarity above 0 and at most 100")
@@ -63,7 +65,8 @@ def value_counts(catalogue: Catalogue) -> dict[str, dict[str, int]]:
 def read_value_lists(path: Path) -> dict[str, tuple[str, ...]]:
     """Allowed values per attribute, each once, from a JSON file {attribute: [value, ...]}.
 
-    Raises CatalogueError when the file cannot be read, has another shape, or holds no attribute.
+    Raises:
+        CatalogueError: The file cannot be read, has another shape, or holds no attribute.
     """
     lists = read_lists(path, "--values", '{"attribute": ["value", ...], ...}')
     if not lists:

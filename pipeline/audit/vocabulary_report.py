@@ -14,8 +14,11 @@ from pipeline.catalogue.findings import Finding
 class AttributeVocabulary:
     """The values of one attribute.
 
-    counts : value -> photos (0 for one that is only allowed).  suggestions : value -> what it probably stands for.
-    rare : values on fewer photos than the minimum.  foreign : values that are not allowed.
+    Attributes:
+        counts: Value -> photos (0 for one that is only allowed).
+        suggestions: Value -> what it probably stands for.
+        rare: Values on fewer photos than the minimum.
+        foreign: Values that are not allowed.
     """
 
     attribute: str
@@ -27,7 +30,11 @@ class AttributeVocabulary:
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """What one `vocabulary` call found. carried : replacements taken over from an earlier mapping file."""
+    """What one `vocabulary` call found.
+
+    Attributes:
+        carried: Replacements taken over from an earlier mapping file.
+    """
 
     out: Path
     attributes: tuple[AttributeVocabulary, ...]

@@ -22,8 +22,9 @@ T = TypeVar("T")
 class Coded(Sequence[T], Generic[T]):
     """A read-only column that stores each distinct entry once.
 
-    codes : int32 (n,), positions in `table`.
-    table : the distinct entries.
+    Attributes:
+        codes: int32 (n,), positions in `table`.
+        table: The distinct entries.
     """
 
     __slots__ = ("codes", "table")

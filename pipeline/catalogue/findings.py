@@ -52,9 +52,10 @@ DROPS = frozenset({"repeated", "missing-photo", "outside-images", "no-name", "re
 class Finding:
     """One thing that was dropped or odd.
 
-    kind : a stable slug, one of KINDS.
-    filename : the photo, file or attribute it is about; "" when it is about the whole catalogue.
-    detail : what was found and what was done about it.
+    Attributes:
+        kind: A stable slug, one of KINDS.
+        filename: The photo, file or attribute it is about; "" when it is about the whole catalogue.
+        detail: What was found and what was done about it.
     """
 
     kind: str

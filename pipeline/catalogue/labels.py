@@ -46,11 +46,12 @@ def split_column(name: str) -> tuple[str, str]:
 class LabelSchema:
     """Attributes, their values and how they are decided; columns of one attribute are contiguous.
 
-    attributes : names in catalogue order.
-    values : per attribute, its values in a stable order (no UNKNOWN unless `--na class` added it, last).
-    single : per attribute, True when a photo has at most one value.
-    gate : category -> attributes that apply to it, or None when every attribute applies to every photo.
-    category_key : the attribute whose value is the category the gate looks up, or None.
+    Attributes:
+        attributes: Names in catalogue order.
+        values: Per attribute, its values in a stable order (no UNKNOWN unless `--na class` added it, last).
+        single: Per attribute, True when a photo has at most one value.
+        gate: Category -> attributes that apply to it, or None when every attribute applies to every photo. category_key
+            : the attribute whose value is the category the gate looks up, or None.
     """
 
     attributes: tuple[str, ...]

@@ -21,16 +21,17 @@ from pipeline.catalogue.reading.photos import PhotoPaths
 class Catalogue:
     """Rows whose photo is on disk; n rows, in the order of the data, each naming another file.
 
-    images : the folder the file names are relative to.
-    filenames : (n,), as written in the data.
-    paths : (n,), the files (a name may differ from its file in spelling, never in meaning).
-    attributes : names of the attributes, in the order of the data.
-    cells : per attribute, (n,) cells: a tuple of values, () for none, None for unknown.
-    categories : (n,) category of each photo or None for unknown; None for formats without categories.
-    category_keys : category -> attributes that apply, when a file said so.
-    groups : (n,) product names from a column, None for unknown; None without such a column.
-    findings : everything that was dropped or odd.
-    format : "A", "B", "products" or "folder".
+    Attributes:
+        images: The folder the file names are relative to.
+        filenames: (n,), as written in the data.
+        paths: (n,), the files (a name may differ from its file in spelling, never in meaning).
+        attributes: Names of the attributes, in the order of the data.
+        cells: Per attribute, (n,) cells: a tuple of values, () for none, None for unknown.
+        categories: (n,) category of each photo or None for unknown; None for formats without categories. category_keys
+            : category -> attributes that apply, when a file said so.
+        groups: (n,) product names from a column, None for unknown; None without such a column.
+        findings: Everything that was dropped or odd.
+        format: "A", "B", "products" or "folder".
     """
 
     images: Path

@@ -33,8 +33,8 @@ def infer_schema(
     categories the gate is the one given, else the catalogue's own, else learnt: an attribute applies to a category if
     some row carries it.
 
-    Raises CatalogueError when no attribute has a known value, or an override names no attribute or contradicts the
-    cells.
+    Raises:
+        CatalogueError: No attribute has a known value, or an override names no attribute or contradicts the cells.
     """
     seen = catalogue if rows is None else catalogue.take(rows)
     in_use = {attribute: _cells_in_use(seen, attribute) for attribute in catalogue.attributes}
@@ -100,7 +100,8 @@ def never_in_train(
 def same_content(catalogue: Catalogue, ids: npt.NDArray[np.bytes_]) -> tuple[Finding, ...]:
     """Findings for photos with identical bytes: their number, and each pair whose labels differ.
 
-    ids : S32 (n,), content ids; all-zero ids (photos that could not be read) are not compared.
+    Args:
+        ids: S32 (n,), content ids; all-zero ids (photos that could not be read) are not compared.
     """
     order = np.argsort(ids, kind="stable")
     order = order[ids[order] != b""]

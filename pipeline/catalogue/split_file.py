@@ -53,8 +53,9 @@ def write_split(path: Path, filenames: Sequence[str], ids: npt.NDArray[np.bytes_
 def read_split(path: Path) -> SplitFile:
     """Read a split.csv, or the one in a run folder.
 
-    Raises CatalogueError when there is none, a line of it is damaged, a photo is on two lines, or one content is in two
-    parts: which line is meant is not ours to guess, and a test photo that was trained on flatters every figure.
+    Raises:
+        CatalogueError: There is none, a line of it is damaged, a photo is on two lines, or one content is in two parts:
+            which line is meant is not ours to guess, and a test photo that was trained on flatters every figure.
     """
     path = path / "split.csv" if path.is_dir() else path
     table = SplitFile(path, [], [], [], [])
@@ -115,8 +116,9 @@ def apply_split(
     Rows of the file whose photo is gone are reported; so are groups that the file spreads over parts, and photos whose
     bytes are others than those the file has under their name, which keep the part of the name.
 
-    Raises CatalogueError when a photo is not in the file, or when its name says one part and its bytes another (the
-    same picture would then be in two parts).
+    Raises:
+        CatalogueError: A photo is not in the file, or when its name says one part and its bytes another (the same
+            picture would then be in two parts).
     """
     by_name = dict(zip(table.photos, table.parts, strict=True))
     by_content = {c: p for c, p in zip(table.contents, table.parts, strict=True) if c}

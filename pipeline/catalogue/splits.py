@@ -32,8 +32,9 @@ _BLOCK = 1 << 16
 class Split:
     """Which part each photo is in.
 
-    parts : str (n,), each one of PARTS.
-    not_measurable : labels that occur but lack a positive in one of the parts.
+    Attributes:
+        parts: Str (n,), each one of PARTS.
+        not_measurable: Labels that occur but lack a positive in one of the parts.
     """
 
     parts: npt.NDArray[np.str_]
@@ -51,7 +52,8 @@ class Split:
 def parse_split(text: str) -> tuple[float, float, float]:
     """Fractions of train, validation and test from percentages such as "64/16/20".
 
-    Raises OptionError unless there are three positive numbers that sum to 100.
+    Raises:
+        OptionError: Unless there are three positive numbers that sum to 100.
     """
     try:
         shares = [float(piece) for piece in text.split("/")]
@@ -73,11 +75,15 @@ def groups_of(
 
     The product is the entry of `column`; else the first group (or whole match) of `regex` in the file name; else,
     within each folder, the name up to `-<n>.ext`. Photos without an entry or match are products of their own.
-    ids : S32 (n,), content ids; all-zero ids (photos that could not be read) link nothing.
 
     Returns int64 (n,): 0, 1, 2, ... by first appearance.
 
-    Raises OptionError when the regex is none, or CatalogueError when it matches no name.
+    Args:
+        ids: S32 (n,), content ids; all-zero ids (photos that could not be read) link nothing.
+
+    Raises:
+        OptionError: The regex is none.
+        CatalogueError: It matches no name.
     """
     if column is not None:
         products = ((name, None) if entry is None else entry for name, entry in zip(filenames, column, strict=True))
@@ -129,7 +135,8 @@ def _linked(names: Int64, ids: npt.NDArray[np.bytes_]) -> Int64:
 def join_groups(groups: Int64, pairs: Iterable[tuple[Int64, Int64]]) -> Int64:
     """Groups in which both photos of every pair are in one group: int64 (n,), numbered by first appearance.
 
-    pairs : portions of photos that belong together, as positions (p,) and (p,).
+    Args:
+        pairs: Portions of photos that belong together, as positions (p,) and (p,).
     """
     return _number(_union(groups, pairs).tolist())
 
@@ -165,15 +172,17 @@ def make_split(
 ) -> Split:
     """Deal whole groups to train, validation and test, keeping every label's share equal in the parts.
 
-    Greedy: groups with the rarest label come first (then the larger ones, then by the seed), and each goes to the
-    part that lacks its labels most, counted as the missing share of the part's quota and weighted by rarity. Groups
-    with a label of fewer than four groups go to train as long as train has room.
+    Greedy: groups with the rarest label come first (then the larger ones, then by the seed), and each goes to the part
+    that lacks its labels most, counted as the missing share of the part's quota and weighted by rarity. Groups with a
+    label of fewer than four groups go to train as long as train has room.
 
-    groups : int64 (n,), from `groups_of`; Y, mask : (n, L), from `LabelSchema.encode`; labels : (L,) names for
-    `not_measurable` (default: column numbers).
+    Args:
+        groups: int64 (n,), from `groups_of`.
+        Y, mask: (n, L), from `LabelSchema.encode`.
+        labels: (L,) names for `not_measurable` (default: column numbers).
 
-    Raises CatalogueError when there are fewer than three groups, or one group of several photos is larger than
-    20 % of all.
+    Raises:
+        CatalogueError: There are fewer than three groups, or one group of several photos is larger than 20 % of all.
     """
     count = _check_groups(groups)
     pairs = _Pairs.of(groups, Y, mask, count)
@@ -207,7 +216,9 @@ def _check_groups(groups: Int64) -> int:
 class _Pairs:
     """How many positives of each label each group has, sparse and sorted by group.
 
-    start : (G + 1,), where the entries of a group begin; label, photos : one entry per (group, label) that occurs.
+    Attributes:
+        start: (G + 1,), where the entries of a group begin.
+        label, photos: One entry per (group, label) that occurs.
     """
 
     start: Int64

@@ -49,7 +49,8 @@ SECTIONS: Mapping[str, Collection[str]] = {
 class Overrides:
     """What the command line says instead of the file; None, or no entry, leaves the file's word.
 
-    data : data options that were given, by name.
+    Attributes:
+        data: Data options that were given, by name.
     """
 
     data: Options = field(default_factory=dict)
@@ -61,7 +62,13 @@ class Overrides:
 
 @dataclass(frozen=True)
 class Step:
-    """One command. name : of the run or the vectors; words : the command's options; after : of a run, its vectors."""
+    """One command.
+
+    Attributes:
+        name: Of the run or the vectors.
+        words: The command's options.
+        after: Of a run, its vectors.
+    """
 
     name: str
     words: Words
@@ -72,7 +79,9 @@ class Step:
 class Plan:
     """Everything to run, in this order: each extraction, then the runs on it.
 
-    split : options of the split that the first run makes; not_run : why runs that the file names are not planned.
+    Attributes:
+        split: Options of the split that the first run makes.
+        not_run: Why runs that the file names are not planned.
     """
 
     out: Path
@@ -93,8 +102,9 @@ class Plan:
 def read_plan(path: Path, overrides: Overrides) -> Plan:
     """The plan that a file and the command line make together.
 
-    Raises OptionError for a file that is no such plan, an unknown option (the nearest one is named), a run on vectors
-    that the file does not describe, a run whose name cannot be a folder's, and two different runs of one name.
+    Raises:
+        OptionError: For a file that is no such plan, an unknown option (the nearest one is named), a run on vectors
+            that the file does not describe, a run whose name cannot be a folder's, and two different runs of one name.
     """
     content = {str(name): value for name, value in load_yaml(path).items()}
     for name in content:
@@ -122,7 +132,11 @@ def read_plan(path: Path, overrides: Overrides) -> Plan:
 
 
 class _Maker:
-    """Turns the rows of a file into runs. extractions : name -> (options, the label the file gave them)."""
+    """Turns the rows of a file into runs.
+
+    Attributes:
+        extractions: Name -> (options, the label the file gave them).
+    """
 
     def __init__(self, path: Path, extractions: Mapping[str, tuple[Options, str]]) -> None:
         self.path = path
@@ -130,7 +144,11 @@ class _Maker:
         self.replaced: list[str] = []
 
     def runs(self, rows: Sequence[object], base: tuple[Options, Options]) -> list[Step]:
-        """One run per row and extraction; equal ones once. base : data and cache options, grouping options."""
+        """One run per row and extraction; equal ones once.
+
+        Args:
+            base: Data and cache options, grouping options.
+        """
         made: dict[str, Step] = {}
         for number, row in enumerate(rows, 1):
             where = f"{self.path}, run {number}"

@@ -16,8 +16,9 @@ from pipeline.system import write_text
 class PlanState:
     """plan.json beside the run folders: the options every run was begun with.
 
-    Raises RunError when the folder was begun with another split, or holds a finished run of other options, or, where a
-    run is to go, a folder that no reproduction began.
+    Raises:
+        RunError: The folder was begun with another split, or holds a finished run of other options, or, where a run is
+            to go, a folder that no reproduction began.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -57,8 +57,9 @@ class _Entry:
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     """Judge every candidate of these run folders on their common test photos.
 
-    Raises RunError for incomplete folders and for runs on different splits or labels, OptionError for a `by` field
-    that configs.csv does not have.
+    Raises:
+        RunError: For incomplete folders and for runs on different splits or labels.
+        OptionError: For a `by` field that configs.csv does not have.
     """
     if options.bootstrap < 1:
         raise OptionError(f"--bootstrap must be at least 1, found {options.bootstrap}")
@@ -131,7 +132,11 @@ def _judge(entry: _Entry, resamples: Bootstrap) -> Judged:
 
 
 def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str | None = None) -> Candidate:
-    """The record of a candidate; best : the name of the best one, None for itself."""
+    """The record of a candidate;
+
+    Args:
+        best: The name of the best one, None for itself.
+    """
     judges.add(found)
     run = entry.run
     settings = run.configs.get(entry.config_id, {})

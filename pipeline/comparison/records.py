@@ -21,7 +21,9 @@ NOTHING = "nothing"
 class Difference:
     """A candidate's figure minus the best candidate's, on the same resamples and on the attributes both have.
 
-    low, high : 95 % interval. within_noise : the interval holds 0.
+    Attributes:
+        low, high: 95 % interval.
+        within_noise: The interval holds 0.
     """
 
     value: float
@@ -34,9 +36,13 @@ class Difference:
 class Candidate:
     """One configuration of one run, judged on the test rows.
 
-    name : unique among the candidates. settings : its row of configs.csv. policy : its threshold policy, chosen on
-    validation. intervals : 95 % per overall figure; key_intervals : per attribute and figure. differences : to the best
-    candidate (none for itself). model : its model file, "" when the run kept none.
+    Attributes:
+        name: Unique among the candidates.
+        settings: Its row of configs.csv.
+        policy: Its threshold policy, chosen on validation.
+        intervals: 95 % per overall figure; key_intervals : per attribute and figure.
+        differences: To the best candidate (none for itself).
+        model: Its model file, "" when the run kept none.
     """
 
     name: str
@@ -87,8 +93,10 @@ class PolicyRow:
 class Confusion:
     """Photos of one single-valued attribute: counts[true][decided]; the last column is "nothing decided".
 
-    An attribute of very many values has its most frequent ones and, last, `OTHERS` for all the rest together. mistakes
-    : the most frequent (true, decided, photos), over all values.
+    An attribute of very many values has its most frequent ones and, last, `OTHERS` for all the rest together.
+
+    Attributes:
+        mistakes: The most frequent (true, decided, photos), over all values.
     """
 
     attribute: str
@@ -121,8 +129,9 @@ class Curve:
 class Pair:
     """Two candidates on the same resamples: the first's figures minus the second's, on the attributes both have.
 
-    verdict : "first better" or "second better" when accuracy or macro F1 says so and the other does not contradict,
-    "mixed" when they contradict each other, else "no difference shown".
+    Attributes:
+        verdict: "first better" or "second better" when accuracy or macro F1 says so and the other does not contradict,
+            "mixed" when they contradict each other, else "no difference shown".
     """
 
     first: str
@@ -148,8 +157,10 @@ class ByDifference:
 class ValueRow:
     """One value under the best candidate; None where nothing could be measured.
 
-    train, support : known training and test photos that have it. decided : known test photos on which it is decided.
-    learnable : whether any training photo has it; a value that only test photos have is no column of any head.
+    Attributes:
+        train, support: Known training and test photos that have it.
+        decided: Known test photos on which it is decided.
+        learnable: Whether any training photo has it; a value that only test photos have is no column of any head.
     """
 
     attribute: str
@@ -168,8 +179,9 @@ class ValueRow:
 class CalibrationRow:
     """One attribute of the best candidate before and after calibration, on test.
 
-    method : temperature (logits times scale), platt (logits times scale plus shift) or none. error_*, loss_* :
-    calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
+    Attributes:
+        method: Temperature (logits times scale), platt (logits times scale plus shift) or none. error_*, loss_* :
+            calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
     """
 
     attribute: str
@@ -184,7 +196,11 @@ class CalibrationRow:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What one run says of itself; findings : kind -> count of dropped or odd rows."""
+    """What one run says of itself;
+
+    Attributes:
+        findings: Kind -> count of dropped or odd rows.
+    """
 
     name: str
     path: str
@@ -204,10 +220,13 @@ class RunFacts:
 class Comparison:
     """Every candidate on the same test photos, best first by validation score.
 
-    parts : photos per part; groups : products among the test photos, the unit of resampling. majority : the baseline
-    that never looks at a photo, from the training rows of the run with the most attributes. best : name of the
-    candidate with the highest validation score among those with the most attributes. pairs : every two of the first
-    candidates, best first. by_differences : every two values of `by` whose best configurations were judged.
+    Attributes:
+        parts: Photos per part.
+        groups: Products among the test photos, the unit of resampling.
+        majority: The baseline that never looks at a photo, from the training rows of the run with the most attributes.
+        best: Name of the candidate with the highest validation score among those with the most attributes.
+        pairs: Every two of the first candidates, best first.
+        by_differences: Every two values of `by` whose best configurations were judged.
     """
 
     created: str

@@ -31,7 +31,8 @@ Cell = Callable[[Candidate], str]
 def table(comparison: Comparison, color: bool = False) -> str:
     """Every candidate, what the paired differences show, the best per value of `--by`, the attributes, and the notes.
 
-    color : with terminal colours.
+    Args:
+        color: With terminal colours.
     """
     parts = comparison.parts
     head = (

@@ -64,7 +64,11 @@ def _unseen_rows(best: Judged) -> Iterator[ValueRow]:
 
 
 def calibration_rows(run: Run, config_id: str, best: Judged, order: np.ndarray) -> tuple[CalibrationRow, ...]:
-    """One row per attribute; empty for a candidate that was not calibrated. order : of the test rows in `best`."""
+    """One row per attribute; empty for a candidate that was not calibrated.
+
+    Args:
+        order: Of the test rows in `best`.
+    """
     entry = run.decisions[config_id]
     stored = entry.get("calibration")
     if stored is None:

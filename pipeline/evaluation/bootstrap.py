@@ -70,7 +70,9 @@ class Resampled:
 class Bootstrap:
     """Resamples of groups with replacement: deterministic in the seed, hence paired between candidates.
 
-    groups : int (n,), which photos belong together; resamples : B.
+    Attributes:
+        groups: Int (n,), which photos belong together.
+        resamples: B.
     """
 
     groups: npt.NDArray[np.int64]
@@ -181,7 +183,10 @@ class _Wide:
 class _Grouped:
     """Per group: counts (float32, which holds them exactly), sums of fractions (float64), and positives per value.
 
-    tp, decided and positives have a column per value that has a positive at all; values : their number per attribute.
+    tp, decided and positives have a column per value that has a positive at all;
+
+    Attributes:
+        values: Their number per attribute.
     """
 
     counts: _Wide
@@ -220,7 +225,11 @@ class _Grouped:
 
 
 def resampled_score(figures: Resampled, single: Sequence[bool]) -> Float:
-    """`metrics.validation_score` on every resample, (B,); single : per attribute."""
+    """`metrics.validation_score` on every resample, (B,);
+
+    Args:
+        single: Per attribute.
+    """
     share = np.where(np.asarray(single), figures.attributes["accuracy"], figures.attributes["iou"])
     return _nanmean(_nanmean(np.stack([figures.attributes["macro_f1"], share], axis=-1)))
 

@@ -40,8 +40,10 @@ class PhotoSums:
 
     Arrays (n, K), one column per attribute: known (bool), right (bool: exactly the true values are decided), cells,
     agree, overlap, true, predicted (numbers of values), loss (nats), iou (0 where neither is present), pair (bool:
-    either is present).  tp, fp, fn (n, L + U) bool: per attribute its values, then its unseen ones; columns : where
-    each attribute's stand.
+    either is present).  tp, fp, fn (n, L + U) bool: per attribute its values, then its unseen ones;
+
+    Attributes:
+        columns: Where each attribute's stand.
     """
 
     known: Bool

@@ -34,8 +34,9 @@ def pack(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_], usable: 
 def best_f1_cut(parts: Sequence[Codes], positives: int) -> float | None:
     """The threshold with the highest F1 = 2 tp / (decided + positives) over the cells of all parts, each sorted.
 
-    positives : true cells in all, candidates or not. The highest threshold of equals, which decides least; 0 when
-    deciding every cell is best; None without a true cell.
+    Args:
+        positives: True cells in all, candidates or not. The highest threshold of equals, which decides least; 0 when
+            deciding every cell is best; None without a true cell.
     """
     above = None
     if len(parts) == 1:

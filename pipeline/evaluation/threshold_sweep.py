@@ -28,8 +28,10 @@ VALUES = 400
 class Sweep:
     """Counts of cells at each threshold i / STEPS: how many are decided, how many of those are true.
 
-    name : a value, or "" for all values of the attribute together. positives : true cells. threshold : the one in use
-    (for an attribute None when its values have several).
+    Attributes:
+        name: A value, or "" for all values of the attribute together.
+        positives: True cells.
+        threshold: The one in use (for an attribute None when its values have several).
     """
 
     name: str
@@ -58,10 +60,11 @@ def sweep_thresholds(
 ) -> tuple[AttributeSweep, ...]:
     """Counts for every attribute known on some photo; thresholds (L,) are the ones in use.
 
-    truth : Y and mask, (n, L) as P is, and the values that training never saw: true, and never decided.
-
     What may be decided is what the decision rule would decide at threshold 0: the best value of a single-valued
     attribute, every value of a multi-valued one, nothing that the category silences.
+
+    Args:
+        truth: Y and mask, (n, L) as P is, and the values that training never saw: true, and never decided.
     """
     Y, mask, unseen = truth
     true, known = known_cells(Y, mask, schema)

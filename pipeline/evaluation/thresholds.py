@@ -88,7 +88,10 @@ def decide(P: Float, schema: LabelSchema, thresholds: npt.ArrayLike) -> Bool:
 def tune(P: Float, Y: npt.NDArray[np.uint8], mask: Bool, schema: LabelSchema, policy: str) -> npt.NDArray[np.float64]:
     """Thresholds (L,) of one policy, from validation probabilities, targets and mask, all (n, L).
 
-    Deterministic. Raises OptionError for a policy that does not exist.
+    Deterministic.
+
+    Raises:
+        OptionError: For a policy that does not exist.
     """
     name, number = parse_policy(policy)
     if name == "fixed":

@@ -44,7 +44,11 @@ class Truth:
 
 @dataclass(frozen=True)
 class Policy:
-    """Thresholds (L,) that one policy tuned on validation; score : of its decisions on rows that did not tune them."""
+    """Thresholds (L,) that one policy tuned on validation;
+
+    Attributes:
+        score: Of its decisions on rows that did not tune them.
+    """
 
     thresholds: Float64
     score: float
@@ -55,9 +59,12 @@ class JudgedHead:
     """One fitted head with its probabilities P (n, L) of the validation rows and its threshold policies.
 
     decided (n, L) : what the chosen policy decides on validation rows, those that score and metrics are of.
-    made_of : the fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies and
-    metrics are still those of the fit on training rows alone. calibration : what `head` has folded in, `made_of` not.
-    fitted_on : the parts of the split its head has learnt from.
+
+    Attributes:
+        made_of: The fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies
+            and metrics are still those of the fit on training rows alone.
+        calibration: What `head` has folded in, `made_of` not.
+        fitted_on: The parts of the split its head has learnt from.
     """
 
     config_id: str
@@ -90,9 +97,10 @@ class JudgedHead:
 def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth: Truth, threshold: str) -> JudgedHead:
     """Tune thresholds on the head's probabilities P (n, L) of the validation rows and choose among the policies.
 
-    fit : config_id, head, and what the head is made of.
-
-    threshold : a policy, or auto for the best of `POLICIES` by score (the simplest of equals); it also stores `EXTRA`.
+    Args:
+        fit: config_id, head, and what the head is made of.
+        threshold: A policy, or auto for the best of `POLICIES` by score (the simplest of equals); it also stores
+            `EXTRA`.
     """
     policies, decided = {}, {}
     for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (threshold,):

@@ -60,8 +60,9 @@ def fit_heads(
 ) -> FitReport:
     """Fit every configuration the options name and write a run folder (`pipeline.experiment.run_writer`).
 
-    Raises PipelineError for options that cannot work, before anything is fit or written, and CacheError for a
-    cache that cannot be read.
+    Raises:
+        PipelineError: For options that cannot work, before anything is fit or written.
+        CacheError: For a cache that cannot be read.
     """
     started = time.perf_counter()
     configs = grid(options)

@@ -44,7 +44,8 @@ class MlflowStore:
     def open(cls, folder: Path) -> MlflowStore:
         """The store in `folder`, made when it is not there.
 
-        Raises OptionError when MLflow is not installed, or cannot use the folder.
+        Raises:
+            OptionError: MLflow is not installed, or cannot use the folder.
         """
         # MLflow 3 refuses its file store unless told to; telemetry starts with the import.
         os.environ.update(_SETTINGS)

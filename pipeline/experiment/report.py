@@ -13,10 +13,14 @@ from pipeline.catalogue.findings import Finding
 class FitReport:
     """What one `fit-heads` call did.
 
-    run : its folder.  best : config_id chosen on validation, its threshold policy and validation score, which is
-    optimistic: the highest of many, or that of an ensemble of those.
-    configs : how many were fit.  parts : photos per part.  notes : sentences a person should read.
-    findings : what was dropped or odd in the catalogue, its contents and its split.
+    Attributes:
+        run: Its folder.
+        best: config_id chosen on validation, its threshold policy and validation score, which is optimistic: the
+            highest of many, or that of an ensemble of those.
+        configs: How many were fit.
+        parts: Photos per part.
+        notes: Sentences a person should read.
+        findings: What was dropped or odd in the catalogue, its contents and its split.
     """
 
     run: Path

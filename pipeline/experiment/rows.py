@@ -54,8 +54,10 @@ _LEAST_ROWS = 256
 class FitTargets:
     """What the heads are asked to predict, under one treatment of unknown labels.
 
-    schema : the value columns, with UNKNOWN as the last value of every attribute under `--na class`.
-    Y, mask : (n, L) targets of the loss.  known : (n, L) where the truth is known, for every metric.
+    Attributes:
+        schema: The value columns, with UNKNOWN as the last value of every attribute under `--na class`.
+        Y, mask: (n, L) targets of the loss.
+        known: (n, L) where the truth is known, for every metric.
     """
 
     schema: LabelSchema
@@ -84,9 +86,12 @@ class _Cached:
 class Experiment:
     """Everything one fit reads; per-row fields have n entries in catalogue order.
 
-    ids : content ids, S32.  groups : int64, photos that must share a part.  split : the part of each row.
-    targets : what fitting and choosing may know; every cell of a test row is unknown and 0 in it.
-    truth : the labels of all rows, for labels.parquet and nothing else.
+    Attributes:
+        ids: Content ids, S32.
+        groups: int64, photos that must share a part.
+        split: The part of each row.
+        targets: What fitting and choosing may know; every cell of a test row is unknown and 0 in it.
+        truth: The labels of all rows, for labels.parquet and nothing else.
     """
 
     catalogue: Catalogue
@@ -203,7 +208,10 @@ class Experiment:
 class CachedRows:
     """Photos whose vectors are all there; n rows in catalogue order.
 
-    ids : content ids, S32.  groups : int64, photos of one product.  findings : the catalogue's, and what was dropped.
+    Attributes:
+        ids: Content ids, S32.
+        groups: int64, photos of one product.
+        findings: The catalogue's, and what was dropped.
     """
 
     catalogue: Catalogue
@@ -221,7 +229,8 @@ class CachedRows:
 def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
     """Catalogue and cache joined. Photos that `extract` rejected are dropped and reported.
 
-    Raises OptionError when vectors are missing (with the command that makes them).
+    Raises:
+        OptionError: Vectors are missing (with the command that makes them).
     """
     check_cosine(split.near_duplicates)
     if split.regroup and split.split_from is not None:
@@ -247,7 +256,8 @@ def load_experiment(
 ) -> Experiment:
     """Catalogue, cache and split joined (see `cached_rows`).
 
-    Raises OptionError when vectors are missing (with the command that makes them) or the split leaves a part empty.
+    Raises:
+        OptionError: Vectors are missing (with the command that makes them) or the split leaves a part empty.
     """
     rows = cached_rows(data, cache_key, split, options)
     catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
@@ -352,7 +362,11 @@ def _first_of_each(ids: Ids) -> npt.NDArray[np.intp]:
 def _regroup(
     groups: npt.NDArray[np.int64], ids: Ids, cached: tuple[FeatureCache, CachedFeatures], cosine: float, limit: int
 ) -> npt.NDArray[np.int64]:
-    """Groups joined over near-duplicates. Raises OptionError when that makes one too large for a fair split."""
+    """Groups joined over near-duplicates.
+
+    Raises:
+        OptionError: One group becomes too large for a fair split.
+    """
     cache, features = cached
     rows = _first_of_each(ids)
     pairs = all_pairs(read_pooled(cache, features.info, ids[rows], limit), cosine)

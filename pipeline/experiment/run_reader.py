@@ -29,8 +29,11 @@ FINDING = ("kind", "photo", "detail")
 class Run:
     """One run folder. Rows are those of split.csv, in its order.
 
-    photos, parts, groups : (n,). Y (n, L) uint8 and mask (n, L) bool: the truth. configs : config_id -> its row of
-    configs.csv. history : rows of history.csv. decisions : config_id -> links, policies, chosen.
+    Attributes:
+        photos, parts, groups: (n,). Y (n, L) uint8 and mask (n, L) bool: the truth.
+        configs: config_id -> its row of configs.csv.
+        history: Rows of history.csv.
+        decisions: config_id -> links, policies, chosen.
     """
 
     path: Path

@@ -184,7 +184,11 @@ def _shares(path: Path, table: Any, name: str) -> npt.NDArray[np.floating]:
 
 
 def _cells(path: Path, table: Any, name: str, expected: tuple[str, Sequence[Callable[[Any], bool]]]) -> Any:
-    """One column as one array. expected : in words, and as questions to its type of which one must say yes."""
+    """One column as one array.
+
+    Args:
+        expected: In words, and as questions to its type of which one must say yes.
+    """
     words, kinds = expected
     column = table.column(name).combine_chunks()
     if not any(is_kind(column.type) for is_kind in kinds):

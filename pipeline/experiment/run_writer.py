@@ -26,7 +26,11 @@ class RunFolder:
 
     @classmethod
     def new(cls, path: Path) -> RunFolder:
-        """A run folder to be. Raises RunError when the folder already holds more than a reproduction's mark."""
+        """A run folder to be.
+
+        Raises:
+            RunError: The folder already holds more than a reproduction's mark.
+        """
         if path.exists() and (not path.is_dir() or any(each.name != BEGUN for each in path.iterdir())):
             raise RunError(f"{path} already exists and is not empty; name another folder with --out, or remove it")
         return cls(path)

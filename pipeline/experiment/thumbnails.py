@@ -28,7 +28,10 @@ _EFFORT = 2
 def choose_photos(ids: npt.NDArray[np.bytes_], limit: int) -> npt.NDArray[np.int64]:
     """Positions, ascending, of the photos that get a thumbnail: all, or the `limit` with the smallest content ids.
 
-    SHA-256 is as good as a draw, and every run over the same photos keeps the same ones. ids : S32 (n,).
+    SHA-256 is as good as a draw, and every run over the same photos keeps the same ones.
+
+    Args:
+        ids: S32 (n,).
     """
     return np.sort(np.argsort(ids, kind="stable")[:limit])
 
@@ -67,7 +70,8 @@ def write_thumbnails(run_folder: Path, photos: Sequence[str], paths: Sequence[st
 def read_thumbnails(run_folder: Path, photos: Iterable[str]) -> dict[str, bytes]:
     """WebP bytes of those of these photos that have a thumbnail in the run folder.
 
-    Raises RunError when the folder's thumbnails are damaged.
+    Raises:
+        RunError: The folder's thumbnails are damaged.
     """
     path = run_folder / FILE
     if not path.is_file():

@@ -61,8 +61,11 @@ class Neighbour:
 class Neighbours:
     """Near-duplicates across the parts of a split.
 
-    cosine : the least cosine that counts.  closest : at most `MOST_LISTED` pairs, best first.  counts : all pairs per
-    two parts, such as "test-train".  test_photos : photos of the last part with a near-duplicate in another part.
+    Attributes:
+        cosine: The least cosine that counts.
+        closest: At most `MOST_LISTED` pairs, best first.
+        counts: All pairs per two parts, such as "test-train".
+        test_photos: Photos of the last part with a near-duplicate in another part.
     """
 
     cosine: float
@@ -101,8 +104,9 @@ def across_parts(
 ) -> Neighbours:
     """Pairs of photos of different parts with at least this cosine.
 
-    photos, parts : (n,) names, and parts out of `order`, which goes from the part trained on to the last one, test.
-    X : float32 (n, d).
+    Args:
+        photos, parts: (n,) names, and parts out of `order`, which goes from the part trained on to the last one, test.
+        X: float32 (n, d).
     """
     unit = _unit(X)
     rows = {part: np.flatnonzero(parts == part) for part in order}

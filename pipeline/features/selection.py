@@ -23,8 +23,9 @@ Ids = npt.NDArray[np.bytes_]
 class CachedFeatures:
     """Where to read X: `columns[v]` are the columns of view v, in block order.
 
-    info : the base key and what the cache says of it.
-    columns : per view, one Column per block.
+    Attributes:
+        info: The base key and what the cache says of it.
+        columns: Per view, one Column per block.
     """
 
     info: KeyInfo
@@ -58,10 +59,14 @@ def select_features(
 ) -> CachedFeatures:
     """The one base key that `wanted` and the photos name, and its columns.
 
-    use : blocks (none: all that are cached) and views.  ids : content ids of the catalogue's photos, S32 (n,); a key
-    without any of them is passed over while another has some.
-    Raises OptionError when no key fits (it says which extract command to run), when several fit (it says in which
-    fields they differ), or when a block or view was not extracted.
+    Args:
+        use: Blocks (none: all that are cached) and views.
+        ids: Content ids of the catalogue's photos, S32 (n,); a key without any of them is passed over while another has
+            some.
+
+    Raises:
+        OptionError: No key fits (it says which extract command to run), when several fit (it says in which fields they
+            differ), or when a block or view was not extracted.
     """
     infos = cache.keys()
     fitting = [info for info in infos if _matches(info, wanted)]
@@ -92,7 +97,8 @@ def select_features(
 def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> npt.NDArray[np.float32]:
     """The pooled vectors, identity view, of these contents: float32 (n, d).
 
-    Raises OptionError when some are not cached, or they and their normalised copy would take more than `limit` bytes.
+    Raises:
+        OptionError: Some are not cached, or they and their normalised copy would take more than `limit` bytes.
     """
     column = next((c for c in info.columns if (c.block.name, c.view) == ("pooled", "identity")), None)
     reader = cache.reader(info.digest)

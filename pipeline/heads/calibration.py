@@ -58,7 +58,9 @@ def rows_to_look_at(n: int) -> npt.NDArray[np.intp]:
 def fit_calibration(head: FittedHead, X: Float, Y: npt.NDArray[np.uint8], known: Bool) -> Calibration:
     """The calibration of a head on photos it was not fitted on.
 
-    X : features (n, d), or (V, n, d) with views; Y, known : (n, L).
+    Args:
+        X: Features (n, d), or (V, n, d) with views.
+        Y, known: (n, L).
     """
     views = X if X.ndim == 3 else X[None]
     logits = [dense_logits(member["layers"], view) for view in views for member in head.members]

@@ -20,8 +20,9 @@ from pipeline.options import FitOptions
 class HeadSpec:
     """One row of the table of heads.
 
-    optimizers : optimizers it can be trained with; empty for a baseline that brings its own.
-    uses : fields of `HeadConfig` that change this head beyond `head` itself.
+    Attributes:
+        optimizers: Optimizers it can be trained with; empty for a baseline that brings its own.
+        uses: Fields of `HeadConfig` that change this head beyond `head` itself.
     """
 
     optimizers: tuple[str, ...]
@@ -215,7 +216,8 @@ def _hidden_fits(config: HeadConfig) -> bool:
 def grid(options: FitOptions) -> tuple[HeadConfig, ...]:
     """Every configuration the options ask for, without repeats, heads in the order given.
 
-    Raises HeadError for unknown names and for pairs that cannot work, such as lbfgs with mlp.
+    Raises:
+        HeadError: For unknown names and for pairs that cannot work, such as lbfgs with mlp.
     """
     made: dict[str, HeadConfig] = {}
     for head in options.heads:

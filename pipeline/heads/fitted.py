@@ -20,18 +20,20 @@ Float32 = npt.NDArray[np.float32]
 class FittedHead:
     """One configuration after training, as it goes into a model file.
 
-    config : what was asked for.
-    members : list of {"kind": "dense", "layers": [(W (d_in, d_out), b (d_out,)) float32, ...], "hidden": "relu"} with
-        standardisation folded in, or {"kind": "estimator", "estimator": a fitted MultiOutputClassifier}.
-    links : per key "sigmoid" or "softmax", for the dense members.
-    slices : per key, its columns.
-    history : records {"epoch", "split", "loss", ...}; micro-F1 on validation records.
-    best_epoch : epoch (from 1) whose parameters were kept; 0 when there were no epochs.
-    seconds : this configuration's share of the time.
-    validation_loss : its own loss on validation at the best epoch, without smoothing and adjustment; inf if diverged.
-    not_learnable : columns that had one class (or no known cell) among the training rows.
-    note : why it stopped, when that is worth telling.
-    diverged : True when its loss was not finite at some epoch; such a head must not be chosen.
+    Attributes:
+        config: What was asked for.
+        members: List of {"kind": "dense", "layers": [(W (d_in, d_out), b (d_out,)) float32, ...], "hidden": "relu"}
+            with standardisation folded in, or {"kind": "estimator", "estimator": a fitted MultiOutputClassifier}.
+        links: Per key "sigmoid" or "softmax", for the dense members.
+        slices: Per key, its columns.
+        history: Records {"epoch", "split", "loss", ...}; micro-F1 on validation records.
+        best_epoch: Epoch (from 1) whose parameters were kept; 0 when there were no epochs.
+        seconds: This configuration's share of the time.
+        validation_loss: Its own loss on validation at the best epoch, without smoothing and adjustment; inf if
+            diverged.
+        not_learnable: Columns that had one class (or no known cell) among the training rows.
+        note: Why it stopped, when that is worth telling.
+        diverged: True when its loss was not finite at some epoch; such a head must not be chosen.
     """
 
     config: HeadConfig
@@ -50,7 +52,9 @@ class FittedHead:
         """Probabilities (n, L) float32 of features (n, d); of (V, n, d) the average over the views.
 
         Members' probabilities are averaged. Only NumPy is used unless a member is an estimator.
-        Raises HeadError when the features have another shape than those of the fit.
+
+        Raises:
+            HeadError: The features have another shape than those of the fit.
         """
         array = np.asarray(X)
         if array.ndim == 3:
@@ -74,9 +78,11 @@ class FittedHead:
 def ensemble(heads: Sequence[FittedHead]) -> FittedHead:
     """One head whose probabilities are the average of the heads' probabilities.
 
-    It carries the configuration of the first head; `history` is empty, `seconds` and `not_learnable` are merged.
-    An ensemble inside an ensemble weighs each of its members like any other.
-    Raises HeadError without heads, with heads of other labels, or when dense heads disagree about the links.
+    It carries the configuration of the first head; `history` is empty, `seconds` and `not_learnable` are merged. An
+    ensemble inside an ensemble weighs each of its members like any other.
+
+    Raises:
+        HeadError: Without heads, with heads of other labels, or when dense heads disagree about the links.
     """
     if not heads:
         raise HeadError("an ensemble needs at least one head")

@@ -22,7 +22,9 @@ def mean_probabilities(
 ) -> Float32:
     """Probabilities (n, L) float32 of features X (n, d), in pieces of 4,096 rows: the mean over the members.
 
-    links : per key "sigmoid" or "softmax", for dense members.  slices : per key, its columns of the L.
+    Args:
+        links: Per key "sigmoid" or "softmax", for dense members.
+        slices: Per key, its columns of the L.
     """
     P = np.zeros((len(X), slices[-1].stop), np.float32)
     for start in range(0, len(X), _ROWS):

@@ -21,12 +21,14 @@ Float64 = npt.NDArray[np.float64]
 class Targets:
     """Targets of n photos over L columns.
 
-    Y : (n, L) uint8, 1 where the photo has the value.
-    mask : (n, L) bool, True where the truth is known; other cells of Y are never read.
-    slices : per key, its columns; together they cover 0..L in order.
-    single : per key, True when a photo has at most one value.
+    Attributes:
+        Y: (n, L) uint8, 1 where the photo has the value.
+        mask: (n, L) bool, True where the truth is known; other cells of Y are never read.
+        slices: Per key, its columns; together they cover 0..L in order.
+        single: Per key, True when a photo has at most one value.
 
-    Raises HeadError when the shapes or the keys do not fit each other.
+    Raises:
+        HeadError: The shapes or the keys do not fit each other.
     """
 
     Y: UInt8

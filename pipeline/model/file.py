@@ -107,7 +107,11 @@ def schema_of(model: Mapping[str, Any]) -> LabelSchema:
 
 
 def proba(model: Mapping[str, Any], X: npt.NDArray[np.floating]) -> Float32:
-    """Probabilities (n, L) of features X (n, d): the mean over members. Raises ModelFileError on another width."""
+    """Probabilities (n, L) of features X (n, d): the mean over members.
+
+    Raises:
+        ModelFileError: X has another width than the model expects.
+    """
     check_width(model, X)
     return mean_probabilities(model["members"], model["links"], schema_of(model).slices, X)
 
@@ -145,7 +149,8 @@ def save_model(model: Model, path: Path) -> str:
 def read_model(path: Path, sha256: str | None = None) -> Model:
     """Read, check and self-test a model file; raises ModelFileError saying what is wrong with it.
 
-    sha256 : a digest you trust; the file is not loaded unless it matches.
+    Args:
+        sha256: A digest you trust; the file is not loaded unless it matches.
     """
     if not path.is_file():
         raise ModelFileError(f"no model file {path}")

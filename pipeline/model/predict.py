@@ -48,8 +48,9 @@ TOLERATED = ("precision",)
 class Predictor:
     """A model file with the backbone it needs; the backbone is built on first use.
 
-    model : the checked dict of `model_file.read_model`.
-    options : weights (if the recorded source is not to be had), threshold, device, runtime, batch size, workers.
+    Attributes:
+        model: The checked dict of `model_file.read_model`.
+        options: Weights (if the recorded source is not to be had), threshold, device, runtime, batch size, workers.
     """
 
     def __init__(self, model: Model, options: PredictOptions | None = None) -> None:
@@ -171,8 +172,11 @@ class Predictor:
 def load_model(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> Predictor:
     """Read a model file, ready to predict.
 
-    weights : a copy of the backbone's weights, where the source recorded in the model is not to be had.
-    Raises ModelFileError for a file that is damaged or not a model.
+    Args:
+        weights: A copy of the backbone's weights, where the source recorded in the model is not to be had.
+
+    Raises:
+        ModelFileError: For a file that is damaged or not a model.
     """
     options = PredictOptions(weights=None if weights is None else Path(weights))
     return Predictor(read_model(Path(path)), options)
@@ -209,7 +213,9 @@ def find_photos(given: Sequence[str | os.PathLike[str]]) -> tuple[list[str], lis
     """(names, paths) of the photos that files, folders and patterns stand for, each once, folders in sorted order.
 
     Names are relative to the folder when one folder is all that is given, else the paths as found.
-    Raises OptionError for something that does not exist and when no photo is found.
+
+    Raises:
+        OptionError: For something that does not exist and when no photo is found.
     """
     paths: dict[str, None] = {}
     for each in given:

@@ -101,7 +101,9 @@ def write_predictions(frame: pd.DataFrame, out: Path) -> None:
 
     CSV: `#N/A` where nothing is decided, several values joined by `|`, dicts (`as_dicts`) as Python literals. JSON
     lines: null, lists and objects.
-    Raises OptionError for another suffix.
+
+    Raises:
+        OptionError: For another suffix.
     """
     writers = {".csv": _write_csv, ".jsonl": _write_jsonl}
     if out.suffix.lower() not in writers:

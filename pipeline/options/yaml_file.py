@@ -39,8 +39,12 @@ PRESETS = Path(__file__).resolve().parents[2] / "configs"
 def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     """Options per command, as the file states them.
 
-    known : command -> the names of its options. Raises OptionError for a file that cannot be read, is not a
-    mapping, or names an option or command that does not exist (the nearest one is suggested).
+    Args:
+        known: Command -> the names of its options.
+
+    Raises:
+        OptionError: For a file that cannot be read, is not a mapping, or names an option or command that does not exist
+            (the nearest one is suggested).
     """
     content = load_yaml(path)
     if is_plan(content):

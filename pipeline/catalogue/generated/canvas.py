@@ -24,8 +24,14 @@ Points = Sequence[tuple[float, float]]
 class Shot:
     """How one photo is taken.
 
-    background : RGB. zoom : 1 shows 480 x 640 units. shift : of the picture, in units. tilt : in radians.
-    turn : how wide the body looks, 1 from the front. light : brightness around 1. seed : of the noise.
+    Attributes:
+        background: RGB.
+        zoom: 1 shows 480 x 640 units.
+        shift: Of the picture, in units.
+        tilt: In radians.
+        turn: How wide the body looks, 1 from the front.
+        light: Brightness around 1.
+        seed: Of the noise.
     """
 
     background: Colour

@@ -16,8 +16,9 @@ Index = npt.NDArray[np.uint8]
 def texture(name: str, u: Plane, v: Plane, palette: Palette, seed: int) -> npt.NDArray[np.uint8]:
     """The colour of the cloth at every pixel: uint8 (height, width, 3).
 
-    u, v : position on the shirt in drawing units, float32 (height, width); u = 0 is the middle of the body.
-    palette : the ground and two more colours; most patterns use the first two.
+    Args:
+        u, v: Position on the shirt in drawing units, float32 (height, width); u = 0 is the middle of the body.
+        palette: The ground and two more colours; most patterns use the first two.
     """
     index = PATTERNS[name](u, v, np.random.default_rng(seed))
     return np.take(np.array(palette, np.uint8), index, axis=0)

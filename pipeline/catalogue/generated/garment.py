@@ -27,10 +27,14 @@ _STEPS = 14
 class Look:
     """What one product looks like on its wearer.
 
-    neck, sleeve, pattern : names from NECKLINES, REACH and PATTERNS.
-    palette : three colours of the cloth; trim : of collar, cuffs and hems; skin, hair, trousers : RGB.
-    arms : how far the hands hang from the body, in units; build, length : of body and shirt, around 1.
-    seed : of everything random in the cloth.
+    Attributes:
+        neck, sleeve, pattern: Names from NECKLINES, REACH and PATTERNS.
+        palette: Three colours of the cloth.
+        trim: Of collar, cuffs and hems.
+        skin, hair, trousers: RGB.
+        arms: How far the hands hang from the body, in units.
+        build, length: Of body and shirt, around 1.
+        seed: Of everything random in the cloth.
     """
 
     neck: str

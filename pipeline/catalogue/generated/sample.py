@@ -43,10 +43,16 @@ _JUNK = {
 class SampleReport:
     """What was written.
 
-    data : the CSV file; images : its folder; category_keys, allowed_values : the JSON files of format B, else None.
-    photos : image files that rows name; rows : of the CSV; products : drawn.
-    repeated : rows that name an earlier row's photo; without_photo : rows whose file does not exist.
-    odd : how an unusual photo is stored -> its file name; junk : files that are no photos.
+    Attributes:
+        data: The CSV file.
+        images: Its folder; category_keys, allowed_values : the JSON files of format B, else None.
+        photos: Image files that rows name.
+        rows: Of the CSV.
+        products: drawn.
+        repeated: Rows that name an earlier row's photo.
+        without_photo: Rows whose file does not exist.
+        odd: How an unusual photo is stored -> its file name.
+        junk: Files that are no photos.
     """
 
     data: Path
@@ -90,7 +96,9 @@ def write_sample(out: Path, format: str = "A", images: int = 300, seed: int = 0)
 
     The same arguments give the same bytes. Writing again over the same sample is allowed.
 
-    Raises OptionError for an unknown format or fewer than one image, CatalogueError when the folder holds other files.
+    Raises:
+        OptionError: For an unknown format or fewer than one image.
+        CatalogueError: The folder holds other files.
     """
     if format not in ("A", "B"):
         raise OptionError(f"--format: there is no sample format {format!r}; expected A or B.")

@@ -30,9 +30,13 @@ HEMS = {"mini": 385.0, "knee": 470.0, "maxi": 590.0}
 class Item:
     """What one product looks like.
 
-    traits : attribute -> the values that can be seen. pattern : a name from PATTERNS. palette : three colours of the
-    cloth;
-    trim : of edges, soles and straps. girth : how wide it is, around 1. seed : of everything random in the cloth.
+    Attributes:
+        traits: Attribute -> the values that can be seen.
+        pattern: A name from PATTERNS.
+        palette: Three colours of the cloth.
+        trim: Of edges, soles and straps.
+        girth: How wide it is, around 1.
+        seed: Of everything random in the cloth.
     """
 
     category: str

@@ -20,7 +20,11 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class AllowedValues:
-    """values : per attribute, the values as the file lists them, `none` last where it is listed."""
+    """What values each attribute may have.
+
+    Attributes:
+        values: Per attribute, the values as the file lists them, `none` last where it is listed.
+    """
 
     values: Mapping[str, tuple[str, ...]]
 
@@ -37,7 +41,8 @@ class AllowedValues:
 def read_allowed_values(path: Path) -> AllowedValues:
     """Allowed values from a JSON file {attribute: [value, ...]}.
 
-    Raises CatalogueError when the file cannot be read or has another shape.
+    Raises:
+        CatalogueError: The file cannot be read or has another shape.
     """
     lists = read_lists(path, "--allowed-values", '{"attribute": ["value", ...], ...}', (str, int, float))
     return AllowedValues(

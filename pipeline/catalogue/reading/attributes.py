@@ -142,7 +142,8 @@ class _SparseColumns:
 def read_category_attributes(path: Path) -> dict[str, tuple[str, ...]]:
     """The attributes that apply to each category, from a JSON file {category: [attribute, ...]}.
 
-    Raises CatalogueError when the file cannot be read or has another shape.
+    Raises:
+        CatalogueError: The file cannot be read or has another shape.
     """
     lists = read_lists(path, "--category-attributes", '{"category": ["attribute", ...], ...}')
     return {category.strip(): attributes for category, attributes in lists.items()}
@@ -151,7 +152,8 @@ def read_category_attributes(path: Path) -> dict[str, tuple[str, ...]]:
 def read_lists(path: Path, option: str, shape: str, kinds: tuple[type, ...] = (str,)) -> dict[str, tuple[str, ...]]:
     """A JSON file of lists by name, their items of these kinds, as texts; `option` and `shape` are for the errors.
 
-    Raises CatalogueError when the file cannot be read or has another shape.
+    Raises:
+        CatalogueError: The file cannot be read or has another shape.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -21,7 +21,8 @@ CLASS_ATTRIBUTE = "class"
 def read_folder(root: Path, options: DataOptions) -> Catalogue:
     """One class per sub-folder of `root`; photos are sorted by name, files that are no photos are reported.
 
-    Raises CatalogueError when no sub-folder holds a photo, or when the classes seem to lie one folder deeper.
+    Raises:
+        CatalogueError: No sub-folder holds a photo, or when the classes seem to lie one folder deeper.
     """
     choose_attributes(options.attributes, (CLASS_ATTRIBUTE,))
     folder = search(root)

@@ -19,9 +19,11 @@ from pipeline.catalogue.reading.raw_rows import RawRows
 class Kept:
     """Rows whose photo is on disk, each photo once.
 
-    rows : int64 (k,), positions in the raw rows.
-    names : (k,), as written in the data; places : (k,), as they are called on disk.
-    findings : one per dropped or oddly named row.
+    Attributes:
+        rows: int64 (k,), positions in the raw rows.
+        names: (k,), as written in the data.
+        places: (k,), as they are called on disk.
+        findings: One per dropped or oddly named row.
     """
 
     rows: npt.NDArray[np.int64]

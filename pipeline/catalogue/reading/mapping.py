@@ -34,7 +34,12 @@ _YAML = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class MappingLine:
-    """One value of one attribute. note : why the suggestion is made. replacement : "" until the user fills it in."""
+    """One value of one attribute.
+
+    Attributes:
+        note: Why the suggestion is made.
+        replacement: "" until the user fills it in.
+    """
 
     attribute: str
     value: str
@@ -78,8 +83,9 @@ def require_mapping_name(path: Path) -> None:
 def read_mapping(path: Path) -> tuple[MappingLine, ...]:
     """The lines of a mapping file, those without replacement included; every cell is text.
 
-    Raises CatalogueError when the file cannot be read, lacks a column, states two replacements for one value, or
-    replaces a value by one that is itself replaced (a chain or a cycle).
+    Raises:
+        CatalogueError: The file cannot be read, lacks a column, states two replacements for one value, or replaces a
+            value by one that is itself replaced (a chain or a cycle).
     """
     require_mapping_name(path)
     records = _yaml_records(path) if path.suffix.lower() in _YAML else _csv_records(path)
@@ -142,10 +148,12 @@ def _yaml_records(path: Path) -> Iterable[tuple[str, Mapping[str, str]]]:
 def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOptions) -> Catalogue:
     """The catalogue with the values that the mapping file replaces, and a finding per replaced value.
 
-    offered : every attribute of the data; lines of attributes that are not in use are passed over.
+    Args:
+        offered: Every attribute of the data; lines of attributes that are not in use are passed over.
 
-    Raises CatalogueError for a file that `read_mapping` refuses, an attribute that the data has not, or a replacement
-    that is neither a value of its attribute in the data nor a `value` of the file.
+    Raises:
+        CatalogueError: For a file that `read_mapping` refuses, an attribute that the data has not, or a replacement
+            that is neither a value of its attribute in the data nor a `value` of the file.
     """
     if options.mapping is None:
         return catalogue

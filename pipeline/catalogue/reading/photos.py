@@ -50,8 +50,9 @@ class PhotoPaths(Sequence[Path]):
 class Folder:
     """The files under the images folder, as found by one search.
 
-    files : relative name with forward slashes -> first row that names it, -1 for none yet.
-    outside : names of links that lead out of the folder.
+    Attributes:
+        files: Relative name with forward slashes -> first row that names it, -1 for none yet.
+        outside: Names of links that lead out of the folder.
     """
 
     root: Path

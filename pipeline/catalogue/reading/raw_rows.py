@@ -17,10 +17,12 @@ from pipeline.options import DataOptions
 class RawRows:
     """Rows as the data states them, before any look at the photos.
 
-    names : (n,) file names, repeats included.
-    lines : (n,) their line numbers in the file.
-    columns : per attribute, (n,) cells.  offered : every attribute of the data, those that are not in use included.
-    categories, groups : (n,) or None.
+    Attributes:
+        names: (n,) file names, repeats included.
+        lines: (n,) their line numbers in the file.
+        columns: Per attribute, (n,) cells.
+        offered: Every attribute of the data, those that are not in use included.
+        categories, groups: (n,) or None.
     """
 
     names: list[str] = field(default_factory=list)

@@ -33,8 +33,9 @@ def read_catalogue(options: DataOptions, group_column: str | None = None) -> Cat
 
     `group_column` names a column of the CSV that says which product a photo shows; it is no attribute then.
 
-    Raises CatalogueError when there is no such data, nothing says which photo a row is about, an attribute or column
-    does not exist, or no photo is found.
+    Raises:
+        CatalogueError: There is no such data, nothing says which photo a row is about, an attribute or column does not
+            exist, or no photo is found.
     """
     if options.data is None:
         raise CatalogueError("No data given. --data takes a CSV file or a folder.")

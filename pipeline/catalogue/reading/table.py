@@ -20,8 +20,9 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 class Table:
     """A CSV file whose header is read and whose rows are read on demand.
 
-    header : column names, stripped; "" for a column without a name.
-    findings : what was odd about the file itself.
+    Attributes:
+        header: Column names, stripped; "" for a column without a name.
+        findings: What was odd about the file itself.
     """
 
     path: Path
@@ -57,7 +58,8 @@ def open_table(path: Path) -> Table:
     UTF-8 (with or without a byte order mark) and UTF-16 are recognised; anything else is read as Latin-1 and reported.
     The delimiter is the comma, or else the semicolon or tab if the header has no comma.
 
-    Raises CatalogueError when the file is missing, unreadable, empty, or names a column twice.
+    Raises:
+        CatalogueError: The file is missing, unreadable, empty, or names a column twice.
     """
     findings: list[Finding] = []
     try:

@@ -43,7 +43,11 @@ class Count:
 
 @dataclass(frozen=True)
 class ConfusionTable:
-    """One confusion matrix; others : what the less frequent values together are called, "" when there are none."""
+    """One confusion matrix;
+
+    Attributes:
+        others: What the less frequent values together are called, "" when there are none.
+    """
 
     attribute: str
     columns: Sequence[str]

@@ -180,7 +180,9 @@ def base_key(backbone: Backbone, precision: str = "fp32") -> BaseKey:
     """Everything of a backbone that can change a vector.
 
     For the resize mode `crop` the share kept stands beside the interpolation, because it changes the pixels too.
-    Raises OptionError when there is no such precision class.
+
+    Raises:
+        OptionError: There is no such precision class.
     """
     if precision not in PRECISIONS:
         raise OptionError(f"precision is {precision!r}; it can be {', '.join(PRECISIONS)}")

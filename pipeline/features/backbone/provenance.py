@@ -32,9 +32,10 @@ _MOST = 2_000_000
 class TrainingProvenance:
     """Content ids of the photos whose labels had a part in some weights; none for weights that we did not train.
 
-    train : S32 (n,), sorted; their labels moved the weights.
-    choice : S32 (m,), sorted; their labels chose the epoch (validation rows of the fine-tuning).
-    facts : what else the weights file says of its making: backbone, start, key, split and options.
+    Attributes:
+        train: S32 (n,), sorted; their labels moved the weights.
+        choice: S32 (m,), sorted; their labels chose the epoch (validation rows of the fine-tuning).
+        facts: What else the weights file says of its making: backbone, start, key, split and options.
     """
 
     train: Ids
@@ -51,7 +52,8 @@ class TrainingProvenance:
     def metadata(self) -> dict[str, str]:
         """Header entries of a weights file; `read_seen` inverts it.
 
-        Raises OptionError when there are more photos than such a header can hold.
+        Raises:
+            OptionError: There are more photos than such a header can hold.
         """
         if len(self.train) + len(self.choice) > _MOST:
             count = len(self.train) + len(self.choice)
@@ -77,7 +79,8 @@ def nothing_seen() -> TrainingProvenance:
 def read_seen(weights: str) -> TrainingProvenance:
     """What a weights file says of its making; nothing for hub, package, random:SEED and files that do not say.
 
-    Raises BackboneError when the file says something that cannot be read.
+    Raises:
+        BackboneError: The file says something that cannot be read.
     """
     path = Path(weights)
     if path.suffix != ".safetensors" or not path.is_file():
@@ -94,7 +97,9 @@ def read_seen(weights: str) -> TrainingProvenance:
 def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:
     """What `extract` wrote down beside the vectors of one key.
 
-    Raises OptionError when the key's notes say that there was something and it is gone, CacheError when it is damaged.
+    Raises:
+        OptionError: The key's notes say that there was something and it is gone.
+        CacheError: It is damaged.
     """
     ids = {name: cache.attached_ids(info.digest, name) for name in (TRAIN, CHOICE)}
     said = info.notes.get(NOTE) or {"train": 0, "choice": 0}
@@ -109,8 +114,12 @@ def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:
 def require_unseen(seen: TrainingProvenance, ids: Ids, split: Split, source: str) -> None:
     """Refuse to validate or test on photos that trained the backbone, and to test on those that chose its epoch.
 
-    ids : S32 (n,), the photos of `split`.  source : what the error calls the weights.
-    Raises OptionError with the counts.
+    Args:
+        ids: S32 (n,), the photos of `split`.
+        source: What the error calls the weights.
+
+    Raises:
+        OptionError: Photos of these parts trained the weights; with the counts.
     """
     part_of = {part: ids[split.rows(part)] for part in ("validation", "test")}
     trained = {part: _common(seen.train, photos) for part, photos in part_of.items()}

@@ -17,8 +17,9 @@ _STRETCH = 0.1
 def augment(pixels: Tensor, hflip: float, crop: float, rng: np.random.Generator) -> Tensor:
     """Pixels of a batch, each photo seen in its own way: (b, s, s, 3) of any type to float32 (b, s, s, 3), 0 to 255.
 
-    hflip : probability that a photo is mirrored.  crop : least share of the area kept (1 keeps all); the rectangle's
-    sides differ by at most 10 % from a square's.
+    Args:
+        hflip: Probability that a photo is mirrored.
+        crop: Least share of the area kept (1 keeps all); the rectangle's sides differ by at most 10 % from a square's.
     """
     images = pixels.to(torch.float32)
     if hflip == 0 and crop == 1:

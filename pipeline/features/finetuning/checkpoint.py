@@ -57,7 +57,11 @@ def require_same(folder: Path, given: Mapping[str, Any], held: Mapping[str, Any]
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which dies with the process. Raises RunError while another training has it."""
+    """Hold the folder's lock, which dies with the process.
+
+    Raises:
+        RunError: While another training has it.
+    """
     with (folder / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -62,8 +62,12 @@ def load_rows(
     """Read the catalogue, decode every photo once, make or take the split, and encode the attribute.
 
     The split is the one that `fit-heads` makes of the same photos with the same options.
-    seeing : how photos are shown to the backbone, and who is told how far decoding is.
-    Raises OptionError when the attribute does not exist or too few photos of a part have a known value of it.
+
+    Args:
+        seeing: How photos are shown to the backbone, and who is told how far decoding is.
+
+    Raises:
+        OptionError: The attribute does not exist or too few photos of a part have a known value of it.
     """
     catalogue = read_catalogue(data, split.group_column)
     if options.attribute not in catalogue.attributes:

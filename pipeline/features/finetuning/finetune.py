@@ -56,7 +56,8 @@ def finetune(
 
     Called again with the same options it goes on from the last finished epoch, or says what was done when it is done.
 
-    Raises PipelineError for options or data that cannot work, and for a folder that holds another training.
+    Raises:
+        PipelineError: For options or data that cannot work, and for a folder that holds another training.
     """
     watch = watch or Callbacks()
     _check(options)
@@ -128,7 +129,8 @@ def _made_with(folder: Path, backbone: Backbone, rows: TrainingRows, options: Fi
 def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
     """Start or go on in the folder; True when the training it holds is finished.
 
-    Raises OptionError when it holds another one.
+    Raises:
+        OptionError: The folder holds another training.
     """
     new, finished = folder / f".{_SPLIT}.new", (folder / _RUN).is_file() and (folder / WEIGHTS).is_file()
     try:

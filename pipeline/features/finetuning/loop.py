@@ -86,8 +86,12 @@ class Training:
     def run(self, parts: tuple[Examples, Examples], folder: Path, watch: Callbacks) -> Outcome:
         """Train until the epochs or the patience are used up, from the folder's checkpoint where it has one.
 
-        parts : training and validation photos.
-        Raises RunError for a damaged checkpoint, HeadError when the training diverges.
+        Args:
+            parts: Training and validation photos.
+
+        Raises:
+            RunError: The checkpoint is damaged.
+            HeadError: The training diverges.
         """
         train, validation = parts
         steps = -(-len(train.rows) // self._options.batch_size)

@@ -51,7 +51,11 @@ def make_optimizer(
 
 
 def autocast_type(amp: str, device: torch.device) -> torch.dtype | None:
-    """The type of mixed precision, None for single precision throughout. Raises OptionError for fp16 on a CPU."""
+    """The type of mixed precision, None for single precision throughout.
+
+    Raises:
+        OptionError: For fp16 on a CPU.
+    """
     if amp == "auto":
         return torch.bfloat16 if device.type == "cuda" else None
     if amp == "fp16" and device.type != "cuda":

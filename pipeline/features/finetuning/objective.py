@@ -26,8 +26,9 @@ UInt8 = npt.NDArray[np.uint8]
 class Objective:
     """Loss and score of one attribute.
 
-    single : whether a photo has exactly one value.
-    weights : float32 (V,), one per value; only the single-valued loss reads it.
+    Attributes:
+        single: Whether a photo has exactly one value.
+        weights: float32 (V,), one per value; only the single-valued loss reads it.
     """
 
     single: bool
@@ -48,7 +49,11 @@ class Objective:
 
 
 def objective(Y: UInt8, single: bool, weighting: str) -> Objective:
-    """The objective for training targets (n, V). Raises OptionError when there is nothing to tell apart."""
+    """The objective for training targets (n, V).
+
+    Raises:
+        OptionError: There is nothing to tell apart.
+    """
     if not len(Y) or (single and Y.shape[1] < 2):
         raise OptionError(
             f"{len(Y)} training photos with {Y.shape[1]} known value(s) of the attribute: nothing to learn"

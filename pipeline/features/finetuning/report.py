@@ -13,9 +13,13 @@ from pipeline.catalogue import Finding
 class FinetuneReport:
     """A backbone that was trained and frozen again.
 
-    folder : where weights, split.csv, history.csv and run.json are.  weights : the weights file.
-    stages : trained stages of all.  parts : photos per part.  used : photos whose label trained, and chose the epoch.
-    best : the record of the epoch that was kept.  epochs : how many were trained, and after which it went on.
+    Attributes:
+        folder: Where weights, split.csv, history.csv and run.json are.
+        weights: The weights file. stages : trained stages of all.
+        parts: Photos per part.
+        used: Photos whose label trained, and chose the epoch.
+        best: The record of the epoch that was kept.
+        epochs: How many were trained, and after which it went on.
     """
 
     folder: Path
