@@ -113,6 +113,16 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def sync_tree(folder: Path) -> None:
+    """Bring every file under a folder to the disk, and every name."""
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir():
+            sync_folder(path)
+        elif path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text with its line ends as they are, whole or not at all."""
     with whole_file(path) as partial:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import system
-from pipeline.system import cores, memory_limit, memory_size, whole_file, write_json, write_text
+from pipeline.system import cores, memory_limit, memory_size, sync_tree, whole_file, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,3 +79,18 @@ def test_memory_is_that_of_the_control_group(tmp_path: Path, monkeypatch: pytest
 def test_cores_are_counted_where_a_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity")
     assert cores() == os.cpu_count()
+
+
+def test_a_tree_is_brought_to_the_disk_with_every_file_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run" / "models").mkdir(parents=True)
+    (tmp_path / "run" / "models" / "best.joblib").write_bytes(b"x")
+    (tmp_path / "run" / "split.csv").write_text("x")
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())), fsync(handle))
+    )
+    sync_tree(tmp_path / "run")
+    assert sorted(Path(path).name for path in synced) == ["best.joblib", "models", "run", "split.csv"]

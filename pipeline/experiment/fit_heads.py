@@ -30,7 +30,7 @@ from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrate
 from pipeline.heads.stacked.sweep import Features, SweepProgress
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, save_model
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
-from pipeline.system import host_facts, memory_limit, package_versions
+from pipeline.system import host_facts, memory_limit, package_versions, sync_tree
 
 
 @dataclass(frozen=True)
@@ -65,42 +65,24 @@ def fit_heads(
         CacheError: For a cache that cannot be read.
     """
     started = time.perf_counter()
-    configs = grid(options)
-    if options.threshold != "auto":
-        parse_policy(options.threshold)
-    if options.ensemble < 0 or options.ensemble == 1:
-        raise OptionError(f"--ensemble is {options.ensemble}; expected 0 (off), or 2 or more heads to average")
-    if options.thumbnails < 0:
-        raise OptionError(f"--thumbnails is {options.thumbnails}; expected 0 (none), or the most photos to keep")
+    configs = _grid(options)
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, cache_key, split, options)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
     folder.path.mkdir(parents=True, exist_ok=True)
-    sweep = SweepOptions(
-        device=options.device,
-        halving=options.halving,
-        seed=options.seed[0],
-        max_labels=options.max_labels,
-        progress=progress,
-    )
     loaded = time.perf_counter()
-    fitted = fit_many(configs, *_sides(experiment, options, configs, "train"), sweep)
-    candidates = _judge_all(fitted, experiment, options)
-    best, ahead = choose(candidates, _truth(experiment)), best_of(candidates)
-    kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
-    if options.refit:
-        best = _refit(best, experiment, options, sweep)
-        kept.insert(0, best)
-    fit_done = time.perf_counter()
+    outcome = _fit(configs, experiment, options, progress)
+    best, fit_done = outcome.best, time.perf_counter()
     folder.create()
     experiment = _write_thumbnails(folder, experiment, options.thumbnails)
     near, near_notes = _write_neighbours(folder, experiment, split, memory_limit(options.memory))
     _write_rows(folder, experiment)
-    _write_configs(folder, fitted, [best, *candidates] if options.refit else candidates)
-    _write_predictions(folder, experiment, kept)
+    _write_configs(folder, outcome.fitted, [best, *outcome.candidates] if options.refit else outcome.candidates)
+    _write_predictions(folder, experiment, outcome.kept)
     _write_uncalibrated(folder, experiment, best)
-    _write_models(folder, experiment, kept, best)
+    _write_models(folder, experiment, outcome.kept, best)
+    sync_tree(folder.path)
     seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
     _write_run(folder, experiment, _Request(data, cache_key, split, options), (best, near), seconds)
     logged = () if store is None else (f"{store.log(folder.path)} configurations logged to MLflow in {store.folder}",)
@@ -109,12 +91,63 @@ def fit_heads(
         best=best.config_id,
         policy=best.chosen,
         score=best.score,
-        configs=len(fitted),
+        configs=len(outcome.fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*_margin(best, ahead), *near_notes, *_notes(experiment, fitted), *logged),
+        notes=(*_margin(best, outcome.ahead), *near_notes, *_notes(experiment, outcome.fitted), *logged),
         findings=experiment.findings,
     )
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a fit gave.
+
+    Attributes:
+        fitted: Every configuration.
+        candidates: Those that were judged on validation, ensembles included.
+        best: The one chosen; its refit where one was asked for.
+        ahead: The one with the highest validation score.
+        kept: Those whose predictions and models are written.
+    """
+
+    fitted: Sequence[FittedHead]
+    candidates: Sequence[JudgedHead]
+    best: JudgedHead
+    ahead: JudgedHead
+    kept: Sequence[JudgedHead]
+
+
+def _grid(options: FitOptions) -> tuple[HeadConfig, ...]:
+    """The configurations to fit; OptionError or HeadError for options that cannot work."""
+    configs = grid(options)
+    if options.threshold != "auto":
+        parse_policy(options.threshold)
+    if options.ensemble < 0 or options.ensemble == 1:
+        raise OptionError(f"--ensemble is {options.ensemble}; expected 0 (off), or 2 or more heads to average")
+    if options.thumbnails < 0:
+        raise OptionError(f"--thumbnails is {options.thumbnails}; expected 0 (none), or the most photos to keep")
+    return configs
+
+
+def _fit(
+    configs: tuple[HeadConfig, ...], experiment: Experiment, options: FitOptions, progress: SweepProgress | None
+) -> _Outcome:
+    sweep = SweepOptions(
+        device=options.device,
+        halving=options.halving,
+        seed=options.seed[0],
+        max_labels=options.max_labels,
+        progress=progress,
+    )
+    fitted = fit_many(configs, *_sides(experiment, options, configs, "train"), sweep)
+    candidates = _judge_all(fitted, experiment, options)
+    best, ahead = choose(candidates, _truth(experiment)), best_of(candidates)
+    kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
+    if options.refit:
+        best = _refit(best, experiment, options, sweep)
+        kept.insert(0, best)
+    return _Outcome(fitted, candidates, best, ahead, kept)
 
 
 def _truth(experiment: Experiment) -> Truth:
