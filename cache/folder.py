@@ -27,6 +27,8 @@ from cache.regular import entries, read_whole
 from cache.shard import ShardName
 from cache.stored import Shard
 
+_LISTINGS = 10_000
+
 _README = """This folder is an embedding cache: vectors that a frozen network computed from photos.
 
 One sub-folder per key (network, weights, transform); its key.json says which. Each .h5 file in it is a shard:
@@ -92,16 +94,20 @@ class KeyFolder:
     def shard_names(self) -> list[ShardName]:
         """Shards present, oldest first.
 
-        A folder read while files come and go may miss an older name and show a newer one. A second listing shows
-        everything that existed when the first ended, so it is cut at the newest name of the first.
+        A folder read while files come and go may miss an older name and show a newer one, and while shards are
+        compacted it may show neither the old ones nor the one made of them. What existed when one listing ended is in
+        the next, so two that agree are whole.
+
+        Raises:
+            CacheError: The folder never came to rest.
         """
-        first = self._list()
-        while True:
-            second = self._list()
-            if set(first) <= set(second):
-                newest = max((name.sequence for name in first), default=-1)
-                return sorted(name for name in second if name.sequence <= newest)
-            first = second
+        before = None
+        for _ in range(_LISTINGS):
+            now = set(self._list())
+            if now == before:
+                return sorted(now)
+            before = now
+        raise CacheError(f"{self.path} changes faster than it can be listed; try again when its writer is done")
 
     def _list(self) -> list[ShardName]:
         names = (ShardName.parse(entry.name) for entry in entries(self.path))

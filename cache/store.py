@@ -16,6 +16,7 @@ from cache.files import FileIndex
 from cache.folder import KeyFolder, require_layout
 from cache.ids import Ids
 from cache.key import BaseKey, Column
+from cache.quarantine import quarantine
 from cache.reader import Reader, columns_of
 from cache.repair import RepairReport, repair
 from cache.upkeep import COMPACT_BYTES, CompactReport, PruneReport, compact, prune
@@ -139,6 +140,10 @@ class FeatureCache:
     def repair(self, report: VerifyReport) -> RepairReport:
         """Put right what a check found; see `cache.repair.repair`."""
         return repair(self.root, report)
+
+    def quarantine(self, path: Path) -> Path:
+        """Move a file or folder of the cache that was found damaged out of the way; see `cache.quarantine`."""
+        return quarantine(self.root, path)
 
     def prune(
         self,

@@ -149,11 +149,17 @@ def _prune_folder(folder: KeyFolder, dry_run: bool) -> tuple[int, int]:
 
 
 def _one_folder(folders: Sequence[KeyFolder], digest: str) -> KeyFolder:
-    named = [folder for folder in folders if len(digest) >= 4 and folder.path.name.startswith(digest[:16])]
+    # Folders bear 16 digits; whoever states more means the whole digest, and a wrong one names no key.
+    named = [folder for folder in folders if len(digest) >= 4 and _whole_name(folder, digest).startswith(digest)]
     if len(named) != 1:
         names = ", ".join(folder.path.name for folder in folders) or "none"
         raise CacheError(f"{digest!r} names {len(named)} keys; expected one of: {names} (at least 4 digits)")
     return named[0]
+
+
+def _whole_name(folder: KeyFolder, digest: str) -> str:
+    short = folder.path.name
+    return folder.read_key().base.digest if len(digest) > len(short) and digest.startswith(short) else short
 
 
 def _prune_rows(folder: KeyFolder, wanted: IdSet, dry_run: bool) -> tuple[int, int]:

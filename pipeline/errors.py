@@ -5,6 +5,7 @@ PipelineError(ValueError)
 ├── CatalogueError    a data file or folder that cannot be read as a catalogue
 ├── BackboneError     a backbone, its weights or its runtime that cannot be had
 ├── BadImage          one photo that cannot become a vector (becomes a row of the rejects table)
+│   └── TooCostly     one that asks for more than this run or this machine allows
 ├── HeadError         a head or a fit that cannot work
 ├── RunError          a run folder that is incomplete, or runs that must not be compared
 └── ModelFileError    a model file that is damaged, or does not fit the features it is given
@@ -36,6 +37,10 @@ class BackboneError(PipelineError):
 
 class BadImage(PipelineError):
     """One photo cannot become a vector; the text is the reason stored in the rejects table."""
+
+
+class TooCostly(BadImage):
+    """One photo asks for more than this run or this machine allows; another run may take it."""
 
 
 class HeadError(PipelineError):

@@ -18,7 +18,8 @@ from pipeline.errors import OptionError
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "lightgbm", "pandas", "h5py", "joblib", "openvino")
 """Those whose versions decide a fit's numbers."""
 
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 _FALLBACK_MEMORY = 8 * 2**30
 
 
@@ -33,11 +34,26 @@ def memory_size() -> int:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         size = _FALLBACK_MEMORY
-    for path in _CGROUP_LIMITS:
+    for path in _cgroup_limits():
         with contextlib.suppress(OSError, ValueError):
             # "max" stands where there is no limit, and is no number.
-            size = min(size, int(Path(path).read_text(encoding="ascii")))
+            size = min(size, int(path.read_text(encoding="ascii")))
     return size
+
+
+def _cgroup_limits() -> Iterator[Path]:
+    """The files that limit this process's memory: of its own control group and of all around it, version 1 and 2."""
+    lines = []
+    with contextlib.suppress(OSError):
+        lines = _OWN_CGROUP.read_text(encoding="utf-8").splitlines()
+    for line in ["0::/", "1:memory:/", *lines]:
+        _, _, rest = line.partition(":")
+        controllers, _, own = rest.partition(":")
+        home, name = (_CGROUPS, "memory.max") if not controllers else (_CGROUPS / "memory", "memory.limit_in_bytes")
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        group = home / own.strip("/")
+        yield from (folder / name for folder in (group, *group.parents) if folder.is_relative_to(home))
 
 
 def memory_limit(gib: float | None) -> int:

@@ -67,13 +67,23 @@ def test_other_people_may_read_what_was_written(tmp_path: Path) -> None:
 
 
 def test_memory_is_that_of_the_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(system, "_CGROUP_LIMITS", (str(tmp_path / "absent"), str(limit)))
+    own = tmp_path / "slice" / "job"
+    own.mkdir(parents=True)
+    (tmp_path / "own").write_text("0::/slice/job\n")
+    monkeypatch.setattr(system, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(system, "_OWN_CGROUP", tmp_path / "own")
+    limit = own / "memory.max"
     limit.write_text("max\n")
     whole = memory_size()
     assert memory_limit(None) == whole // 2
     limit.write_text(f"{2**30}\n")
     assert (memory_size(), memory_limit(None), memory_limit(0.25)) == (2**30, 2**29, 2**28)
+    (own.parent / "memory.max").write_text(f"{2**29}\n")
+    assert memory_size() == 2**29, "a group is held by all around it"
+    (tmp_path / "own").write_text("5:cpu:/\n4:memory:/batch\n")
+    (tmp_path / "memory" / "batch").mkdir(parents=True)
+    (tmp_path / "memory" / "batch" / "memory.limit_in_bytes").write_text(f"{2**28}\n")
+    assert memory_size() == 2**28, "version 1"
 
 
 def test_cores_are_counted_where_a_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def suggest_spellings(
         allowed: Values that are right whatever they look like. Values are taken from the most frequent down (among
             equals, the one with more look-alikes first; allowed ones before all); each joins the most alike value
             before it that joined none, or else stands for itself. So a target is never itself replaced, and every value
-            is really like its target: similarity does not add up along a chain. Likeness is the larger of the
+            is really like its target: similarity does not add up along a chain. Similarity is the larger of the
             normalised indel similarity of the folded texts and of their words in alphabetical order (0 to 100). Values
             whose numbers differ ("2 button", "3 button") are never alike, nor are those whose differing words are not:
             "blue yoga tights" and "red yoga tights" share most letters and mean different things.

@@ -304,18 +304,18 @@ def reproduce(
         parse(app, ("extract", *step.words))
     for step in todo.runs:
         parse(app, ("fit-heads", *step.words, *todo.split))
-    ledger, not_run = PlanState(todo), list(todo.not_run)
+    state, not_run = PlanState(todo), list(todo.not_run)
     for extraction in todo.extractions:
-        pending = [run for run in todo.runs_on(extraction) if not ledger.finished(run)]
+        pending = [run for run in todo.runs_on(extraction) if not state.finished(run)]
         lacking = _attempt("extract", *extraction.words) if pending else ""
         for run in pending:
-            if reason := lacking or _attempt("fit-heads", *ledger.begin(run)):
+            if reason := lacking or _attempt("fit-heads", *state.begin(run)):
                 not_run.append(f"row not run: {run.name}: {reason}")
-    done = [str(folder) for folder in ledger.folders()]
+    done = [str(folder) for folder in state.folders()]
     if not done:
         raise RunError(f"not one run of {plan} could be made here:\n" + "\n".join(not_run))
     report, table = todo.out / "report.html", todo.out / "comparison.json"
-    notes = str(ledger.write_notes(not_run))
+    notes = str(state.write_notes(not_run))
     _step("compare", *done, "--notes", notes, "--report", str(report), "--json", str(table))
     say(f"\nreproduce: {len(done)} rows in one table -> {report}; {len(not_run)} not run")
     say_all(f"  {line}" for line in not_run)
@@ -354,12 +354,14 @@ def cache_verify(
     report = opened.verify(deep)
     say_all(verify_lines(report))
     converted = damaged_models(cache / "runtimes")
-    say_all(f"  converted model {path}: {detail}; the next extract makes it again" for path, detail in converted)
-    if report.ok or not repair:
+    say_all(f"  converted model {path}: {detail}" for path, detail in converted)
+    if not repair or (report.ok and not converted):
         return 0 if report.ok and not converted else 1
     done = opened.repair(report)
     say_all(repair_lines(done))
-    return 1 if done.left or converted else 0
+    moved = [(path, opened.quarantine(path)) for path, _ in converted]
+    say_all(f"  {path} -> {place}; an extract that needs it makes it again" for path, place in moved)
+    return 1 if done.left else 0
 
 
 @cache_app.command(name="export")
@@ -374,7 +376,8 @@ def cache_export(
     from pipeline.features.cache_tools import export
     from pipeline.model.file import read_model
 
-    report = export(data, cache_key, options, None if options.model is None else read_model(options.model))
+    model = None if options.model is None else read_model(options.model, options.sha256)
+    report = export(data, cache_key, options, model)
     say(f"cache export: {report.rows} rows of {report.dim} numbers -> {report.path}")
 
 
@@ -393,8 +396,8 @@ def cache_prune(
     keep = None if data.data is None else ids_of_catalogue(opened, data)
     report = opened.prune(keep, options.drop_cache_key, dry_run=not options.yes, quarantine=options.quarantine)
     verb = "removed" if options.yes else "would remove (dry run; --yes removes)"
-    say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} keys, {report.bytes / 1e6:.1f} MB")
-    say_all(f"  key {digest[:16]}" for digest in report.keys)
+    say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} cache keys, {report.bytes / 1e6:.1f} MB")
+    say_all(f"  cache key {digest[:16]}" for digest in report.keys)
     say_all(f"  {path} of an older layout" for path in report.old_layouts)
     say_all(f"  {path}" for path in report.quarantined)
 

@@ -128,7 +128,7 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
     for path in ([find_preset(preset)] if preset else []) + ([Path(config)] if config else []):
         stated = read_config(path, known)[command]
         settings |= stated
-        if command == "predict" and not {"--model", "--sha256"} & {word.partition("=")[0] for word in words}:
+        if "model" in known[command] and not {"--model", "--sha256"} & {word.partition("=")[0] for word in words}:
             _require_digest(path, stated)
             _require_digest(path, settings)
     options = _options(app, command)

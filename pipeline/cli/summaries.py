@@ -45,7 +45,7 @@ def extract_lines(report: ExtractReport) -> Iterator[str]:
         f"{report.reused} already cached, {report.duplicates} repeat another photo's bytes, "
         f"{len(report.rejects)} rejected"
     )
-    yield f"  vectors {widths}; key {report.key[:16]}"
+    yield f"  vectors {widths}; cache key {report.key[:16]}"
     if report.written:
         parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
         yield f"  {report.images_per_second:.1f} images/s on {report.runtime}; {parts}"
@@ -96,7 +96,7 @@ def prediction_lines(prediction: Prediction, out: object) -> Iterator[str]:
 
 def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:
     """What a cache holds, one paragraph per key."""
-    yield f"{root}: {len(infos)} key(s), {sum(info.bytes for info in infos) / 1e6:.1f} MB"
+    yield f"{root}: {len(infos)} cache key(s), {sum(info.bytes for info in infos) / 1e6:.1f} MB"
     for info in infos:
         key = info.key
         random = ", RANDOM WEIGHTS" if info.notes.get("random_weights") else ""
@@ -104,7 +104,7 @@ def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:
         others = [str(other) for other in info.notes.get("weights_sources", ()) if other != source]
         also = f" (also given as {', '.join(others)})" if others else ""
         yield f"{info.digest[:16]}  {key.architecture}, weights {source}{also}{random}"
-        yield f"  {key.size} px, fit {key.fit}, {key.interpolation}, {key.precision}; {key.decoder}"
+        yield f"  {key.size} px, {key.fit}, {key.interpolation}, {key.precision}; {key.decoder}"
         for column in info.columns:
             yield f"  {column.block.name}/{column.view}: {info.column_rows[column]} rows of {column.block.dim} numbers"
         yield (
@@ -118,7 +118,7 @@ def verify_lines(report: VerifyReport) -> Iterator[str]:
     how = "every byte read" if report.deep else "names, sizes, keys, ids; --deep reads every byte"
     verdict = "clean" if report.ok else f"{len(report.problems)} problem(s)"
     yield (
-        f"cache verify: {verdict}; {report.keys} key(s), {report.shards} shards, {report.rows} rows, "
+        f"cache verify: {verdict}; {report.keys} cache key(s), {report.shards} shards, {report.rows} rows, "
         f"{report.bytes / 1e6:.1f} MB ({how})"
     )
     if report.duplicate_rows:

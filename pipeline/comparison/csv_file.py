@@ -13,7 +13,7 @@ from pipeline.evaluation.metrics import FEW
 from pipeline.system import whole_file
 
 COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
-"""kind : overall, attribute, value, calibration, pair or by (then key and value hold the two values of the field)."""
+"""kind : overall, key (an attribute), value, calibration, pair or by (then key and value hold the field's two)."""
 
 Row = dict[str, Any]
 

@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from cache.durable import fsync_folder
 from pipeline.errors import BackboneError
+from pipeline.system import sync_folder
 
 SEAL = "seal.json"
 _TEMPORARY = ".converting-"
@@ -113,11 +113,11 @@ def store_converted(folder: Path, save: Callable[[Path], None], replace: bool = 
         for path in ready.iterdir():
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
-        fsync_folder(ready)
+        sync_folder(ready)
         if replace:
             folder.rename(Path(work, "damaged"))
         ready.rename(folder)
-        fsync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def remove_temporary(store: Path) -> None:

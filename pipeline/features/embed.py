@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 
 from cache import Block, id_of
-from pipeline.errors import BackboneError, BadImage
+from pipeline.errors import BackboneError, BadImage, TooCostly
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.backbone.photo_file import read_photo
 from pipeline.features.backbone.transform import MAX_PIXELS, Pixels, require_view, to_pixels, view
@@ -62,11 +62,19 @@ class EmbedOptions:
 
 @dataclass(frozen=True)
 class Reject:
-    """A photo without a vector: its position among the paths, the id of its bytes (zeros if unread), the reason."""
+    """A photo without a vector.
+
+    Attributes:
+        index: Its position among the paths.
+        content_id: The id of its bytes; zeros if they were not read.
+        reason: Why.
+        lasting: Whether the content itself is at fault, so that no other run can take it.
+    """
 
     index: int
     content_id: bytes
     reason: str
+    lasting: bool = True
 
 
 @dataclass(frozen=True)
@@ -221,7 +229,7 @@ class Embedder:
                 self.timings.add(read=read, decode=time.thread_time() - start)
                 made.append(_Decoded(index, content_id, pixels))
             except BadImage as error:
-                made.append(Reject(index, content_id, str(error)))
+                made.append(Reject(index, content_id, str(error), lasting=not isinstance(error, TooCostly)))
             except OSError as error:
                 made.append(Reject(index, content_id, error.strerror or str(error)))
         return made

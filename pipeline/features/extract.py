@@ -123,7 +123,7 @@ def _columns(backbone: Backbone, options: ExtractOptions) -> tuple[Column, ...]:
 def _without_rejected(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Leave out contents that were rejected before, whatever the network; what one network refused is tried again.
 
-    So is a limit on pixels, as it may have been raised.
+    So is a limit on pixels, as it may have been raised: older caches hold those as rejects of the content.
     """
     before = {at: why for at, why in run.cache.files.rejected(ids[rows]).items() if not why.startswith(TOO_MANY_PIXELS)}
     run.rejects.update({int(rows[at]): why for at, why in before.items()})
@@ -262,7 +262,9 @@ def _store(
 ) -> None:
     rows, column_of = where
     for reject in batch.rejects:
-        _reject(run, int(rows[reject.index]), reject.content_id, reject.reason)
+        # What only this run cannot take belongs to its cache key, whose rejects the next extract tries again.
+        owner = None if reject.lasting else run.key.digest
+        _reject(run, int(rows[reject.index]), reject.content_id, reject.reason, owner)
     finite = np.ones(len(batch.ids), dtype=np.bool_)
     for values in batch.features.values():
         finite &= np.isfinite(values).all(axis=1)

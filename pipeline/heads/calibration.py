@@ -1,9 +1,9 @@
-"""Probabilities that mean what they say: per key a temperature, or Platt's two numbers, folded into the last layer.
+"""Probabilities that mean what they say: per attribute a temperature or Platt's two numbers, in the last layer.
 
 A softmax key's logits are divided by one temperature (Guo et al. 2017), so z becomes scale * z; a sigmoid key's become
 scale * z + shift (Platt 1999), the same two numbers for all its values. Both are fitted on known validation cells by
 the log loss, with a Gaussian prior on (log scale, shift) that weighs as much as one photo, and scale stays positive:
-on one member and one view the order of a key's values cannot change.
+on one member and one view the order of an attribute's values cannot change.
 
 Averages (ensembles, several views) get one scale and shift for all their members, fitted on the loss of the averaged
 probability; there the order of nearly equal values may move. Heads with scikit-learn or LightGBM members have no layer
@@ -27,7 +27,7 @@ Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
 ROWS = 4000
-"""Photos looked at; two numbers per key need no more."""
+"""Photos looked at; two numbers per attribute need no more."""
 
 TINY = 1e-12
 STEEPEST = 4.0
@@ -35,7 +35,7 @@ STEEPEST = 4.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """Per key of the schema: the factor and the term applied to its logits; 1 and 0 where nothing was known."""
+    """Per attribute of the schema: the factor and the term applied to its logits; 1 and 0 where nothing was known."""
 
     scale: tuple[float, ...]
     shift: tuple[float, ...]

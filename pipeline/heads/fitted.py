@@ -24,8 +24,8 @@ class FittedHead:
         config: What was asked for.
         members: List of {"kind": "dense", "layers": [(W (d_in, d_out), b (d_out,)) float32, ...], "hidden": "relu"}
             with standardisation folded in, or {"kind": "estimator", "estimator": a fitted MultiOutputClassifier}.
-        links: Per key "sigmoid" or "softmax", for the dense members.
-        slices: Per key, its columns.
+        links: Per attribute "sigmoid" or "softmax", for the dense members.
+        slices: Per attribute, its columns.
         history: Records {"epoch", "split", "loss", ...}; micro-F1 on validation records.
         best_epoch: Epoch (from 1) whose parameters were kept; 0 when there were no epochs.
         seconds: This configuration's share of the time.

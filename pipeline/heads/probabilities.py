@@ -23,8 +23,8 @@ def mean_probabilities(
     """Probabilities (n, L) float32 of features X (n, d), in pieces of 4,096 rows: the mean over the members.
 
     Args:
-        links: Per key "sigmoid" or "softmax", for dense members.
-        slices: Per key, its columns of the L.
+        links: Per attribute "sigmoid" or "softmax", for dense members.
+        slices: Per attribute, its columns of the L.
     """
     P = np.zeros((len(X), slices[-1].stop), np.float32)
     for start in range(0, len(X), _ROWS):

@@ -1,4 +1,4 @@
-"""What heads learn from: multi-hot targets, which cells are known, and how columns form keys."""
+"""What heads learn from: multi-hot targets, which cells are known, and how columns form attributes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Targets:
     Attributes:
         Y: (n, L) uint8, 1 where the photo has the value.
         mask: (n, L) bool, True where the truth is known; other cells of Y are never read.
-        slices: Per key, its columns; together they cover 0..L in order.
-        single: Per key, True when a photo has at most one value.
+        slices: Per attribute, its columns; together they cover 0..L in order.
+        single: Per attribute, True when a photo has at most one value.
 
     Raises:
-        HeadError: The shapes or the keys do not fit each other.
+        HeadError: The shapes or the attributes do not fit each other.
     """
 
     Y: UInt8
@@ -45,7 +45,7 @@ class Targets:
         if [s.start for s in self.slices] != edges[:-1] or edges[-1] != self.Y.shape[1]:
             raise HeadError(f"the keys' columns end at {edges[1:]}, but the targets have {self.Y.shape[1]} columns")
         if len(self.single) != len(self.slices):
-            raise HeadError(f"{len(self.slices)} keys but {len(self.single)} single-valued flags")
+            raise HeadError(f"{len(self.slices)} attributes but {len(self.single)} single-valued flags")
         if self.Y.size and int(self.Y.max()) > 1:
             raise HeadError(f"targets must be 0 or 1, found {int(self.Y.max())}")
 
@@ -57,7 +57,7 @@ class Targets:
         sizes: Sequence[int] | None = None,
         single: Sequence[bool] | None = None,
     ) -> Targets:
-        """Targets from anything array-like; without `sizes` all columns form one multi-valued key."""
+        """Targets from anything array-like; without `sizes` all columns form one multi-valued attribute."""
         labels = np.asarray(Y)
         if labels.ndim != 2:
             raise HeadError(f"targets must be (photos, labels), got shape {labels.shape}")
@@ -80,7 +80,7 @@ class Targets:
         return int(self.Y.shape[1])
 
     def take(self, rows: npt.NDArray[np.int64]) -> Targets:
-        """The same keys on some of the photos."""
+        """The same attributes on some of the photos."""
         return Targets(self.Y[rows], self.mask[rows], self.slices, self.single)
 
     @cached_property

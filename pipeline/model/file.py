@@ -1,12 +1,12 @@
 """The model file: one plain dict of Python builtins and NumPy arrays that joblib alone can read.
 
-Fields (version 1): format "selvedge-model"; version; attributes; labels [(attribute, value)] in column order; single
-(per attribute); gate {category: attributes} or None, and category_key, the attribute whose decided value it looks up;
-blocks [{name, dim, order, digest}] and views, what X is made of; cache_key, the full key of the backbone and transform
-as JSON; weights_source; members [{"kind": "dense", "layers": [(W, b), ...], "hidden": "relu"}, or {"kind": "estimator",
-"estimator": object}]; links (per attribute "sigmoid" or "softmax", for dense members); thresholds (L,); decision, the
-policy that chose them; selftest {X (4, d), P (4, L), decisions (4, L)}; info, what a person wants to know about its
-making.
+Fields (version 1): format "selvedge-model"; version; keys (the attributes); labels [(attribute, value)] in column
+order; single (per attribute); gate {category: attributes} or None, and category_key, the attribute whose decided value
+it looks up; blocks [{name, dim, order, digest}] and views, what X is made of; cache_key, the full key of the backbone
+and transform as JSON; weights_source; members [{"kind": "dense", "layers": [(W, b), ...], "hidden": "relu"}, or
+{"kind": "estimator", "estimator": object}]; links (per attribute "sigmoid" or "softmax", for dense members); thresholds
+(L,); decision, the policy that chose them; selftest {X (4, d), P (4, L), decisions (4, L)}; info, what a person wants
+to know about its making.
 
 joblib runs code on load: read only files you trust. The `.sha256` beside a file detects damage, not tampering.
 """

@@ -49,7 +49,7 @@ class Predictor:
     """A model file with the backbone it needs; the backbone is built on first use.
 
     Attributes:
-        model: The checked dict of `model_file.read_model`.
+        model: The checked dict of `pipeline.model.file.read_model`.
         options: Weights (if the recorded source is not to be had), threshold, device, runtime, batch size, workers.
     """
 
@@ -59,11 +59,11 @@ class Predictor:
 
     @property
     def schema(self) -> LabelSchema:
-        """Keys and values it predicts."""
+        """Attributes and values it predicts."""
         return schema_of(self.model)
 
     def predict(self, photos: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
-        """One row per photo (files, folders or patterns): filename, then a column per key, `#N/A` where unknown.
+        """One row per photo (files, folders or patterns): filename, then a column per attribute, `#N/A` where unknown.
 
         A photo that cannot be read is a row of `#N/A`; `predict_photos` also says why.
         """

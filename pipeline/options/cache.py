@@ -16,6 +16,7 @@ class ExportOptions:
         use: Feature blocks to write side by side, separated by commas (default: all that are cached).
         view: Which view to write.
         model: Model file: write what it takes, its blocks in order and all its views, one after the other in a row.
+        sha256: Refuse the model file unless its SHA-256 is this.
     """
 
     out: Path = Path("features.h5")
@@ -23,6 +24,7 @@ class ExportOptions:
     use: tuple[str, ...] = ()
     view: str = "identity"
     model: Path | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class PruneOptions:
 
     Attributes:
         cache: Folder of the embedding cache.
-        drop_cache_key: First digits of attributes that are no longer wanted (`cache info` lists them).
+        drop_cache_key: First digits of cache keys that are no longer wanted (`cache info` lists them).
         quarantine: Also delete what `cache verify --repair` moved to quarantine.
         yes: Really remove; without it the command only says what it would remove.
     """

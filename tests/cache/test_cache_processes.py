@@ -13,6 +13,7 @@ import pytest
 from cachekit import FLIPPED, KEY, POOLED, assert_exact, fill, make_ids, unexpected_files, vectors
 from crashkit import WRITER, python_writer
 
+import cache.folder
 from cache import CacheBusy, CacheError, FeatureCache, WriterOptions
 
 
@@ -75,6 +76,22 @@ def test_readers_during_compact_always_find_every_row(tmp_path):
         rounds += 1
     child.communicate()
     assert child.returncode == 0
+
+
+def test_a_listing_that_shows_neither_the_old_shards_nor_the_new_one_is_not_taken(tmp_path, monkeypatch):
+    """So a folder may look while it is compacted: a new shard came and the old ones went during one listing."""
+    ids = make_ids(6)
+    fill(tmp_path, ids, (POOLED, FLIPPED))
+    real, calls = cache.folder.entries, []
+
+    def torn(path):
+        listed = list(real(path))
+        calls.append(path)
+        return [entry for entry in listed if "-identity-" not in entry.name] if len(calls) == 1 else listed
+
+    monkeypatch.setattr(cache.folder, "entries", torn)
+    np.testing.assert_array_equal(FeatureCache(tmp_path).reader(KEY.digest).read(ids, [POOLED]), vectors(ids))
+    assert len(calls) == 3
 
 
 def test_mapped_shards_survive_a_compact_before_and_between_them(tmp_path):

@@ -200,7 +200,7 @@ def test_the_command_says_what_it_did_and_how_to_go_on(store, capsys):
     assert run.main(["cache", "verify", "--cache", str(store.root)]) == 0
     assert "1 files lie in quarantine: `cache prune --quarantine --yes` deletes them" in capsys.readouterr().out
     assert run.main(["cache", "prune", "--quarantine", "--yes", "--cache", str(store.root)]) == 0
-    assert "cache prune: removed 0 rows, 0 keys" in capsys.readouterr().out
+    assert "cache prune: removed 0 rows, 0 cache keys" in capsys.readouterr().out
     assert not (store.root / "quarantine").exists()
     make_unreadable(shard_files(store.root)[0], "loop of links")
     assert run.main(words) == 1

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError, _imaging
 
-from pipeline.errors import BadImage
+from pipeline.errors import BadImage, TooCostly
 from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_PIXELS
 from pipeline.features.backbone.photo_file import check_deflated_tiff, check_file, open_bytes
 
@@ -52,7 +52,7 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 # Everything Pillow's readers are known to raise on damaged files; a list, so that our own mistakes still surface.
 _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, AttributeError, ArithmeticError,
-    RuntimeError, MemoryError, Warning, struct.error, zlib.error,
+    RuntimeError, Warning, struct.error, zlib.error,
 )  # fmt: skip
 
 
@@ -88,6 +88,8 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels
             pixels = _array(image)
     except BadImage:
         raise
+    except MemoryError:
+        raise TooCostly("not enough memory here to decode it") from None
     except _DECODE_ERRORS as error:
         raise BadImage(f"damaged or truncated image: {error}") from None
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
@@ -101,7 +103,9 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise BadImage("not an image in a known format") from None
     except Image.DecompressionBombError as error:
-        raise BadImage(f"{TOO_MANY_PIXELS}: {error}") from None
+        raise TooCostly(f"{TOO_MANY_PIXELS}: {error}") from None
+    except MemoryError:
+        raise TooCostly("not enough memory here to open it") from None
     except _DECODE_ERRORS as error:
         raise BadImage(f"damaged image: {error}") from None
 
@@ -109,12 +113,12 @@ def _open(data: bytes) -> Image.Image:
 def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise BadImage(f"{TOO_MANY_PIXELS}: {width} x {height} is more than the limit of {max_pixels}")
+        raise TooCostly(f"{TOO_MANY_PIXELS}: {width} x {height} is more than the limit of {max_pixels}")
     tiles = getattr(image, "tag_v2", {})
     tile = int(tiles.get(_TILE_WIDTH, 0)) * int(tiles.get(_TILE_LENGTH, 0))
     needed = max(width * height, tile) * _bytes_per_pixel(image)
     if needed > MAX_DECODED_BYTES:
-        raise BadImage(
+        raise TooCostly(
             f"too much memory: decoding {width} x {height} pixels of {image.format} takes {needed} bytes,"
             f" more than the limit of {MAX_DECODED_BYTES}"
         )

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadImage
+from pipeline.errors import BadImage, TooCostly
 from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_READS, MAX_SCANS
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -45,7 +45,7 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise BadImage("not a regular file")
         if status.st_size > MAX_FILE_BYTES:
-            raise BadImage(f"too large a file: {status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}")
+            raise TooCostly(f"too large a file: {status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}")
         with open(descriptor, "rb", buffering=0, closefd=False) as stream:
             return stream.readall()
     finally:
@@ -61,7 +61,7 @@ def check_file(data: bytes) -> None:
     if data.startswith(_PNG):
         _check_png(data)
     elif data.startswith(_JPEG) and _scans(data) > MAX_SCANS:
-        raise BadImage(f"too many scans: the JPEG has more than the limit of {MAX_SCANS}")
+        raise TooCostly(f"too many scans: the JPEG has more than the limit of {MAX_SCANS}")
     # Coded AV1 ends in a bit that is set. Lossy and lossless WebP may well end in thousands of zeros.
     elif data[4:12] in _AVIF and not data[-_ZEROS:].strip(b"\0"):
         raise BadImage("truncated AVIF: it ends in zeros")
@@ -88,7 +88,7 @@ def check_deflated_tiff(data: bytes, tags: Mapping[int, Any]) -> None:
                 left -= len(stream.decompress(piece, _STEP))
                 piece = stream.unconsumed_tail
                 if left < 0:
-                    raise BadImage(f"too much memory: its strips have more than {MAX_DECODED_BYTES} bytes")
+                    raise TooCostly(f"too much memory: its strips have more than {MAX_DECODED_BYTES} bytes")
             if not stream.eof:
                 raise BadImage("truncated TIFF: a strip has no end")
 
@@ -104,7 +104,7 @@ def _check_png(data: bytes) -> None:
         if data[at + 4 : at + 8] == b"IEND":
             return
         at = end
-    raise BadImage(f"too many parts: the PNG has more chunks than the limit of {MAX_READS}")
+    raise TooCostly(f"too many parts: the PNG has more chunks than the limit of {MAX_READS}")
 
 
 def _scans(data: bytes) -> int:
@@ -144,5 +144,5 @@ class _BoundedStream(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise BadImage(f"too many parts: the file has more pieces than the limit of {MAX_READS}")
+            raise TooCostly(f"too many parts: the file has more pieces than the limit of {MAX_READS}")
         return super().read(size)

@@ -15,6 +15,7 @@ import contextlib
 import difflib
 import hashlib
 import pickle
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -88,8 +89,8 @@ def _empty(name: str, build: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _random(name: str, seed: str, build: Mapping[str, Any]) -> torch.nn.Module:
-    if not seed.isdecimal():
-        raise BackboneError(f"weights are 'random:{seed}'; write random: and a whole number, such as random:0")
+    if not re.fullmatch(r"[0-9]{1,10}", seed) or int(seed) >= 2**32:
+        raise BackboneError(f"weights are 'random:{seed[:40]}'; write random: and a whole number below 2^32")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))
         return _empty(name, build)

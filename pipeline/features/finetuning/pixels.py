@@ -121,7 +121,12 @@ def decode_all(
             if progress is not None:
                 progress(min(start + _CHUNK, len(paths)), len(paths))
     good = np.array([row for row in range(len(paths)) if row not in rejects], np.int64)
-    kept = held[good] if held is not None and rejects else held
+    if held is not None and rejects:
+        # Downwards in place: a copy would be twice what the limit was compared with.
+        for place, row in enumerate(good.tolist()):
+            if place != row:
+                held[place] = held[row]
+    kept = None if held is None else held[: len(good)]
     sound = [paths[row] for row in good.tolist()]
     return good, DecodedPhotos(sound, id_array(ids)[good], dict(sorted(rejects.items())), feeding, kept)
 
