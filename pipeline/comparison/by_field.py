@@ -16,7 +16,7 @@ RESULTS = ("config_id", "validation_", "best_epoch", "seconds", "not", "policy")
 
 
 def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[Path, str], str]) -> tuple[ByRow, ...]:
-    """One row per value of `field`;
+    """One row per value of `field`.
 
     The field is a column of configs.csv or a fact of the runs (backbone, size, na, use, ...).
 

@@ -132,7 +132,7 @@ def _judge(entry: _Entry, resamples: Bootstrap) -> Judged:
 
 
 def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str | None = None) -> Candidate:
-    """The record of a candidate;
+    """The record of a candidate.
 
     Args:
         best: The name of the best one, None for itself.

@@ -90,7 +90,7 @@ def given_notes(path: Path | None) -> tuple[str, ...]:
 
 
 def policies(run: Run, config_id: str, test: Judged) -> tuple[PolicyRow, ...]:
-    """One candidate under each of its stored threshold policies;
+    """One candidate under each of its stored threshold policies.
 
     Args:
         test: The same candidate under its chosen one.

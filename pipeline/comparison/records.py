@@ -196,7 +196,7 @@ class CalibrationRow:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What one run says of itself;
+    """What one run says of itself.
 
     Attributes:
         findings: Kind -> count of dropped or odd rows.

@@ -225,7 +225,7 @@ class _Grouped:
 
 
 def resampled_score(figures: Resampled, single: Sequence[bool]) -> Float:
-    """`metrics.validation_score` on every resample, (B,);
+    """`metrics.validation_score` on every resample, (B,).
 
     Args:
         single: Per attribute.

@@ -44,7 +44,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Policy:
-    """Thresholds (L,) that one policy tuned on validation;
+    """Thresholds (L,) that one policy tuned on validation.
 
     Attributes:
         score: Of its decisions on rows that did not tune them.

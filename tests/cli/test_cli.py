@@ -13,6 +13,7 @@ from pathlib import Path
 import joblib
 import pytest
 
+from cache import FeatureCache
 from pipeline import options
 from pipeline.cli import app as commands
 from pipeline.cli.app import app
@@ -214,3 +215,31 @@ def test_a_damaged_converted_model_is_named_by_verify(
     capsys.readouterr()
     assert main(["cache", "verify"]) == 1
     assert f"converted model {Path('features/runtimes/abc')}: " in capsys.readouterr().out
+
+
+def test_a_wrong_digest_names_no_cache_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only its first 16 digits were compared, so a key was removed that nobody had named."""
+    features = write_catalogue(tmp_path).cache
+    digest = FeatureCache(features).keys()[0].digest
+    prune = ["cache", "prune", "--cache", str(features), "--drop-cache-key"]
+    assert main([*prune, digest[:16] + "0" * 48]) == 1
+    assert "names 0 keys" in capsys.readouterr().err
+    assert main([*prune, digest]) == 0
+    assert digest[:16] in capsys.readouterr().out
+
+
+def test_a_seed_of_random_weights_is_held_to_its_limits(tmp_path: Path) -> None:
+    done = cli(
+        "extract", "--data", tmp_path, "--backbone", "test_resnet", "--weights", "random:99999999999999999999999"
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+
+
+def test_cache_export_loads_no_model_that_a_file_alone_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("evil.joblib").write_bytes(b"")
+    Path("x.yaml").write_text("cache export:\n  model: evil.joblib\n")
+    assert main(["cache", "export", "--config", "x.yaml"]) == 1
+    assert "loading a model runs the code in it" in capsys.readouterr().err

@@ -301,3 +301,16 @@ def test_a_share_above_one_is_never_claimed(run, rate, alone, share, line):
     assert report.efficiency == share
     told = [text for text in extract_lines(report) if "forward pass alone" in text]
     assert [text[: len(line or "")] for text in told] == ([line] if line else [])
+
+
+def test_a_photo_that_this_run_had_no_memory_for_is_tried_again(photos, tmp_path, monkeypatch):
+    photos, cache = photos[:2], tmp_path / "features"
+
+    def starved(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Image, "open", starved)
+        first = extract(photos, BACKBONE, ExtractOptions(cache=cache))
+    assert [reject.reason for reject in first.rejects] == ["not enough memory here to decode it"] * 2
+    assert extract(photos, BACKBONE, ExtractOptions(cache=cache)).written == 2

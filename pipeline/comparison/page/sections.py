@@ -43,7 +43,7 @@ class Count:
 
 @dataclass(frozen=True)
 class ConfusionTable:
-    """One confusion matrix;
+    """One confusion matrix.
 
     Attributes:
         others: What the less frequent values together are called, "" when there are none.
