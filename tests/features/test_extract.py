@@ -306,11 +306,11 @@ def test_a_share_above_one_is_never_claimed(run, rate, alone, share, line):
 def test_a_photo_that_this_run_had_no_memory_for_is_tried_again(photos, tmp_path, monkeypatch):
     photos, cache = photos[:2], tmp_path / "features"
 
-    def starved(*_):
+    def starved(*_, **__):
         raise MemoryError
 
     with monkeypatch.context() as patched:
         patched.setattr(Image, "open", starved)
         first = extract(photos, BACKBONE, ExtractOptions(cache=cache))
-    assert [reject.reason for reject in first.rejects] == ["not enough memory here to decode it"] * 2
+    assert [reject.reason for reject in first.rejects] == ["not enough memory here to open it"] * 2
     assert extract(photos, BACKBONE, ExtractOptions(cache=cache)).written == 2

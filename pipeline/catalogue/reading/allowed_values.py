@@ -73,7 +73,7 @@ def hold_against(catalogue: Catalogue, allowed: AllowedValues, keep: bool) -> Ca
             cells[attribute] = column
         if attribute != CATEGORY:
             carried = int((~column.where(()) & ~column.where(None)).sum())
-            findings.append(Finding("key-not-allowed", attribute, f"{carried} photo(s) carry it; {done}"))
+            findings.append(Finding("attribute-not-allowed", attribute, f"{carried} photo(s) carry it; {done}"))
     if not cells:
         raise CatalogueError(
             f"The allowed values name none of the attributes {', '.join(catalogue.attributes)}; they name "

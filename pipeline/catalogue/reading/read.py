@@ -160,14 +160,14 @@ def _odd_categories(catalogue: Catalogue) -> list[Finding]:
         if not category or not photos:
             continue
         if category not in catalogue.category_attributes:
-            detail = f"{photos} photos: the category-keys file does not list this category"
-            found.append(Finding("category-without-keys", category, detail))
+            detail = f"{photos} photos: the category-attributes file does not list this category"
+            found.append(Finding("category-without-attributes", category, detail))
             continue
         applying = set(catalogue.category_attributes[category])
         for attribute, count in carried[code]:
             if attribute not in applying:
                 detail = f"{count} photos of category {category!r} carry the attribute, which does not apply to it"
-                found.append(Finding("key-does-not-apply", attribute, detail))
+                found.append(Finding("attribute-does-not-apply", attribute, detail))
     return found
 
 

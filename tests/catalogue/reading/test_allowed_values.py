@@ -38,7 +38,7 @@ def test_values_outside_are_dropped_and_a_cell_without_any_left_is_unknown(make:
     assert found == {
         ("value-not-allowed", "neck", "'rond' on 1 photo(s); dropped"),
         ("value-not-allowed", "pattern", "'spotty' on 2 photo(s); dropped"),
-        ("key-not-allowed", "price", "1 photo(s) carry it; dropped"),
+        ("attribute-not-allowed", "price", "1 photo(s) carry it; dropped"),
     }
 
 
@@ -48,7 +48,7 @@ def test_values_outside_can_be_kept_and_are_reported_all_the_same(make: Maker, t
     assert list(catalogue.cells["neck"]) == [("round",), ("rond",), None]
     assert list(catalogue.cells["pattern"]) == [("solid", "spotty"), ("spotty",), ()]
     kinds = count_kinds(catalogue.findings)
-    assert (kinds["value-not-allowed"], kinds["key-not-allowed"]) == (2, 1)
+    assert (kinds["value-not-allowed"], kinds["attribute-not-allowed"]) == (2, 1)
 
 
 def test_none_is_listed_last_and_counted_but_is_no_value(tmp_path: Path) -> None:

@@ -134,9 +134,13 @@ def test_the_gate_of_a_file_wins_and_its_gaps_are_reported(make: Maker, tmp_path
     gate.write_text('{"shirt": ["neck"]}')
     catalogue = read(make, ROWS, category_attributes=gate)
     assert infer_schema(catalogue).gate == {"shirt": ("neck",)}
-    assert [(f.kind, f.filename, f.detail) for f in catalogue.findings if "key" in f.kind] == [
-        ("key-does-not-apply", "fit", "1 photos of category 'shirt' carry the attribute, which does not apply to it"),
-        ("category-without-keys", "skirt", "2 photos: the category-keys file does not list this category"),
+    assert [(f.kind, f.filename, f.detail) for f in catalogue.findings if "attribute" in f.kind] == [
+        (
+            "attribute-does-not-apply",
+            "fit",
+            "1 photos of category 'shirt' carry the attribute, which does not apply to it",
+        ),
+        ("category-without-attributes", "skirt", "2 photos: the category-attributes file does not list this category"),
     ]
 
 
