@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.evaluation.metrics import PhotoSums
+from pipeline.system import memory_limit
 
 Float = npt.NDArray[np.floating]
 
@@ -104,7 +105,7 @@ class Bootstrap:
 
     def _positives(self, grouped: Float) -> Iterable[Float]:
         """Resampled positives per value; the same for every candidate of a comparison, so the last ones are kept."""
-        if self.resamples * max(self.count, grouped.shape[1]) > KEEP:
+        if self.resamples * max(self.count, grouped.shape[1]) > self._most_kept:
             return (weights @ grouped for weights in self._weights())
         name = hashlib.sha256(grouped.tobytes()).digest()
         if name not in self._last:
@@ -118,7 +119,12 @@ class Bootstrap:
 
     def _weights(self) -> Iterable[npt.NDArray[np.float32]]:
         """How often each group is drawn, (b, groups) at a time; kept for the next candidate while that is small."""
-        return self._kept if self.resamples * self.count <= KEEP else self._drawn()
+        return self._kept if self.resamples * self.count <= self._most_kept else self._drawn()
+
+    @cached_property
+    def _most_kept(self) -> int:
+        """Numbers that may be kept twice, of 4 bytes each: a quarter of what may be held in memory at most."""
+        return min(KEEP, memory_limit(None) // 32)
 
     @cached_property
     def _kept(self) -> tuple[npt.NDArray[np.float32], ...]:

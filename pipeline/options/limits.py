@@ -68,7 +68,7 @@ SEED = Limit(0, 2**32 - 1, whole=True)
 LIMITS: dict[str, Limit] = {
     "batch_size": Limit(1, 2**20, whole=True),
     "betas": RATE,
-    "bootstrap": Limit(1, 1_000_000, whole=True),
+    "bootstrap": Limit(1, 100_000, whole=True),
     "crop": Limit(0, 1, above=True),
     "dropout": RATE,
     "ensemble": COUNT,

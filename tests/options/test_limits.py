@@ -36,7 +36,7 @@ def test_every_number_of_every_command_has_a_limit_that_its_default_is_within() 
 
 
 BAD = [
-    ("compare run --bootstrap 1e11", "--bootstrap is '1e11'; expected a whole number, 1 or more and at most 1000000"),
+    ("compare run --bootstrap 1e11", "--bootstrap is '1e11'; expected a whole number, 1 or more and at most 100000"),
     ("compare run --bootstrap 100000000000", "--bootstrap is 100000000000; expected a whole number, 1 or more"),
     ("compare run --bootstrap 0", "--bootstrap is 0; expected a whole number, 1 or more"),
     ("compare run --seed -1", "--seed is -1; expected a whole number, 0 or more and at most 4294967295"),
