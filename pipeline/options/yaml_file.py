@@ -122,9 +122,11 @@ def _loader(text_only: bool) -> Any:
             node = super().compose_mapping_node(anchor)
             seen: set[tuple[str, str]] = set()
             for name, value in node.value:
-                if (name.tag, str(name.value)) in seen:
+                if not isinstance(name, yaml.ScalarNode):
+                    continue  # No constructor of plain values makes a name of it.
+                if (name.tag, name.value) in seen:
                     raise yaml.composer.ComposerError(None, None, f"{name.value!r} is there twice", name.start_mark)
-                seen.add((name.tag, str(name.value)))
+                seen.add((name.tag, name.value))
                 if isinstance(value, yaml.SequenceNode) and len(value.value) > _MOST_MERGED and name.value == "<<":
                     raise yaml.composer.ComposerError(None, None, "too many mappings are merged", value.start_mark)
             return node

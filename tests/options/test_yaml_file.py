@@ -83,6 +83,8 @@ def test_aliases_that_multiply_are_refused_before_they_are_spelt_out(tmp_path: P
     lists = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 20))
     with pytest.raises(OptionError, match="more than 2000000 values"):
         read_config(write(tmp_path, "a0: &a0 [x]\n" + lists), KNOWN)
+    with pytest.raises(OptionError, match="found unhashable key"):
+        read_config(write(tmp_path, "a0: &a0 [x]\n" + lists + "? *a19\n: x\n"), KNOWN)
     merged = "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 20))
     with pytest.raises(OptionError, match="more than 10000 names"):
         read_config(write(tmp_path, "a0: &a0 {x: 1}\n" + merged), KNOWN)

@@ -37,7 +37,6 @@ B_COLUMNS = ("id", "filename", CATEGORY, "attributes")
 MOST_CHARACTERS = 20_000
 """Longest attributes cell that is parsed; the longest real ones have a few hundred characters."""
 
-
 _MOST_BYTES = 64 * 2**20
 """Largest JSON file of names and values that is read."""
 
@@ -108,8 +107,9 @@ def _as_texts(attribute: str, values: object) -> list[str]:
     if wrong := wrong_text(attribute):
         raise _BadCellError(f"the attribute {_short(attribute)} holds {wrong}")
     many = list(values) if isinstance(values, list | tuple | set) else [values]
-    if not all(v is None or isinstance(v, str | int | float) for v in many):
-        raise _BadCellError(f"the values of {attribute!r} are no list of texts")
+    odd = [type(v).__name__ for v in many if v is not None and not isinstance(v, str | int | float)]
+    if odd:
+        raise _BadCellError(f"the values of {attribute!r} are no list of texts: there is a {odd[0]} among them")
     try:
         texts = ["" if v is None else str(v) for v in many]
     except ValueError:
