@@ -8,12 +8,13 @@ import json
 import os
 import platform
 import secrets
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, PipelineError
 
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "lightgbm", "pandas", "h5py", "joblib", "openvino")
 """Those whose versions decide a fit's numbers."""
@@ -21,6 +22,7 @@ PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "lightgbm", "pandas", "h5p
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _FALLBACK_MEMORY = 8 * 2**30
+_LONGEST_REASON = 500
 
 
 def cores() -> int:
@@ -98,6 +100,72 @@ def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def parsed(error: type[PipelineError], before: str, after: str = "", lines: int = 20) -> Iterator[None]:
+    """The boundary around a parser of bytes from outside: whatever it raises becomes one named error.
+
+    Parsers are not only written to raise their own errors: limits of digits and of recursion, encodings, wrong types
+    and lengths speak in many. Keep the block to the parser and the look at what it gave.
+
+    Args:
+        error: What is raised instead; errors of the package pass unchanged.
+        before: The text up to the reason: which file, and which line or field of it.
+        after: The text from there on: what was expected, or what to do.
+        lines: How many of the reason's lines are told; some parsers go on with advice that is not ours.
+    """
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as fault:
+        told = "\n".join(str(fault).strip().splitlines()[:lines])
+        reason = (told or type(fault).__name__)[:_LONGEST_REASON]
+        raise error(before + reason.encode("utf-8", "backslashreplace").decode("utf-8") + after) from fault
+
+
+def wrong_text(text: str) -> str:
+    """What makes a text from outside unusable as a name or value, as no file can be written with it; "" if nothing."""
+    if "\0" in text:
+        return "a NUL character"
+    for character in () if text.isascii() else text:
+        if "\ud800" <= character <= "\udfff":
+            return f"a lone surrogate, \\u{ord(character):04x}, which is no character"
+    return ""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file, or a link to one, to read its bytes; a pipe, device or folder is refused without waiting.
+
+    Raises:
+        OSError: It is no regular file, or cannot be opened.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("not a regular file")
+    # Should a pipe take its place just now, the opening must not wait for the other end.
+    file = open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")  # noqa: PTH123, SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("not a regular file")
+    return file
+
+
+def read_text(path: Path, most: int) -> str:
+    """The UTF-8 text of a regular file, with or without a byte order mark.
+
+    Args:
+        most: Bytes of the largest file that is read.
+
+    Raises:
+        OSError: It is no regular file, cannot be read or is larger.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(f"larger than the {most} bytes that are read")
+    return data.decode("utf-8-sig")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,20 @@ from pathlib import Path
 import pytest
 
 from pipeline import system
-from pipeline.system import cores, memory_limit, memory_size, sync_tree, whole_file, write_json, write_text
+from pipeline.errors import CatalogueError, OptionError
+from pipeline.system import (
+    cores,
+    memory_limit,
+    memory_size,
+    open_regular,
+    parsed,
+    read_text,
+    sync_tree,
+    whole_file,
+    write_json,
+    write_text,
+    wrong_text,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,3 +117,56 @@ def test_a_tree_is_brought_to_the_disk_with_every_file_and_folder(
     )
     sync_tree(tmp_path / "run")
     assert sorted(Path(path).name for path in synced) == ["best.joblib", "models", "run", "split.csv"]
+
+
+@pytest.mark.parametrize(
+    "fault", [ValueError("x"), RecursionError("x"), TypeError("x"), MemoryError("x"), StopIteration("x"), KeyError("x")]
+)
+def test_whatever_a_parser_raises_becomes_the_named_error(fault: Exception) -> None:
+    with (
+        pytest.raises(CatalogueError, match=r"^f\.csv: no \('?x'?\); do$") as caught,
+        parsed(CatalogueError, "f.csv: no (", "); do"),
+    ):
+        raise fault
+    assert caught.value.__cause__ is fault
+
+
+def test_a_reason_can_be_told_whatever_is_in_it() -> None:
+    with pytest.raises(CatalogueError, match=r"^TypeError$"), parsed(CatalogueError, ""):
+        raise TypeError
+    with pytest.raises(CatalogueError, match=r"^a\\ud800$"), parsed(CatalogueError, "", lines=1):
+        raise ValueError("a\ud800\nadvice")
+    with pytest.raises(CatalogueError, match="^x{500}$"), parsed(CatalogueError, ""):
+        raise ValueError("x" * 10**6)
+
+
+def test_errors_with_a_name_and_interrupts_pass_the_boundary() -> None:
+    with pytest.raises(OptionError, match="^said$"), parsed(CatalogueError, "no "):
+        raise OptionError("said")
+    with pytest.raises(KeyboardInterrupt), parsed(CatalogueError, "no "):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("", ""),
+        ("é😀", ""),
+        ("a\0", "a NUL character"),
+        ("é\udc80", "a lone surrogate, \\udc80, which is no character"),
+    ],
+)
+def test_what_no_file_can_be_written_with_is_named(text: str, wrong: str) -> None:
+    assert wrong_text(text) == wrong
+
+
+def test_only_regular_files_are_opened_and_links_to_them(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"\xef\xbb\xbfx")
+    (tmp_path / "link").symlink_to("file")
+    assert read_text(tmp_path / "link", 4) == "x"
+    with pytest.raises(OSError, match="larger than the 3 bytes"):
+        read_text(tmp_path / "link", 3)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a regular file"):
+            open_regular(path)

@@ -125,7 +125,13 @@ class ColumnBuilder(Generic[T]):
 def natural(text: str) -> tuple[Any, ...]:
     """Sort attribute that orders numbers inside text by size: "2" before "10", "a2" before "a10"."""
     parts = re.split(r"([0-9]+)", text)
-    return (tuple((0, int(p), "") if i % 2 else (1, 0, p.casefold()) for i, p in enumerate(parts) if p), text)
+    return (tuple(_size(p) if i % 2 else (1, 0, p.casefold()) for i, p in enumerate(parts) if p), text)
+
+
+def _size(digits: str) -> tuple[int, int, str]:
+    """Orders numbers by size. They stay text: thousands of digits are no int, and too slow to become one."""
+    significant = digits.lstrip("0")
+    return 0, len(significant), significant
 
 
 def single_value(text: str, unknown: frozenset[str]) -> Cell:

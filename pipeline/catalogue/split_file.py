@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.splits import PARTS, Int64, Split, make_split, parse_split
 from pipeline.errors import CatalogueError
 from pipeline.options import SplitOptions
-from pipeline.system import whole_file
+from pipeline.system import open_regular, parsed, whole_file, wrong_text
 
 COLUMNS = ("photo", "content", "group", "part")
 
@@ -54,26 +55,27 @@ def read_split(path: Path) -> SplitFile:
     """Read a split.csv, or the one in a run folder.
 
     Raises:
-        CatalogueError: There is none, a line of it is damaged, a photo is on two lines, or one content is in two parts:
-            which line is meant is not ours to guess, and a test photo that was trained on flatters every figure.
+        CatalogueError: There is none, it is no regular file, a line of it is damaged, a photo is on two lines, or one
+            content is in two parts: which line is meant is not ours to guess, and a test photo that was trained on
+            flatters every figure.
     """
     path = path / "split.csv" if path.is_dir() else path
     table = SplitFile(path, [], [], [], [])
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise CatalogueError(f"{path}: expected a split file with the columns {', '.join(COLUMNS)}.")
-            for row in reader:
-                _check_row(row, f"{path}, line {reader.line_num}")
-                table.photos.append(row["photo"])
-                table.contents.append(row["content"].lower())
-                table.groups.append(int(row["group"]))
-                table.parts.append(row["part"])
-    except FileNotFoundError:
-        raise CatalogueError(f"--split-from {path}: no such file. It takes a split.csv or a run folder.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CatalogueError(f"{path}: cannot be read as a split file ({error}).") from error
+    if not path.exists():
+        raise CatalogueError(f"--split-from {path}: no such file. It takes a split.csv or a run folder.")
+    with (
+        parsed(CatalogueError, f"{path}: cannot be read as a split file (", ")."),
+        io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file,
+    ):
+        reader = csv.DictReader(file, strict=True)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise CatalogueError(f"{path}: expected a split file with the columns {', '.join(COLUMNS)}.")
+        for row in reader:
+            _check_row(row, f"{path}, line {reader.line_num}")
+            table.photos.append(row["photo"])
+            table.contents.append(row["content"].lower())
+            table.groups.append(int(row["group"]))
+            table.parts.append(row["part"])
     _check_unique(table)
     return table
 
@@ -85,6 +87,8 @@ def _check_row(row: Mapping[str | None, object], where: str) -> None:
         raise CatalogueError(
             f"{where}: group {row['group']!r}, part {row['part']!r}; expected a number and one of {', '.join(PARTS)}."
         )
+    if wrong := wrong_text(str(row["photo"])):
+        raise CatalogueError(f"{where}: the photo's name holds {wrong}.")
     if None in row or not _CONTENT.fullmatch(str(row["content"])):
         raise CatalogueError(
             f"{where}: content {row['content']!r}; expected 64 hexadecimal digits, or nothing, in {len(COLUMNS)} cells."

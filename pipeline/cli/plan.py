@@ -26,7 +26,7 @@ from pipeline.errors import OptionError
 from pipeline.names import tidied, wrong_name
 from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
 from pipeline.options.words import words_of
-from pipeline.options.yaml_file import check_option, load_yaml, now_named
+from pipeline.options.yaml_file import all_now_named, check_option, load_yaml
 
 Words = tuple[str, ...]
 Options = Mapping[str, Any]
@@ -107,8 +107,10 @@ def read_plan(path: Path, overrides: Overrides) -> Plan:
             that the file does not describe, a run whose name cannot be a folder's, and two different runs of one name.
     """
     content = {str(name): value for name, value in load_yaml(path).items()}
-    for name in content:
+    for name, value in content.items():
         check_option(name, ["out", "cache", *SECTIONS], str(path))
+        if name in ("out", "cache") and not isinstance(value, str | None):
+            raise OptionError(f"{path}, {name} holds {_said(value)}; expected the name of a folder")
     extractions = _named(content.get("extractions"), path)
     rows = content.get("runs")
     if not extractions or not isinstance(rows, list) or not rows:
@@ -158,7 +160,7 @@ class _Maker:
                 raise OptionError(f"{where} has no name")
             if wrong := wrong_name(name):
                 raise OptionError(f"{where}: the name {name!r} {wrong}; its run folder is named by it")
-            for extraction in wanted if isinstance(wanted, list) else [wanted]:
+            for extraction in map(str, wanted) if isinstance(wanted, list) else [str(wanted)]:
                 if extraction not in self.extractions:
                     raise OptionError(f"{where}: no extraction {extraction!r}; there are {', '.join(self.extractions)}")
                 step = self._run(name, extraction, options, base)
@@ -202,6 +204,8 @@ def _data(options: dict[str, Any]) -> dict[str, Any]:
     """Data options with {data} replaced by the folder of the data."""
     if options.get("data") is None:
         raise OptionError("the plan names no data; give it with --data CSV or --data FOLDER")
+    if not isinstance(options["data"], str | Path):
+        raise OptionError(f"the plan's data is {_said(options['data'])}; expected one CSV file or folder")
     data = Path(options["data"])
     folder = data.parent if data.suffix.casefold() == ".csv" else data
     return {k: v.replace("{data}", str(folder)) if isinstance(v, str) else v for k, v in options.items()}
@@ -211,11 +215,19 @@ def _section(name: str, content: object, where: str) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, Mapping):
-        raise OptionError(f"{where} holds {content!r}; expected options and their values")
-    section = {now_named(str(option)): value for option, value in content.items()}
-    for option in section:
+        raise OptionError(f"{where} holds {_said(content)}; expected options and their values")
+    section = all_now_named(content, where)
+    for option, value in section.items():
         check_option(option, SECTIONS[name], where)
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, list | tuple | set | Mapping | bytes):
+                raise OptionError(f"{where}, {option} holds {_said(each)}; expected a value or a list of values")
     return section
+
+
+def _said(value: object) -> str:
+    """What stands where something else was expected: a short text, or the kind of thing."""
+    return repr(value[:60]) if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def _named(content: object, path: Path) -> dict[str, dict[str, Any]]:

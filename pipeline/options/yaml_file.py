@@ -15,11 +15,13 @@ Paths are relative to the working directory.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OptionError, nearest
 from pipeline.options.words import FORMER_NAMES, PROGRAM
+from pipeline.system import parsed, read_text, wrong_text
 
 OWN_MEANING = {
     "predict": ("weights",),
@@ -35,6 +37,18 @@ OWN_MEANING = {
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs"
 
+MOST_BYTES = 2**20
+"""Largest YAML file of options that is read."""
+
+MOST_NODES, DEEPEST = 2_000_000, 50
+"""Most values of a YAML file, those that aliases repeat counted each time, and the deepest nesting of them."""
+
+# Mappings merged into mappings grow by a factor each time.
+_MOST_MERGED, _MOST_NAMES = 100, 10_000
+
+# Beyond these a number takes long to become one, or cannot be written as decimals.
+_LONGEST_NUMBER, _MOST_BITS = 5_000, 14_000
+
 
 def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     """Options per command, as the file states them.
@@ -43,8 +57,8 @@ def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, d
         known: Command -> the names of its options.
 
     Raises:
-        OptionError: For a file that cannot be read, is not a mapping, or names an option or command that does not exist
-            (the nearest one is suggested).
+        OptionError: For a file that cannot be read, is not a mapping, names an option or command that does not exist
+            (the nearest one is suggested), or names one twice.
     """
     content = load_yaml(path)
     if is_plan(content):
@@ -52,10 +66,9 @@ def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, d
     shared: dict[str, Any] = {}
     result: dict[str, dict[str, Any]] = {command: {} for command in known}
     everything = sorted({name for names in known.values() for name in names} | set(known))
-    for raw, value in content.items():
-        name = now_named(str(raw))
+    for name, value in all_now_named(content, str(path)).items():
         if name in known and (isinstance(value, dict) or value is None):
-            section = {now_named(str(k)): v for k, v in (value or {}).items()}
+            section = all_now_named(value or {}, f"{path}, section {name}")
             for option in section:
                 check_option(option, sorted(known[name]), f"{path}, section {name}")
             result[name] = section
@@ -70,20 +83,102 @@ def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, d
 
 def load_yaml(path: Path) -> dict[Any, Any]:
     """The mapping that a YAML file holds; OptionError when it cannot be read or holds something else."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"cannot read the config file {path}: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # Beside wrong syntax: a number of thousands of digits, an impossible date, brackets nested a thousand times.
-        raise OptionError(f"{path} is not valid YAML: {error}") from error
+    with parsed(OptionError, f"cannot read the config file {path}: "):
+        text = read_text(path, MOST_BYTES)
+    with parsed(OptionError, f"{path} is not valid YAML: "):
+        content = parse_yaml(text)
     if content is None:
         content = {}
     if not isinstance(content, dict):
         raise OptionError(f"{path} holds a {type(content).__name__}; expected a mapping of option names to values")
     return content
+
+
+def parse_yaml(text: str, text_only: bool = False) -> Any:
+    """What a YAML text holds: plain values, lists and mappings.
+
+    Args:
+        text_only: Leave every value the text that was written, such as 06 and no.
+
+    Raises:
+        ValueError: A name stands twice in one mapping, a text cannot be written to a file, or there is too much of it.
+        Exception: Whatever else the parser raises; to be read under `pipeline.system.parsed`.
+    """
+    import yaml
+
+    content = yaml.load(text, Loader=_loader(text_only))
+    _check_extent(content)
+    return content
+
+
+@cache
+def _loader(text_only: bool) -> Any:
+    import yaml
+
+    class Loader(yaml.BaseLoader if text_only else yaml.SafeLoader):  # type: ignore[misc]
+        """Refuses a name that stands twice; YAML forbids it, and PyYAML takes the last."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            seen: set[tuple[str, str]] = set()
+            for name, value in node.value:
+                if not isinstance(name, yaml.ScalarNode):
+                    continue  # No constructor of plain values makes a name of it.
+                if (name.tag, name.value) in seen:
+                    raise yaml.composer.ComposerError(None, None, f"{name.value!r} is there twice", name.start_mark)
+                seen.add((name.tag, name.value))
+                if isinstance(value, yaml.SequenceNode) and len(value.value) > _MOST_MERGED and name.value == "<<":
+                    raise yaml.composer.ComposerError(None, None, "too many mappings are merged", value.start_mark)
+            return node
+
+        def compose_scalar_node(self, anchor: Any) -> Any:
+            node = super().compose_scalar_node(anchor)
+            if node.tag.endswith((":int", ":float")) and len(node.value) > _LONGEST_NUMBER:
+                problem = f"a number of {len(node.value)} characters"
+                raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+            return node
+
+        def flatten_mapping(self, node: Any) -> None:
+            super().flatten_mapping(node)
+            if len(node.value) > _MOST_NAMES:
+                problem = f"merged, it has more than {_MOST_NAMES} names"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+    return Loader
+
+
+def _check_extent(content: object) -> None:
+    """ValueError for content that is nested too deeply, or in itself, has too many values, or a text that is none."""
+    stack, left = [(content, 0)], MOST_NODES
+    while stack:
+        value, depth = stack.pop()
+        inside = (*value, *value.values()) if isinstance(value, dict) else value
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} times, or holds itself by an alias")
+        if isinstance(value, str) and (wrong := wrong_text(value)):
+            raise ValueError(f"the text {value[:60]!a} holds {wrong}")
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise ValueError("a number in it has too many digits")
+        if isinstance(inside, list | tuple | set):
+            left -= len(inside)
+            if left < 0:
+                raise ValueError(f"it holds more than {MOST_NODES} values, those that aliases repeat counted each time")
+            stack.extend((each, depth + 1) for each in inside)
+
+
+def all_now_named(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Options by the names the command line has now.
+
+    Raises:
+        OptionError: Two names are one option's.
+    """
+    named: dict[str, Any] = {}
+    for written, value in content.items():
+        name = now_named(str(written))
+        if name in named:
+            raise OptionError(f"{where}: the option {name!r} is there twice, under two spellings; keep one of them")
+        named[name] = value
+    return named
 
 
 def now_named(option: str) -> str:

@@ -20,6 +20,7 @@ from pipeline.cli.plan_state import PlanState
 from pipeline.errors import OptionError, RunError
 from pipeline.names import BEGUN
 from pipeline.options.yaml_file import PRESETS, read_config
+from tests.byte_mutations import damaged
 
 PLAN = """
 out: {out}
@@ -89,7 +90,13 @@ def test_rows_that_become_the_same_are_run_once(tmp_path: Path) -> None:
         ("name: one", "name: adam", r"run 2: another run is named resnet18-64-pad-adam"),
         ("{{name: one, ", "{{", "run 2 has no name"),
         ("{{data: catalogue, ", "{{", "the plan names no data; give it with --data"),
-        ("\nruns:", "\nextractions: {{}}\nruns:", "is no plan: it needs `extractions`"),
+        ("\nruns:", "\nextractions: {{}}\nruns:", "is not valid YAML: 'extractions' is there twice"),
+        ("lr: [0.1, 0.2]", "lr: [[0.1]]", r"run 1, lr holds a list; expected a value or a list of values"),
+        ("extraction: small", "extraction: [[small]]", r"run 2, extraction holds a list; expected a value"),
+        ("name: one", "name: {{a: 1}}", r"run 2, name holds a dict; expected a value"),
+        ("{{data: catalogue, ", "{{data: [a], ", "the plan's data is a list; expected one CSV file or folder"),
+        ("out: {out}", "out: [a]", "out holds a list; expected the name of a folder"),
+        ("size: 64, fit: pad", "fit: crop, size: 64, resize: pad", "small: the option 'resize' is there twice"),
     ],
 )
 def test_what_is_no_plan_is_an_error_that_says_where(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -155,6 +162,21 @@ def test_a_link_to_a_folder_elsewhere_is_in_the_way(tmp_path: Path) -> None:
 def test_a_run_is_named_by_one_component_of_a_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(OptionError, match=r"plan.yaml, run 2( has no name|: the name .* run folder is named by it)"):
         plan_of(tmp_path, PLAN.replace("name: one", f"name: {json.dumps(name)}"))
+
+
+def test_a_damaged_plan_is_read_or_refused_by_name(tmp_path: Path) -> None:
+    plan_of(tmp_path)
+    path = tmp_path / "plan.yaml"
+    sound, outcomes = path.read_bytes(), []
+    for seed in range(300):
+        path.write_bytes(damaged(sound, seed))
+        try:
+            str(read_plan(path, Overrides())).encode()
+            outcomes.append(True)
+        except OptionError as error:
+            assert str(error).encode()
+            outcomes.append(False)
+    assert {*outcomes} == {True, False}
 
 
 def test_a_backbone_from_a_hub_is_one_component_too(tmp_path: Path) -> None:

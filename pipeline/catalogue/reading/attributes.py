@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from pipeline.catalogue.reading.raw_rows import (
 from pipeline.catalogue.reading.table import Table
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
+from pipeline.system import parsed, read_text, wrong_text
 
 CATEGORY = "category"
 """Name of the attribute that holds the category."""
@@ -35,6 +36,9 @@ B_COLUMNS = ("id", "filename", CATEGORY, "attributes")
 
 MOST_CHARACTERS = 20_000
 """Longest attributes cell that is parsed; the longest real ones have a few hundred characters."""
+
+_MOST_BYTES = 64 * 2**20
+"""Largest JSON file of names and values that is read."""
 
 
 class _BadCellError(ValueError):
@@ -92,17 +96,29 @@ def parse_attributes(text: str, unknown: frozenset[str]) -> Mapping[str, Cell]:
     if not isinstance(data, dict) or not all(isinstance(attribute, str) for attribute in data):
         raise _BadCellError(f"the attributes are no dict from attribute to values: {_short(text)}")
     return {
-        attribute.strip(): several_values(_as_list(attribute, values), unknown)
+        attribute.strip(): several_values(_as_texts(attribute, values), unknown)
         for attribute, values in data.items()
         if attribute.strip()
     }
 
 
-def _as_list(attribute: str, values: object) -> list[object]:
+def _as_texts(attribute: str, values: object) -> list[str]:
+    """The values of one attribute as texts, "" for None."""
+    if wrong := wrong_text(attribute):
+        raise _BadCellError(f"the attribute {_short(attribute)} holds {wrong}")
     many = list(values) if isinstance(values, list | tuple | set) else [values]
-    if not all(v is None or isinstance(v, str | int | float) for v in many):
-        raise _BadCellError(f"the values of {attribute!r} are no list of texts: {_short(repr(values))}")
-    return many
+    odd = [type(v).__name__ for v in many if v is not None and not isinstance(v, str | int | float)]
+    if odd:
+        raise _BadCellError(f"the values of {attribute!r} are no list of texts: there is a {odd[0]} among them")
+    try:
+        texts = ["" if v is None else str(v) for v in many]
+    except ValueError:
+        # Written in hexadecimal, a number may have more digits than may be written as decimals.
+        raise _BadCellError(f"a number of {attribute!r} has too many digits to be a value") from None
+    for text in texts:
+        if wrong := wrong_text(text):
+            raise _BadCellError(f"the value {_short(text)} of {attribute!r} holds {wrong}")
+    return texts
 
 
 def _short(text: str) -> str:
@@ -153,15 +169,28 @@ def read_lists(path: Path, option: str, shape: str, kinds: tuple[type, ...] = (s
     """A JSON file of lists by name, their items of these kinds, as texts; `option` and `shape` are for the errors.
 
     Raises:
-        CatalogueError: The file cannot be read or has another shape.
+        CatalogueError: The file cannot be read, has another shape, or names something twice.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise CatalogueError(f"{option} {path}: cannot be read as JSON ({error}).") from error
+    with parsed(CatalogueError, f"{option} {path}: cannot be read as JSON (", ")."):
+        data = json.loads(read_text(path, _MOST_BYTES), object_pairs_hook=_once)
     shaped = isinstance(data, dict) and all(
         isinstance(texts, list) and all(isinstance(text, kinds) for text in texts) for texts in data.values()
     )
     if not shaped:
         raise CatalogueError(f"{option} {path}: expected {shape}.")
-    return {name: tuple(map(str, texts)) for name, texts in data.items()}
+    lists = {name: tuple(map(str, texts)) for name, texts in data.items()}
+    for name, texts in lists.items():
+        for text in (name, *texts):
+            if wrong := wrong_text(text):
+                raise CatalogueError(f"{option} {path}: {_short(text)}, under {_short(name)}, holds {wrong}.")
+    return lists
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """The object of these fields; the name of one, blanks around it aside, must not come twice."""
+    names: dict[str, str] = {}
+    for name, _ in pairs:
+        if name.strip() in names:
+            raise ValueError(f"{name!r} is there twice; keep one of them")
+        names[name.strip()] = name
+    return dict(pairs)

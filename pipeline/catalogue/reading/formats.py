@@ -19,6 +19,7 @@ from pipeline.catalogue.reading.raw_rows import (
 from pipeline.catalogue.reading.table import Table
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
+from pipeline.system import wrong_text
 
 Reader = Callable[[Table, DataOptions, str | None], RawRows]
 NameOf = Callable[[list[str]], str]
@@ -94,6 +95,8 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: tup
 def _pattern(table: Table, pattern: str) -> tuple[NameOf, set[int]]:
     """How to make a file name from a row, and the columns it takes; only plain `{column}` fields are understood."""
     pieces: list[tuple[str, int | None]] = []
+    if wrong := wrong_text(pattern):
+        raise CatalogueError(f"--image-name {pattern!r} holds {wrong}; no file name can be made with it.")
     try:
         for literal, name, spec, conversion in string.Formatter().parse(pattern):
             if spec or conversion:

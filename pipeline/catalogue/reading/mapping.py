@@ -24,12 +24,15 @@ from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
+from pipeline.options.yaml_file import parse_yaml
+from pipeline.system import parsed, read_text, wrong_text
 
 T = TypeVar("T")
 
 _READ = ("attribute", "value", "replacement")
 _FORMER = {"attribute": "key"}
 _YAML = (".yaml", ".yml")
+_MOST_BYTES = 16 * 2**20  # of YAML, whose reader is slow; a CSV file may be as large as it likes
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ def read_mapping(path: Path) -> tuple[MappingLine, ...]:
         attribute, value, replacement = (record[name].strip() for name in _READ)
         if not attribute or not value:
             raise CatalogueError(f"--mapping {path}, {where}: attribute and value must not be empty.")
+        for name in _READ:
+            if wrong := wrong_text(record[name]):
+                raise CatalogueError(f"--mapping {path}, {where}: the {name} {record[name]!r} holds {wrong}.")
         before = lines.get((attribute, value))
         if before is not None and before.replacement and replacement not in ("", before.replacement):
             raise CatalogueError(
@@ -128,13 +134,9 @@ def _csv_records(path: Path) -> Iterable[tuple[str, Mapping[str, str]]]:
 
 
 def _yaml_records(path: Path) -> Iterable[tuple[str, Mapping[str, str]]]:
-    import yaml
-
-    try:
-        # The base loader knows text only: a value 06 or no stays what was written.
-        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CatalogueError(f"--mapping {path}: cannot be read as YAML ({error}).") from error
+    with parsed(CatalogueError, f"--mapping {path}: cannot be read as YAML (", ")."):
+        # A value 06 or no stays what was written.
+        entries = parse_yaml(read_text(path, _MOST_BYTES), text_only=True)
     for number, entry in enumerate(entries if isinstance(entries, list) else [entries], 1):
         if isinstance(entry, dict):
             entry = {**{name: entry[old] for name, old in _FORMER.items() if old in entry}, **entry}

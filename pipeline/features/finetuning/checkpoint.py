@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,9 @@ from typing import Any
 import torch
 
 from pipeline.errors import OptionError, RunError
-from pipeline.system import whole_file
+from pipeline.system import open_regular, parsed, whole_file
 
 NAME = "checkpoint.pt"
-
-# What torch's reader raises on bytes that are no checkpoint.
-_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
 def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
@@ -33,13 +29,13 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
         RunError: the file is damaged.
     """
     path = folder / NAME
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGED as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunError(f"{path} is damaged ({reason}); remove it to start again") from error
+    with parsed(RunError, f"{path} is damaged (", "); remove it to start again", lines=1):
+        with open_regular(path) as file:
+            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}; expected a dict")
     return content
 
 
