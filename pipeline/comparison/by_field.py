@@ -10,9 +10,7 @@ from pipeline.comparison.pairs import PairedComparison
 from pipeline.comparison.records import ByDifference, ByRow
 from pipeline.errors import OptionError, nearest
 from pipeline.experiment.run_reader import Run, number
-
-FORMER_FIELDS = {"fit": "resize"}
-"""Fields of `--by` by the name they had before."""
+from pipeline.options.words import now_named
 
 RESULTS = ("config_id", "validation_", "best_epoch", "seconds", "not", "policy")
 """Fields, or beginnings of fields, that are outcomes rather than settings; not suggested for `--by`."""
@@ -29,7 +27,7 @@ def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[
     if field is None:
         return ()
     known = dict.fromkeys(name for run in runs for config_id in run.configs for name in run.settings(config_id))
-    field = FORMER_FIELDS.get(field, field).replace("-", "_") if field not in known else field
+    field = now_named(field).replace("-", "_") if field not in known else field
     if field not in known:
         near = nearest(field, known)
         hint = f"; did you mean {near!r}?" if near else ""

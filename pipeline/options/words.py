@@ -23,6 +23,12 @@ FORMER_NAMES = {
 """Options by the name they had before, which command lines, YAML files and run.json may still use."""
 
 
+def now_named(option: str) -> str:
+    """The name of an option as the command line has it now."""
+    name = option.replace("_", "-")
+    return FORMER_NAMES.get(name, name)
+
+
 def words_of(options: Mapping[str, Any]) -> tuple[str, ...]:
     """Options by name as words; None and False are left out, several values are joined by commas."""
     words: list[str] = []
@@ -52,7 +58,7 @@ def changed(*every: Any) -> dict[str, Any]:
 
 def recorded(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a class that a JSON file records with other values than the defaults; former names are known."""
-    now = {FORMER_NAMES.get(name.replace("_", "-"), name).replace("-", "_"): value for name, value in given.items()}
+    now = {now_named(name).replace("-", "_"): value for name, value in given.items()}
     by_name = {field.name: field for field in fields(kind)}
     return {
         name: now[name]

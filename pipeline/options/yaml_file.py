@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OptionError, nearest
-from pipeline.options.words import FORMER_NAMES, PROGRAM
+from pipeline.options.words import PROGRAM, now_named
 from pipeline.system import parsed, read_text, wrong_text
 
 OWN_MEANING = {
@@ -179,12 +179,6 @@ def all_now_named(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
             raise OptionError(f"{where}: the option {name!r} is there twice, under two spellings; keep one of them")
         named[name] = value
     return named
-
-
-def now_named(option: str) -> str:
-    """The name of an option as the command line has it now."""
-    name = option.replace("_", "-")
-    return FORMER_NAMES.get(name, name)
 
 
 def is_plan(content: Mapping[Any, Any]) -> bool:

@@ -28,7 +28,7 @@ from pipeline.features.finetuning.loop import Callbacks, Outcome, Training
 from pipeline.features.finetuning.objective import objective
 from pipeline.features.finetuning.report import FinetuneReport
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
-from pipeline.options.words import FORMER_NAMES, commands_to_compare
+from pipeline.options.words import commands_to_compare, now_named
 from pipeline.system import file_digest, host_facts, package_versions, whole_file, write_json, write_records, write_text
 
 WEIGHTS = "backbone.safetensors"
@@ -136,7 +136,7 @@ def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
     try:
         if (finished or (folder / NAME).is_file()) and (folder / _STARTED).is_file():
             held = json.loads((folder / _STARTED).read_text(encoding="utf-8"))
-            require_same(folder, made_with, {FORMER_NAMES.get(name, name): value for name, value in held.items()})
+            require_same(folder, made_with, {now_named(name).replace("-", "_"): value for name, value in held.items()})
         if finished:
             (folder / NAME).unlink(missing_ok=True)
             return True
