@@ -154,6 +154,37 @@ class ByDifference:
 
 
 @dataclass(frozen=True)
+class OnPhotos:
+    """What one candidate, or the majority baseline, reaches on some photos."""
+
+    name: str
+    metrics: Metrics
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The best configuration of each run, by its own validation, on test photos that these runs have.
+
+    Attributes:
+        groups: Products among the photos.
+        runs: Names of the runs, the newest first.
+        everybody: Whether these are the test photos of all runs; else the other runs do not know the photos.
+        best: One per run, in their order.
+        majority: The baseline, from the training photos of the first run.
+        pairs: Every two of `best`, the newer minus the older.
+    """
+
+    photos: int
+    groups: int
+    runs: tuple[str, ...]
+    everybody: bool
+    best: tuple[OnPhotos, ...]
+    majority: OnPhotos
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
 class ValueRow:
     """One value under the best candidate; None where nothing could be measured.
 
@@ -221,12 +252,14 @@ class Comparison:
     """Every candidate on the same test photos, best first by validation score.
 
     Attributes:
-        parts: Photos per part.
+        parts: Photos per part of the best candidate's run; of test those that judge all candidates.
         groups: Products among the test photos, the unit of resampling.
         majority: The baseline that never looks at a photo, from the training rows of the run with the most attributes.
         best: Name of the candidate with the highest validation score among those with the most attributes.
         pairs: Every two of the first candidates, best first.
-        by_differences: Every two values of `by` whose best configurations were judged.
+        by_differences: Every two values of `by` whose best configurations were judged and are alike in all else.
+        left_out: What the runs do not share, and what became of it, in sentences.
+        photo_sets: The best of each run on the photos of all runs, then on those of some; none when all have the same.
     """
 
     created: str
@@ -248,6 +281,8 @@ class Comparison:
     by_differences: tuple[ByDifference, ...] = ()
     values: tuple[ValueRow, ...] = ()
     calibration: tuple[CalibrationRow, ...] = ()
+    left_out: tuple[str, ...] = ()
+    photo_sets: tuple[PhotoSet, ...] = ()
 
     @property
     def best_candidate(self) -> Candidate:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
-from pipeline.comparison.records import Candidate, Comparison, Difference, Interval
+from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE, WORDS
+from pipeline.comparison.records import Candidate, Comparison, Difference, Interval, Pair, PhotoSet
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.metrics import FEW
 
@@ -41,9 +41,11 @@ def table(comparison: Comparison, color: bool = False) -> str:
         " resamples); known labels only."
     )
     best = comparison.best_candidate
-    blocks: list[RenderableType] = [head, "", _overall(comparison)]
+    blocks: list[RenderableType] = [head, *(f"not shared: {each}" for each in comparison.left_out), ""]
+    blocks.append(_overall(comparison))
     if comparison.pairs:
         blocks.append(_pairs(comparison))
+    blocks += [block for each in comparison.photo_sets for block in _on_photos(each)]
     if comparison.by is not None:
         blocks.append(_by(comparison))
     blocks.append(_per_attribute(comparison))
@@ -119,6 +121,33 @@ def _pairs(comparison: Comparison) -> RenderableType:
     more = len(comparison.pairs) - PAIRS
     title = "Candidates against each other" + (f" ({more} more pairs in --json and --csv)" if more > 0 else "")
     return _grid(title, heads, rows, left=(0, 1, 4))
+
+
+def _on_photos(found: PhotoSet) -> Iterator[RenderableType]:
+    heads = ["best of its run", *(NAMES[name] for name in DECIDING), "macro F1", "all right"]
+    rows = []
+    for each in (*found.best, found.majority):
+        overall = each.metrics.overall
+        figures = [with_interval(getattr(overall, name), each.intervals.get(name)) for name in (*DECIDING, "macro_f1")]
+        rows.append([each.name, *figures, decimal(overall.all_keys_right)])
+    yield _grid(title_of(found), heads, rows, left=(0,))
+    yield from map(in_words, found.pairs)
+    yield ""
+
+
+def title_of(found: PhotoSet) -> str:
+    """Which photos these are, and how many."""
+    whose = "all runs" if found.everybody else f"{', '.join(found.runs)} alone"
+    return f"On the {found.photos:,} test photos of {whose} ({found.groups:,} products)"
+
+
+def in_words(pair: Pair) -> str:
+    """The verdict on two candidates, with the differences behind it."""
+    if not pair.differences:
+        return f"{pair.first} and {pair.second} have no attribute in common."
+    cells = zip(DECIDING, _cells(pair.differences), strict=True)
+    figures = ", ".join(f"{NAMES[name]} {cell}" for name, cell in cells)
+    return f"{pair.first} {WORDS[pair.verdict]} {pair.second} ({figures})."
 
 
 def _by(comparison: Comparison) -> RenderableType:

@@ -102,30 +102,6 @@ def test_a_run_with_fewer_keys_is_compared_on_the_keys_it_has(tmp_path: Path) ->
     assert any("predict other attributes than the best" in note for note in comparison.notes)
 
 
-def test_runs_on_different_splits_are_refused(tmp_path: Path) -> None:
-    rows = [(*ROWS[0][:2], "test", *ROWS[0][3:]), *ROWS[1:]]
-    P = [*GOOD, GOOD[0]]
-    write_run(tmp_path / "a")
-    write_run(tmp_path / "b", rows=rows, configs={LINEAR: {**CONFIGS[LINEAR], "P": P}})
-    with pytest.raises(RunError, match=r"different splits: 1 photo in other parts \(first: a1\.jpg, train and test\)"):
-        compare([tmp_path / "a", tmp_path / "b"], QUICK)
-
-
-def test_runs_on_other_photos_are_refused(tmp_path: Path) -> None:
-    write_run(tmp_path / "a")
-    write_run(tmp_path / "b", rows=ROWS[:-1])
-    with pytest.raises(RunError, match=r"1 photo in .*a only \(first: j1\.jpg\).*--split-from"):
-        compare([tmp_path / "a", tmp_path / "b"], QUICK)
-
-
-def test_runs_with_other_labels_are_refused(tmp_path: Path) -> None:
-    rows = [*ROWS[:-1], ("j1.jpg", 9, "test", "v", ("sporty",))]
-    write_run(tmp_path / "a")
-    write_run(tmp_path / "b", rows=rows)
-    with pytest.raises(RunError, match=r"disagree on 'neck=round' of 1 photo of the test part \(first: j1\.jpg\)"):
-        compare([tmp_path / "a", tmp_path / "b"], QUICK)
-
-
 @pytest.mark.parametrize("name", ["run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json"])
 def test_an_incomplete_folder_names_what_is_missing(tmp_path: Path, name: str) -> None:
     (write_run(tmp_path / "a") / name).unlink()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
+from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE, WORDS
 from pipeline.comparison.records import ByRow, Comparison, Difference, Pair
+from pipeline.comparison.table import in_words, title_of
 
 FIGURES = dict(zip(DECIDING, ("attribute accuracy", "attribute F1"), strict=True))
 OPEN = 6
@@ -18,12 +19,6 @@ NAMED = 6
 MARKS = {"first better": "▲", "second better": "▼", NO_DIFFERENCE: "≈", "mixed": "±"}
 MIRRORED = {"first better": "second better", "second better": "first better"}
 KINDS = {"first better": "better", "second better": "worse"}
-WORDS = {
-    "first better": "is shown to be better than",
-    "second better": "is shown to be worse than",
-    NO_DIFFERENCE: "shows no difference from",
-    "mixed": "is better in one figure and worse in the other than",
-}
 
 
 @dataclass(frozen=True)
@@ -66,6 +61,8 @@ def prepare(comparison: Comparison) -> dict[str, object]:
     values = [named(row.value) for row in comparison.by_rows if row.candidate is not None]
     field = comparison.by or ""
     return {
+        "title_of": title_of,
+        "in_words": in_words,
         "judged": {candidate.name: candidate.metrics.overall for candidate in comparison.candidates},
         "best_against_others": _best_against_others(comparison) if comparison.pairs else [],
         "candidate_pairs": _every_two(comparison.pairs, candidates, "candidates"),
