@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.comparison.by_field import best_by_field, differences_by_field
+from pipeline.comparison.by_field import best_by_field, differences_by_field, nothing_alike
 from pipeline.comparison.details import confusions, curves, facts, given_notes, notes, policies, reliabilities
 from pipeline.comparison.left_out import labels_of
 from pipeline.comparison.pairs import Judged, PairedComparison, judged
@@ -101,6 +101,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         by_differences=differences_by_field(options.by, by_rows, judges),
         values=value_rows(best.run, reference),
         calibration=calibration_rows(best.run, best.config_id, reference, test.of[best.run.path].order),
+        by_note=nothing_alike(options.by, by_rows),
         left_out=shared.left_out,
         photo_sets=_photo_sets(shared, entries, options),
     )

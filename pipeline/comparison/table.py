@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE, WORDS
-from pipeline.comparison.records import Candidate, Comparison, Difference, Interval, Pair, PhotoSet
+from pipeline.comparison.records import ByRow, Candidate, Comparison, Difference, Interval, Pair, PhotoSet
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.metrics import FEW
 
@@ -160,21 +160,29 @@ def _by(comparison: Comparison) -> RenderableType:
         overall = None if candidate is None else candidate.metrics.overall
         figures = [overall.accuracy, overall.key_macro_f1] if overall else [None, None]
         name = row.config_id if len(comparison.runs) == 1 else f"{row.run}/{row.config_id}"
-        shown = [row.value or "(none)", str(row.configurations), row.candidate or name]
+        shown = [row.value or "(none)", row.among, str(row.configurations), row.candidate or name, settings_text(row)]
         rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
     field = comparison.by or ""
-    heads = [field, "configs", "best by validation", "valid.", *NAMES.values()]
-    blocks: list[RenderableType] = [_grid(f"By {field}", heads, rows, left=(0, 2))]
+    heads = [field, "among", "configs", "best by validation", "its settings", "valid.", *NAMES.values()]
+    title = f"By {field}, among configurations that are alike in head, features and photos"
+    blocks: list[RenderableType] = [_grid(title, heads, rows, left=(0, 1, 3, 4))]
+    if comparison.by_note:
+        blocks.append(comparison.by_note)
     if any(row.candidate is None for row in comparison.by_rows):
         blocks.append(f"{NONE}: no test predictions kept; fit-heads --keep all keeps them")
     if comparison.by_differences:
-        heads = ["first", "second", *(f"{NAMES[name]}, first - second" for name in DECIDING), "verdict"]
+        heads = ["among", "first", "second", *(f"{NAMES[name]}, first - second" for name in DECIDING), "verdict"]
         against = [
-            [d.first_value or "(none)", d.second_value or "(none)", *_cells(d.differences), d.verdict]
+            [d.among, d.first_value or "(none)", d.second_value or "(none)", *_cells(d.differences), d.verdict]
             for d in comparison.by_differences
         ]
-        blocks.append(_grid(f"{field} against {field}", heads, against, left=(0, 1, 4)))
+        blocks.append(_grid(f"{field} against {field}", heads, against, left=(0, 1, 2, 5)))
     return Group(*blocks)
+
+
+def settings_text(row: ByRow) -> str:
+    """The settings of a configuration, in words."""
+    return ", ".join(f"{name} {value}" for name, value in row.settings.items()) or NONE
 
 
 def _cells(differences: Mapping[str, Difference]) -> list[str]:

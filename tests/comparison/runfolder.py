@@ -56,9 +56,14 @@ def write_run(
     rows: Sequence[tuple[str, int, str, str | None, tuple[str, ...] | None]] = ROWS,
     configs: Mapping[str, Mapping[str, Any]] = CONFIGS,
     attributes: Sequence[str] = ("neck", "style"),
+    unkept: bool = True,
     **info: Any,
 ) -> Path:
-    """Write the folder and return it; `info` overrides fields of run.json."""
+    """Write the folder and return it; `info` overrides fields of run.json.
+
+    Args:
+        unkept: With one more configuration, whose predictions were not kept.
+    """
     (folder / "predictions").mkdir(parents=True)
     labels = [(attribute, value) for attribute in attributes for value in ATTRIBUTES[attribute]]
     _write_csv(
@@ -71,7 +76,9 @@ def write_run(
     for config_id, config in configs.items():
         P = [[config["P"][i][j] for j in at] for i in range(len(judged))]
         _write_predictions(folder / "predictions" / f"{config_id}.parquet", judged, P, labels)
-    _write_csv(folder / "configs.csv", [_config_row(name, config) for name, config in configs.items()] + [UNKEPT])
+    _write_csv(
+        folder / "configs.csv", [_config_row(name, config) for name, config in configs.items()] + [UNKEPT] * unkept
+    )
     _write_csv(
         folder / "history.csv",
         [
