@@ -138,7 +138,9 @@ def _on_photos(found: PhotoSet) -> Iterator[RenderableType]:
 def title_of(found: PhotoSet) -> str:
     """Which photos these are, and how many."""
     whose = "all runs" if found.everybody else f"{', '.join(found.runs)} alone"
-    return f"On the {found.photos:,} test photos of {whose} ({found.groups:,} products)"
+    counts = (found.photos, "test photo"), (found.groups, "product")
+    photos, products = (f"{count:,} {name}{'' if count == 1 else 's'}" for count, name in counts)
+    return f"On the {photos} of {whose} ({products})"
 
 
 def in_words(pair: Pair) -> str:

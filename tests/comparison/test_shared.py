@@ -70,7 +70,7 @@ def test_photos_of_one_run_alone_judge_it_apart(tmp_path: Path) -> None:
     assert apart.best[0].metrics.overall.accuracy == 1.0
     text = table(comparison)
     assert "On the 5 test photos of all runs (4 products)" in text
-    assert "On the 1 test photos of new alone (1 products)" in text
+    assert "On the 1 test photo of new alone (1 product)" in text
     assert f"new/{LINEAR} is shown to be better than old/{LINEAR} (attribute acc +" in text
     assert "not shared: 1 photo: in the test part of new alone, unknown to the others; judged apart" in text
     save_csv(comparison, tmp_path / "c.csv")
