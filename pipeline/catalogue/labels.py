@@ -10,12 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, UInt8
 from pipeline.catalogue.cells import Cell, coded
-
-Bool = npt.NDArray[np.bool_]
-UInt8 = npt.NDArray[np.uint8]
 
 UNKNOWN = "#N/A"
 """How an unknown cell is written, and the name of the extra value under `--na class`."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Ids
 from pipeline.catalogue.cells import Cell, Coded, cell_text, coded, differences, natural
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema, column_name
@@ -97,7 +98,7 @@ def never_in_train(
     return tuple(found)
 
 
-def same_content(catalogue: Catalogue, ids: npt.NDArray[np.bytes_]) -> tuple[Finding, ...]:
+def same_content(catalogue: Catalogue, ids: Ids) -> tuple[Finding, ...]:
     """Findings for photos with identical bytes: their number, and each pair whose labels differ.
 
     Args:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import FeatureCache
 from cache.export import ExportReport, Selection, export_h5, export_npz
+from pipeline.arrays import Ids
 from pipeline.catalogue import read_catalogue
 from pipeline.errors import OptionError
 from pipeline.features.selection import CachedFeatures, open_cache, select_features
@@ -87,7 +87,7 @@ def _require_nothing_else(key: CacheKeyOptions, options: ExportOptions) -> None:
         raise OptionError(f"--model says which vectors are written; leave out {', '.join(f'--{n}' for n in asked)}")
 
 
-def ids_of_catalogue(cache: FeatureCache, data: DataOptions) -> npt.NDArray[np.bytes_]:
+def ids_of_catalogue(cache: FeatureCache, data: DataOptions) -> Ids:
     """Content ids (S32) of every photo a catalogue names; OptionError when one cannot be read."""
     paths = [Path(path) for path in read_catalogue(data).paths]
     ids, problems = cache.files.ids(paths)

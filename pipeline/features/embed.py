@@ -19,18 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from cache import Block, id_of
+from pipeline.arrays import Float32, Ids, Int64, Pixels
 from pipeline.errors import BackboneError, BadImage, TooCostly
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.backbone.photo_file import read_photo
-from pipeline.features.backbone.transform import MAX_PIXELS, Pixels, require_view, to_pixels, view
+from pipeline.features.backbone.transform import MAX_PIXELS, require_view, to_pixels, view
 from pipeline.features.runtimes import Runtime, RuntimeOptions, make_runtime
 from pipeline.system import choose_device, cores
 
-Features = dict[tuple[str, str], npt.NDArray[np.float32]]
+Features = dict[tuple[str, str], Float32]
 
 _AHEAD = 2
 _CHUNK = 8
@@ -88,8 +88,8 @@ class Batch:
         rejects: Bad photos met before the last photo of this batch.
     """
 
-    indices: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.bytes_]
+    indices: Int64
+    ids: Ids
     features: Features
     rejects: tuple[Reject, ...] = ()
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import (
     NO_ID,
@@ -25,6 +24,7 @@ from cache import (
     WriterOptions,
     interruptible,
 )
+from pipeline.arrays import Bool, Int64
 from pipeline.features.backbone.network import Backbone, base_key, load_backbone
 from pipeline.features.backbone.provenance import CHOICE, TRAIN
 from pipeline.features.backbone.transform import TOO_MANY_PIXELS, require_view
@@ -120,7 +120,7 @@ def _columns(backbone: Backbone, options: ExtractOptions) -> tuple[Column, ...]:
     return tuple(Column(block, view) for view in options.views for block in blocks.values())
 
 
-def _without_rejected(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _without_rejected(run: _Run, ids: Ids, rows: Int64) -> Int64:
     """Leave out contents that were rejected before, whatever the network; what one network refused is tried again.
 
     So is a limit on pixels, as it may have been raised: older caches hold those as rejects of the content.
@@ -130,7 +130,7 @@ def _without_rejected(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> npt.N
     return np.delete(rows, list(before)) if before else rows
 
 
-def _lacking(run: _Run, ids: Ids) -> npt.NDArray[np.bool_]:
+def _lacking(run: _Run, ids: Ids) -> Bool:
     """(n, columns): True where the committed cache has no such row. Takes no lock and makes no file."""
     try:
         reader = run.cache.reader(run.key.digest)
@@ -142,7 +142,7 @@ def _lacking(run: _Run, ids: Ids) -> npt.NDArray[np.bool_]:
     return ~np.stack(found, axis=1)
 
 
-def _compute(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> None:
+def _compute(run: _Run, ids: Ids, rows: Int64) -> None:
     with _writer(run) as writer:
         # Asked again under the lock: while this process waited, another may have written some of them.
         lacking = np.stack([writer.missing(ids[rows], column) for column in run.columns], axis=1)
@@ -210,9 +210,7 @@ def _writer(run: _Run) -> Iterator[Writer]:
         yield writer
 
 
-def _jobs(
-    lacking: npt.NDArray[np.bool_], columns: Sequence[Column]
-) -> Iterator[tuple[npt.NDArray[np.int64], tuple[str, ...], tuple[str, ...]]]:
+def _jobs(lacking: Bool, columns: Sequence[Column]) -> Iterator[tuple[Int64, tuple[str, ...], tuple[str, ...]]]:
     """Rows that lack the same columns go together; views that lack the same blocks share one decoding."""
     patterns, group = np.unique(lacking, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
@@ -226,9 +224,7 @@ def _jobs(
             yield np.flatnonzero(group.reshape(-1) == number), blocks_together, tuple(views)
 
 
-def _compute_job(
-    run: _Run, writer: Writer, job: tuple[npt.NDArray[np.int64], tuple[str, ...], tuple[str, ...]]
-) -> Embedder:
+def _compute_job(run: _Run, writer: Writer, job: tuple[Int64, tuple[str, ...], tuple[str, ...]]) -> Embedder:
     rows, blocks, views = job
     asked = run.options
     with _timed(run.seconds, "runtime"):
@@ -258,7 +254,7 @@ def _store(
     run: _Run,
     writer: Writer,
     batch: Batch,
-    where: tuple[npt.NDArray[np.int64], dict[tuple[str, str], Column]],
+    where: tuple[Int64, dict[tuple[str, str], Column]],
 ) -> None:
     rows, column_of = where
     for reject in batch.rejects:

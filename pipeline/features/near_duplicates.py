@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, Int64, Texts
 from pipeline.errors import OptionError
 
 MOST_LISTED = 10_000
@@ -25,9 +26,6 @@ _SAMPLE = 4096
 _ROWS, _WINDOW, _GATHER = 1024, 4096, 2048
 _SLACK = 1e-5  # single-precision rounding of distances between vectors of length 1
 _DENSE = 0.02  # above this share of a tile, one matrix product is cheaper than gathering its pairs
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 class Pairs(NamedTuple):
@@ -99,9 +97,7 @@ def check_cosine(cosine: float) -> None:
         raise OptionError(f"--near-duplicates is {cosine:g}; expected a cosine above 0 and below 1, or 0 for no search")
 
 
-def across_parts(
-    photos: Sequence[str], parts: npt.NDArray[np.str_], X: Float32, order: Sequence[str], cosine: float
-) -> Neighbours:
+def across_parts(photos: Sequence[str], parts: Texts, X: Float32, order: Sequence[str], cosine: float) -> Neighbours:
     """Pairs of photos of different parts with at least this cosine.
 
     Args:
@@ -131,9 +127,7 @@ def all_pairs(X: Float32, cosine: float) -> Iterator[Pairs]:
     return _search(_unit(X), every, every, cosine)
 
 
-def closest_pairs(
-    X: Float32, cosine: float, wanted: Callable[[Pairs], npt.NDArray[np.bool_]], most: int
-) -> tuple[Pairs, int]:
+def closest_pairs(X: Float32, cosine: float, wanted: Callable[[Pairs], Bool], most: int) -> tuple[Pairs, int]:
     """The nearest pairs of rows that are wanted, in memory that does not grow with their number.
 
     Args:
@@ -182,7 +176,7 @@ def _search(unit: Float32, left: Int64, right: Int64, cosine: float) -> Iterator
             yield from _confirm(unit, (left[start : start + _ROWS], right[at:stop]), near, cosine)
 
 
-def _confirm(unit: Float32, rows: tuple[Int64, Int64], near: npt.NDArray[np.bool_], cosine: float) -> Iterator[Pairs]:
+def _confirm(unit: Float32, rows: tuple[Int64, Int64], near: Bool, cosine: float) -> Iterator[Pairs]:
     """Those of the pairs marked in a tile that hold in full."""
     left, right = rows
     if near.mean() > _DENSE:

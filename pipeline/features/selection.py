@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from cache import Column, FeatureCache, KeyInfo
+from pipeline.arrays import Float32, Ids
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS
 from pipeline.options import CacheKeyOptions
 from pipeline.options.words import changed, command
-
-Ids = npt.NDArray[np.bytes_]
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,7 @@ def select_features(
     return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views))
 
 
-def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> npt.NDArray[np.float32]:
+def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> Float32:
     """The pooled vectors, identity view, of these contents: float32 (n, d).
 
     Raises:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Int64
 from pipeline.catalogue.cells import cell_text, differences
 from pipeline.catalogue.findings import Finding, printable
 from pipeline.catalogue.reading.photos import Folder, Found, find, is_photo
@@ -26,7 +26,7 @@ class Kept:
         findings: One per dropped or oddly named row.
     """
 
-    rows: npt.NDArray[np.int64]
+    rows: Int64
     names: list[str]
     places: list[str]
     findings: list[Finding]

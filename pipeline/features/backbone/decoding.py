@@ -17,10 +17,10 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError, _imaging
 
+from pipeline.arrays import Pixels
 from pipeline.errors import BadImage, TooCostly
 from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_PIXELS
 from pipeline.features.backbone.photo_file import check_deflated_tiff, check_file, open_bytes
@@ -28,7 +28,6 @@ from pipeline.features.backbone.photo_file import check_deflated_tiff, check_fil
 DECODER = "pillow/libjpeg-turbo"
 TOO_MANY_PIXELS = "too many pixels"
 
-Pixels = npt.NDArray[np.uint8]
 
 # No others: among Pillow's readers are some that start other programs or are hardly ever exercised.
 _WANTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")

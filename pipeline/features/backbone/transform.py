@@ -30,8 +30,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.arrays import Pixels
 from pipeline.errors import OptionError
-from pipeline.features.backbone.decoding import DECODER, TOO_MANY_PIXELS, Pixels, decode
+from pipeline.features.backbone.decoding import DECODER, TOO_MANY_PIXELS, decode
 from pipeline.features.backbone.limits import MAX_PIXELS
 
 __all__ = [

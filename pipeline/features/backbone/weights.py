@@ -23,11 +23,11 @@ from typing import Any
 
 import huggingface_hub
 import numpy as np
-import numpy.typing as npt
 import safetensors.torch
 import timm
 import torch
 
+from pipeline.arrays import Float32
 from pipeline.errors import BackboneError
 from pipeline.system import parsed
 
@@ -196,13 +196,13 @@ def _check_golden(net: torch.nn.Module) -> None:
         )
 
 
-def golden_vector(net: torch.nn.Module) -> npt.NDArray[np.float32]:
+def golden_vector(net: torch.nn.Module) -> Float32:
     """Means over eight equal runs of the vector of a fixed 64 px picture: float32 (8,)."""
     row = torch.linspace(-1, 1, 64)
     picture = torch.stack([row.outer(row), (3 * row).sin().outer(row), row.outer((5 * row).cos())])[None]
     with torch.inference_mode():
         vector = net.eval()(picture)[0]
-    means: npt.NDArray[np.float32] = vector.view(8, -1).mean(dim=1).numpy()
+    means: Float32 = vector.view(8, -1).mean(dim=1).numpy()
     return means
 
 

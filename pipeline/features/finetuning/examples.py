@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from pipeline.arrays import Bool, Int64, UInt8
 from pipeline.catalogue import (
     Catalogue,
     Finding,
@@ -30,8 +28,8 @@ class Examples:
     """m photos with a known value: rows int64 (m,) of the squares, Y uint8 (m, V)."""
 
     squares: DecodedPhotos
-    rows: npt.NDArray[np.int64]
-    Y: npt.NDArray[np.uint8]
+    rows: Int64
+    Y: UInt8
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +42,7 @@ class TrainingRows:
 
     catalogue: Catalogue
     squares: DecodedPhotos
-    groups: npt.NDArray[np.int64]
+    groups: Int64
     split: Split
     values: tuple[str, ...]
     single: bool
@@ -96,7 +94,7 @@ def load_rows(
 
 def _targets(
     catalogue: Catalogue, parts: Split, attribute: str, override: dict[str, bool]
-) -> tuple[tuple[str, ...], bool, npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+) -> tuple[tuple[str, ...], bool, UInt8, Bool]:
     """Values of the attribute, whether it is single-valued, Y (n, V), and (n,) which photos can be learnt from."""
     schema = infer_schema(catalogue, parts.rows("train"), override)
     if attribute not in schema.attributes:
@@ -110,9 +108,7 @@ def _targets(
     return schema.values[at], schema.single[at], Y, usable
 
 
-def _examples(
-    squares: DecodedPhotos, parts: Split, part: str, targets: tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
-) -> Examples:
+def _examples(squares: DecodedPhotos, parts: Split, part: str, targets: tuple[UInt8, Bool]) -> Examples:
     Y, usable = targets
     rows = parts.rows(part)
     rows = rows[usable[rows]]

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Int64, Pixels
 from pipeline.errors import HeadError
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.backbone.transform import Pixels
 from pipeline.features.finetuning.augment import augment
 from pipeline.features.finetuning.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.features.finetuning.examples import Examples
@@ -174,7 +173,7 @@ class Training:
                 logits.append(made.cpu().numpy())
         return float(total[0] / total[1]), score(np.concatenate(logits), validation.Y, self._objective.single)
 
-    def _loaded(self, examples: Examples, batches: list[npt.NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _loaded(self, examples: Examples, batches: list[Int64]) -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels and targets of each batch on the device; the next one is decoded while this one computes."""
         with ThreadPoolExecutor(1) as ahead:
             coming = ahead.submit(examples.squares.take, examples.rows[batches[0]])

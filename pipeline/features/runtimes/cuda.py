@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from pipeline.arrays import Pixels
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions, Unavailable
+from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions, Unavailable
 
 
 class CudaRuntime(Runtime):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from pipeline.arrays import Pixels
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions
+from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions
 
 
 class EagerRuntime(Runtime):
