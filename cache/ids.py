@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError, NotAFile
-from cache.regular import open_regular
+from cache.errors import CacheError
 
 Ids = npt.NDArray[np.bytes_]
 ID_DTYPE = np.dtype("S32")
@@ -23,7 +19,7 @@ def id_array(ids: Iterable[bytes]) -> Ids:
     """Join raw 32-byte ids into an array of dtype S32, shape (n,)."""
     listed = list(ids)
     if any(len(item) != 32 for item in listed):
-        raise CacheError("a content id is 32 raw bytes; use hex_to_ids for their text form")
+        raise CacheError("a content id is 32 raw bytes; bytes.fromhex makes them of its 64 hex digits")
     return np.frombuffer(b"".join(listed), dtype=ID_DTYPE).copy()
 
 
@@ -51,35 +47,9 @@ def ids_to_hex(ids: Ids) -> list[str]:
     return [text[start : start + 64] for start in range(0, len(text), 64)]
 
 
-def hex_to_ids(texts: Sequence[str]) -> Ids:
-    """Read what `ids_to_hex` made."""
-    return id_array(bytes.fromhex(text) for text in texts)
-
-
 def id_of(data: bytes | bytearray | memoryview) -> bytes:
     """Content id of bytes in memory: 32 raw bytes."""
     return hashlib.sha256(data).digest()
-
-
-def read_with_id(path: Path | str | bytes) -> tuple[bytes, bytes]:
-    """Read a photo once.
-
-    Args:
-        path: The file; a path from a hostile folder may be bytes.
-
-    Returns:
-        Its bytes, and the content id of exactly those bytes.
-
-    Raises:
-        OSError: It cannot be read, or is not a regular file.
-    """
-    try:
-        descriptor = open_regular(path)
-    except NotAFile:
-        raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path)) from None
-    with open(descriptor, "rb") as stream:  # noqa: PTH123
-        data = stream.read()
-    return data, id_of(data)
 
 
 class IdIndex:

@@ -130,8 +130,8 @@ class Reader:
         places = [self._find(rows, ids) for rows in opened]
         out = np.empty((len(ids), sum(column.block.dim for column in columns)), dtype)
         start = 0
-        for column, rows, where in zip(columns, opened, places, strict=True):
-            rows.read(where, out[:, start : start + column.block.dim])
+        for column, rows, place in zip(columns, opened, places, strict=True):
+            rows.read(place, out[:, start : start + column.block.dim])
             start += column.block.dim
         return out
 

@@ -144,9 +144,9 @@ def _hdf5_image(
         file.attrs["block_digest"] = source.column.block.digest(source.base)
         file.attrs["view"] = source.column.view
         file.attrs["group_rows"] = group_rows
-        made = {name: file.create_dataset(name, data=array) for name, array in arrays.items()}
+        datasets = {name: file.create_dataset(name, data=array) for name, array in arrays.items()}
         file.flush()
-        offsets = {name: int(dataset.id.get_offset()) for name, dataset in made.items()}
+        offsets = {name: int(dataset.id.get_offset()) for name, dataset in datasets.items()}
         # The library leaves the user block out of the image and counts offsets with it, as in a file on disk.
         return file.id.get_file_image(), offsets
 

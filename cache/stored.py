@@ -114,10 +114,10 @@ class MappedRows:
         self._verify(np.arange(len(self._verified)))
         return self._array
 
-    def copy_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any], where: npt.NDArray[np.int64]) -> None:
-        """Copy `rows` (ascending) into `out[where]`; groups that hold a row are verified before."""
+    def copy_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any], places: npt.NDArray[np.int64]) -> None:
+        """Copy `rows` (ascending) into `out[places]`; groups that hold a row are verified before."""
         self._verify(np.unique(rows // self._shard.header.group_rows))
-        out[where] = self._array[rows]
+        out[places] = self._array[rows]
 
     def copy_run(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Copy rows `start` to `stop` into `out`; groups that hold a row are verified before."""

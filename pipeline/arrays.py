@@ -16,6 +16,6 @@ Positions = npt.NDArray[np.intp]
 """Where rows or columns stand, as NumPy's searches and sorts give them."""
 Texts = npt.NDArray[np.str_]
 Ids = npt.NDArray[np.bytes_]
-"""Content ids, 16 bytes each (`S16`); the same type as `cache.Ids`, for packages that do not know the cache."""
+"""Content ids, 32 bytes each (`S32`); the same type as `cache.Ids`, for packages that do not know the cache."""
 Pixels = UInt8
 """Photos as (n, height, width, 3), or one without n: RGB, 0 to 255."""

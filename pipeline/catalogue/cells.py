@@ -149,10 +149,10 @@ def several_values(values: Iterable[object], unknown: frozenset[str]) -> Cell:
     Nothing but unknown tokens is unknown (None); nothing but `none`, or nothing at all, is () - known to have no value.
     """
     texts = ["" if v is None else str(v).strip() for v in values]
-    known = [t for t in texts if t not in unknown]
-    if texts and not known:
+    stated = [t for t in texts if t not in unknown]
+    if texts and not stated:
         return None
-    return tuple(sorted({t for t in known if t.casefold() != "none"}, key=natural))
+    return tuple(sorted({t for t in stated if t.casefold() != "none"}, key=natural))
 
 
 def cell_text(cell: Cell) -> str:
@@ -167,10 +167,10 @@ def differences(
 
     Each column is compared as a whole, so that many pairs and many attributes do not cost their product in objects.
     """
-    found: dict[int, list[tuple[str, Cell, Cell]]] = {}
+    by_row: dict[int, list[tuple[str, Cell, Cell]]] = {}
     for name, column in columns.items():
         for i in np.flatnonzero(column.codes[first] != column.codes[second]).tolist():
             one, other = column[int(first[i])], column[int(second[i])]
             if one != other:
-                found.setdefault(i, []).append((name, one, other))
-    return found
+                by_row.setdefault(i, []).append((name, one, other))
+    return by_row

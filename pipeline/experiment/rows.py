@@ -239,7 +239,7 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
-    features = select_features(cache, cache_key, ids[readable], (options.use, options.views))
+    features = select_features(cache, cache_key, ids[readable], options.use, options.views)
     there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)

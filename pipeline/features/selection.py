@@ -51,14 +51,17 @@ def open_cache(root: Path) -> FeatureCache:
 
 
 def select_features(
-    cache: FeatureCache, wanted: CacheKeyOptions, ids: Ids, use: tuple[Sequence[str], Sequence[str]]
+    cache: FeatureCache, wanted: CacheKeyOptions, ids: Ids, blocks: Sequence[str], views: Sequence[str]
 ) -> CachedFeatures:
     """The one base key that `wanted` and the photos name, and its columns.
 
     Args:
-        use: Blocks (none: all that are cached) and views.
+        cache: Where to look.
+        wanted: What the cache key must be, as far as it was said.
         ids: Content ids of the catalogue's photos, S32 (n,); a key without any of them is passed over while another has
             some.
+        blocks: Their names; none for all that are cached.
+        views: Their names.
 
     Raises:
         OptionError: No key fits (it says which extract command to run), when several fit (it says in which fields they
@@ -81,7 +84,6 @@ def select_features(
             "`cache prune --drop-cache-key`."
         )
     info = chosen[0]
-    blocks, views = use
     cached = {(column.block.name, column.view): column for column in info.columns}
     for name in blocks:
         if name not in BLOCKS:

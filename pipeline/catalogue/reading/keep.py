@@ -40,19 +40,19 @@ def keep_rows(raw: RawRows, folder: Folder) -> Kept:
     repeats: list[tuple[int, int, int]] = []
     absent: dict[str, int] = {}
     for row, name in enumerate(raw.names):
-        found = Found(name) if name in folder.files else find(folder, name)
-        claimed, attribute = (absent, name) if found.name is None else (folder.files, found.name)
+        photo = Found(name) if name in folder.files else find(folder, name)
+        claimed, attribute = (absent, name) if photo.name is None else (folder.files, photo.name)
         first = claimed.get(attribute, -1)
         if first >= 0:
             repeats.append((len(findings), row, first))
             findings.append(Finding("repeated", printable(name), ""))
             continue
-        if found.finding is not None:
-            findings.append(found.finding)
-        if found.name is not None:
+        if photo.finding is not None:
+            findings.append(photo.finding)
+        if photo.name is not None:
             rows.append(row)
             names.append(name)
-            places.append(found.name)
+            places.append(photo.name)
         if name:
             claimed[attribute] = row
     _tell_repeats(raw, findings, repeats)

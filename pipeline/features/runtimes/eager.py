@@ -25,5 +25,5 @@ class EagerRuntime(Runtime):
 
     def _run(self, pixels: Pixels) -> Features:
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            made = self.module(torch.from_numpy(pixels).to(self.device))
-            return {name: rows.cpu().numpy() for name, rows in made.items()}
+            features = self.module(torch.from_numpy(pixels).to(self.device))
+            return {name: rows.cpu().numpy() for name, rows in features.items()}

@@ -115,5 +115,5 @@ class _Ordered(torch.nn.Module):
         self.names = tuple(names)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        made = self.module(pixels)
-        return tuple(made[name] for name in self.names)
+        features = self.module(pixels)
+        return tuple(features[name] for name in self.names)
