@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from cache.arrays import Bool, Int64, UInt64
 from cache.errors import CacheError
 
 Ids = npt.NDArray[np.bytes_]
@@ -62,12 +63,12 @@ class IdIndex:
     def __init__(self, ids: Ids) -> None:
         self.ids = as_ids(ids)
         self._words = _words(self.ids)
-        self._sorted: tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]] | None = None
+        self._sorted: tuple[UInt64, Int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def find(self, ids: Ids) -> npt.NDArray[np.int64]:
+    def find(self, ids: Ids) -> Int64:
         """Position of each id, -1 where absent: int64 (n,)."""
         wanted = _words(as_ids(ids))
         if not len(self._words) or not len(wanted):
@@ -75,21 +76,21 @@ class IdIndex:
         run = self._find_run(wanted)
         return self._search(wanted) if run is None else run
 
-    def duplicates(self) -> npt.NDArray[np.bool_]:
+    def duplicates(self) -> Bool:
         """True on every row whose id already lies on an earlier row: bool (n,)."""
         heads, _ = self._sort()
         if not (heads[1:] == heads[:-1]).any():
             return np.zeros(len(self), dtype=np.bool_)
         return np.not_equal(self._search(self._words), np.arange(len(self)))
 
-    def _find_run(self, wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64] | None:
+    def _find_run(self, wanted: UInt64) -> Int64 | None:
         """Positions of ids asked for in stored order, as most are; found by comparing, without sorting."""
         for start in np.flatnonzero(self._words[:, 0] == wanted[0, 0]).tolist():
             if np.array_equal(self._words[start : start + len(wanted)], wanted):
                 return np.arange(start, start + len(wanted), dtype=np.int64)
         return None
 
-    def _search(self, wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def _search(self, wanted: UInt64) -> Int64:
         heads, order = self._sort()
         positions = np.full(len(wanted), -1, dtype=np.int64)
         place = np.searchsorted(heads, wanted[:, 0], side="left")
@@ -106,7 +107,7 @@ class IdIndex:
             todo = todo[place[todo] < len(heads)]
         return positions
 
-    def _sort(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    def _sort(self) -> tuple[UInt64, Int64]:
         if self._sorted is None:
             order = np.argsort(self._words[:, 0], kind="stable")
             self._sorted = (self._words[order, 0], order)
@@ -130,7 +131,7 @@ class IdSet:
             last, before = self._parts.pop(), self._parts.pop()
             self._parts.append(IdIndex(np.concatenate([before.ids, last.ids])))
 
-    def contains(self, ids: Ids) -> npt.NDArray[np.bool_]:
+    def contains(self, ids: Ids) -> Bool:
         """True where the id is in the set: bool (n,)."""
         held = np.zeros(len(ids), dtype=np.bool_)
         for part in self._parts:
@@ -138,5 +139,5 @@ class IdSet:
         return held
 
 
-def _words(ids: Ids) -> npt.NDArray[np.uint64]:
+def _words(ids: Ids) -> UInt64:
     return ids.view(np.uint64).reshape(-1, 4)
