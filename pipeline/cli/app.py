@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -234,7 +234,7 @@ def compare(
     comparison = run_compare(runs, options)
     say(table(comparison, color=sys.stdout.isatty()))
     page = options.report or Path(runs[0]) / "report.html"
-    write_report(comparison, page_data(comparison), page)
+    write_report(comparison, page_data(comparison), page, replace(options, report=page))
     say(f"report: {page}")
     if options.json:
         save_json(comparison, options.json)

@@ -49,8 +49,8 @@ def _check_truth(first: Run, other: Run) -> None:
     for attribute, values in zip(first.schema.attributes, first.schema.values, strict=True):
         if attribute not in other.schema.attributes:
             continue
-        known = other.schema.values[other.schema.attributes.index(attribute)]
-        odd = (set(values) ^ set(known)) - {UNKNOWN}
+        theirs_too = other.schema.values[other.schema.attributes.index(attribute)]
+        odd = (set(values) ^ set(theirs_too)) - {UNKNOWN}
         if odd:
             raise RunError(
                 f"{first.path} and {other.path} know different values of {attribute!r} ({len(odd)} differ, such as"

@@ -66,10 +66,10 @@ def _text(blocks: Sequence[RenderableType], color: bool) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    shown = [Text(one_line(block)) if isinstance(block, str) else block for block in blocks]
+    texts = [Text(one_line(block)) if isinstance(block, str) else block for block in blocks]
     console = Console(file=io.StringIO(), width=10_000, force_terminal=color, no_color=not color, legacy_windows=False)
     with console.capture() as captured:
-        for block in shown:
+        for block in texts:
             console.print(block, soft_wrap=isinstance(block, Text))
     return "\n".join(line.rstrip() for line in captured.get().split("\n"))
 
@@ -131,8 +131,8 @@ def _by(comparison: Comparison) -> RenderableType:
         overall = None if candidate is None else candidate.metrics.overall
         figures = [overall.accuracy, overall.key_macro_f1] if overall else [None, None]
         name = row.config_id if len(comparison.runs) == 1 else f"{row.run}/{row.config_id}"
-        shown = [row.value or "(none)", str(row.configurations), row.candidate or name]
-        rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
+        words = [row.value or "(none)", str(row.configurations), row.candidate or name]
+        rows.append([*words, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
     field = comparison.by or ""
     heads = [field, "configs", "best by validation", "valid.", *NAMES.values()]
     blocks: list[RenderableType] = [_grid(f"By {field}", heads, rows, left=(0, 2))]
@@ -149,8 +149,8 @@ def _by(comparison: Comparison) -> RenderableType:
 
 
 def _cells(differences: Mapping[str, Difference]) -> list[str]:
-    found = [differences.get(name) for name in DECIDING]
-    return [NONE if d is None else f"{d.value:+.3f} [{d.low:+.3f} {d.high:+.3f}]" for d in found]
+    deciding = [differences.get(name) for name in DECIDING]
+    return [NONE if d is None else f"{d.value:+.3f} [{d.low:+.3f} {d.high:+.3f}]" for d in deciding]
 
 
 def _per_attribute(comparison: Comparison) -> RenderableType:
@@ -180,8 +180,10 @@ def _per_attribute(comparison: Comparison) -> RenderableType:
             ]
         )
     grid = _grid(f"Per attribute: {best.name} against the majority baseline", heads, rows, left=(0,))
-    told = f"values: with a test photo / in all (of the former, those with fewer than {FEW}); macro F1 and mAP are over"
-    return Group(grid, f"{told} those with a test photo, values that training never saw included", "")
+    about = (
+        f"values: with a test photo / in all (of the former, those with fewer than {FEW}); macro F1 and mAP are over"
+    )
+    return Group(grid, f"{about} those with a test photo, values that training never saw included", "")
 
 
 def _about_macro_f1(best: Candidate) -> str:

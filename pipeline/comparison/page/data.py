@@ -16,6 +16,7 @@ import numpy as np
 
 from pipeline.comparison.page.photos import Gallery, gallery
 from pipeline.comparison.page.recipes import Recipe, recipe
+from pipeline.comparison.pairs import Predicted
 from pipeline.comparison.records import Comparison, RunFacts
 from pipeline.errors import RunError
 from pipeline.evaluation.threshold_sweep import AttributeSweep, sweep_thresholds
@@ -107,11 +108,12 @@ def page_data(comparison: Comparison) -> PageData:
     rows = run.rows("test")
     P = run.probabilities(best.config_id, "test")
     limits = run.thresholds(best.config_id, best.policy)
-    Y, mask = run.Y[rows], run.mask[rows]
+    D = decide(P, run.schema, limits)
+    test = Predicted(P, D, run.Y[rows], run.mask[rows], run.schema, run.unseen.take(rows))
     return PageData(
         tried=tuple(tried for each in runs for tried in _tried(each, several=len(runs) > 1)),
-        sweeps=sweep_thresholds(P, (Y, mask, run.unseen.take(rows)), run.schema, limits),
-        gallery=gallery(run, [run.photos[i] for i in rows], (P, decide(P, run.schema, limits), Y, mask)),
+        sweeps=sweep_thresholds(P, test.Y, test.mask, test.unseen, run.schema, limits),
+        gallery=gallery(run, [run.photos[i] for i in rows], test),
         dropped=tuple(kind for facts in comparison.runs for kind in _dropped(facts)),
         recipes=tuple(recipe(each.name, each.info) for each in runs),
         near=tuple(pairs for each in runs if (pairs := _near(each)) is not None),
