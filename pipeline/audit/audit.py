@@ -14,7 +14,7 @@ from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
 from pipeline.catalogue import Finding, LabelSchema, coded, empty_attributes, infer_schema, same_content
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, counted
 from pipeline.experiment.rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.features.near_duplicates import Pairs, closest_pairs
@@ -225,9 +225,9 @@ def _require_memory(rows: CachedRows, gib: float | None) -> None:
     need, limit = _COPIES * 4 * dim * len(rows.ids), memory_limit(gib)
     if need > limit:
         raise OptionError(
-            f"an audit holds all vectors in memory: {len(rows.ids)} photos x {dim} numbers need {need / 2**30:.1f} GiB "
-            f"with their copies, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or choose fewer blocks with "
-            "--use"
+            f"an audit holds all vectors in memory: {counted(len(rows.ids), 'photo')} x {dim} numbers need "
+            f"{need / 2**30:.1f} GiB with their copies, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or "
+            "choose fewer blocks with --use"
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, counted
 from pipeline.heads import HeadConfig, SweepOptions, Targets, fit_many
 
 Float32 = npt.NDArray[np.float32]
@@ -37,10 +37,11 @@ def deal_folds(groups: Int64, folds: int, seed: int) -> Int64:
         OptionError: For fewer than two folds, or fewer groups than folds.
     """
     sizes = np.bincount(groups)
-    if folds < 2 or np.count_nonzero(sizes) < folds:
+    products = int(np.count_nonzero(sizes))
+    if folds < 2 or products < folds:
         raise OptionError(
-            f"--folds {folds} with photos of {np.count_nonzero(sizes)} products: at least 2 folds and a product for "
-            "each are needed"
+            f"--folds {folds} with photos of {counted(products, 'product')}: at least 2 folds and a product for each "
+            "are needed"
         )
     load = np.zeros(folds, np.int64)
     fold = np.zeros(len(sizes), np.int64)
@@ -68,5 +69,5 @@ def out_of_fold(
         heads = fit_many(plan.configs, (X[seen], targets.take(seen)), (X[held], targets.take(held)), options)
         P[held] = np.mean([head.predict_proba(X[held]) for head in heads], axis=0)
         if progress is not None:
-            progress(f"fold {part + 1} of {plan.folds}: {len(held)} photos judged by {len(seen)} others")
+            progress(f"fold {part + 1} of {plan.folds}: {counted(len(held), 'photo')} judged by {len(seen)} others")
     return P

@@ -26,7 +26,7 @@ from pipeline.cli.summaries import (
     sample_lines,
     verify_lines,
 )
-from pipeline.errors import BackboneError, HeadError, OptionError, RunError
+from pipeline.errors import BackboneError, HeadError, OptionError, RunError, counted
 from pipeline.options import (
     AuditOptions,
     BackboneOptions,
@@ -317,7 +317,7 @@ def reproduce(
     report, table = todo.out / "report.html", todo.out / "comparison.json"
     notes = str(state.write_notes(not_run))
     _step("compare", *done, "--notes", notes, "--report", str(report), "--json", str(table))
-    say(f"\nreproduce: {len(done)} rows in one table -> {report}; {len(not_run)} not run")
+    say(f"\nreproduce: {counted(len(done), 'row')} in one table -> {report}; {len(not_run)} not run")
     say_all(f"  {line}" for line in not_run)
 
 
@@ -378,7 +378,7 @@ def cache_export(
 
     model = None if options.model is None else read_model(options.model, options.sha256)
     report = export(data, cache_key, options, model)
-    say(f"cache export: {report.rows} rows of {report.dim} numbers -> {report.path}")
+    say(f"cache export: {counted(report.rows, 'row')} of {counted(report.dim, 'number')} -> {report.path}")
 
 
 @cache_app.command(name="prune")
@@ -396,7 +396,8 @@ def cache_prune(
     keep = None if data.data is None else ids_of_catalogue(opened, data)
     report = opened.prune(keep, options.drop_cache_key, dry_run=not options.yes, quarantine=options.quarantine)
     verb = "removed" if options.yes else "would remove (dry run; --yes removes)"
-    say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} cache keys, {report.bytes / 1e6:.1f} MB")
+    count = f"{counted(report.rows, 'row')}, {counted(len(report.keys), 'cache key')}"
+    say(f"cache prune: {verb} {count}, {report.bytes / 1e6:.1f} MB")
     say_all(f"  cache key {digest[:16]}" for digest in report.keys)
     say_all(f"  {path} of an older layout" for path in report.old_layouts)
     say_all(f"  {path}" for path in report.quarantined)
@@ -409,8 +410,9 @@ def cache_compact(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
 
     done = open_cache(cache).compact()
     say(
-        f"cache compact: {done.shards_before} shards, {done.bytes_before / 1e6:.1f} MB -> {done.shards_after} shards, "
-        f"{done.bytes_after / 1e6:.1f} MB; {done.duplicate_rows} repeated rows joined"
+        f"cache compact: {counted(done.shards_before, 'shard')}, {done.bytes_before / 1e6:.1f} MB -> "
+        f"{counted(done.shards_after, 'shard')}, {done.bytes_after / 1e6:.1f} MB; "
+        f"{counted(done.duplicate_rows, 'repeated row')} joined"
     )
 
 

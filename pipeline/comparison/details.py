@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name
 from pipeline.comparison.pairs import Judged, Predicted
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
-from pipeline.errors import RunError
+from pipeline.errors import RunError, counted
 from pipeline.evaluation.metrics import evaluate, known_cells
 from pipeline.evaluation.ranking import reliability
 from pipeline.evaluation.thresholds import decide
@@ -64,8 +64,9 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
         lost = int((run.info.get("findings") or {}).get("never-in-train", 0))
         if lost and "unseen" not in run.info:
             sentences.append(
-                f"{run.name} was fit by an earlier version, which did not store the {lost} values that only test photos"
-                " have: they are not counted, which flatters every figure; fit it again."
+                f"{run.name} was fit by an earlier version, which did not store the {counted(lost, 'value')} that only"
+                f" test photos have: {'it is' if lost == 1 else 'they are'} not counted, which flatters every figure;"
+                " fit it again."
             )
     best = next(candidate for candidate in candidates if candidate.best)
     fewer = [c.name for c in candidates if set(c.attributes) != set(best.attributes)]
@@ -75,7 +76,9 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
             " figures are over their own attributes, their differences over the attributes they share with the best."
         )
     if best.metrics.overall.photos < 500:
-        sentences.append(f"Only {best.metrics.overall.photos} test photos: look at the intervals before the ranks.")
+        sentences.append(
+            f"Only {counted(best.metrics.overall.photos, 'test photo')}: look at the intervals before the ranks."
+        )
     unscored = [row.attribute for row in best.metrics.attributes if row.photos == 0]
     if unscored:
         sentences.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")

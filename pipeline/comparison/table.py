@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
 from pipeline.comparison.records import Candidate, Comparison, Difference, Interval
+from pipeline.errors import counted
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.metrics import FEW
 
@@ -36,9 +37,9 @@ def table(comparison: Comparison, color: bool = False) -> str:
     """
     parts = comparison.parts
     head = (
-        f"{parts.get('train', 0)} photos to train, {parts.get('validation', 0)} to choose, {parts.get('test', 0)} to"
-        f" test ({comparison.groups} products). Test figures with 95 % intervals over products ({comparison.resamples}"
-        " resamples); known labels only."
+        f"{counted(parts.get('train', 0), 'photo')} to train, {parts.get('validation', 0)} to choose,"
+        f" {parts.get('test', 0)} to test ({counted(comparison.groups, 'product')}). Test figures with 95 % intervals over products ("
+        f"{counted(comparison.resamples, 'resample')}); known labels only."
     )
     best = comparison.best_candidate
     blocks: list[RenderableType] = [head, "", _overall(comparison)]
@@ -190,8 +191,8 @@ def _about_macro_f1(best: Candidate) -> str:
     """What the means over values rest on, and how far their intervals can be trusted."""
     overall = best.metrics.overall
     return (
-        f"macro F1: mean over all {overall.scored_values} values with a test photo, {overall.rare_values} of them with"
-        f" fewer than {FEW}, too few to measure one by; attribute F1: mean over attributes of each one's macro F1."
+        f"macro F1: mean over all {counted(overall.scored_values, 'value')} with a test photo,"
+        f" {overall.rare_values} of them with fewer than {FEW}, too few to measure one by; attribute F1: mean over attributes of each one's macro F1."
         f" {MACRO_INTERVALS}"
     )
 

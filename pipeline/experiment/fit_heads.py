@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.catalogue import PARTS, Finding, column_name, count_kinds, write_split
-from pipeline.errors import HeadError, OptionError
+from pipeline.errors import HeadError, OptionError, counted
 from pipeline.evaluation.thresholds import parse_policy
 from pipeline.experiment.candidates import JudgedHead, Truth, best_of, choose, judge, worth_keeping
 from pipeline.experiment.mlflow_log import MlflowStore
@@ -85,7 +85,11 @@ def fit_heads(
     sync_tree(folder.path)
     seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
     _write_run(folder, experiment, _Request(data, cache_key, split, options), (best, near), seconds)
-    logged = () if store is None else (f"{store.log(folder.path)} configurations logged to MLflow in {store.folder}",)
+    logged = (
+        ()
+        if store is None
+        else (f"{counted(store.log(folder.path), 'configuration')} logged to MLflow in {store.folder}",)
+    )
     return FitReport(
         run=folder.path,
         best=best.config_id,
@@ -207,7 +211,7 @@ def _refit(best: JudgedHead, experiment: Experiment, options: FitOptions, sweep:
     """
     configs = [head.config for head in best.made_of]
     stops = tuple(head.best_epoch for head in best.made_of)
-    again = replace(sweep, halving=False, stop_at=stops)
+    again = replace(sweep, halving=False, stop_at=stops, progress=_as_refit(sweep.progress))
     heads = fit_many(configs, *_sides(experiment, options, configs, "train", "validation"), again)
     if any(head.diverged for head in heads):
         raise HeadError(f"{best.config_id} diverged when fit again on train + validation; leave out --refit")
@@ -217,6 +221,11 @@ def _refit(best: JudgedHead, experiment: Experiment, options: FitOptions, sweep:
     blank = replace(head, validation_loss=best.head.validation_loss, history=[], note=note)
     seen = "train + validation"
     return replace(best, config_id=f"{best.config_id}-refit", head=blank, made_of=tuple(heads), fitted_on=seen)
+
+
+def _as_refit(progress: SweepProgress | None) -> SweepProgress | None:
+    """Lines that say they are of a refit: they name configurations again, and losses of rows now trained on."""
+    return None if progress is None else lambda text: progress(f"refit on train + validation: {text}")
 
 
 def _write_rows(folder: RunFolder, experiment: Experiment) -> None:
@@ -395,10 +404,15 @@ def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, .
     names = experiment.targets.schema.column_names
     constant = sorted({names[column] for head in fitted for column in head.not_learnable})
     if constant:
-        notes.append(f"not learnable ({len(constant)} values, one class in training): {', '.join(constant[:10])}")
+        notes.append(
+            f"not learnable ({counted(len(constant), 'value')}, one class in training): {', '.join(constant[:10])}"
+        )
     lacking = experiment.split.not_measurable
     if lacking:
-        notes.append(f"not measurable ({len(lacking)} values, too few photos for all parts): {', '.join(lacking[:10])}")
+        notes.append(
+            f"not measurable ({counted(len(lacking), 'value')}, too few photos for all parts):"
+            f" {', '.join(lacking[:10])}"
+        )
     if experiment.features.info.notes.get("random_weights"):
         notes.append("the vectors come from random weights: good for tests and speed only")
     return tuple(notes)

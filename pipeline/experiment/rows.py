@@ -30,7 +30,7 @@ from pipeline.catalogue import (
     same_content,
     split_rows,
 )
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, counted
 from pipeline.evaluation.unseen import Unseen
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
 from pipeline.features.near_duplicates import all_pairs, check_cosine
@@ -264,7 +264,9 @@ def load_experiment(
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
     parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), ids, groups, split)
     if not all(parts.counts().values()):
-        raise OptionError(f"the split of {len(ids)} photos leaves a part empty: {parts.counts()}; change --split")
+        raise OptionError(
+            f"the split of {counted(len(ids), 'photo')} leaves a part empty: {parts.counts()}; change --split"
+        )
     info = rows.features.info
     require_unseen(seen_of_key(rows.cache, info), ids, parts, str(info.notes.get("weights_source", "")))
     visible = parts.rows("train", "validation")
@@ -348,8 +350,8 @@ def _in_cache(
     lost = [int(i) for i in absent if int(i) not in reasons]
     if lost:
         raise OptionError(
-            f"{len(lost)} of {len(ids)} photos have no vectors in the cache yet "
-            f"(first: {catalogue.filenames[lost[0]]}). Run: {extract_command(features.info, features.options())}"
+            f"{len(lost)} of {counted(len(ids), 'photo')} {'has' if len(lost) == 1 else 'have'} no vectors in the "
+            f"cache yet (first: {catalogue.filenames[lost[0]]}). Run: {extract_command(features.info, features.options())}"
         )
     findings = tuple(Finding("rejected", catalogue.filenames[i], why) for i, why in sorted(reasons.items()))
     return np.flatnonzero(have), findings

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.catalogue.labels import LabelSchema, column_name, first_repeated
-from pipeline.errors import RunError
+from pipeline.errors import RunError, counted
 
 Row = dict[str, str]
 Labels = Sequence[tuple[str, str]]
@@ -51,7 +51,9 @@ def read_truth(
         at = _positions(have, photos, path, "split.csv")
         if len(have) != len(photos):
             stranger = next(iter(set(have) - set(photos)))
-            raise RunError(f"{path} has {len(have)} photos, split.csv {len(photos)}: {stranger} is not there")
+            raise RunError(
+                f"{path} has {counted(len(have), 'photo')}, split.csv {len(photos)}: {stranger} is not there"
+            )
         Y = np.zeros((len(photos), len(labels)), np.uint8)
         mask = np.zeros((len(photos), len(labels)), np.bool_)
         for j, name in enumerate(names):
@@ -99,7 +101,7 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> list[Row]:
 def _whole_lines(reader: csv.DictReader[str], path: Path) -> Iterator[Row]:
     for row in reader:
         if None in row or None in row.values():
-            raise RunError(f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or ())} cells")
+            raise RunError(f"{path}, line {reader.line_num}: expected {counted(len(reader.fieldnames or ()), 'cell')}")
         yield row
 
 
@@ -133,8 +135,10 @@ def _columns(path: Path, there: Sequence[str], wanted: tuple[tuple[str, ...], La
             return columns
     absent = [name for name in (*fixed, *names) if name not in there]
     odd = f"no column {absent[0]!r}" if absent else f"the column {_odd_one(there, (*fixed, *names))!r} too many"
-    raise RunError(f"{path} has {odd} ({len(there)} columns, {len(fixed) + len(names)} expected); it does not belong"
-                   " to this run.json")  # fmt: skip
+    raise RunError(
+        f"{path} has {odd} ({counted(len(there), 'column')}, {len(fixed) + len(names)} expected); it does not belong to"
+        " this run.json"
+    )
 
 
 def _odd_one(there: Sequence[str], wanted: Sequence[str]) -> str:
@@ -209,5 +213,7 @@ def _positions(have: Sequence[str], want: Sequence[str], path: Path, part: str) 
     where = {photo: i for i, photo in enumerate(have)}
     lost = [photo for photo in want if photo not in where]
     if lost:
-        raise RunError(f"{path} has no row for {len(lost)} of the {len(want)} photos of {part} (first: {lost[0]})")
+        raise RunError(
+            f"{path} has no row for {len(lost)} of the {counted(len(want), 'photo')} of {part} (first: {lost[0]})"
+        )
     return np.fromiter((where[photo] for photo in want), np.intp, len(want))
