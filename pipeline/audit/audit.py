@@ -15,7 +15,7 @@ from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
 from pipeline.catalogue import Finding, LabelSchema, coded, empty_attributes, infer_schema, same_content
 from pipeline.errors import OptionError, counted
-from pipeline.experiment.rows import CachedRows, cached_rows
+from pipeline.experiment.cached_rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.features.near_duplicates import Pairs, closest_pairs
 from pipeline.heads import HeadConfig, Targets

@@ -26,7 +26,7 @@ from pipeline.comparison.values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval_of
 from pipeline.evaluation.figures import Metrics
-from pipeline.evaluation.metrics import majority_baseline
+from pipeline.evaluation.majority import majority_baseline
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Run, number, read_run
 from pipeline.options import CompareOptions

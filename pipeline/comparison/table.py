@@ -38,8 +38,8 @@ def table(comparison: Comparison, color: bool = False) -> str:
     parts = comparison.parts
     head = (
         f"{counted(parts.get('train', 0), 'photo')} to train, {parts.get('validation', 0)} to choose,"
-        f" {parts.get('test', 0)} to test ({counted(comparison.groups, 'product')}). Test figures with 95 % intervals over products ("
-        f"{counted(comparison.resamples, 'resample')}); known labels only."
+        f" {parts.get('test', 0)} to test ({counted(comparison.groups, 'product')}). Test figures with 95 %"
+        f" intervals over products ({counted(comparison.resamples, 'resample')}); known labels only."
     )
     best = comparison.best_candidate
     blocks: list[RenderableType] = [head, "", _overall(comparison)]
@@ -192,8 +192,8 @@ def _about_macro_f1(best: Candidate) -> str:
     overall = best.metrics.overall
     return (
         f"macro F1: mean over all {counted(overall.scored_values, 'value')} with a test photo,"
-        f" {overall.rare_values} of them with fewer than {FEW}, too few to measure one by; attribute F1: mean over attributes of each one's macro F1."
-        f" {MACRO_INTERVALS}"
+        f" {overall.rare_values} of them with fewer than {FEW}, too few to measure one by; attribute F1: mean"
+        f" over attributes of each one's macro F1. {MACRO_INTERVALS}"
     )
 
 
