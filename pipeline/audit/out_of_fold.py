@@ -43,11 +43,11 @@ def deal_folds(groups: Int64, folds: int, seed: int) -> Int64:
             f"--folds {folds} with photos of {counted(products, 'product')}: at least 2 folds and a product for each "
             "are needed"
         )
-    load = np.zeros(folds, np.int64)
+    photos_of_fold = np.zeros(folds, np.int64)
     fold = np.zeros(len(sizes), np.int64)
     for group in np.random.default_rng(seed).permutation(len(sizes)).tolist():
-        fold[group] = load.argmin()
-        load[fold[group]] += sizes[group]
+        fold[group] = photos_of_fold.argmin()
+        photos_of_fold[fold[group]] += sizes[group]
     return fold[groups]
 
 
@@ -65,9 +65,9 @@ def out_of_fold(
     stops = tuple(config.epochs for config in plan.configs)
     options = SweepOptions(device=plan.device, seed=plan.seed, stop_at=stops)
     for part in range(plan.folds):
-        seen, held = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-        heads = fit_many(plan.configs, (X[seen], targets.take(seen)), (X[held], targets.take(held)), options)
+        others, held = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
+        heads = fit_many(plan.configs, (X[others], targets.take(others)), (X[held], targets.take(held)), options)
         P[held] = np.mean([head.predict_proba(X[held]) for head in heads], axis=0)
         if progress is not None:
-            progress(f"fold {part + 1} of {plan.folds}: {counted(len(held), 'photo')} judged by {len(seen)} others")
+            progress(f"fold {part + 1} of {plan.folds}: {counted(len(held), 'photo')} judged by {len(others)} others")
     return P

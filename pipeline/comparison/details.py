@@ -158,25 +158,25 @@ class _Rows:
         return _Rows([OTHERS if several[at] else names[at] for at in range(len(counts))], counts)
 
 
-def _confusion(attribute: str, seen: _Rows, unseen: _Rows) -> Confusion:
-    places = seen.most_frequent(CONFUSION_VALUES)
+def _confusion(attribute: str, trained: _Rows, unseen: _Rows) -> Confusion:
+    places = trained.most_frequent(CONFUSION_VALUES)
     columns = np.append(places, places.max(initial=-1) + 1)
-    few, few_unseen = seen.joined(places, columns), unseen.joined(unseen.most_frequent(CONFUSION_VALUES), columns)
+    few, few_unseen = trained.joined(places, columns), unseen.joined(unseen.most_frequent(CONFUSION_VALUES), columns)
     return Confusion(
         attribute,
         tuple(few.names),
         _whole(few.counts),
-        _mistakes(seen, unseen),
+        _mistakes(trained, unseen),
         tuple(few_unseen.names),
         _whole(few_unseen.counts),
     )
 
 
-def _mistakes(seen: _Rows, unseen: _Rows) -> tuple[tuple[str, str, int], ...]:
-    wrong = np.concatenate([seen.counts, unseen.counts])
-    right = np.arange(len(seen.names))
+def _mistakes(trained: _Rows, unseen: _Rows) -> tuple[tuple[str, str, int], ...]:
+    wrong = np.concatenate([trained.counts, unseen.counts])
+    right = np.arange(len(trained.names))
     wrong[right, right] = 0
-    true, decided = [*seen.names, *unseen.names], [*seen.names, NOTHING]
+    true, decided = [*trained.names, *unseen.names], [*trained.names, NOTHING]
     order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
     pairs = [divmod(int(at), len(decided)) for at in order]
     return tuple((true[i], decided[j], int(wrong[i, j])) for i, j in pairs if wrong[i, j])

@@ -156,8 +156,8 @@ def macro_f1(tp: Float, fp: Float, fn: Float) -> float | None:
 
 def mean_of(figures: Iterable[float | None]) -> float | None:
     """Mean of the figures that exist; None when there is none."""
-    found = [figure for figure in figures if figure is not None]
-    return float(np.mean(found)) if found else None
+    defined = [figure for figure in figures if figure is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _loss(P: Float, true: Bool, mask: Bool) -> Float:
@@ -286,6 +286,6 @@ def _finite(figures: Float) -> list[float]:
 
 
 def _check_shapes(schema: LabelSchema, **arrays: npt.NDArray[Any]) -> None:
-    found = {name: np.shape(array) for name, array in arrays.items()}
-    if len(set(found.values())) != 1 or len(found["P"]) != 2 or found["P"][1] != schema.size:
-        raise OptionError(f"metrics need P, D, Y and mask of one shape (n, {schema.size}), found {found}")
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    if len(set(shapes.values())) != 1 or len(shapes["P"]) != 2 or shapes["P"][1] != schema.size:
+        raise OptionError(f"metrics need P, D, Y and mask of one shape (n, {schema.size}), found {shapes}")

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.catalogue.labels import LabelSchema, column_name, first_repeated
 from pipeline.errors import RunError, counted
+from pipeline.system import whole_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, str]
 Labels = Sequence[tuple[str, str]]
@@ -35,6 +39,14 @@ class Rows:
     def of(self, part: str) -> npt.NDArray[np.intp]:
         """Positions of the rows of one part."""
         return np.flatnonzero(self.parts == part)
+
+
+def write_table(path: Path, table: pa.Table, **how: object) -> None:
+    """Write a table as Parquet, whole or not at all; `how` is given to the writer."""
+    import pyarrow.parquet as pq
+
+    with whole_file(path) as partial:
+        pq.write_table(table, partial, **how)
 
 
 def read_truth(
@@ -113,7 +125,7 @@ def _parquet(path: Path, fixed: tuple[str, ...], labels: Labels, prefix: str) ->
 
     try:
         with pq.ParquetFile(path) as file:
-            names = _columns(path, file.schema_arrow.names, (fixed, labels, prefix))
+            names = _columns(path, file.schema_arrow.names, fixed, labels, prefix)
             table = file.read([*fixed, *names])
         yield table, names
     except RunError:
@@ -122,12 +134,11 @@ def _parquet(path: Path, fixed: tuple[str, ...], labels: Labels, prefix: str) ->
         raise RunError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _columns(path: Path, there: Sequence[str], wanted: tuple[tuple[str, ...], Labels, str]) -> tuple[str, ...]:
+def _columns(path: Path, there: Sequence[str], fixed: tuple[str, ...], labels: Labels, prefix: str) -> tuple[str, ...]:
     """The label columns of a table, which must hold these and the fixed ones and nothing else.
 
     Files written before `=` in attributes was escaped have the plain `<attribute>=<value>`.
     """
-    fixed, labels, prefix = wanted
     names = tuple(prefix + column_name(attribute, value) for attribute, value in labels)
     plain = tuple(f"{prefix}{attribute}={value}" for attribute, value in labels)
     for columns in (names, plain):
@@ -160,7 +171,7 @@ def _labels(path: Path, table: Any, name: str) -> tuple[npt.NDArray[np.bool_], n
     from pyarrow import types
 
     kinds = (types.is_integer, types.is_boolean, types.is_null)
-    column = _cells(path, table, name, ("integers 0, 1 or null", kinds))
+    column = _cells(path, table, name, "integers 0, 1 or null", kinds)
     known = column.is_valid().to_numpy(zero_copy_only=False)
     cells = np.zeros(len(known), np.int64)
     if known.any():
@@ -176,7 +187,7 @@ def _shares(path: Path, table: Any, name: str) -> npt.NDArray[np.floating]:
     """A column of probabilities."""
     from pyarrow import types
 
-    column = _cells(path, table, name, ("floating-point numbers", (types.is_floating,)))
+    column = _cells(path, table, name, "floating-point numbers", (types.is_floating,))
     cells: npt.NDArray[np.floating] = column.to_numpy(zero_copy_only=False)
     if not np.isfinite(cells).all():
         raise RunError(f"{path} holds probabilities that are not numbers; the fit diverged: fit {path.stem} again")
@@ -187,25 +198,25 @@ def _shares(path: Path, table: Any, name: str) -> npt.NDArray[np.floating]:
     return cells
 
 
-def _cells(path: Path, table: Any, name: str, expected: tuple[str, Sequence[Callable[[Any], bool]]]) -> Any:
+def _cells(path: Path, table: Any, name: str, expected: str, kinds: Sequence[Callable[[Any], bool]]) -> Any:
     """One column as one array.
 
     Args:
-        expected: In words, and as questions to its type of which one must say yes.
+        expected: What it should hold, in words.
+        kinds: The same as questions to its type, of which one must say yes.
     """
-    words, kinds = expected
     column = table.column(name).combine_chunks()
     if not any(is_kind(column.type) for is_kind in kinds):
-        raise RunError(f"{path}: the column {name!r} holds {column.type}; expected {words}")
+        raise RunError(f"{path}: the column {name!r} holds {column.type}; expected {expected}")
     return column
 
 
 def _check_parts(path: Path, photos: Sequence[str], parts: Sequence[str], rows: Rows) -> None:
     """Each photo must be one of the run's, in the part that split.csv gives it."""
-    known: Mapping[str, str] = dict(zip(rows.photos, rows.parts.tolist(), strict=True))
+    part_of: Mapping[str, str] = dict(zip(rows.photos, rows.parts.tolist(), strict=True))
     for photo, part in zip(photos, parts, strict=True):
-        if known.get(photo) != part:
-            said = f"in part {known[photo]}" if photo in known else "not"
+        if part_of.get(photo) != part:
+            said = f"in part {part_of[photo]}" if photo in part_of else "not"
             raise RunError(f"{path} has {photo} in part {part!r}, which is {said} in split.csv")
 
 

@@ -151,8 +151,8 @@ def class_weight(train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]
 
 def prior_logits(loss: str, train: Targets) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """(L,) log prior within each softmax attribute, log-odds of the prior elsewhere; each class counts a photo more."""
-    positive, known = train.positive_counts + 1, train.known_counts + 2
-    prior = np.log(positive / (known - positive))
+    positive, total = train.positive_counts + 1, train.known_counts + 2
+    prior = np.log(positive / (total - positive))
     for kind, columns in zip(links(loss, train), train.slices, strict=True):
         if kind == "softmax":
             prior[columns] = np.log(positive[columns] / positive[columns].sum())
