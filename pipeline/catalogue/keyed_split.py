@@ -14,14 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.splits import PARTS, Identity, Int64, check_groups
+from pipeline.arrays import Float64, Int64, Texts
+from pipeline.catalogue.splits import PARTS, Identity, check_groups
 
 UInt64 = npt.NDArray[np.uint64]
 
 
 def keyed_split(
     groups: Int64, identities: Sequence[Identity], fractions: tuple[float, float, float], seed: int
-) -> npt.NDArray[np.str_]:
+) -> Texts:
     """Part of each photo, str (n,), by a hash of its group under the seed.
 
     A group of several products, linked by identical bytes or look-alikes, goes by one of them; which one is decided by
@@ -48,7 +49,7 @@ def keyed_split(
 class _Draws:
     """Per group a number in [0, 1) that its part is read from, and one that decides between equals."""
 
-    at: npt.NDArray[np.float64]
+    at: Float64
     order: UInt64
 
     @classmethod
@@ -64,7 +65,7 @@ class _Draws:
         return cls(numbers[first, 0].astype(np.float64) / 2.0**64, numbers[first, 1])
 
 
-def _fill_empty(part: Int64, draws: _Draws, bounds: npt.NDArray[np.float64]) -> Int64:
+def _fill_empty(part: Int64, draws: _Draws, bounds: Float64) -> Int64:
     """Give a part that got nothing the nearest group of the part with the most groups."""
     for empty in range(len(PARTS)):
         counts = np.bincount(part, minlength=len(PARTS))

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Ids, Int64, Texts
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.keyed_split import keyed_split
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.records import Catalogue
-from pipeline.catalogue.splits import PARTS, Int64, Split, identities_of, lacking_labels, parse_split
+from pipeline.catalogue.splits import PARTS, Split, identities_of, lacking_labels, parse_split
 from pipeline.catalogue.stratified import make_split, place_groups
 from pipeline.errors import CatalogueError
 from pipeline.options import SplitOptions
@@ -40,13 +40,13 @@ class SplitFile:
     parts: list[str]
 
 
-def hex_ids(ids: npt.NDArray[np.bytes_]) -> list[str]:
+def hex_ids(ids: Ids) -> list[str]:
     """Content ids S32 (n,) as hex text, "" for the all-zero id of a photo that could not be read."""
     raw = np.ascontiguousarray(ids.astype("S32")).view(np.uint8).reshape(len(ids), 32)
     return [row.tobytes().hex() if row.any() else "" for row in raw]
 
 
-def write_split(path: Path, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64, split: Split) -> None:
+def write_split(path: Path, filenames: Sequence[str], ids: Ids, groups: Int64, split: Split) -> None:
     """Write split.csv in one step: photo, content (hex), group, part."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -116,7 +116,7 @@ def _check_unique(table: SplitFile) -> None:
 
 
 def apply_split(
-    table: SplitFile, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64
+    table: SplitFile, filenames: Sequence[str], ids: Ids, groups: Int64
 ) -> tuple[list[str], tuple[Finding, ...]]:
     """The part that a split made earlier gives to each photo: by its name, else by its content, else its product's.
 
@@ -188,7 +188,7 @@ def _crossing(groups: Int64, parts: list[str]) -> list[Finding]:
 
 
 def split_rows(
-    catalogue: Catalogue, schema: LabelSchema, ids: npt.NDArray[np.bytes_], groups: Int64, options: SplitOptions
+    catalogue: Catalogue, schema: LabelSchema, ids: Ids, groups: Int64, options: SplitOptions
 ) -> tuple[Split, tuple[Finding, ...]]:
     """The parts of a catalogue's photos: those that `options` names a file or run for, the others made anew.
 
@@ -224,7 +224,7 @@ def _taken(
     table: SplitFile,
     filenames: Sequence[str],
     contents: Sequence[str],
-    parts: tuple[Sequence[str], npt.NDArray[np.str_]],
+    parts: tuple[Sequence[str], Texts],
 ) -> Finding:
     """How many photos the file named, how many joined their product, and where the others were placed."""
     given, made = parts

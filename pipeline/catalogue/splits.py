@@ -9,15 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.catalogue.labels import Bool, UInt8
+from pipeline.arrays import Bool, Ids, Int64, Texts, UInt8
 from pipeline.errors import CatalogueError, OptionError
 
 PARTS = ("train", "validation", "test")
 """Names of the parts, in the order of the fractions."""
 
-Int64 = npt.NDArray[np.int64]
 Identity = tuple[int, str]
 
 LARGEST_GROUP = 0.2
@@ -37,7 +35,7 @@ class Split:
         not_measurable: Labels that occur but lack a positive in one of the parts.
     """
 
-    parts: npt.NDArray[np.str_]
+    parts: Texts
     not_measurable: tuple[str, ...] = ()
 
     def rows(self, *parts: str) -> Int64:
@@ -69,7 +67,7 @@ def groups_of(
     filenames: Sequence[str],
     regex: str | None = None,
     column: Sequence[str | None] | None = None,
-    ids: npt.NDArray[np.bytes_] | None = None,
+    ids: Ids | None = None,
 ) -> Int64:
     """Number the groups of photos that must stay in one part: same product, or identical bytes, or linked by these.
 
@@ -99,7 +97,7 @@ def identities_of(
     filenames: Sequence[str],
     regex: str | None = None,
     column: Sequence[str | None] | None = None,
-    ids: npt.NDArray[np.bytes_] | None = None,
+    ids: Ids | None = None,
     class_folders: bool = False,
 ) -> list[Identity]:
     """What each photo's part hangs on, from what the data says of it alone, never from other rows or its labels.
@@ -165,7 +163,7 @@ def _matches(filenames: Sequence[str], regex: str) -> list[object]:
     return attributes
 
 
-def _linked(names: Int64, ids: npt.NDArray[np.bytes_]) -> Int64:
+def _linked(names: Int64, ids: Ids) -> Int64:
     """Name groups joined over the photos whose bytes occur more than once."""
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
@@ -203,7 +201,7 @@ def _union(groups: Int64, pairs: Iterable[tuple[Int64, Int64]]) -> Int64:
     return groups
 
 
-def lacking_labels(parts: npt.NDArray[np.str_], Y: UInt8, mask: Bool, labels: Sequence[str]) -> tuple[str, ...]:
+def lacking_labels(parts: Texts, Y: UInt8, mask: Bool, labels: Sequence[str]) -> tuple[str, ...]:
     """The labels that occur but lack a positive in one of the parts."""
     positives = np.zeros((len(PARTS), Y.shape[1]), np.int64)
     for first in range(0, len(parts), BLOCK):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import Bool, UInt8
-from pipeline.catalogue.splits import BLOCK, PARTS, Int64, Split, check_groups, lacking_labels
+from pipeline.arrays import Bool, Float64, Int64, UInt8
+from pipeline.catalogue.splits import BLOCK, PARTS, Split, check_groups, lacking_labels
 
 _FEWEST_GROUPS = 4
 _SIZE_WEIGHT = 5.0
@@ -108,7 +108,7 @@ class _Pairs:
             result[filled] = np.minimum.reduceat(values, self.start[filled])
         return result
 
-    def photos_in(self, part: Int64, sizes: Int64) -> npt.NDArray[np.float64]:
+    def photos_in(self, part: Int64, sizes: Int64) -> Float64:
         """(3, L + 1): photos per part and label, and in all; groups whose part is -1 count nowhere."""
         owner = np.repeat(part, np.diff(self.start))
         counts = np.zeros((len(PARTS), self.labels + 1))
@@ -119,9 +119,7 @@ class _Pairs:
         return counts
 
 
-def _deal(
-    pairs: _Pairs, sizes: Int64, fractions: npt.NDArray[np.float64], known: tuple[Int64, np.random.Generator]
-) -> Int64:
+def _deal(pairs: _Pairs, sizes: Int64, fractions: Float64, known: tuple[Int64, np.random.Generator]) -> Int64:
     """Part of each group: int64 (G,). The column after the labels counts photos, so that the sizes come out right.
 
     Args:

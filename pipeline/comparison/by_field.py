@@ -81,14 +81,14 @@ def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[
 
 
 def differences_by_field(
-    field: str | None, rows: Sequence[ByRow], judges: PairedComparison
+    field: str | None, rows: Sequence[ByRow], paired: PairedComparison
 ) -> tuple[ByDifference, ...]:
     """Every two values of the field among like configurations, the best of each compared on the same resamples."""
     found = []
     for one, other in combinations(rows, 2):
         alike = field is not None and one.among == other.among
         if alike and field is not None and one.candidate is not None and other.candidate is not None:
-            pair = judges.pair(one.candidate, other.candidate)
+            pair = paired.pair(one.candidate, other.candidate)
             values = (one.value, other.value)
             found.append(
                 ByDifference(field, *values, pair.first, pair.second, pair.differences, pair.verdict, one.among)
@@ -169,5 +169,5 @@ def _count(members: Sequence[_Tried], field: str) -> int:
 
 
 def _by_number(value: str) -> tuple[bool, float, str]:
-    found = number(value)
-    return found is None, found or 0.0, value
+    figure = number(value)
+    return figure is None, figure or 0.0, value

@@ -1,4 +1,4 @@
-"""The stage that judges: joins run folders with the truth of their test photos. Only here are test metrics computed.
+"""The stage that paired: joins run folders with the truth of their test photos. Only here are test metrics computed.
 
 Candidates are the configurations whose probabilities a run kept, each with the thresholds chosen on validation. The
 best is the one with the highest *validation* score, or what its run preferred to that within noise; the test figures
@@ -26,7 +26,7 @@ from pipeline.comparison.values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval_of
 from pipeline.evaluation.figures import Metrics
-from pipeline.evaluation.metrics import majority_baseline
+from pipeline.evaluation.majority import majority_baseline
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Run, number, read_run
 from pipeline.options import CompareOptions
@@ -72,13 +72,13 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     shared = share(loaded)
     entries = sorted(_entries(loaded), key=lambda entry: entry.rank, reverse=True)
     best, test = entries[0], shared.common
-    judges = _judges(entries, test, options)
-    resamples = judges.resamples
+    paired = _paired(entries, test, options)
+    resamples = paired.resamples
     reference = _judge(best, test, resamples)
-    judges.add(reference)
+    paired.add(reference)
     candidates = (
-        _candidate(best, reference, judges),
-        *(_candidate(entry, _judge(entry, test, resamples), judges, best.name) for entry in entries[1:]),
+        _candidate(best, reference, paired),
+        *(_candidate(entry, _judge(entry, test, resamples), paired, best.name) for entry in entries[1:]),
     )
     by_rows = best_by_field(loaded, options.by, {(e.run.path, e.config_id): e.name for e in entries})
     return Comparison(
@@ -93,12 +93,12 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         by=options.by,
         by_rows=by_rows,
         policies=policies(best.run, best.config_id, reference),
-        confusions=confusions(reference.D, reference.Y, reference.mask, best.run.schema),
+        confusions=confusions(reference),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
         notes=(*notes(loaded, candidates), *given_notes(options.notes)),
-        pairs=judges.pairs([entry.name for entry in entries]),
-        by_differences=differences_by_field(options.by, by_rows, judges),
+        pairs=paired.pairs([entry.name for entry in entries]),
+        by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),
         calibration=calibration_rows(best.run, best.config_id, reference, test.of[best.run.path].order),
         by_note=nothing_alike(options.by, by_rows),
@@ -109,16 +109,16 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
 
 def _entries(runs: Sequence[Run]) -> list[_Entry]:
     called = labels_of(runs)
-    found = []
+    entries = []
     for run in runs:
         prefix = "" if len(runs) == 1 else f"{called[run.path]}/"
-        found += [_Entry(f"{prefix}{config_id}", run, config_id) for config_id in run.predicted]
-    if not found:
+        entries += [_Entry(f"{prefix}{config_id}", run, config_id) for config_id in run.predicted]
+    if not entries:
         raise RunError(f"{runs[0].path} holds no predictions; run fit-heads again (it keeps the best of each head)")
-    return found
+    return entries
 
 
-def _judges(entries: Sequence[_Entry], test: JudgingPhotos, options: CompareOptions) -> PairedComparison:
+def _paired(entries: Sequence[_Entry], test: JudgingPhotos, options: CompareOptions) -> PairedComparison:
     """Nobody judged yet, on resamples of these photos by the products of the first entry's run."""
     run = entries[0].run
     resamples = Bootstrap(run.groups[test.of[run.path].rows], options.bootstrap, options.seed)
@@ -130,7 +130,7 @@ def _judge(entry: _Entry, test: JudgingPhotos, resamples: Bootstrap) -> Judged:
     run, at = entry.run, test.of[entry.run.path]
     P = run.probabilities(entry.config_id, "test")[at.order]
     D = decide(P, run.schema, run.thresholds(entry.config_id))
-    return judged(entry.name, run.schema, (P, D, at.Y, at.mask), at.unseen, resamples)
+    return judged(entry.name, at.predicted(P, D, run.schema), resamples)
 
 
 def _photo_sets(shared: Shared, entries: Sequence[_Entry], options: CompareOptions) -> tuple[PhotoSet, ...]:
@@ -150,31 +150,31 @@ def _photo_sets(shared: Shared, entries: Sequence[_Entry], options: CompareOptio
 
 
 def _photo_set(having: Sequence[_Entry], test: JudgingPhotos, options: CompareOptions, everybody: bool) -> PhotoSet:
-    judges = _judges(having, test, options)
+    paired = _paired(having, test, options)
     figures = []
     for entry in having:
-        found = _judge(entry, test, judges.resamples)
-        judges.add(found)
+        found = _judge(entry, test, paired.resamples)
+        paired.add(found)
         figures.append(OnPhotos(entry.name, found.metrics, _intervals(found.figures, found.metrics)))
-    base = _majority(having[0].run, test, judges.resamples)
+    base = _majority(having[0].run, test, paired.resamples)
     return PhotoSet(
         photos=len(test.photos),
-        groups=judges.resamples.count,
+        groups=paired.resamples.count,
         runs=tuple(entry.run.name for entry in having),
         everybody=everybody,
         best=tuple(figures),
         majority=OnPhotos(base.name, base.metrics, base.intervals),
-        pairs=judges.pairs([entry.name for entry in having]),
+        pairs=paired.pairs([entry.name for entry in having]),
     )
 
 
-def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str | None = None) -> Candidate:
+def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: str | None = None) -> Candidate:
     """The record of a candidate.
 
     Args:
         best: The name of the best one, None for itself.
     """
-    judges.add(found)
+    paired.add(result)
     run = entry.run
     settings = run.configs.get(entry.config_id, {})
     model = run.path / "models" / f"{entry.config_id}.joblib"
@@ -188,10 +188,10 @@ def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str
         policy=str(run.decisions[entry.config_id]["chosen"]),
         validation_score=run.score(entry.config_id),
         seconds=number(settings.get("seconds")),
-        metrics=found.metrics,
-        intervals=_intervals(found.figures, found.metrics),
-        attribute_intervals=_attribute_intervals(found.figures, found.metrics),
-        differences={} if best is None else judges.differences(entry.name, best),
+        metrics=result.metrics,
+        intervals=_intervals(result.figures, result.metrics),
+        attribute_intervals=_attribute_intervals(result.figures, result.metrics),
+        differences={} if best is None else paired.differences(entry.name, best),
         best=best is None,
         model=str(model) if model.is_file() else "",
     )
@@ -200,7 +200,7 @@ def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str
 def _majority(run: Run, test: JudgingPhotos, resamples: Bootstrap) -> Candidate:
     train, at, schema = run.rows("train"), test.of[run.path], run.schema
     P, D = majority_baseline(run.Y[train], run.mask[train], schema).predict(len(test.photos))
-    found = judged("majority", schema, (P, D, at.Y, at.mask), at.unseen, resamples)
+    baseline = judged("majority", at.predicted(P, D, schema), resamples)
     return Candidate(
         name="majority",
         run=run.name,
@@ -211,9 +211,9 @@ def _majority(run: Run, test: JudgingPhotos, resamples: Bootstrap) -> Candidate:
         policy="",
         validation_score=None,
         seconds=None,
-        metrics=found.metrics,
-        intervals=_intervals(found.figures, found.metrics),
-        attribute_intervals=_attribute_intervals(found.figures, found.metrics),
+        metrics=baseline.metrics,
+        intervals=_intervals(baseline.figures, baseline.metrics),
+        attribute_intervals=_attribute_intervals(baseline.figures, baseline.metrics),
         differences={},
         best=False,
         model="",
@@ -221,13 +221,13 @@ def _majority(run: Run, test: JudgingPhotos, resamples: Bootstrap) -> Candidate:
 
 
 def _intervals(figures: Resampled, metrics: Metrics) -> Mapping[str, Interval]:
-    found = {name: interval_of(name, figures.overall[name], getattr(metrics.overall, name)) for name in OVERALL}
-    return {name: span for name, span in found.items() if span is not None}
+    spans = {name: interval_of(name, figures.overall[name], getattr(metrics.overall, name)) for name in OVERALL}
+    return {name: span for name, span in spans.items() if span is not None}
 
 
 def _attribute_intervals(figures: Resampled, metrics: Metrics) -> Mapping[str, Mapping[str, Interval]]:
-    found: dict[str, dict[str, Interval]] = {}
+    intervals: dict[str, dict[str, Interval]] = {}
     for i, row in enumerate(metrics.attributes):
         spans = {name: interval_of(name, figures.attributes[name][:, i], getattr(row, name)) for name in PER_ATTRIBUTE}
-        found[row.attribute] = {name: span for name, span in spans.items() if span is not None}
-    return found
+        intervals[row.attribute] = {name: span for name, span in spans.items() if span is not None}
+    return intervals

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.catalogue.labels import UNKNOWN
+from pipeline.errors import counted
 from pipeline.experiment.run_reader import Run
 
 NAMED = 8
@@ -22,20 +23,20 @@ def labels_of(runs: Sequence[Run]) -> dict[Path, str]:
 def labels_differ(count: int, photo: str, attribute: str) -> str:
     """Photos on which the runs do not agree on an attribute."""
     return (
-        f"{photos_text(count)}: another label for {attribute} in one run than in another; {attribute} is not judged "
-        f"there (first: {photo})"
+        f"{counted(count, 'photo')}: another label for {attribute} in one run than in another; {attribute} is not"
+        f" judged there (first: {photo})"
     )
 
 
 def apart(count: int, some: Sequence[Run], runs: Sequence[Run]) -> str:
     """Test photos that other runs do not know."""
     names = ", ".join(labels_of(runs)[run.path] for run in some)
-    return f"{photos_text(count)}: in the test part of {names} alone, unknown to the others; judged apart"
+    return f"{counted(count, 'photo')}: in the test part of {names} alone, unknown to the others; judged apart"
 
 
 def of_nobody(photos: Sequence[str], why: str) -> str:
     """Photos that judge nobody."""
-    return f"{photos_text(len(photos))}: {why}; not judged on (first: {photos[0]})"
+    return f"{counted(len(photos), 'photo')}: {why}; not judged on (first: {photos[0]})"
 
 
 def fitted_on(runs: Sequence[Run]) -> list[str]:
@@ -82,8 +83,3 @@ def _only(attribute: str, names: str, values: Sequence[str]) -> str:
         f"{attribute}: only {names} can decide {', '.join(values[:NAMED])}{more}; where it is true the others miss it, "
         "where it is not deciding it is a mistake"
     )
-
-
-def photos_text(count: int) -> str:
-    """So many photos, in words."""
-    return "1 photo" if count == 1 else f"{count:,} photos"

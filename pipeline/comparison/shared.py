@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import UNKNOWN
+from pipeline.arrays import Bool, Float32, Positions, UInt8
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.comparison import left_out
-from pipeline.errors import RunError
+from pipeline.comparison.pairs import Predicted
+from pipeline.errors import RunError, counted
 from pipeline.evaluation.unseen import Unseen
 from pipeline.experiment.run_reader import Run
-
-Bool = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,15 @@ class RunRows:
         unseen: The values that only test photos have, on these photos.
     """
 
-    rows: Rows
-    order: Rows
-    Y: npt.NDArray[np.uint8]
+    rows: Positions
+    order: Positions
+    Y: UInt8
     mask: Bool
     unseen: Unseen
+
+    def predicted(self, P: Float32, D: Bool, schema: LabelSchema) -> Predicted:
+        """What is said of these photos, (t, L) each, beside what is true of them."""
+        return Predicted(P, D, self.Y, self.mask, schema, self.unseen)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def _nothing(known: Sequence[_Known]) -> str:
         tested = [photo for photo in same if first.parts[photo] == other.parts[photo] == "test"]
         if not tested:
             return (
-                f"{first.run.path} and {other.run.path} have {left_out.photos_text(len(same))} in common, but "
+                f"{first.run.path} and {other.run.path} have {counted(len(same), 'photo')} in common, but "
                 "none that is in the test part of both, so nothing can judge both: fit one of them again with "
                 f"--split-from {first.run.path}"
             )
@@ -184,13 +187,13 @@ def _test_set(runs: Sequence[Run], photos: Sequence[str]) -> JudgingPhotos:
     return JudgingPhotos(tuple(runs), tuple(photos), of, odd)
 
 
-def _rows(run: Run, photos: Sequence[str]) -> Rows:
+def _rows(run: Run, photos: Sequence[str]) -> Positions:
     where = {photo: i for i, photo in enumerate(run.photos)}
     return np.fromiter((where[photo] for photo in photos), np.intp, len(photos))
 
 
 def _agreed(
-    runs: Sequence[Run], rows: Sequence[Rows], photos: Sequence[str]
+    runs: Sequence[Run], rows: Sequence[Positions], photos: Sequence[str]
 ) -> tuple[dict[str, Bool], tuple[tuple[int, str, str], ...]]:
     """Per attribute of several runs the photos (t,) with one label in all of them, and what differs."""
     agreed: dict[str, Bool] = {}
@@ -216,7 +219,7 @@ def _known_values(run: Run, attribute: str) -> list[str]:
     return [*(value for value in own if value != UNKNOWN), *(v for a, v in run.unseen.labels if a == attribute)]
 
 
-def _truth(run: Run, rows: Rows, attribute: str, values: Sequence[str]) -> npt.NDArray[np.int8]:
+def _truth(run: Run, rows: Positions, attribute: str, values: Sequence[str]) -> npt.NDArray[np.int8]:
     """int8 (t, values): 1 true, 0 not, -1 unknown; a value that the run never met is one that no photo has."""
     at = run.schema.attributes.index(attribute)
     columns = run.schema.slices[at]
