@@ -2,6 +2,7 @@
 
     python benchmarks/month_two.py [--photos 2000] [--new 200] [--relabelled 50] [--seed 0] [--work FOLDER]
                                    [--backbone tf_efficientnet_lite0] [--weights package] [--size 224]
+                                   [--fit "--heads linear,mlp --optimizers adam"]
 
 A generated catalogue (format A) is drawn with so many photos as both months have. The first month lacks the new ones,
 among which are all photos of one value of pattern, so that this value is new in the second. In the third month the
@@ -89,13 +90,14 @@ def story(work: Path, asked: argparse.Namespace) -> None:
     paths = [save(work / f"month{i}.csv", rows) for i, rows in enumerate(catalogues, 1)]
     counts = [sum(row["pattern"] == value for row in rows) for rows in catalogues]
     more = len(catalogues[1]) - len(catalogues[0])
-    print(f"month 1: {len(catalogues[0]):,} photos; month 2: {more} more, {counts[1]} of them of a new value (pattern")
-    print(f"{value}); month 3: {asked.relabelled} necks of the first month's photos labelled anew")
+    print(f"month 1: {len(catalogues[0]):,} photos")
+    print(f"month 2: {more} more, {counts[1]} of them of a new value, pattern {value}")
+    print(f"month 3: {asked.relabelled} necks of the first month's photos labelled anew")
     backbone = ("--backbone", asked.backbone, "--weights", asked.weights, "--size", asked.size)
     command("extract", "--data", paths[1], "--images", images, "--cache", cache, *backbone)
 
     def fit(month: int, name: str, *words: object) -> Path:
-        heads = ("--heads", "linear,mlp", "--optimizers", "adam", "--out", work / name)
+        heads = (*asked.fit.split(), "--out", work / name)
         said = command("fit-heads", "--data", paths[month - 1], "--images", images, "--cache", cache, *heads, *words)
         for line in said.splitlines():
             if "keep the part that" in line:
@@ -116,15 +118,16 @@ def story(work: Path, asked: argparse.Namespace) -> None:
     print(*(line for line in lines if line.startswith("not shared")), "", *lines[sets[0] : end], sep="\n")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Parse and tell the story, in a folder of its own unless one is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, number in (("photos", 2000), ("new", 200), ("relabelled", 50), ("seed", 0), ("size", 224)):
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--weights", default="package")
+    parser.add_argument("--fit", default="--heads linear,mlp --optimizers adam", help="words of every fit-heads")
     parser.add_argument("--work", type=Path)
-    asked = parser.parse_args()
+    asked = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         story(asked.work or Path(temporary), asked)
 
