@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.arrays import Ids, Int64, Texts
+from pipeline.arrays import Bool, Ids, Int64, Texts, UInt8
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.keyed_split import keyed_split
 from pipeline.catalogue.labels import LabelSchema
@@ -201,23 +201,29 @@ def split_rows(
     """
     Y, mask = schema.encode(catalogue.cells, catalogue.categories)
     fractions, seed, labels = parse_split(options.split), options.split_seed, schema.column_names
-    found: tuple[Finding, ...] = ()
     if options.split_from is not None:
         table = read_split(options.split_from)
         given, found = apply_split(table, catalogue.filenames, ids, groups)
-        placed = np.full(int(groups.max(initial=-1)) + 1, -1, np.int64)
-        places = np.array([PARTS.index(part) if part else -1 for part in given], np.int64)
-        placed[groups[places >= 0]] = places[places >= 0]
-        dealt = place_groups(groups, placed, Y, mask, fractions, seed)
-        parts = np.array(PARTS)[np.where(places >= 0, places, dealt[groups])]
-        found = (*found, _taken(table, catalogue.filenames, hex_ids(ids), (given, parts)))
-    elif options.split_by == "labels":
+        parts = _with_new_ones(given, groups, (Y, mask), fractions, seed)
+        taken = _taken(table, catalogue.filenames, hex_ids(ids), (given, parts))
+        return Split(parts, lacking_labels(parts, Y, mask, labels)), (*found, taken)
+    if options.split_by == "labels":
         return make_split(groups, Y, mask, fractions, seed, labels), ()
-    else:
-        by_class = catalogue.format == "folder"
-        names = identities_of(catalogue.filenames, options.group_regex, catalogue.groups, ids, by_class)
-        parts = keyed_split(groups, names, fractions, seed)
-    return Split(parts, lacking_labels(parts, Y, mask, labels)), found
+    by_class = catalogue.format == "folder"
+    names = identities_of(catalogue.filenames, options.group_regex, catalogue.groups, ids, by_class)
+    parts = keyed_split(groups, names, fractions, seed)
+    return Split(parts, lacking_labels(parts, Y, mask, labels)), ()
+
+
+def _with_new_ones(
+    given: Sequence[str], groups: Int64, labels: tuple[UInt8, Bool], fractions: tuple[float, float, float], seed: int
+) -> Texts:
+    """The given parts, (n,) with "" for none, and those of the other photos, dealt around them."""
+    places = np.array([PARTS.index(part) if part else -1 for part in given], np.int64)
+    placed = np.full(int(groups.max(initial=-1)) + 1, -1, np.int64)
+    placed[groups[places >= 0]] = places[places >= 0]
+    dealt = place_groups(groups, placed, *labels, fractions, seed)
+    return np.array(PARTS)[np.where(places >= 0, places, dealt[groups])]
 
 
 def _taken(
