@@ -1,16 +1,18 @@
 """Photos to vectors: reading and decoding in threads, forward passes beside them, results in order.
 
-    paths ──▶ decoders (threads) ──▶ batches of good photos, in order ──▶ runtime (its streams) ──▶ results, in order
+    photos ──▶ decoders (threads) ──▶ batches of good photos, in order ──▶ runtime (its streams) ──▶ results, in order
 
 Memory is bounded: at most `_AHEAD` batches are decoded or in the forward pass at any time, however many photos there
 are. Each photo is read and decoded once, whatever number of views is asked for. A bad photo is reported and leaves
 its place to the next one; it never shifts a neighbour's vector.
+
+An `Embedder` may be called by several threads at once: each call has decoding threads of its own, and all share the
+runtime, which serves as many batches at a time as it has streams; a batch beyond those waits for its turn.
 """
 
 from __future__ import annotations
 
 import collections
-import os
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -22,12 +24,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cache import Block, id_of
+from cache import Block
 from pipeline.errors import BackboneError, BadImage, TooCostly
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.backbone.photo_file import read_photo
-from pipeline.features.backbone.transform import MAX_PIXELS, Pixels, require_view, to_pixels, view
+from pipeline.features.backbone.transform import MAX_PIXELS, Pixels, require_view, view
 from pipeline.features.runtimes import Runtime, RuntimeOptions, make_runtime
+from pipeline.features.sources import NO_CONTENT, Source, content_id, content_pixels, read_source
 from pipeline.system import choose_device, cores
 
 Features = dict[tuple[str, str], npt.NDArray[np.float32]]
@@ -65,25 +67,30 @@ class Reject:
     """A photo without a vector.
 
     Attributes:
-        index: Its position among the paths.
-        content_id: The id of its bytes; zeros if they were not read.
+        index: Its position among the photos.
+        content_id: The id of its bytes; zeros if there were none to read.
         reason: Why.
-        lasting: Whether the content itself is at fault, so that no other run can take it.
+        kind: The error that it is.
     """
 
     index: int
     content_id: bytes
     reason: str
-    lasting: bool = True
+    kind: type[BadImage] = BadImage
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the content itself is at fault, so that no other run can take it."""
+        return not issubclass(self.kind, TooCostly)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Vectors of some photos, in the order of the paths.
+    """Vectors of some photos, in the order in which they were given.
 
     Attributes:
-        indices: Positions among the paths, int64 (b,); b can be 0 when every photo since the last batch was bad.
-        ids: SHA-256 of the very bytes that were decoded, S32 (b,).
+        indices: Positions among the photos, int64 (b,); b can be 0 when every photo since the last batch was bad.
+        ids: SHA-256 of the very bytes that were decoded, S32 (b,); zeros for images and arrays.
         features: float32 (b, d) per (block, view).
         rejects: Bad photos met before the last photo of this batch.
     """
@@ -134,14 +141,15 @@ class Embedder:
         self.workers = self.options.workers or cores()
         self.timings = Timings()
         self.runtime = self._start(self.options.batch_size or _BATCH[choose_device(self.options.device)])
+        self._turns, self._restart = threading.BoundedSemaphore(self.runtime.streams), threading.Lock()
 
     @property
     def batch_size(self) -> int:
         """Photos per forward pass now (it halves when memory runs out)."""
         return self.runtime.batch_size
 
-    def __call__(self, paths: Sequence[str | os.PathLike[str]]) -> Generator[Batch, None, None]:
-        """Vectors of the photos, batch by batch, in the order of `paths`.
+    def __call__(self, photos: Sequence[Source]) -> Generator[Batch, None, None]:
+        """Vectors of the photos, batch by batch, in their order.
 
         Raises:
             BackboneError: the GPU's memory does not hold even one photo.
@@ -151,7 +159,7 @@ class Embedder:
         decoders = ThreadPoolExecutor(self.workers, "decode")
         forwards = ThreadPoolExecutor(self.runtime.streams, "forward")
         try:
-            for load in self._loads(paths, decoders, stop):
+            for load in self._loads(photos, decoders, stop):
                 waiting.append((load, forwards.submit(self._forward, load)))
                 if len(waiting) > self.runtime.streams:
                     yield self._finish(*waiting.popleft())
@@ -184,13 +192,13 @@ class Embedder:
         return best
 
     def _loads(
-        self, paths: Sequence[str | os.PathLike[str]], decoders: ThreadPoolExecutor, stop: threading.Event
+        self, photos: Sequence[Source], decoders: ThreadPoolExecutor, stop: threading.Event
     ) -> Iterator[_PendingBatch]:
-        chunks = (range(start, min(start + _CHUNK, len(paths))) for start in range(0, len(paths), _CHUNK))
+        chunks = (range(start, min(start + _CHUNK, len(photos))) for start in range(0, len(photos), _CHUNK))
         ahead: collections.deque[Future[list[_Decoded | Reject]]] = collections.deque()
         load = _PendingBatch()
         for chunk in chunks:
-            ahead.append(decoders.submit(self._decode, chunk, [paths[index] for index in chunk], stop))
+            ahead.append(decoders.submit(self._decode, chunk, [photos[index] for index in chunk], stop))
             if len(ahead) * _CHUNK < _AHEAD * self.batch_size + self.workers * _CHUNK:
                 continue
             load = yield from self._fill(load, ahead.popleft().result())
@@ -213,25 +221,25 @@ class Embedder:
         return load
 
     def _decode(
-        self, indices: Sequence[int], paths: Sequence[str | os.PathLike[str]], stop: threading.Event
+        self, indices: Sequence[int], photos: Sequence[Source], stop: threading.Event
     ) -> list[_Decoded | Reject]:
         made: list[_Decoded | Reject] = []
-        for index, path in zip(indices, paths, strict=True):
+        for index, photo in zip(indices, photos, strict=True):
             # An interrupted run waits for the photo in hand, which no decoder gives up, and for no other.
             if stop.is_set():
                 break
-            start, content_id = time.perf_counter(), bytes(32)
+            start, identity = time.perf_counter(), NO_CONTENT
             try:
-                data = read_photo(path)
-                content_id = id_of(data)
+                content = read_source(photo)
+                identity = content_id(content)
                 read, start = time.perf_counter() - start, time.thread_time()
-                pixels = to_pixels(data, self.backbone.transform, self.options.max_pixels)
+                pixels = content_pixels(content, self.backbone.transform, self.options.max_pixels)
                 self.timings.add(read=read, decode=time.thread_time() - start)
-                made.append(_Decoded(index, content_id, pixels))
+                made.append(_Decoded(index, identity, pixels))
             except BadImage as error:
-                made.append(Reject(index, content_id, str(error), lasting=not isinstance(error, TooCostly)))
+                made.append(Reject(index, identity, str(error), type(error)))
             except OSError as error:
-                made.append(Reject(index, content_id, error.strerror or str(error)))
+                made.append(Reject(index, identity, error.strerror or str(error)))
         return made
 
     def _forward(self, load: _PendingBatch) -> Features:
@@ -243,7 +251,9 @@ class Embedder:
         for name in self.views:
             seen = view(batch, name)
             for at in range(0, len(seen), size):
-                for block, rows in runtime(seen[at : at + size]).items():
+                with self._turns:
+                    blocks = runtime(seen[at : at + size])
+                for block, rows in blocks.items():
                     made[block, name].append(rows)
         self.timings.add(forward=time.perf_counter() - start, photos=len(batch))
         return {key: parts[0] if len(parts) == 1 else np.concatenate(parts) for key, parts in made.items()}
@@ -264,8 +274,9 @@ class Embedder:
     def _with_less_memory(self, load: _PendingBatch) -> Features:
         while True:
             # Several batches in the queue may meet the same limit; only the first of them halves.
-            if self.batch_size >= load.attempted:
-                self.runtime = self._start(load.attempted // 2)
+            with self._restart:
+                if self.batch_size >= load.attempted:
+                    self.runtime = self._start(load.attempted // 2)
             try:
                 return self._forward(load)
             except torch.OutOfMemoryError:
@@ -286,17 +297,17 @@ class Embedder:
 
 
 def embed(
-    paths: Sequence[str | os.PathLike[str]],
+    photos: Sequence[Source],
     backbone: Backbone,
     blocks: Sequence[str],
     views: Sequence[str] = ("identity",),
     options: EmbedOptions | None = None,
 ) -> Generator[Batch, None, None]:
-    """Vectors of photos, batch by batch, in the order of `paths`: the short form of `Embedder`.
+    """Vectors of photos, batch by batch, in their order: the short form of `Embedder`.
 
     Close it when it is left before its end, so that no photo is decoded for nothing.
     """
-    yield from Embedder(backbone, blocks, views, options)(paths)
+    yield from Embedder(backbone, blocks, views, options)(photos)
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,21 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BadImage("not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise TooCostly(f"too large a file: {status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}")
+        check_length(status.st_size)
         with open(descriptor, "rb", buffering=0, closefd=False) as stream:
             return stream.readall()
     finally:
         os.close(descriptor)
+
+
+def check_length(size: int) -> None:
+    """Refuse a photo of more bytes than are held in memory.
+
+    Raises:
+        TooCostly: the file, or what was given in its place, is larger than `MAX_FILE_BYTES`.
+    """
+    if size > MAX_FILE_BYTES:
+        raise TooCostly(f"too large a file: {size} bytes are more than the limit of {MAX_FILE_BYTES}")
 
 
 def check_file(data: bytes) -> None:
