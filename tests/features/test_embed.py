@@ -110,14 +110,14 @@ def test_a_pipe_in_the_place_of_a_photo_is_a_reject_and_no_wait(backbone, photos
 
 
 def test_who_leaves_early_waits_for_the_photos_in_hand_only(backbone, photos, monkeypatch):
-    decode, started, left = module.to_pixels, [], threading.Event()
+    decode, started, left = module.content_pixels, [], threading.Event()
 
     def slow(*args):
         started.append(left.is_set())
         time.sleep(0.05)
         return decode(*args)
 
-    monkeypatch.setattr(module, "to_pixels", slow)
+    monkeypatch.setattr(module, "content_pixels", slow)
     batches = embed(photos[4:20] * 50, backbone, ["pooled"], options=options(workers=2))
     next(batches)
     left.set()
@@ -135,8 +135,8 @@ def test_nothing_but_bad_photos_gives_one_empty_batch(backbone, photos):
 
 def test_views_share_one_decoding(backbone, photos, monkeypatch):
     decoded = []
-    decode = module.to_pixels
-    monkeypatch.setattr(module, "to_pixels", lambda *args: decoded.append(1) or decode(*args))
+    decode = module.content_pixels
+    monkeypatch.setattr(module, "content_pixels", lambda *args: decoded.append(1) or decode(*args))
     good = photos[4:20]
     features = collect(embed(good, backbone, ["pooled", "grid"], ["identity", "hflip"], options()))[2]
     assert set(features) == {(b, v) for b in ("pooled", "grid") for v in ("identity", "hflip")}
@@ -147,8 +147,8 @@ def test_views_share_one_decoding(backbone, photos, monkeypatch):
 
 def test_reading_runs_only_so_far_ahead(backbone, photos, monkeypatch):
     decoded = []
-    decode = module.to_pixels
-    monkeypatch.setattr(module, "to_pixels", lambda *args: decoded.append(1) or decode(*args))
+    decode = module.content_pixels
+    monkeypatch.setattr(module, "content_pixels", lambda *args: decoded.append(1) or decode(*args))
     batches = embed(photos[4:20] * 50, backbone, ["pooled"], options=options())
     next(batches)
     assert len(decoded) < 100
