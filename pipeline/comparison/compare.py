@@ -17,7 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.comparison.by_field import best_by_field, differences_by_field
-from pipeline.comparison.details import confusions, curves, facts, given_notes, notes, policies, reliabilities
+from pipeline.comparison.details import (
+    confusions,
+    curves,
+    evaluation,
+    facts,
+    given_notes,
+    notes,
+    policies,
+    reliabilities,
+)
 from pipeline.comparison.pairs import Judged, PairedComparison, judged
 from pipeline.comparison.records import Candidate, Comparison, Interval
 from pipeline.comparison.same_rows import check_same_rows
@@ -25,8 +34,9 @@ from pipeline.comparison.table import table
 from pipeline.comparison.values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval_of
+from pipeline.evaluation.coverage import Coverage, coverage
 from pipeline.evaluation.figures import Metrics
-from pipeline.evaluation.metrics import majority_baseline
+from pipeline.evaluation.metrics import known_cells, majority_of_counts
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Run, number, read_run
 from pipeline.options import CompareOptions
@@ -98,6 +108,8 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         pairs=judges.pairs([entry.name for entry in entries]),
         by_differences=differences_by_field(options.by, by_rows, judges),
         values=value_rows(best.run, reference),
+        evaluated=tuple(evaluation(run) for run in loaded if run.evaluated is not None),
+        coverage=tuple(row for entry in entries for row in _coverage(entry)),
         calibration=calibration_rows(best.run, best.config_id, reference, _test_order(best.run)),
     )
 
@@ -106,7 +118,9 @@ def _entries(runs: Sequence[Run]) -> list[_Entry]:
     names = Counter(run.name for run in runs)
     found = []
     for run in runs:
-        prefix = "" if len(runs) == 1 else f"{run.name if names[run.name] == 1 else run.path}/"
+        # A folder of an evaluation is one model, and has its name.
+        alone = len(runs) == 1 or (run.evaluated is not None and names[run.name] == 1)
+        prefix = "" if alone else f"{run.name if names[run.name] == 1 else run.path}/"
         found += [_Entry(f"{prefix}{config_id}", run, config_id) for config_id in run.predicted]
     if not found:
         raise RunError(f"{runs[0].path} holds no predictions; run fit-heads again (it keeps the best of each head)")
@@ -131,6 +145,16 @@ def _judge(entry: _Entry, resamples: Bootstrap) -> Judged:
     return judged(entry.name, run.schema, (P, D, run.Y[rows], run.mask[rows]), run.unseen.take(rows), resamples)
 
 
+def _coverage(entry: _Entry) -> tuple[Coverage, ...]:
+    """How much can be filled in; for the models of an evaluation alone."""
+    run, rows = entry.run, _test_rows(entry.run)
+    if run.evaluated is None:
+        return ()
+    P = run.probabilities(entry.config_id, "test")[_test_order(run)]
+    arrays, targets = (P, run.Y[rows], run.mask[rows]), run.evaluated["at_precision"]
+    return coverage(entry.name, arrays, run.schema, run.groups[rows], targets)
+
+
 def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str | None = None) -> Candidate:
     """The record of a candidate.
 
@@ -140,7 +164,6 @@ def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str
     judges.add(found)
     run = entry.run
     settings = run.configs.get(entry.config_id, {})
-    model = run.path / "models" / f"{entry.config_id}.joblib"
     return Candidate(
         name=entry.name,
         run=run.name,
@@ -156,13 +179,24 @@ def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str
         attribute_intervals=_attribute_intervals(found.figures, found.metrics),
         differences={} if best is None else judges.differences(entry.name, best),
         best=best is None,
-        model=str(model) if model.is_file() else "",
+        model=_model_file(run, entry.config_id),
     )
 
 
+def _model_file(run: Run, config_id: str) -> str:
+    if run.evaluated is not None:
+        return str(run.evaluated["model"])
+    model = run.path / "models" / f"{config_id}.joblib"
+    return str(model) if model.is_file() else ""
+
+
 def _majority(run: Run, resamples: Bootstrap) -> Candidate:
-    train, test, schema = run.rows("train"), _test_rows(run), run.schema
-    P, D = majority_baseline(run.Y[train], run.mask[train], schema).predict(len(test))
+    test, schema = _test_rows(run), run.schema
+    counts = run.training_counts
+    if counts is None:
+        true, known = known_cells(run.Y[test], run.mask[test], schema)
+        counts = true.sum(axis=0), known.sum(axis=0)
+    P, D = majority_of_counts(*counts, schema).predict(len(test))
     found = judged("majority", schema, (P, D, run.Y[test], run.mask[test]), run.unseen.take(test), resamples)
     return Candidate(
         name="majority",

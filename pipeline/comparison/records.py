@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.coverage import Coverage
 from pipeline.evaluation.figures import Metrics, published
 from pipeline.system import write_text
 
@@ -195,6 +196,21 @@ class CalibrationRow:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """A model file that `evaluate` tried.
+
+    Attributes:
+        run: The folder of its figures.
+        knows_training: Whether the file says how common its values were in training, where the majority comes from.
+    """
+
+    run: str
+    model: str
+    sha256: str
+    knows_training: bool
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What one run says of itself.
 
@@ -227,6 +243,8 @@ class Comparison:
         best: Name of the candidate with the highest validation score among those with the most attributes.
         pairs: Every two of the first candidates, best first.
         by_differences: Every two values of `by` whose best configurations were judged.
+        evaluated: The models that `evaluate` tried; none where all runs are of `fit-heads`.
+        coverage: How much these can fill in.
     """
 
     created: str
@@ -248,6 +266,8 @@ class Comparison:
     by_differences: tuple[ByDifference, ...] = ()
     values: tuple[ValueRow, ...] = ()
     calibration: tuple[CalibrationRow, ...] = ()
+    evaluated: tuple[Evaluated, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
 
     @property
     def best_candidate(self) -> Candidate:
@@ -257,6 +277,8 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; figures that do not exist are null."""
         result: dict[str, Any] = published(self)
+        if not self.evaluated:
+            del result["evaluated"], result["coverage"]
         return result
 
 

@@ -32,6 +32,8 @@ Model = Mapping[str, Any]
 TOLERATED = ("precision",)
 """Fields of the key that may differ with no more than a note: the class of arithmetic."""
 
+Cached = tuple["FeatureCache", npt.NDArray[np.bytes_]]
+
 CHUNK = 1024
 """Rows read from the cache at a time."""
 
@@ -120,26 +122,33 @@ class FeatureSource:
             found.append(self._embedder.runtime.note)
         return tuple(found)
 
-    def vectors(self, photos: Sequence[Source]) -> Generator[VectorBatch, None, None]:
-        """Vectors of photos, computed batch by batch, in their order. Close it when it is left before its end.
+    def vectors(self, photos: Sequence[Source], cached: Cached | None = None) -> Generator[VectorBatch, None, None]:
+        """Vectors of photos, batch by batch: those in the cache first, the others in their order.
+
+        Close it when it is left before its end.
+
+        Args:
+            photos: The photos.
+            cached: A cache, and the content ids of the photos, S32 (n,); without it, all are computed.
 
         Raises:
             BackboneError, ModelFileError, OptionError: the backbone or its runtime cannot be had.
-        """
-        with contextlib.closing(self.embedder(photos)) as batches:
-            for batch in batches:
-                yield VectorBatch(batch.indices, self._of_each(batch.features), batch.rejects)
-
-    def cached_vectors(self, cache: FeatureCache, ids: npt.NDArray[np.bytes_]) -> Generator[VectorBatch, None, None]:
-        """Vectors of those contents of which the cache has all that the models take, in chunks.
-
-        Args:
-            cache: The cache.
-            ids: Content ids of the photos, S32 (n,).
-
-        Raises:
             CacheError: a shard is damaged.
         """
+        left = np.ones(len(photos), np.bool_)
+        for batch in () if cached is None else self._from_cache(*cached):
+            left[batch.indices] = False
+            yield batch
+        at = np.flatnonzero(left)
+        if not len(at):
+            return
+        with contextlib.closing(self.embedder([photos[i] for i in at.tolist()])) as batches:
+            for made in batches:
+                rejects = tuple(replace(reject, index=int(at[reject.index])) for reject in made.rejects)
+                yield VectorBatch(at[made.indices], self._of_each(made.features), rejects)
+
+    def _from_cache(self, cache: FeatureCache, ids: npt.NDArray[np.bytes_]) -> Iterator[VectorBatch]:
+        """Vectors of those contents of which the cache has all that the models take, in chunks."""
         from pipeline.features.cache_tools import cached_features_of
 
         found = [cached_features_of(cache, model) for model in self.models]

@@ -34,7 +34,13 @@ def predict(
         raise OptionError(f"predictions go to a .csv or .jsonl file, found {options.out.name!r}")
     predictor = Predictor(model, options)
     names, paths = find_photos(photos)
-    found = prediction(predictor, names, predictor.predicted(names, paths, progress=progress))
+    cached = None
+    if options.cache is not None:
+        from pipeline.features.selection import open_cache
+
+        cache = open_cache(options.cache)
+        cached = cache, cache.files.ids([Path(path) for path in paths])[0]
+    found = prediction(predictor, names, predictor.predicted(names, paths, progress=progress, cached=cached))
     # Catalogues with categories, format B, state their attributes as dicts; so do predictions for them.
     dicts = options.layout == "dict" or (options.layout == "auto" and predictor.schema.category_attribute is not None)
     write_predictions(as_dicts(found.frame) if dicts else found.frame, options.out)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import BadImage, OptionError
 from pipeline.evaluation.thresholds import default_thresholds
-from pipeline.model.feature_source import FeatureSource, VectorBatch
+from pipeline.model.feature_source import Cached, FeatureSource, VectorBatch
 from pipeline.model.file import Model, decisions, proba, read_model, schema_of
 from pipeline.model.photos import found_sources, listed, named_source
 from pipeline.model.prediction import Prediction, prediction_frame
@@ -157,8 +157,8 @@ class Predictor:
         names, sources = self._named(photos)
         views, width = len(self.model["views"]), sum(block["dim"] for block in self.model["blocks"])
         rows = np.full((len(sources), views * width), np.nan, np.float32)
-        for batch, X, _ in self._batches(names, sources, errors, {}):
-            rows[batch] = X.transpose(1, 0, 2).reshape(len(batch), views * width)
+        for _, (at, X, _) in self._batches((names, sources, None), errors, {}):
+            rows[at] = X.transpose(1, 0, 2).reshape(len(at), views * width)
         return rows
 
     def probabilities(self, X: npt.NDArray[np.floating]) -> Float32:
@@ -173,6 +173,7 @@ class Predictor:
         sources: Sequence[Source],
         errors: Errors = "return",
         progress: Progress | None = None,
+        cached: Cached | None = None,
     ) -> Predicted:
         """Probabilities and decisions of photos; raises as `predict` does.
 
@@ -181,37 +182,39 @@ class Predictor:
             sources: The photos.
             errors: As for `predict`.
             progress: Called after each batch.
+            cached: A cache, and the content ids of the photos, whose vectors are taken from it where it has them.
         """
         P = np.zeros((len(sources), len(self.model["labels"])), np.float32)
         rejects: dict[int, BadImage] = {}
-        done = 0
-        for indices, _, made in self._batches(names, sources, errors, rejects):
+        done = from_cache = 0
+        for batch, (indices, _, made) in self._batches((names, sources, cached), errors, rejects):
             P[indices] = made
-            done = max(done, int(indices.max(initial=-1)) + 1)
+            done += len(batch.indices) + len(batch.rejects)
+            from_cache += len(batch.indices) if batch.cached else 0
             if progress is not None:
                 progress(done, len(sources))
-        if progress is not None:
-            progress(len(sources), len(sources))
         D = decisions(self.model, P)
         D[list(rejects)] = False
-        return Predicted(P, D, dict(sorted(rejects.items())))
+        return Predicted(P, D, dict(sorted(rejects.items())), from_cache)
 
     def _batches(
-        self, names: Sequence[str], sources: Sequence[Source], errors: Errors, rejects: dict[int, BadImage]
-    ) -> Iterator[tuple[npt.NDArray[np.int64], Float32, Float32]]:
-        """(positions, features (V, b, d), probabilities (b, L)) of the photos that can be taken, the others aside."""
+        self,
+        photos: tuple[Sequence[str], Sequence[Source], Cached | None],
+        errors: Errors,
+        rejects: dict[int, BadImage],
+    ) -> Iterator[tuple[VectorBatch, tuple[npt.NDArray[np.int64], Float32, Float32]]]:
+        """Per batch the positions, features (V, b, d) and probabilities (b, L) of the photos that can be taken."""
         if errors not in ("raise", "return"):
             raise OptionError(f"errors is {errors!r}; it can be raise or return")
-        if not sources:
-            return
-        with contextlib.closing(self.feature_source.vectors(sources)) as batches:
+        names, sources, cached = photos
+        with contextlib.closing(self.feature_source.vectors(sources, cached)) as batches:
             for batch in batches:
                 found, kept = sound_rows(self, batch)
                 if found and errors == "raise":
                     first = min(found)
                     raise type(found[first])(f"{names[first]}: {found[first]}")
                 rejects |= found
-                yield kept
+                yield batch, kept
 
     def _named(self, photos: Any) -> tuple[list[str], list[Source]]:
         named = [named_source(photo, i) for i, photo in enumerate(listed(photos))]
@@ -260,7 +263,8 @@ def load_model(path: str | os.PathLike[str], weights: str | os.PathLike[str] | N
 def prediction(predictor: Predictor, names: Sequence[str], found: Predicted) -> Prediction:
     """The table of predicted photos with these names."""
     frame = prediction_frame(names, found.P, found.D, predictor.schema, predictor.options.probabilities)
-    return Prediction(frame, tuple((names[i], str(why)) for i, why in found.rejects.items()), predictor.notes)
+    rejects = tuple((names[i], str(why)) for i, why in found.rejects.items())
+    return Prediction(frame, rejects, predictor.notes, found.cached)
 
 
 def sound_rows(

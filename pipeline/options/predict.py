@@ -14,6 +14,7 @@ class PredictOptions:
     """How a fitted model is applied to new photos.
 
     Attributes:
+        cache: Folder of an embedding cache: photos whose vectors it has are not computed again (default: none).
         weights: Backbone weights file, where the source recorded in the model is not to be had.
         threshold: Override the model's thresholds: best, or one number for all labels.
         out: Where the predictions go: .csv in the shape of the attributes CSV, or .jsonl for multi-valued attributes.
@@ -27,6 +28,7 @@ class PredictOptions:
         workers: Decoding threads.
     """
 
+    cache: Path | None = None
     weights: Path | None = None
     threshold: str | None = None
     out: Path = Path("predictions.csv")

@@ -83,18 +83,20 @@ def _best_against_others(comparison: Comparison) -> list[str]:
     best, following = comparison.best, comparison.candidates[1].name
     runner_up = next((pair for pair in comparison.pairs if {pair.first, pair.second} == {best, following}), None)
     sentences = []
+    rank = "the next model" if comparison.evaluated else "the runner-up by validation"
     if runner_up is not None and not runner_up.differences:
-        sentences.append(f"{best} and the runner-up by validation, {following}, have no attribute in common.")
+        sentences.append(f"{best} and {rank}, {following}, have no attribute in common.")
     elif runner_up is not None:
-        verdict = f"{best} {WORDS[runner_up.verdict]} the runner-up by validation, {following}"
+        verdict = f"{best} {WORDS[runner_up.verdict]} {rank}, {following}"
         sentences.append(f"{verdict}: {_in_words(runner_up.differences)}.")
+    first = best if comparison.evaluated else "the best"
     others = [pair for pair in comparison.pairs if pair.first == best and pair.differences]
     even = sum(pair.verdict == NO_DIFFERENCE for pair in others)
     if len(others) > 1 and even:
         show = "shows" if even == 1 else "show"
-        sentences.append(f"{even} of the {len(others)} others set against the best {show} no difference from it.")
+        sentences.append(f"{even} of the {len(others)} others set against {first} {show} no difference from it.")
     elif len(others) > 1:
-        sentences.append(f"A difference from the best is shown for all {len(others)} others set against it.")
+        sentences.append(f"A difference from {first} is shown for all {len(others)} others set against it.")
     return sentences
 
 

@@ -109,7 +109,7 @@ def page_data(comparison: Comparison) -> PageData:
     limits = run.thresholds(best.config_id, best.policy)
     Y, mask = run.Y[rows], run.mask[rows]
     return PageData(
-        tried=tuple(tried for each in runs for tried in _tried(each, several=len(runs) > 1)),
+        tried=tuple(tried for each in runs if each.evaluated is None for tried in _tried(each, several=len(runs) > 1)),
         sweeps=sweep_thresholds(P, (Y, mask, run.unseen.take(rows)), run.schema, limits),
         gallery=gallery(run, [run.photos[i] for i in rows], (P, decide(P, run.schema, limits), Y, mask)),
         dropped=tuple(kind for facts in comparison.runs for kind in _dropped(facts)),
