@@ -1,8 +1,9 @@
 """Coverage against precision: how much of an attribute can be filled in when this share of it must be right.
 
-The threshold is the one that the policy `precision:P` finds on these photos: the lowest at which the share of right
-ones among the decided values reaches P. It was chosen on the photos it is then measured on, which flatters a little;
-the held-out figures are of photos whose fold had no part in their threshold.
+The threshold is the one that the policy `precision:P` finds on these photos: that which decides the most right values
+while the share of right ones among the decided reaches P, and nothing wrong on top of them. It was chosen on the photos
+it is then measured on, which flatters a little; the held-out figures are of photos whose fold had no part in their
+threshold.
 """
 
 from __future__ import annotations

@@ -7,11 +7,10 @@ from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
 from pipeline.options.data import DataOptions, SampleOptions, SplitOptions
-from pipeline.options.evaluation import EvaluateOptions
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
-from pipeline.options.predict import PredictOptions
+from pipeline.options.predict import EvaluateOptions, PredictOptions
 
 __all__ = [
     "AuditOptions",
