@@ -12,15 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Int64, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.threshold_search import NEVER
 from pipeline.evaluation.thresholds import decide, tune
-
-Float = npt.NDArray[np.floating]
-Bool = npt.NDArray[np.bool_]
 
 FOLDS = 5
 
@@ -54,9 +51,9 @@ class Coverage:
 
 def coverage(
     candidate: str,
-    arrays: tuple[Float, npt.NDArray[np.uint8], Bool],
+    arrays: tuple[Float, UInt8, Bool],
     schema: LabelSchema,
-    groups: npt.NDArray[np.int64],
+    groups: Int64,
     targets: Sequence[float],
 ) -> tuple[Coverage, ...]:
     """How much of every attribute can be filled in, at each precision.
@@ -90,9 +87,9 @@ def coverage(
 
 
 def _held_out(
-    arrays: tuple[Float, npt.NDArray[np.uint8], Bool],
+    arrays: tuple[Float, UInt8, Bool],
     schema: LabelSchema,
-    groups: npt.NDArray[np.int64],
+    groups: Int64,
     policy: str,
 ) -> Bool | None:
     """Decisions (n, L) of every photo by thresholds that other folds gave; None for a single product."""

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from cache import id_of
-from pipeline.features.backbone.decoding import Pixels, picture_of_array, picture_of_image
+from pipeline.arrays import Pixels
+from pipeline.features.backbone.decoding import picture_of_array, picture_of_image
 from pipeline.features.backbone.photo_file import check_length, read_photo
 from pipeline.features.backbone.transform import Transform, square, to_pixels
 

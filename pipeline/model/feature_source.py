@@ -15,24 +15,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Float32, Ids, Int64
 from pipeline.errors import BackboneError, ModelFileError
 from pipeline.options import BackboneOptions, PredictOptions
 
 if TYPE_CHECKING:
     from cache import BaseKey, FeatureCache
     from pipeline.features.backbone.network import Backbone
-    from pipeline.features.embed import Embedder, Reject
+    from pipeline.features.batch import Reject
+    from pipeline.features.embed import Embedder
     from pipeline.features.sources import Source
 
-Float32 = npt.NDArray[np.float32]
 Model = Mapping[str, Any]
 
 TOLERATED = ("precision",)
 """Fields of the key that may differ with no more than a note: the class of arithmetic."""
 
-Cached = tuple["FeatureCache", npt.NDArray[np.bytes_]]
+Cached = tuple["FeatureCache", Ids]
 
 CHUNK = 1024
 """Rows read from the cache at a time."""
@@ -49,7 +49,7 @@ class VectorBatch:
         cached: Whether they came out of the cache.
     """
 
-    indices: npt.NDArray[np.int64]
+    indices: Int64
     X: tuple[Float32, ...]
     rejects: tuple[Reject, ...] = ()
     cached: bool = False
@@ -147,7 +147,7 @@ class FeatureSource:
                 rejects = tuple(replace(reject, index=int(at[reject.index])) for reject in made.rejects)
                 yield VectorBatch(at[made.indices], self._of_each(made.features), rejects)
 
-    def _from_cache(self, cache: FeatureCache, ids: npt.NDArray[np.bytes_]) -> Iterator[VectorBatch]:
+    def _from_cache(self, cache: FeatureCache, ids: Ids) -> Iterator[VectorBatch]:
         """Vectors of those contents of which the cache has all that the models take, in chunks."""
         from pipeline.features.cache_tools import cached_features_of
 

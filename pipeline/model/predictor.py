@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32, Float64, Int64
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import BadImage, OptionError
 from pipeline.evaluation.thresholds import default_thresholds
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from pipeline.features.sources import Source
 
-Float32 = npt.NDArray[np.float32]
 Values = dict[str, str | list[str] | None]
 Chances = dict[str, dict[str, float]]
 Errors = Literal["raise", "return"]
@@ -48,7 +47,7 @@ class Predicted:
     """
 
     P: Float32
-    D: npt.NDArray[np.bool_]
+    D: Bool
     rejects: Mapping[int, BadImage]
     cached: int = 0
 
@@ -161,7 +160,7 @@ class Predictor:
             rows[at] = X.transpose(1, 0, 2).reshape(len(at), views * width)
         return rows
 
-    def probabilities(self, X: npt.NDArray[np.floating]) -> Float32:
+    def probabilities(self, X: Float) -> Float32:
         """Probabilities (n, L) of features (n, d), or of (V, n, d) views, averaged."""
         views = [X] if X.ndim == 2 else list(X)
         mean: Float32 = np.mean([proba(self.model, view) for view in views], axis=0, dtype=np.float32)
@@ -202,7 +201,7 @@ class Predictor:
         photos: tuple[Sequence[str], Sequence[Source], Cached | None],
         errors: Errors,
         rejects: dict[int, BadImage],
-    ) -> Iterator[tuple[VectorBatch, tuple[npt.NDArray[np.int64], Float32, Float32]]]:
+    ) -> Iterator[tuple[VectorBatch, tuple[Int64, Float32, Float32]]]:
         """Per batch the positions, features (V, b, d) and probabilities (b, L) of the photos that can be taken."""
         if errors not in ("raise", "return"):
             raise OptionError(f"errors is {errors!r}; it can be raise or return")
@@ -269,7 +268,7 @@ def prediction(predictor: Predictor, names: Sequence[str], found: Predicted) -> 
 
 def sound_rows(
     predictor: Predictor, batch: VectorBatch, model: int = 0
-) -> tuple[dict[int, BadImage], tuple[npt.NDArray[np.int64], Float32, Float32]]:
+) -> tuple[dict[int, BadImage], tuple[Int64, Float32, Float32]]:
     """The errors of a batch by position, and (positions, X, P) of the rows that are numbers throughout.
 
     Args:
@@ -290,7 +289,7 @@ def _or_none(value: Any) -> str | list[str] | None:
     return None if isinstance(value, str) and value == UNKNOWN else value
 
 
-def _thresholds(model: Mapping[str, Any], override: str | None) -> npt.NDArray[np.float64]:
+def _thresholds(model: Mapping[str, Any], override: str | None) -> Float64:
     if override is None:
         return np.asarray(model["thresholds"], np.float64)
     schema = schema_of(model)

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Ids, Int64
+
 UInt64 = npt.NDArray[np.uint64]
-Int64 = npt.NDArray[np.int64]
 FIELDS = ("seen", "positives", "known")
 
 
@@ -38,15 +39,13 @@ class TrainingRecord:
         return {name: getattr(self, name) for name in FIELDS}
 
 
-def prefixes(ids: npt.NDArray[np.bytes_]) -> UInt64:
+def prefixes(ids: Ids) -> UInt64:
     """The first 8 bytes of content ids, S32 (n,), as numbers (n,)."""
     whole = np.ascontiguousarray(ids, "S32").view(np.uint8).reshape(len(ids), 32)
     return np.ascontiguousarray(whole[:, :8]).view(">u8").reshape(len(ids)).astype(np.uint64)
 
 
-def training_record(
-    ids: npt.NDArray[np.bytes_], true: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]
-) -> TrainingRecord:
+def training_record(ids: Ids, true: Bool, known: Bool) -> TrainingRecord:
     """The record of a fit.
 
     Args:
@@ -64,7 +63,7 @@ def record_of(model: Mapping[str, Any]) -> TrainingRecord | None:
     return None if found is None else TrainingRecord(**{name: found[name] for name in FIELDS})
 
 
-def was_seen(model: Mapping[str, Any], ids: npt.NDArray[np.bytes_]) -> npt.NDArray[np.bool_] | None:
+def was_seen(model: Mapping[str, Any], ids: Ids) -> Bool | None:
     """Whether photos, by their content ids S32 (n,), had a part in a model; None where its file does not say."""
     record = record_of(model)
     return None if record is None else np.isin(prefixes(ids), record.seen)

@@ -16,12 +16,13 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from cache import FeatureCache, read_with_id
+from cache import FeatureCache, id_of
+from pipeline.arrays import Bool, Ids, Positions
 from pipeline.catalogue import Catalogue, Finding, read_catalogue
-from pipeline.errors import OptionError
+from pipeline.errors import BadImage, OptionError
 from pipeline.experiment.run_writer import RunFolder
+from pipeline.features.backbone.photo_file import read_photo
 from pipeline.features.selection import open_cache
 from pipeline.model.feature_source import grouped
 from pipeline.model.file import read_model
@@ -30,7 +31,6 @@ from pipeline.model.training import was_seen
 from pipeline.options import DataOptions, EvaluateOptions, PredictOptions
 from pipeline.trial.folders import Tried, write_folders
 
-Ids = npt.NDArray[np.bytes_]
 Progress = Callable[[int, int], None]
 
 
@@ -84,9 +84,7 @@ def evaluate(data: DataOptions, options: EvaluateOptions, progress: Progress | N
     return EvaluateReport(folders, len(tried.ids), int(fitted.sum()), tried.cached, notes, tried.findings)
 
 
-def _judged_by(
-    catalogue: Catalogue, unreadable: Mapping[int, str], fitted: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.intp], list[Finding]]:
+def _judged_by(catalogue: Catalogue, unreadable: Mapping[int, str], fitted: Bool) -> tuple[Positions, list[Finding]]:
     """Rows of the photos that models are judged by, and what became of the others."""
     names, problems = catalogue.filenames, sorted(unreadable.items())
     found = [Finding("rejected", names[i], why) for i, why in problems if not fitted[i]]
@@ -135,15 +133,15 @@ def _content_ids(catalogue: Catalogue, cache: FeatureCache | None) -> tuple[Ids,
     ids, problems = np.zeros(len(catalogue), "S32"), {}
     for i, path in enumerate(catalogue.paths):
         try:
-            ids[i] = read_with_id(Path(path))[1]
+            ids[i] = id_of(read_photo(path))
+        except BadImage as error:
+            problems[i] = str(error)
         except OSError as error:
             problems[i] = error.strerror or str(error)
     return ids, problems
 
 
-def _fitted(
-    predictors: Sequence[Predictor], ids: Ids, options: EvaluateOptions
-) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+def _fitted(predictors: Sequence[Predictor], ids: Ids, options: EvaluateOptions) -> tuple[Bool, tuple[str, ...]]:
     """Which photos had a part in one of the models, and what to say of it."""
     seen, notes = np.zeros(len(ids), np.bool_), []
     for path, predictor in zip(options.model, predictors, strict=True):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Float32, Ids, Texts
 from pipeline.catalogue import (
     UNKNOWN,
     Catalogue,
@@ -48,8 +48,8 @@ class Tried:
     """
 
     catalogue: Catalogue
-    ids: npt.NDArray[np.bytes_]
-    P: tuple[npt.NDArray[np.float32], ...]
+    ids: Ids
+    P: tuple[Float32, ...]
     cached: int
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
@@ -182,7 +182,7 @@ def _evaluated(predictor: Predictor, path: Path, tried: Tried, options: Evaluate
     }
 
 
-def _test(photos: int) -> npt.NDArray[np.str_]:
+def _test(photos: int) -> Texts:
     return np.full(photos, "test")
 
 
