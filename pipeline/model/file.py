@@ -201,15 +201,15 @@ def _check_digests(path: Path, trusted: str | None) -> None:
     digest_file = _digest_file(path)
     if trusted is None and not digest_file.is_file():
         return
-    found = file_digest(path)
-    if trusted is not None and found != trusted.strip().lower():
-        raise ModelFileError(f"{path} has SHA-256 {found}, not {trusted} as asked; it was not loaded")
+    digest = file_digest(path)
+    if trusted is not None and digest != trusted.strip().lower():
+        raise ModelFileError(f"{path} has SHA-256 {digest}, not {trusted} as asked; it was not loaded")
     if digest_file.is_file():
         recorded = digest_file.read_text(encoding="utf-8", errors="replace").split()
-        if not recorded or recorded[0].lower() != found:
+        if not recorded or recorded[0].lower() != digest:
             expected = recorded[0] if recorded else "nothing"
             raise ModelFileError(
-                f"{path} is damaged: its SHA-256 is {found}, {digest_file.name} says {expected}; copy it again"
+                f"{path} is damaged: its SHA-256 is {digest}, {digest_file.name} says {expected}; copy it again"
             )
 
 

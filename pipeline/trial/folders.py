@@ -25,6 +25,7 @@ from pipeline.catalogue import (
 )
 from pipeline.evaluation.unseen import Unseen
 from pipeline.experiment.rows import FitTargets, inapplicable_negative, known_of, unseen_of
+from pipeline.experiment.run_tables import Rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.experiment.thumbnails import choose_photos, write_thumbnails
 from pipeline.model.predictor import Predictor
@@ -125,7 +126,7 @@ def _write_rows(folder: RunFolder, schema: LabelSchema, tried: Tried, data: Data
     columns = [*schema.column_names, *(column_name(*label) for label in unseen.labels)]
     Y = np.concatenate([truth.Y, unseen.Y.astype(np.uint8)], axis=1)
     known = np.concatenate([truth.known, known_of(truth, [attribute for attribute, _ in unseen.labels])], axis=1)
-    folder.write_labels(tried.catalogue.filenames, columns, (Y, known))
+    folder.write_labels(tried.catalogue.filenames, columns, Y, known)
     rows = [{"kind": found.kind, "photo": found.filename, "detail": found.detail} for found in tried.findings]
     folder.write_csv("dropped.csv", rows, ("kind", "photo", "detail"))
     return unseen
@@ -133,7 +134,7 @@ def _write_rows(folder: RunFolder, schema: LabelSchema, tried: Tried, data: Data
 
 def _write_model(folder: RunFolder, predictor: Predictor, tried: Tried, place: int) -> None:
     name, model, photos = folder.path.name, predictor.model, tried.catalogue.filenames
-    rows = photos, _test(len(photos)).tolist()
+    rows = Rows(tuple(photos), _test(len(photos)))
     folder.write_predictions(name, rows, tried.P[place], predictor.schema.column_names)
     folder.write_csv("configs.csv", [{"config_id": name}])
     # Which thresholds a model has was chosen on other photos, which it does not tell.
