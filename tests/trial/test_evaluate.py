@@ -223,6 +223,29 @@ def test_several_models_are_set_against_each_other_on_the_same_photos(
     assert {row.candidate for row in found.coverage} == {"run-best", "other-best"}
 
 
+def test_models_that_know_different_values_are_compared_and_an_unknown_value_is_a_miss(
+    fitted: Fitted, tmp_path: Path
+) -> None:
+    """The other model was fitted on labels without the neck 2: where that is true, it is wrong."""
+    rows = read_rows(fitted.small.data)
+    data = fitted.small.data.with_name("fewer.csv")
+    write_rows(data, [(name, "#N/A" if neck == "2" else neck, sleeve) for name, neck, sleeve in rows])
+    asked = FitOptions(
+        cache=fitted.small.cache, heads=("linear",), optimizers=("adam",), epochs=15, out=tmp_path / "fewer"
+    )
+    split = SplitOptions(split_from=fitted.run, near_duplicates=0)
+    images = DataOptions(data, images=data.parent / "images")
+    other = fit_heads(images, CacheKeyOptions(), split, asked).run / "models" / "best.joblib"
+    assert ("neck", "2") not in read_model(other)["labels"]
+    found = judged(evaluate(fitted.data, fitted.options(tmp_path / "e", fitted.model, other)))
+    every, fewer = (candidate.metrics.attributes[0] for candidate in found.candidates)
+    assert (every.photos, every.scored_values) == (fewer.photos, fewer.scored_values)
+    twos = next(row.support for row in found.values if (row.attribute, row.value) == ("neck", "2"))
+    assert twos > 0 and fewer.accuracy is not None and fewer.accuracy <= 1 - twos / fewer.photos
+    (pair,) = found.pairs
+    assert pair.differences["accuracy"].value > 0
+
+
 def test_a_photo_that_one_model_learnt_from_judges_no_model(fitted: Fitted, tmp_path: Path) -> None:
     moved = fit_heads(
         fitted.data,
