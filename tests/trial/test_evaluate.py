@@ -242,8 +242,10 @@ def test_models_that_know_different_values_are_compared_and_an_unknown_value_is_
     assert (every.photos, every.scored_values) == (fewer.photos, fewer.scored_values)
     twos = next(row.support for row in found.values if (row.attribute, row.value) == ("neck", "2"))
     assert twos > 0 and fewer.accuracy is not None and fewer.accuracy <= 1 - twos / fewer.photos
+    first, second = (candidate.metrics.overall.accuracy for candidate in found.candidates)
+    assert first is not None and second is not None
     (pair,) = found.pairs
-    assert pair.differences["accuracy"].value > 0
+    assert pair.differences["accuracy"].value == pytest.approx(first - second)
 
 
 def test_a_photo_that_one_model_learnt_from_judges_no_model(fitted: Fitted, tmp_path: Path) -> None:
