@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.arrays import Float32, Ids, Int64
+from pipeline.arrays import Float32, Ids, Int64, Positions
 from pipeline.errors import BackboneError, ModelFileError
 from pipeline.options import BackboneOptions, PredictOptions
 
@@ -138,6 +138,7 @@ class FeatureSource:
         left = np.ones(len(photos), np.bool_)
         for batch in () if cached is None else self._from_cache(*cached):
             left[batch.indices] = False
+            left[[reject.index for reject in batch.rejects]] = False
             yield batch
         at = np.flatnonzero(left)
         if not len(at):
@@ -148,12 +149,11 @@ class FeatureSource:
                 yield VectorBatch(at[made.indices], self._of_each(made.features), rejects)
 
     def _from_cache(self, cache: FeatureCache, ids: Ids) -> Iterator[VectorBatch]:
-        """Vectors of those contents of which the cache has all that the models take, in chunks."""
+        """Vectors of those contents of which the cache has all that the models take, in chunks; rejects it knows."""
         from pipeline.features.cache_tools import cached_features_of
 
-        found = [cached_features_of(cache, model) for model in self.models]
-        features = [each for each in found if each is not None]
-        if len(features) < len(self.models) or not features:
+        features = [each for model in self.models if (each := cached_features_of(cache, model)) is not None]
+        if len(features) < len(self.models):
             return
         readers = [cache.reader(each.info.digest) for each in features]
         have = np.ones(len(ids), np.bool_)
@@ -167,6 +167,10 @@ class FeatureSource:
                 for reader, each in zip(readers, features, strict=True)
             )
             yield VectorBatch(at, X, cached=True)
+        rejects = _known_rejects(cache, ids, np.flatnonzero(~have))
+        if rejects:
+            none = tuple(np.zeros((len(each.columns), 0, each.dim), np.float32) for each in features)
+            yield VectorBatch(np.zeros(0, np.int64), none, rejects, cached=True)
 
     def _of_each(self, features: Mapping[tuple[str, str], Float32]) -> tuple[Float32, ...]:
         return tuple(
@@ -193,6 +197,19 @@ def grouped(models: Sequence[Model], options: PredictOptions) -> Iterator[tuple[
     for key in dict.fromkeys(keys):
         at = [i for i, other in enumerate(keys) if other == key]
         yield at, FeatureSource([models[i] for i in at], options)
+
+
+def _known_rejects(cache: FeatureCache, ids: Ids, absent: Positions) -> tuple[Reject, ...]:
+    """Photos without vectors because of their content, as `extract` has found; what only a limit kept out is left."""
+    from pipeline.features.backbone.decoding import TOO_MANY_PIXELS
+    from pipeline.features.batch import Reject
+
+    reasons = cache.files.rejected(ids[absent])
+    return tuple(
+        Reject(int(absent[at]), bytes(ids[absent[at]]), why)
+        for at, why in reasons.items()
+        if not why.startswith(TOO_MANY_PIXELS)
+    )
 
 
 def check_cache_key(wanted: Mapping[str, Any], found: BaseKey) -> None:

@@ -381,6 +381,22 @@ def test_predict_takes_vectors_from_the_cache_and_says_how_many(
     assert f"predict: 60 photos, 0 rejected, vectors of 60 from {fitted.small.cache}" in capsys.readouterr().out
 
 
+def test_a_photo_that_the_cache_has_as_damaged_needs_no_backbone(
+    seen_by_a_backbone: Fitted, tmp_path: Path, no_backbone: None
+) -> None:
+    from cache import FeatureCache, id_of
+
+    fitted = seen_by_a_backbone
+    (tmp_path / "broken.jpg").write_bytes(b"not a photo at all")
+    cache = FeatureCache(fitted.small.cache)
+    cache.files.reject(tmp_path / "broken.jpg", id_of(b"not a photo at all"), "not an image in a known format")
+    first = fitted.small.data.parent / "images" / "shirt0-0.jpg"
+    words = ["predict", str(first), str(tmp_path / "broken.jpg"), "--model", str(fitted.model)]
+    out = tmp_path / "p.csv"
+    assert main([*words, "--cache", str(fitted.small.cache), "--out", str(out)]) == 0
+    assert out.read_text().splitlines()[2] == f"{tmp_path / 'broken.jpg'},#N/A,#N/A"
+
+
 def test_predict_with_and_without_a_cache_agree(seen_by_a_backbone: Fitted, tmp_path: Path) -> None:
     import pandas as pd
 
