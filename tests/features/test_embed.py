@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -197,3 +198,17 @@ def test_the_rate_of_the_forward_pass_alone_is_measured(backbone, photos):
     assert embedder.forward_rate(1) > 0
     assert embedder.timings.photos == 18
     assert min(embedder.timings.read, embedder.timings.decode, embedder.timings.forward) > 0
+
+
+def test_threads_that_share_an_embedder_get_the_vectors_of_their_own_photos(photos):
+    """The network's stem is tapped by a hook, through which one thread could be handed another's maps."""
+    convnext = load_backbone(BackboneOptions("test_convnext", "random:0", 32))
+    module = convnext.module(("levels",))
+    assert not module.reentrant and convnext.module(("pooled",)).reentrant
+    shared = Embedder(convnext, ["levels"], ["identity"], options(batch_size=2, workers=1))
+    good = photos[4:16]
+    alone = [collect(shared([photo]))[2]["levels", "identity"] for photo in good]
+    with ThreadPoolExecutor(6) as threads:
+        for _ in range(3):
+            together = threads.map(lambda photo: collect(shared([photo]))[2]["levels", "identity"], good)
+            assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
