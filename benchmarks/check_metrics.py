@@ -5,8 +5,10 @@
 Reads predictions/, labels.parquet, split.csv, decisions.json and the schema in run.json with pandas, applies the
 decision rule photo by photo, asks scikit-learn for the figures, and prints and exits 1 where the comparison (of the
 JSON file, or made now) says another number. Values that only test photos have are columns like all others, with a
-probability of 0 and never decided; loss, element accuracy and calibration are without them. Nothing of this project is
-used but `compare` itself.
+probability of 0 and never decided; loss, element accuracy and calibration are without them. RUN may be a folder of
+`evaluate` too: then the majority is that of the counts which run.json takes from the model file, and what can be filled
+in at a precision is looked up on scikit-learn's precision-recall curve. Nothing of this project is used but `compare`
+itself.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Files:
     def __init__(self, run: Path) -> None:
         self.run = run
         info = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        self.schema, self.unseen = info["schema"], info.get("unseen", [])
+        self.schema, self.unseen, self.evaluated = info["schema"], info.get("unseen", []), info.get("evaluated")
         self.decisions = json.loads((run / "decisions.json").read_text(encoding="utf-8"))
         split = pd.read_csv(run / "split.csv", dtype=str, keep_default_na=False).set_index("photo")["part"]
         labels = pd.read_parquet(run / "labels.parquet").set_index("photo")
@@ -54,6 +56,22 @@ class Files:
         """1, 0 or NaN per value of an attribute."""
         frame = (self.test if rows is None else rows)[[f"{attribute}={value}" for value in self.values[attribute]]]
         return frame.set_axis(self.values[attribute], axis=1).astype(float)
+
+    def training(self, attribute: str) -> tuple[pd.Series, pd.Series]:
+        """Per value of an attribute: training photos that have it, and on which it is known."""
+        counts = None if self.evaluated is None else self.evaluated["training"]
+        if counts is None:
+            truth = self.truth(attribute, self.test if self.evaluated else self.train)
+            return truth.sum(), truth.notna().sum()
+        labels = [
+            (name, v) for name, values in zip(self.attributes, self.schema["values"], strict=True) for v in values
+        ]
+        found = [
+            pd.Series({v: n for (name, v), n in zip(labels, counts[what], strict=True) if name == attribute})
+            for what in ("positives", "known")
+        ]
+        every = self.values[attribute]
+        return found[0].reindex(every, fill_value=0), found[1].reindex(every, fill_value=1)
 
     def probabilities(self, config_id: str, folder: str = "predictions") -> pd.DataFrame:
         frame = pd.read_parquet(self.run / folder / f"{config_id}.parquet")
@@ -97,7 +115,8 @@ class Files:
         """The training shares as probabilities, and the most common decision, the same for every test photo."""
         P, D = {}, {}
         for attribute in self.attributes:
-            share = self.truth(attribute, self.train).mean().fillna(0.0).astype(np.float32)
+            has, known = self.training(attribute)
+            share = (has / known.clip(lower=1)).astype(np.float32)
             for value in self.values[attribute]:
                 P[f"p:{attribute}={value}"] = share[value]
             said = share >= 0.5
@@ -283,10 +302,15 @@ def check(run: Path, comparison: Figures) -> tuple[int, list[str]]:
             listed = {(row["key"], row["value"]): row for row in comparison["values"]}
             for own in values:
                 found = listed.get((own["key"], own["value"]), {})
-                seen = int(files.truth(own["key"], files.train)[own["value"]].sum())
+                told = files.evaluated is None or files.evaluated["training"] is not None
+                seen = int(files.training(own["key"])[0][own["value"]]) if told else 0
                 lines += differing(f"{name} {own['key']}={own['value']}", {**own, "train": seen}, found)
             count += sum(map(len, values))
             lines += calibration(files, name, D, comparison["calibration"])
+        rows = [row for row in comparison.get("coverage", []) if row["candidate"] == said["name"]]
+        if rows and files.schema.get("gate") is None:
+            lines += filled(files, P, rows)
+            count += 3 * len(rows)
     return count, lines
 
 
@@ -298,6 +322,34 @@ def calibration(files: Files, name: str, D: dict[str, pd.DataFrame], rows: list[
             for own, said in zip(attributes, rows, strict=True):
                 found = {f"error_{part}": own.get("calibration_error"), f"loss_{part}": own.get("log_loss")}
                 lines += differing(f"{name} {own['key']} calibration", found, said)
+    return lines
+
+
+def filled(files: Files, P: pd.DataFrame, rows: list[Figures]) -> list[str]:
+    """How much can be filled in, held against the precision-recall curve of all that could be decided."""
+    lines = []
+    for row in rows:
+        attribute, values = row["key"], files.known[row["key"]]
+        truth = files.truth(attribute)[values]
+        at = truth.notna().all(axis=1)
+        y = truth[at].to_numpy(int)
+        every = files.schema["values"][files.attributes.index(attribute)]
+        p = P.loc[at, [f"p:{attribute}={value}" for value in every]].to_numpy(np.float32)
+        best = p.argmax(axis=1)
+        possible = np.ones(y.shape, bool)
+        if files.single[attribute]:
+            possible = best[:, None] == np.arange(len(values))
+        possible[best >= len(values)] = False
+        p = p[:, : len(values)]
+        own = {"photos": len(y), "coverage": 0.0, "precision": None}
+        curve = sk.precision_recall_curve(y[possible], p[possible]) if y[possible].any() else ([], [], [])
+        # The most that can be right; of several cuts that give it, the one that decides nothing wrong on top.
+        enough = [(r, at) for share, r, at in zip(*curve, strict=False) if share >= row["target"] - 1e-12 and r > 0]
+        if enough:
+            decided = possible & (p >= max(enough)[1])
+            own["coverage"] = float(decided.any(axis=1).mean())
+            own["precision"] = float(sk.precision_score(y[decided], np.ones(decided.sum(), int)))
+        lines += differing(f"{row['candidate']} {attribute} at {row['target']:g}", own, row)
     return lines
 
 

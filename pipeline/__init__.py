@@ -1,6 +1,7 @@
 """Garment photos to catalogue attributes: a frozen backbone, cached vectors, light heads, plain model files.
 
-`load_model(path).predict(photos)` goes from photo files to a DataFrame.
+`load_model(path).predict(photos)` goes from photo files to a DataFrame; `Predictor(path)` serves programs: photos in
+memory, values as dicts, probabilities with names, vectors.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.model.predict import Predictor, load_model
+    from pipeline.model.predictor import Predictor, load_model
 
 __all__ = ["Predictor", "load_model"]
 
@@ -18,9 +19,9 @@ __all__ = ["Predictor", "load_model"]
 def __getattr__(name: str) -> Any:
     # Loading on first use keeps the import free of everything heavy.
     if name in __all__:
-        from pipeline.model import predict
+        from pipeline.model import predictor
 
-        return getattr(predict, name)
+        return getattr(predictor, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

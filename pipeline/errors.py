@@ -5,7 +5,8 @@ PipelineError(ValueError)
 ├── CatalogueError    a data file or folder that cannot be read as a catalogue
 ├── BackboneError     a backbone, its weights or its runtime that cannot be had
 ├── BadImage          one photo that cannot become a vector (becomes a row of the rejects table)
-│   └── TooCostly     one that asks for more than this run or this machine allows
+│   ├── TooCostly     one that asks for more than this run or this machine allows
+│   └── NotFetched    one named by a URL that did not come
 ├── HeadError         a head or a fit that cannot work
 ├── RunError          a run folder that is incomplete, or runs that must not be compared
 └── ModelFileError    a model file that is damaged, or does not fit the features it is given
@@ -41,6 +42,10 @@ class BadImage(PipelineError):
 
 class TooCostly(BadImage):
     """One photo asks for more than this run or this machine allows; another run may take it."""
+
+
+class NotFetched(BadImage):
+    """A photo named by a URL did not come: its server, the time or the size allowed; another try may bring it."""
 
 
 class HeadError(PipelineError):

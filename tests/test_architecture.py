@@ -22,8 +22,9 @@ ARROWS = {
     "model": {"catalogue", "evaluation", "features", "heads", "options", "cache"},
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
+    "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
-    "cli": {"audit", "catalogue", "comparison", "experiment", "features", "model", "options", "cache"},
+    "cli": {"audit", "catalogue", "comparison", "experiment", "features", "model", "options", "trial", "cache"},
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
 STAGES = {
@@ -32,6 +33,7 @@ STAGES = {
     "pipeline.experiment.fit_heads",
     "pipeline.comparison.compare",
     "pipeline.model.predict",
+    "pipeline.trial.evaluate",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
 }

@@ -73,8 +73,8 @@ def test_commands_run_beside_a_foreign_pipeline_and_cache(installed: Path, crowd
     code = """
 import sys
 from selvedge.pipeline.cli.main import main
-from selvedge import load_model
-assert load_model.__module__ == "selvedge.pipeline.model.predict"
+from selvedge import Predictor, load_model
+assert load_model.__module__ == Predictor.__module__ == "selvedge.pipeline.model.predictor"
 backbone = "--backbone test_resnet --weights random:0 --size 32 --device cpu"
 for words in ("sample out --images 12", f"extract --data out {backbone}", "cache verify --deep"):
     assert main(words.split()) == 0, words

@@ -34,6 +34,7 @@ KINDS: Mapping[str, str] = {
     "mapping-unused": "values that the mapping file replaces and no photo has",
     "option-ignored": "an option has no effect on this format",
     "rejected": "a photo that could not be decoded; the row is dropped",
+    "fitted": "a photo that had a part in a model; it is left out of the evaluation of that model",
     "same-content": "several photos have identical bytes; all rows are kept, in one part of the split",
     "content-conflict": "photos with identical bytes have different labels",
     "never-in-train": "a value that no row which fitting may see has",

@@ -18,6 +18,7 @@ from pipeline.cli.parameters import NO_NEGATIVE, DemoOptions, FileOptions, Flat
 from pipeline.cli.parsing import parse
 from pipeline.cli.progress import Bar
 from pipeline.cli.summaries import (
+    evaluate_lines,
     extract_lines,
     finding_lines,
     finetune_lines,
@@ -32,6 +33,7 @@ from pipeline.options import (
     CacheKeyOptions,
     CompareOptions,
     DataOptions,
+    EvaluateOptions,
     ExtractOptions,
     FinetuneOptions,
     FitOptions,
@@ -224,7 +226,25 @@ def predict(
     from pipeline.model.predict import predict as run_predict
 
     with Bar("predict", "photo", say) as bar:
-        say_all(prediction_lines(run_predict(photos, model, options, bar.at), options.out))
+        say_all(prediction_lines(run_predict(photos, model, options, bar.at), options))
+
+
+@app.command
+def evaluate(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    options: Annotated[EvaluateOptions, Flat] = EvaluateOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Try fitted models on labelled photos they have not seen: figures, intervals, and how much can be filled in."""
+    from pipeline.trial.evaluate import evaluate as run_evaluate
+
+    with Bar("evaluate", "photo", say) as bar:
+        report = run_evaluate(data, options, bar.at)
+    say_all(evaluate_lines(report, options))
+    page = options.report or report.folders[0].parent / "report.html"
+    shared = {name: getattr(options, name) for name in ("json", "csv", "bootstrap", "seed")}
+    compare(list(report.folders), options=CompareOptions(report=page, **shared))
 
 
 @app.command

@@ -17,7 +17,8 @@ from pipeline.options.limits import check_options, check_text
 from pipeline.options.words import FORMER_NAMES
 
 COMMANDS = (
-    *("demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "finetune", "reproduce"),
+    *("demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "evaluate"),
+    *("finetune", "reproduce"),
     *("cache export", "cache prune"),
 )
 """The commands that take their options from files too."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.features.finetuning.report import FinetuneReport
     from pipeline.features.report import ExtractReport
     from pipeline.model.prediction import Prediction
+    from pipeline.options import EvaluateOptions, PredictOptions
+    from pipeline.trial.evaluate import EvaluateReport
 
 EXAMPLES = 3
 REJECTS = 20
@@ -97,11 +99,22 @@ def finetune_lines(report: FinetuneReport) -> Iterator[str]:
     yield from (f"    {command}" for command in report.next_commands)
 
 
-def prediction_lines(prediction: Prediction, out: object) -> Iterator[str]:
+def prediction_lines(prediction: Prediction, options: PredictOptions) -> Iterator[str]:
     """How many photos were predicted, and which were rejected."""
-    yield f"predict: {counted(len(prediction.frame), 'photo')}, {len(prediction.rejects)} rejected -> {out}"
+    cached = "" if options.cache is None else f", vectors of {prediction.cached} from {options.cache}"
+    photos = counted(len(prediction.frame), "photo")
+    yield f"predict: {photos}, {len(prediction.rejects)} rejected{cached} -> {options.out}"
     yield from (f"  note: {note}" for note in prediction.notes)
     yield from _rejects(prediction.rejects)
+
+
+def evaluate_lines(report: EvaluateReport, options: EvaluateOptions) -> Iterator[str]:
+    """On how many photos the models were tried, what was left out, and where the figures are."""
+    yield from finding_lines(report.findings)
+    cached = "" if options.cache is None else f", vectors of {report.cached} from {options.cache}"
+    models, photos = counted(len(report.folders), "model"), counted(report.photos, "labelled photo")
+    yield f"evaluate: {models} on {photos}{cached} -> {report.folders[0].parent}"
+    yield from (f"  note: {note}" for note in report.notes)
 
 
 def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:

@@ -16,7 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.comparison.by_field import best_by_field, differences_by_field, nothing_alike
-from pipeline.comparison.details import confusions, curves, facts, given_notes, notes, policies, reliabilities
+from pipeline.comparison.details import (
+    confusions,
+    curves,
+    evaluation,
+    facts,
+    given_notes,
+    notes,
+    policies,
+    reliabilities,
+)
 from pipeline.comparison.left_out import labels_of
 from pipeline.comparison.pairs import Judged, PairedComparison, judged
 from pipeline.comparison.records import Candidate, Comparison, Interval, OnPhotos, PhotoSet
@@ -25,8 +34,10 @@ from pipeline.comparison.table import table
 from pipeline.comparison.values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval_of
+from pipeline.evaluation.coverage import Coverage, coverage
 from pipeline.evaluation.figures import Metrics
-from pipeline.evaluation.majority import majority_baseline
+from pipeline.evaluation.majority import majority_of_counts
+from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Run, number, read_run
 from pipeline.options import CompareOptions
@@ -100,6 +111,8 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         pairs=paired.pairs([entry.name for entry in entries]),
         by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),
+        evaluated=tuple(evaluation(run) for run in loaded if run.evaluated is not None),
+        coverage=tuple(row for entry in entries for row in _coverage(entry, test)),
         calibration=calibration_rows(best.run, best.config_id, reference, test.of[best.run.path].order),
         by_note=nothing_alike(options.by, by_rows),
         left_out=shared.left_out,
@@ -111,7 +124,9 @@ def _entries(runs: Sequence[Run]) -> list[_Entry]:
     called = labels_of(runs)
     entries = []
     for run in runs:
-        prefix = "" if len(runs) == 1 else f"{called[run.path]}/"
+        # A folder of an evaluation is one model, and has its name.
+        alone = len(runs) == 1 or (run.evaluated is not None and called[run.path] == run.name)
+        prefix = "" if alone else f"{called[run.path]}/"
         entries += [_Entry(f"{prefix}{config_id}", run, config_id) for config_id in run.predicted]
     if not entries:
         raise RunError(f"{runs[0].path} holds no predictions; run fit-heads again (it keeps the best of each head)")
@@ -168,6 +183,15 @@ def _photo_set(having: Sequence[_Entry], test: JudgingPhotos, options: CompareOp
     )
 
 
+def _coverage(entry: _Entry, test: JudgingPhotos) -> tuple[Coverage, ...]:
+    """How much can be filled in; for the models of an evaluation alone."""
+    run, at = entry.run, test.of[entry.run.path]
+    if run.evaluated is None:
+        return ()
+    P = run.probabilities(entry.config_id, "test")[at.order]
+    return coverage(entry.name, (P, at.Y, at.mask), run.schema, run.groups[at.rows], run.evaluated["at_precision"])
+
+
 def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: str | None = None) -> Candidate:
     """The record of a candidate.
 
@@ -177,7 +201,6 @@ def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: st
     paired.add(result)
     run = entry.run
     settings = run.configs.get(entry.config_id, {})
-    model = run.path / "models" / f"{entry.config_id}.joblib"
     return Candidate(
         name=entry.name,
         run=run.name,
@@ -193,14 +216,24 @@ def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: st
         attribute_intervals=_attribute_intervals(result.figures, result.metrics),
         differences={} if best is None else paired.differences(entry.name, best),
         best=best is None,
-        model=str(model) if model.is_file() else "",
+        model=_model_file(run, entry.config_id),
     )
 
 
+def _model_file(run: Run, config_id: str) -> str:
+    if run.evaluated is not None:
+        return str(run.evaluated["model"])
+    model = run.path / "models" / f"{config_id}.joblib"
+    return str(model) if model.is_file() else ""
+
+
 def _majority(run: Run, test: JudgingPhotos, resamples: Bootstrap) -> Candidate:
-    train, at, schema = run.rows("train"), test.of[run.path], run.schema
-    P, D = majority_baseline(run.Y[train], run.mask[train], schema).predict(len(test.photos))
-    baseline = judged("majority", at.predicted(P, D, schema), resamples)
+    at, counts = test.of[run.path], run.training_counts
+    if counts is None:
+        true, known = known_cells(at.Y, at.mask, run.schema)
+        counts = true.sum(axis=0), known.sum(axis=0)
+    P, D = majority_of_counts(*counts, run.schema).predict(len(test.photos))
+    baseline = judged("majority", at.predicted(P, D, run.schema), resamples)
     return Candidate(
         name="majority",
         run=run.name,

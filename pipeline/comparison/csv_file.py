@@ -13,8 +13,8 @@ from pipeline.evaluation.metrics import FEW
 from pipeline.system import whole_file
 
 COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
-"""kind : overall, key (an attribute), value, calibration, pair, by (then key and value hold the field's two) or photos
-(then key says on whose test photos: all, or the runs that have them)."""
+"""kind : overall, key (an attribute), value, calibration, pair, by (then key and value hold the field's two), coverage
+(value is the precision) or photos (then key says on whose test photos: all, or the runs that have them)."""
 
 Row = dict[str, Any]
 
@@ -44,6 +44,9 @@ def rows(comparison: Comparison) -> Iterator[Row]:
     for row in comparison.calibration:
         base = {"kind": "calibration", "candidate": comparison.best, "key": row.attribute, "verdict": row.method}
         yield from _each(base, asdict(row), ("attribute", "method"))
+    for each in comparison.coverage:
+        base = {"kind": "coverage", "candidate": each.candidate, "key": each.attribute, "value": f"{each.target:g}"}
+        yield from _each(base, asdict(each), ("candidate", "attribute", "target"))
     for pair in comparison.pairs:
         base = {"kind": "pair", "candidate": pair.first, "against": pair.second, "verdict": pair.verdict}
         yield from _differences(base, pair.differences)

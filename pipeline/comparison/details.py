@@ -11,7 +11,17 @@ import numpy as np
 from pipeline.arrays import Bool, Float, Float32, Int64, Positions, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name
 from pipeline.comparison.pairs import Judged, Predicted
-from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
+from pipeline.comparison.records import (
+    NOTHING,
+    OTHERS,
+    Candidate,
+    Confusion,
+    Curve,
+    Evaluated,
+    PolicyRow,
+    Reliability,
+    RunFacts,
+)
 from pipeline.errors import RunError, counted
 from pipeline.evaluation.metrics import evaluate, known_cells
 from pipeline.evaluation.ranking import reliability
@@ -47,10 +57,23 @@ def facts(run: Run) -> RunFacts:
     )
 
 
+def evaluation(run: Run) -> Evaluated:
+    """What a folder of `evaluate` says of the model it tried."""
+    said = run.evaluated or {}
+    return Evaluated(run.name, str(said["model"]), str(said.get("sha256", "")), said.get("training") is not None)
+
+
 def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """Sentences a reader of the figures must not miss."""
     sentences = []
     for run in runs:
+        if run.evaluated is not None:
+            sentences += [f"{note[:1].upper()}{note[1:]}." for note in run.evaluated["notes"]]
+            if run.training_counts is None:
+                sentences.append(
+                    f"{run.name} does not say how common its values were in training: its majority baseline is that of"
+                    " the evaluated photos themselves, which is the best that such a baseline can be."
+                )
         if run.random_weights:
             sentences.append(
                 f"{run.name} was made with RANDOM backbone weights: its figures say nothing about quality."
@@ -78,7 +101,7 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
     unscored = [row.attribute for row in best.metrics.attributes if row.photos == 0]
     if unscored:
         sentences.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")
-    return tuple(sentences)
+    return tuple(dict.fromkeys(sentences))
 
 
 def given_notes(path: Path | None) -> tuple[str, ...]:

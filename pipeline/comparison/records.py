@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.coverage import Coverage
 from pipeline.evaluation.figures import Metrics, published
 from pipeline.system import write_text
 
@@ -244,6 +245,21 @@ class CalibrationRow:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """A model file that `evaluate` tried.
+
+    Attributes:
+        run: The folder of its figures.
+        knows_training: Whether the file says how common its values were in training, where the majority comes from.
+    """
+
+    run: str
+    model: str
+    sha256: str
+    knows_training: bool
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What one run says of itself.
 
@@ -279,6 +295,8 @@ class Comparison:
         by_note: That no two values of `by` can be compared, and why; "" when some can.
         left_out: What the runs do not share, and what became of it, in sentences.
         photo_sets: The best of each run on the photos of all runs, then on those of some; none when all have the same.
+        evaluated: The models that `evaluate` tried; none where all runs are of `fit-heads`.
+        coverage: How much these can fill in.
     """
 
     created: str
@@ -303,6 +321,8 @@ class Comparison:
     by_note: str = ""
     left_out: tuple[str, ...] = ()
     photo_sets: tuple[PhotoSet, ...] = ()
+    evaluated: tuple[Evaluated, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
 
     @property
     def best_candidate(self) -> Candidate:
@@ -328,6 +348,8 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; figures that do not exist are null."""
         result: dict[str, Any] = published(self)
+        if not self.evaluated:
+            del result["evaluated"], result["coverage"]
         return result
 
 

@@ -26,6 +26,11 @@ CHOSEN = (
     " those. Differences are paired: the same resampled products for both."
 )
 
+GIVEN = (
+    "* the first model named, of those with the most attributes: nothing was chosen here. Differences are paired: the"
+    " same resampled products for both."
+)
+
 Cell = Callable[[Candidate], str]
 
 
@@ -35,11 +40,9 @@ def table(comparison: Comparison, color: bool = False) -> str:
     Args:
         color: With terminal colours.
     """
-    parts = comparison.parts
     head = (
-        f"{counted(parts.get('train', 0), 'photo')} to train, {parts.get('validation', 0)} to choose,"
-        f" {parts.get('test', 0)} to test ({counted(comparison.groups, 'product')}). Test figures with 95 %"
-        f" intervals over products ({counted(comparison.resamples, 'resample')}); known labels only."
+        f"{_photos(comparison)} ({counted(comparison.groups, 'product')}). Test figures with 95 % intervals over"
+        f" products ({counted(comparison.resamples, 'resample')}); known labels only."
     )
     best = comparison.best_candidate
     blocks: list[RenderableType] = [head, *(f"not shared: {each}" for each in comparison.left_out), ""]
@@ -61,8 +64,32 @@ def table(comparison: Comparison, color: bool = False) -> str:
             for name in ("error_before", "error_after")
         )
         blocks.append(f"calibration error of {best.name}, mean over attributes: {before:.3f} before, {after:.3f} after")
-    blocks += [_about_macro_f1(best), CHOSEN]
+    if comparison.coverage:
+        blocks.append(_coverage(comparison))
+    blocks += [_about_macro_f1(best), GIVEN if comparison.evaluated else CHOSEN]
     return _text([*blocks, *comparison.notes], color)
+
+
+def _photos(comparison: Comparison) -> str:
+    train, validation, test = (comparison.parts.get(part, 0) for part in ("train", "validation", "test"))
+    if comparison.evaluated:
+        return f"{counted(test, 'labelled photo')} that fitted models are tried on"
+    return f"{counted(train, 'photo')} to train, {validation} to choose, {test} to test"
+
+
+def _coverage(comparison: Comparison) -> RenderableType:
+    from rich.console import Group
+
+    heads = ["attribute", "to be right", "can be filled", "where the probability is", "right there"]
+    heads += ["filled, held out", "right, held out"]
+    rows = []
+    for row in (each for each in comparison.coverage if each.candidate == comparison.best):
+        limit = "never" if row.threshold is None else f">= {row.threshold:.3f}"
+        shares = [share(figure) for figure in (row.precision, row.held_out_coverage, row.held_out_precision)]
+        rows.append([row.attribute, share(row.target), share(row.coverage), limit, *shares])
+    title = f"How much {comparison.best} can fill in when so much of it must be right"
+    told = "held out: by thresholds that other products gave; a threshold chosen on the very photos flatters a little"
+    return Group(_grid(title, heads, rows, left=(0,)), told, "")
 
 
 def _text(blocks: Sequence[RenderableType], color: bool) -> str:
@@ -246,6 +273,11 @@ def one_line(text: str) -> str:
 def decimal(figure: float | None) -> str:
     """Three decimals, or a dash."""
     return NONE if figure is None else f"{figure:.3f}"
+
+
+def share(figure: float | None) -> str:
+    """Percents with one decimal, or a dash."""
+    return NONE if figure is None else f"{100 * figure:.1f} %"
 
 
 def with_interval(figure: float | None, span: Interval | None) -> str:

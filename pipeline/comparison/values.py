@@ -17,8 +17,8 @@ from pipeline.experiment.run_reader import Run
 def value_rows(run: Run, best: Judged) -> tuple[ValueRow, ...]:
     """One row per value in schema order, then the values that only test photos have."""
     true, known = known_cells(best.Y, best.mask, best.schema)
-    train = run.rows("train")
-    trained = known_cells(run.Y[train], run.mask[train], best.schema)[0].sum(axis=0)
+    # A model that does not tell its counts has been shown each of its values all the same.
+    trained = None if run.training_counts is None else run.training_counts[0]
     decided = best.D & known
     hits, support, chosen = ((cells.sum(axis=0)) for cells in (decided & true, true, decided))
     ranked = average_precision(best.P, true, known)
@@ -31,14 +31,14 @@ def value_rows(run: Run, best: Judged) -> tuple[ValueRow, ...]:
             ValueRow(
                 attribute=attribute,
                 value=value,
-                train=int(trained[j]),
+                train=0 if trained is None else int(trained[j]),
                 support=has,
                 decided=says,
                 precision=tp / says if says else None,
                 recall=tp / has if has else None,
                 f1=2 * tp / (says + has) if has else None,
                 average_precision=float(ranked[j]) if np.isfinite(ranked[j]) else None,
-                learnable=bool(trained[j]),
+                learnable=trained is None or bool(trained[j]),
             )
         )
     return (*rows, *_unseen_rows(best))

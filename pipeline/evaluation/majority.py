@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float32
+from pipeline.arrays import Bool, Float32, Int64
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.metrics import Targets, known_cells
 
@@ -30,7 +30,18 @@ def majority_baseline(Y: Targets, mask: Bool, schema: LabelSchema) -> Majority:
     common value, a multi-valued one every value that at least half of the known rows have. No gate is applied.
     """
     true, mask = known_cells(Y, mask, schema)
-    rates = true.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
+    return majority_of_counts(true.sum(axis=0), mask.sum(axis=0), schema)
+
+
+def majority_of_counts(positives: Int64, known: Int64, schema: LabelSchema) -> Majority:
+    """The majority baseline of training rows that are counted.
+
+    Args:
+        positives: Rows known to have each value, (L,).
+        known: Rows on which its attribute is known, (L,).
+        schema: What the columns are.
+    """
+    rates = positives / np.maximum(known, 1)
     decided = rates >= 0.5
     for columns, single in zip(schema.slices, schema.single, strict=True):
         if single and columns.stop > columns.start:

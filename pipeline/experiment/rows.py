@@ -156,26 +156,11 @@ class Experiment:
     @cached_property
     def unseen(self) -> Unseen:
         """The values that only test photos have; like `truth`, for the run folder and nothing else."""
-        schema, cells = self.truth.schema, self.catalogue.cells
-        every = infer_schema(self.catalogue)
-        values = dict(zip(every.attributes, every.values, strict=True))
-        labels = tuple(
-            (attribute, value)
-            for attribute, own in zip(schema.attributes, schema.values, strict=True)
-            for value in values[attribute]
-            if value not in own
-        )
-        has = [[cell is not None and value in cell for cell in cells[attribute]] for attribute, value in labels]
-        Y = np.array(has, np.bool_).reshape(len(labels), len(self.ids)).T
-        return Unseen(labels, Y & self.known_of([attribute for attribute, _ in labels]))
+        return unseen_of(self.truth, self.catalogue)
 
     def known_of(self, attributes: Sequence[str]) -> Bool:
         """(n, len(attributes)): photos on which the truth of each of these attributes is known."""
-        schema, known = self.truth.schema, self.truth.known
-        of = {
-            name: known[:, columns].any(axis=1) for name, columns in zip(schema.attributes, schema.slices, strict=True)
-        }
-        return np.array([of[name] for name in attributes], np.bool_).reshape(len(attributes), len(known)).T
+        return known_of(self.truth, attributes)
 
     @cached_property
     def _reader(self) -> Reader:
@@ -252,6 +237,28 @@ def fit_targets(
     if na == "class":
         known[:, [columns.stop - 1 for columns in schema.slices]] = False
     return FitTargets(schema, Y, mask, known)
+
+
+def known_of(truth: FitTargets, attributes: Sequence[str]) -> Bool:
+    """(n, len(attributes)): photos on which the truth of each of these attributes is known."""
+    schema, known = truth.schema, truth.known
+    of = {name: known[:, columns].any(axis=1) for name, columns in zip(schema.attributes, schema.slices, strict=True)}
+    return np.array([of[name] for name in attributes], np.bool_).reshape(len(attributes), len(known)).T
+
+
+def unseen_of(truth: FitTargets, catalogue: Catalogue) -> Unseen:
+    """The values that photos of the catalogue have and the schema of their truth has no column for."""
+    schema, every = truth.schema, infer_schema(catalogue)
+    values = dict(zip(every.attributes, every.values, strict=True))
+    labels = tuple(
+        (attribute, value)
+        for attribute, own in zip(schema.attributes, schema.values, strict=True)
+        for value in values.get(attribute, ())
+        if value not in own
+    )
+    has = [[cell is not None and value in cell for cell in catalogue.cells[attribute]] for attribute, value in labels]
+    Y = np.array(has, np.bool_).reshape(len(labels), len(catalogue)).T
+    return Unseen(labels, Y & known_of(truth, [attribute for attribute, _ in labels]))
 
 
 def without_rows(targets: FitTargets, rows: Positions) -> FitTargets:

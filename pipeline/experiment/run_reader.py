@@ -15,6 +15,7 @@ from pipeline.arrays import Bool, Float32, Float64, Int64, Positions, Texts, UIn
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.split_file import read_split
 from pipeline.errors import CatalogueError, RunError
+from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.unseen import Unseen
 from pipeline.experiment.run_schema import check_config_id, read_decisions, read_run_info
 from pipeline.experiment.run_tables import Row, Rows, read_probabilities, read_rows, read_truth
@@ -71,6 +72,21 @@ class Run:
     def _rows(self) -> Rows:
         return Rows(self.photos, self.parts)
 
+    @property
+    def evaluated(self) -> Mapping[str, Any] | None:
+        """What `evaluate` says of the model it tried; None for a run of `fit-heads`."""
+        return self.info.get("evaluated")
+
+    @cached_property
+    def training_counts(self) -> tuple[Int64, Int64] | None:
+        """Training photos that have each value, and on which it is known, both (L,); None where nobody says."""
+        if self.evaluated is None:
+            train = self.rows("train")
+            true, known = known_cells(self.Y[train], self.mask[train], self.schema)
+            return true.sum(axis=0), known.sum(axis=0)
+        counts = self.evaluated.get("training")
+        return None if counts is None else (np.array(counts["positives"]), np.array(counts["known"]))
+
     def settings(self, config_id: str) -> Row:
         """What a configuration is made of: its row of configs.csv, and what the whole run was made with."""
         return {**self.facts, **self.configs.get(config_id, {})}
@@ -119,7 +135,8 @@ class Run:
         """Validation score of a configuration under its chosen policy; None when the run does not say."""
         entry = self.decisions.get(config_id)
         if entry is not None:
-            return float(entry["policies"][entry["chosen"]]["validation_score"])
+            score = float(entry["policies"][entry["chosen"]]["validation_score"])
+            return None if self.evaluated is not None and math.isnan(score) else score
         return number(self.configs.get(config_id, {}).get("validation_score"))
 
     def _predictions(self, config_id: str) -> Path:

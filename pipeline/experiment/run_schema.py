@@ -41,6 +41,15 @@ OPTIONS = mapping(either(mapping(anything), optional(text)))
 
 NEAR = record({"pairs": mapping(whole()), "cosine": number(), "test_photos": whole(), "closest": sequence(text)})
 
+EVALUATED = record(
+    {"model": text, "at_precision": sequence(number()), "notes": sequence(text)},
+    {"sha256": text, "training": optional(record({"positives": sequence(whole()), "known": sequence(whole())}))},
+)
+"""What `evaluate` says of a fitted model that it tried on labelled photos, the run's test part.
+
+training: how often each value is true, and known, in the model's training photos; null where its file does not say.
+"""
+
 RUN = record(
     {"schema": SCHEMA},
     {
@@ -56,6 +65,7 @@ RUN = record(
         "unseen": optional(sequence(sequence(text, least=2, most=2))),
         "not_measurable": optional(sequence(either(sequence(text, least=2, most=2), text))),
         "near_duplicates": optional(NEAR),
+        "evaluated": optional(EVALUATED),
         "versions": optional(mapping(text)),
         "host": optional(mapping(anything)),
     },
@@ -86,6 +96,9 @@ def read_run_info(path: Path) -> tuple[Mapping[str, Any], LabelSchema]:
     for attribute, value in info.get("unseen") or ():
         if attribute not in schema.attributes or (attribute, value) in schema.labels:
             raise RunError(f"{path}: unseen: {attribute}={value} is no value beside those of the schema's attributes")
+    training = (info.get("evaluated") or {}).get("training") or {}
+    for name, counts in training.items():
+        _check_length(counts, schema.size, f"{path}: evaluated.training.{name} needs {{}} counts")
     return info, schema
 
 

@@ -13,13 +13,16 @@ import numpy as np
 from pipeline.arrays import Bool, Float32, UInt8
 from pipeline.catalogue import PARTS, Finding, column_name, count_kinds, write_split
 from pipeline.errors import OptionError, RunError
+from pipeline.evaluation.metrics import known_cells
 from pipeline.experiment.candidates import JudgedHead
 from pipeline.experiment.rows import Experiment
 from pipeline.experiment.run_tables import Rows, write_table
 from pipeline.experiment.thumbnails import choose_photos, write_thumbnails
+from pipeline.features.backbone.provenance import seen_of_key
 from pipeline.features.near_duplicates import Neighbour, Neighbours, across_parts, sentence
 from pipeline.heads import FittedHead
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, save_model
+from pipeline.model.training import TrainingRecord, training_record
 from pipeline.names import BEGUN
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import file_digest, host_facts, package_versions, write_json, write_records
@@ -216,15 +219,24 @@ def write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Judge
         weights_source=str(features.info.notes.get("weights_source", "")),
         views=features.views,
     )
-    rows = experiment.sample(4)
+    rows, training = experiment.sample(4), _training(experiment)
     for candidate in kept:
         info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": candidate.fitted_on}
-        parts = Parts(candidate.head.members, candidate.head.links, info)
+        parts = Parts(candidate.head.members, candidate.head.links, info, training)
         decision = Decision(candidate.thresholds, candidate.chosen)
         model = build_model(experiment.targets.schema, parts, decision, origin, rows)
         save_model(model, folder.model_path(candidate.config_id))
         if candidate.config_id == best.config_id:
             save_model(model, folder.model_path("best"))
+
+
+def _training(experiment: Experiment) -> TrainingRecord:
+    """Which photos had a part in the models: nobody may judge these by them."""
+    split, targets = experiment.split, experiment.targets
+    backbone = seen_of_key(experiment.cache, experiment.features.info)
+    ids = [experiment.ids[split.rows("train", "validation")], backbone.train, backbone.choice]
+    train = split.rows("train")
+    return training_record(np.concatenate(ids), *known_cells(targets.Y[train], targets.known[train], targets.schema))
 
 
 def write_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.arrays import Float32, Ids, Int64, Pixels
+from pipeline.errors import BadImage, TooCostly
 
 Features = dict[tuple[str, str], Float32]
 """Vectors by (block, view): float32 (b, d)."""
@@ -15,25 +16,30 @@ class Reject:
     """A photo without a vector.
 
     Attributes:
-        index: Its position among the paths.
-        content_id: The id of its bytes; zeros if they were not read.
+        index: Its position among the photos.
+        content_id: The id of its bytes; zeros if there were none to read.
         reason: Why.
-        lasting: Whether the content itself is at fault, so that no other run can take it.
+        kind: The error that it is.
     """
 
     index: int
     content_id: bytes
     reason: str
-    lasting: bool = True
+    kind: type[BadImage] = BadImage
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the content itself is at fault, so that no other run can take it."""
+        return not issubclass(self.kind, TooCostly)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Vectors of some photos, in the order of the paths.
+    """Vectors of some photos, in the order in which they were given.
 
     Attributes:
-        indices: Positions among the paths, int64 (b,); b can be 0 when every photo since the last batch was bad.
-        ids: SHA-256 of the very bytes that were decoded, S32 (b,).
+        indices: Positions among the photos, int64 (b,); b can be 0 when every photo since the last batch was bad.
+        ids: SHA-256 of the very bytes that were decoded, S32 (b,); zeros for images and arrays.
         features: float32 (b, d) per (block, view).
         rejects: Bad photos met before the last photo of this batch.
     """
@@ -46,7 +52,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A photo between its decoder and the forward pass: its position among the paths, its id, uint8 (s, s, 3)."""
+    """A photo between its decoder and the forward pass: its position among the photos, its id, uint8 (s, s, 3)."""
 
     index: int
     content_id: bytes

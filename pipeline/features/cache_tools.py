@@ -62,22 +62,30 @@ def features_of_model(cache: FeatureCache, model: Mapping[str, Any]) -> CachedFe
     Raises:
         OptionError: No cache key has them all; it names the command that extracts them.
     """
-    wanted = [(str(block["name"]), str(block["digest"])) for block in model["blocks"]]
+    found = cached_features_of(cache, model)
+    if found is not None:
+        return found
     views = [str(view) for view in model["views"]]
-    infos = cache.keys()
-    for info in infos:
-        there = {(c.block.name, c.block.digest(info.key), c.view): c for c in info.columns}
-        columns = [[there.get((name, digest, view)) for name, digest in wanted] for view in views]
-        if all(column is not None for view in columns for column in view):
-            return CachedFeatures(info, tuple(tuple(c for c in view if c is not None) for view in columns))
     made_with = model["cache_key"]
     words = {"backbone": made_with.get("architecture"), "weights": model["weights_source"]}
     words |= {"size": made_with.get("size"), "resize": made_with.get("fit"), "precision": made_with.get("precision")}
-    blocks = ",".join(name for name, _ in wanted)
+    blocks = ",".join(str(block["name"]) for block in model["blocks"])
     raise OptionError(
         f"{cache.root} lacks vectors that the model was fitted on ({blocks}; views {','.join(views)}). Run: "
         f"{command('extract', words)} --features {blocks} --views {','.join(views)} (with the same --data and --cache)"
     )
+
+
+def cached_features_of(cache: FeatureCache, model: Mapping[str, Any]) -> CachedFeatures | None:
+    """The cached columns that a model was fitted on, by the digests of their blocks; None where no key has them all."""
+    wanted = [(str(block["name"]), str(block["digest"])) for block in model["blocks"]]
+    infos = cache.keys()
+    for info in infos:
+        there = {(c.block.name, c.block.digest(info.key), c.view): c for c in info.columns}
+        columns = [[there.get((name, digest, str(view))) for name, digest in wanted] for view in model["views"]]
+        if all(column is not None for view in columns for column in view):
+            return CachedFeatures(info, tuple(tuple(c for c in view if c is not None) for view in columns))
+    return None
 
 
 def _require_nothing_else(key: CacheKeyOptions, options: ExportOptions) -> None:

@@ -1,16 +1,18 @@
 """Photos to vectors: reading and decoding in threads, forward passes beside them, results in order.
 
-    paths ──▶ decoders (threads) ──▶ batches of good photos, in order ──▶ runtime (its streams) ──▶ results, in order
+    photos ──▶ decoders (threads) ──▶ batches of good photos, in order ──▶ runtime (its streams) ──▶ results, in order
 
 Memory is bounded: at most `_AHEAD` batches are decoded or in the forward pass at any time, however many photos there
 are. Each photo is read and decoded once, whatever number of views is asked for. A bad photo is reported and leaves
 its place to the next one; it never shifts a neighbour's vector.
+
+An `Embedder` may be called by several threads at once: each call has decoding threads of its own, and all share the
+runtime, which serves as many batches at a time as it has streams; a batch beyond those waits for its turn.
 """
 
 from __future__ import annotations
 
 import collections
-import os
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -21,13 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cache import Block, id_of
-from pipeline.errors import BackboneError, BadImage, TooCostly
+from cache import Block
+from pipeline.errors import BackboneError, BadImage
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.backbone.photo_file import read_photo
-from pipeline.features.backbone.transform import MAX_PIXELS, require_view, to_pixels, view
+from pipeline.features.backbone.transform import MAX_PIXELS, require_view, view
 from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject
 from pipeline.features.runtimes import Runtime, RuntimeOptions, make_runtime
+from pipeline.features.sources import NO_CONTENT, Source, content_id, content_pixels, read_source
 from pipeline.system import choose_device, cores
 
 _AHEAD = 2
@@ -98,14 +100,15 @@ class Embedder:
         self.workers = self.options.workers or cores()
         self.timings = Timings()
         self.runtime = self._start(self.options.batch_size or _BATCH[choose_device(self.options.device)])
+        self._turns, self._restart = threading.BoundedSemaphore(self.runtime.streams), threading.Lock()
 
     @property
     def batch_size(self) -> int:
         """Photos per forward pass now (it halves when memory runs out)."""
         return self.runtime.batch_size
 
-    def __call__(self, paths: Sequence[str | os.PathLike[str]]) -> Generator[Batch, None, None]:
-        """Vectors of the photos, batch by batch, in the order of `paths`.
+    def __call__(self, photos: Sequence[Source]) -> Generator[Batch, None, None]:
+        """Vectors of the photos, batch by batch, in their order.
 
         Raises:
             BackboneError: the GPU's memory does not hold even one photo.
@@ -115,7 +118,7 @@ class Embedder:
         decoders = ThreadPoolExecutor(self.workers, "decode")
         forwards = ThreadPoolExecutor(self.runtime.streams, "forward")
         try:
-            for pending in self._pending_batches(paths, decoders, stop):
+            for pending in self._pending_batches(photos, decoders, stop):
                 waiting.append((pending, forwards.submit(self._forward, pending)))
                 if len(waiting) > self.runtime.streams:
                     yield self._finish(*waiting.popleft())
@@ -148,13 +151,13 @@ class Embedder:
         return best
 
     def _pending_batches(
-        self, paths: Sequence[str | os.PathLike[str]], decoders: ThreadPoolExecutor, stop: threading.Event
+        self, photos: Sequence[Source], decoders: ThreadPoolExecutor, stop: threading.Event
     ) -> Iterator[PendingBatch]:
-        chunks = (range(start, min(start + _CHUNK, len(paths))) for start in range(0, len(paths), _CHUNK))
+        chunks = (range(start, min(start + _CHUNK, len(photos))) for start in range(0, len(photos), _CHUNK))
         ahead: collections.deque[Future[list[Decoded | Reject]]] = collections.deque()
         pending = PendingBatch()
         for chunk in chunks:
-            ahead.append(decoders.submit(self._decode, chunk, [paths[index] for index in chunk], stop))
+            ahead.append(decoders.submit(self._decode, chunk, [photos[index] for index in chunk], stop))
             if len(ahead) * _CHUNK < _AHEAD * self.batch_size + self.workers * _CHUNK:
                 continue
             pending = yield from self._fill(pending, ahead.popleft().result())
@@ -177,25 +180,25 @@ class Embedder:
         return pending
 
     def _decode(
-        self, indices: Sequence[int], paths: Sequence[str | os.PathLike[str]], stop: threading.Event
+        self, indices: Sequence[int], photos: Sequence[Source], stop: threading.Event
     ) -> list[Decoded | Reject]:
         results: list[Decoded | Reject] = []
-        for index, path in zip(indices, paths, strict=True):
+        for index, photo in zip(indices, photos, strict=True):
             # An interrupted run waits for the photo in hand, which no decoder gives up, and for no other.
             if stop.is_set():
                 break
-            start, content_id = time.perf_counter(), bytes(32)
+            start, identity = time.perf_counter(), NO_CONTENT
             try:
-                data = read_photo(path)
-                content_id = id_of(data)
+                content = read_source(photo)
+                identity = content_id(content)
                 read, start = time.perf_counter() - start, time.thread_time()
-                pixels = to_pixels(data, self.backbone.transform, self.options.max_pixels)
+                pixels = content_pixels(content, self.backbone.transform, self.options.max_pixels)
                 self.timings.add(read=read, decode=time.thread_time() - start)
-                results.append(Decoded(index, content_id, pixels))
+                results.append(Decoded(index, identity, pixels))
             except BadImage as error:
-                results.append(Reject(index, content_id, str(error), lasting=not isinstance(error, TooCostly)))
+                results.append(Reject(index, identity, str(error), type(error)))
             except OSError as error:
-                results.append(Reject(index, content_id, error.strerror or str(error)))
+                results.append(Reject(index, identity, error.strerror or str(error)))
         return results
 
     def _forward(self, pending: PendingBatch) -> Features:
@@ -207,7 +210,9 @@ class Embedder:
         for name in self.views:
             viewed = view(batch, name)
             for at in range(0, len(viewed), size):
-                for block, rows in runtime(viewed[at : at + size]).items():
+                with self._turns:
+                    blocks = runtime(viewed[at : at + size])
+                for block, rows in blocks.items():
                     parts_of[block, name].append(rows)
         self.timings.add(forward=time.perf_counter() - start, photos=len(batch))
         return {key: parts[0] if len(parts) == 1 else np.concatenate(parts) for key, parts in parts_of.items()}
@@ -228,8 +233,9 @@ class Embedder:
     def _with_less_memory(self, pending: PendingBatch) -> Features:
         while True:
             # Several batches in the queue may meet the same limit; only the first of them halves.
-            if self.batch_size >= pending.attempted:
-                self.runtime = self._start(pending.attempted // 2)
+            with self._restart:
+                if self.batch_size >= pending.attempted:
+                    self.runtime = self._start(pending.attempted // 2)
             try:
                 return self._forward(pending)
             except torch.OutOfMemoryError:
@@ -250,14 +256,14 @@ class Embedder:
 
 
 def embed(
-    paths: Sequence[str | os.PathLike[str]],
+    photos: Sequence[Source],
     backbone: Backbone,
     blocks: Sequence[str],
     views: Sequence[str] = ("identity",),
     options: EmbedOptions | None = None,
 ) -> Generator[Batch, None, None]:
-    """Vectors of photos, batch by batch, in the order of `paths`: the short form of `Embedder`.
+    """Vectors of photos, batch by batch, in their order: the short form of `Embedder`.
 
     Close it when it is left before its end, so that no photo is decoded for nothing.
     """
-    yield from Embedder(backbone, blocks, views, options)(paths)
+    yield from Embedder(backbone, blocks, views, options)(photos)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.catalogue.labels import LabelSchema, wrong_labels
 from pipeline.errors import ModelFileError
+from pipeline.model.training import FIELDS
 from pipeline.shapes import (
     Shape,
     WrongShape,
@@ -46,7 +47,11 @@ MODEL = record(
         "thresholds": anything,
         "decision": text,
     },
-    {"info": optional(mapping(anything)), "selftest": record(dict.fromkeys(("X", "P", "decisions"), anything))},
+    {
+        "info": optional(mapping(anything)),
+        "selftest": record(dict.fromkeys(("X", "P", "decisions"), anything)),
+        "training": optional(record(dict.fromkeys(FIELDS, anything))),
+    },
 )
 """What every part of the program that takes a model relies on; arrays are checked one by one below."""
 
@@ -75,6 +80,8 @@ def check_model(content: object, name: str) -> dict[str, Any]:
     model["members"] = [
         _check_member(member, model, f"{name}: member {i}") for i, member in enumerate(model["members"])
     ]
+    if model.get("training") is not None:
+        model["training"] = _check_training(model, f"{name}: training")
     if "selftest" in model:
         model["selftest"] = _check_selftest(model, f"{name}: selftest")
     return model
@@ -138,6 +145,17 @@ def _check_selftest(model: dict[str, Any], name: str) -> dict[str, Any]:
     labels = (rows, len(model["labels"]))
     arrays = {"X": _array(test["X"], (rows, width), f"{name}: X"), "P": _array(test["P"], labels, f"{name}: P")}
     return {**test, **arrays, "decisions": _array(test["decisions"], labels, f"{name}: decisions", np.bool_)}
+
+
+def _check_training(model: dict[str, Any], name: str) -> dict[str, Any]:
+    found, labels = model["training"], (len(model["labels"]),)
+    seen = found["seen"]
+    if not isinstance(seen, np.ndarray) or seen.dtype != np.uint64 or seen.ndim != 1:
+        raise ModelFileError(f"{name}: seen is no list of 8-byte beginnings of content ids")
+    counts = {field: _array(found[field], labels, f"{name}: {field}", np.int64) for field in ("positives", "known")}
+    if (counts["positives"] < 0).any() or (counts["positives"] > counts["known"]).any():
+        raise ModelFileError(f"{name}: positives are not within known")
+    return {**found, "seen": np.sort(seen.astype(np.uint64)), **counts}
 
 
 def _array(value: object, shape: Any, name: str, dtype: Any = np.float32) -> Any:

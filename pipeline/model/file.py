@@ -5,8 +5,9 @@ order; single (per attribute); gate {category: attributes} or None, and category
 it looks up; blocks [{name, dim, order, digest}] and views, what X is made of; cache_key, the full key of the backbone
 and transform as JSON; weights_source; members [{"kind": "dense", "layers": [(W, b), ...], "hidden": "relu"}, or
 {"kind": "estimator", "estimator": object}]; links (per attribute "sigmoid" or "softmax", for dense members); thresholds
-(L,); decision, the policy that chose them; selftest {X (4, d), P (4, L), decisions (4, L)}; info, what a person wants
-to know about its making.
+(L,); decision, the policy that chose them; training, where the file says it, which photos had a part in the model and
+how often each value was true (`pipeline.model.training`); selftest {X (4, d), P (4, L), decisions (4, L)}; info, what
+a person wants to know about its making.
 
 joblib runs code on load: read only files you trust. The `.sha256` beside a file detects damage, not tampering.
 """
@@ -31,6 +32,7 @@ from pipeline.errors import ModelFileError
 from pipeline.evaluation.thresholds import decide
 from pipeline.heads.probabilities import mean_probabilities
 from pipeline.model.check import FORMAT, VERSION, check_model
+from pipeline.model.training import TrainingRecord
 from pipeline.system import file_digest, whole_file, write_text
 
 Model = dict[str, Any]
@@ -59,11 +61,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a fit produced: members as above, links per attribute, what is worth telling (`info`)."""
+    """What a fit produced: members as above, links per attribute, what is worth telling (`info`), its photos."""
 
     members: Sequence[Mapping[str, Any]]
     links: Sequence[str]
     info: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingRecord | None = None
 
 
 def build_model(schema: LabelSchema, parts: Parts, decision: Decision, origin: FeatureOrigin, X: Float32) -> Model:
@@ -89,6 +92,8 @@ def build_model(schema: LabelSchema, parts: Parts, decision: Decision, origin: F
         "decision": decision.policy,
         "info": _plain(parts.info),
     }
+    if parts.training is not None:
+        model["training"] = parts.training.to_model()
     rows = np.resize(np.arange(min(4, len(X))), 4)
     sample = np.array(X[rows], np.float32)
     check_model(model, "the new model")

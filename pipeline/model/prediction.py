@@ -27,11 +27,16 @@ PROBABILITY = "p:"
 
 @dataclass(frozen=True)
 class Prediction:
-    """The table, one row per photo; rejects (path, reason), whose rows hold `#N/A` only; notes worth reading."""
+    """The table, one row per photo; rejects (path, reason), whose rows hold `#N/A` only; notes worth reading.
+
+    Attributes:
+        cached: Photos whose vectors came out of the cache.
+    """
 
     frame: pd.DataFrame
     rejects: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    cached: int = 0
 
     @property
     def photos(self) -> int:

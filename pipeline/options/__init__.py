@@ -10,7 +10,7 @@ from pipeline.options.data import DataOptions, SampleOptions, SplitOptions
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
-from pipeline.options.predict import PredictOptions
+from pipeline.options.predict import EvaluateOptions, PredictOptions
 
 __all__ = [
     "AuditOptions",
@@ -18,6 +18,7 @@ __all__ = [
     "CacheKeyOptions",
     "CompareOptions",
     "DataOptions",
+    "EvaluateOptions",
     "ExportOptions",
     "ExtractOptions",
     "FinetuneOptions",

@@ -66,6 +66,7 @@ RATE = Limit(0, 1, below=True)
 SEED = Limit(0, 2**32 - 1, whole=True)
 
 LIMITS: dict[str, Limit] = {
+    "at_precision": Limit(0, 1, above=True),
     "batch_size": Limit(1, 2**20, whole=True),
     "betas": RATE,
     "bootstrap": Limit(1, 100_000, whole=True),

@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -110,14 +111,14 @@ def test_a_pipe_in_the_place_of_a_photo_is_a_reject_and_no_wait(backbone, photos
 
 
 def test_who_leaves_early_waits_for_the_photos_in_hand_only(backbone, photos, monkeypatch):
-    decode, started, left = module.to_pixels, [], threading.Event()
+    decode, started, left = module.content_pixels, [], threading.Event()
 
     def slow(*args):
         started.append(left.is_set())
         time.sleep(0.05)
         return decode(*args)
 
-    monkeypatch.setattr(module, "to_pixels", slow)
+    monkeypatch.setattr(module, "content_pixels", slow)
     batches = embed(photos[4:20] * 50, backbone, ["pooled"], options=options(workers=2))
     next(batches)
     left.set()
@@ -135,8 +136,8 @@ def test_nothing_but_bad_photos_gives_one_empty_batch(backbone, photos):
 
 def test_views_share_one_decoding(backbone, photos, monkeypatch):
     decoded = []
-    decode = module.to_pixels
-    monkeypatch.setattr(module, "to_pixels", lambda *args: decoded.append(1) or decode(*args))
+    decode = module.content_pixels
+    monkeypatch.setattr(module, "content_pixels", lambda *args: decoded.append(1) or decode(*args))
     good = photos[4:20]
     features = collect(embed(good, backbone, ["pooled", "grid"], ["identity", "hflip"], options()))[2]
     assert set(features) == {(b, v) for b in ("pooled", "grid") for v in ("identity", "hflip")}
@@ -147,8 +148,8 @@ def test_views_share_one_decoding(backbone, photos, monkeypatch):
 
 def test_reading_runs_only_so_far_ahead(backbone, photos, monkeypatch):
     decoded = []
-    decode = module.to_pixels
-    monkeypatch.setattr(module, "to_pixels", lambda *args: decoded.append(1) or decode(*args))
+    decode = module.content_pixels
+    monkeypatch.setattr(module, "content_pixels", lambda *args: decoded.append(1) or decode(*args))
     batches = embed(photos[4:20] * 50, backbone, ["pooled"], options=options())
     next(batches)
     assert len(decoded) < 100
@@ -197,3 +198,17 @@ def test_the_rate_of_the_forward_pass_alone_is_measured(backbone, photos):
     assert embedder.forward_rate(1) > 0
     assert embedder.timings.photos == 18
     assert min(embedder.timings.read, embedder.timings.decode, embedder.timings.forward) > 0
+
+
+def test_threads_that_share_an_embedder_get_the_vectors_of_their_own_photos(photos):
+    """The network's stem is tapped by a hook, through which one thread could be handed another's maps."""
+    convnext = load_backbone(BackboneOptions("test_convnext", "random:0", 32))
+    module = convnext.module(("levels",))
+    assert not module.reentrant and convnext.module(("pooled",)).reentrant
+    shared = Embedder(convnext, ["levels"], ["identity"], options(batch_size=2, workers=1))
+    good = photos[4:16]
+    alone = [collect(shared([photo]))[2]["levels", "identity"] for photo in good]
+    with ThreadPoolExecutor(6) as threads:
+        for _ in range(3):
+            together = threads.map(lambda photo: collect(shared([photo]))[2]["levels", "identity"], good)
+            assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))

@@ -27,7 +27,7 @@ from pipeline.model.file import (
     save_model,
     schema_of,
 )
-from pipeline.model.predict import Predictor
+from pipeline.model.predictor import Predictor
 from pipeline.options import PredictOptions
 from tests.mutations import ARRAYS, mutated
 
@@ -325,7 +325,7 @@ def test_snippet_averages_the_views_as_predict_does(tmp_path: Path, stacked: boo
     X = np.random.default_rng(8).normal(size=(60, 2, 5)).astype(np.float32)
     np.save(tmp_path / "features.npy", X if stacked else X.reshape(60, 10))
     P, D = run_snippet(SNIPPET, tmp_path)
-    expected = Predictor(model, PredictOptions()).predict_proba(X.transpose(1, 0, 2))
+    expected = Predictor(model, PredictOptions()).probabilities(X.transpose(1, 0, 2))
     assert np.abs(P - expected).max() < 1e-6
     assert (decisions(model, expected) == D).all()
     assert np.abs(P - proba(model, X[:, 0])).max() > 0.1, "the views differ"

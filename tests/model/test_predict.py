@@ -21,9 +21,12 @@ from pipeline.errors import BackboneError, ModelFileError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
 from pipeline.features.embed import EmbedOptions, embed
 from pipeline.features.runtimes.eager import EagerRuntime
+from pipeline.model.feature_source import check_cache_key
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, proba, read_model, save_model
-from pipeline.model.predict import Predictor, check_cache_key, find_photos, predict, write_predictions
-from pipeline.model.prediction import as_dicts, prediction_frame
+from pipeline.model.photos import find_photos
+from pipeline.model.predict import predict
+from pipeline.model.prediction import as_dicts, prediction_frame, write_predictions
+from pipeline.model.predictor import LoadedModel, Predictor
 from pipeline.options import BackboneOptions, PredictOptions
 
 BACKBONE = BackboneOptions("test_resnet", "random:0", 32, "squash")
@@ -91,13 +94,12 @@ def test_a_folder_becomes_a_table_with_every_photo(photos: Path, model_path: Pat
 
 def test_predictions_are_those_of_the_model_on_the_embedded_vectors(photos: Path, model_path: Path) -> None:
     """Blocks in model order, probabilities averaged over the model's views."""
-    predictor = pipeline.load_model(model_path)
-    predictor.options = EAGER
+    predictor = LoadedModel(Predictor(model_path, EAGER))
     names, paths = find_photos([photos / "a.jpg", photos / "b.png"])
     feeding = EmbedOptions(device="cpu", runtime="torch", batch_size=4, workers=1)
     (batch,) = embed(paths, load_backbone(BACKBONE), ["pooled"], ["identity", "hflip"], feeding)
-    P = (proba(predictor.model, batch.features["pooled", "identity"]) / 2) + (
-        proba(predictor.model, batch.features["pooled", "hflip"]) / 2
+    P = (proba(predictor.predictor.model, batch.features["pooled", "identity"]) / 2) + (
+        proba(predictor.predictor.model, batch.features["pooled", "hflip"]) / 2
     )
     frame = predictor.predict(paths)
     assert frame["filename"].tolist() == names
@@ -108,8 +110,7 @@ def test_predictions_are_those_of_the_model_on_the_embedded_vectors(photos: Path
 
 
 def test_the_photos_predicted_with_do_not_matter(photos: Path, model_path: Path) -> None:
-    predictor = pipeline.load_model(model_path)
-    predictor.options = replace(EAGER, probabilities=True)
+    predictor = LoadedModel(Predictor(model_path, replace(EAGER, probabilities=True)))
     alone = predictor.predict(photos / "b.png").iloc[0]
     among = predictor.predict(photos).set_index("filename").loc["b.png"]
     assert alone["neck"] == among["neck"]
@@ -128,7 +129,7 @@ def test_a_photo_whose_features_are_no_numbers_is_rejected(
         return made
 
     monkeypatch.setattr(EagerRuntime, "_run", spoilt)
-    predictor = Predictor(read_model(model_path), replace(EAGER, probabilities=True))
+    predictor = LoadedModel(Predictor(read_model(model_path), replace(EAGER, probabilities=True)))
     done = predictor.predict_photos([photos / "a.jpg", photos / "b.png"])
     assert done.rejects == ((str(photos / "a.jpg"), "the network's output for it is not finite"),)
     assert done.frame.loc[0, ["neck", "style"]].tolist() == ["#N/A", "#N/A"]
@@ -139,7 +140,7 @@ def test_a_photo_whose_probabilities_are_no_numbers_is_rejected(
     photos: Path, origin: FeatureOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(make_model(origin), EAGER)
-    right = predictor.predict_proba
+    right = predictor.probabilities
     first = iter([True])
 
     def spoilt(X: Any) -> Any:
@@ -148,15 +149,15 @@ def test_a_photo_whose_probabilities_are_no_numbers_is_rejected(
             P[0] = np.nan
         return P
 
-    monkeypatch.setattr(predictor, "predict_proba", spoilt)
-    done = predictor.predict_photos([photos / "a.jpg", photos / "b.png"])
+    monkeypatch.setattr(predictor, "probabilities", spoilt)
+    done = LoadedModel(predictor).predict_photos([photos / "a.jpg", photos / "b.png"])
     assert [name for name, _ in done.rejects] == [str(photos / "a.jpg")]
     assert done.frame.loc[0, ["neck", "style"]].tolist() == ["#N/A", "#N/A"]
 
 
 def test_a_pipe_is_rejected_at_once(photos: Path, model_path: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    predictor = Predictor(read_model(model_path), EAGER)
+    predictor = LoadedModel(Predictor(read_model(model_path), EAGER))
     results: list[Any] = []
     wait = threading.Thread(target=lambda: results.append(predictor.predict_photos(tmp_path / "pipe.jpg")), daemon=True)
     wait.start()
@@ -243,7 +244,7 @@ def test_a_backbone_that_differs_is_named(
 ) -> None:
     model = make_model(replace(origin, cache_key={**origin.cache_key, field: value}))
     with pytest.raises(ModelFileError, match=message):
-        Predictor(model, EAGER).predict(photos)
+        LoadedModel(Predictor(model, EAGER)).predict(photos)
 
 
 def test_other_weights_are_refused(model_path: Path, tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ def test_other_weights_are_refused(model_path: Path, tmp_path: Path) -> None:
 
     torch.save(load_backbone(replace(BACKBONE, weights="random:1")).net.state_dict(), tmp_path / "w.pth")
     with pytest.raises(ModelFileError, match="weights_sha256: fitted on"):
-        _ = pipeline.load_model(model_path, weights=tmp_path / "w.pth").backbone
+        _ = pipeline.load_model(model_path, weights=tmp_path / "w.pth").predictor.feature_source.backbone
 
 
 def test_a_copy_of_the_weights_is_accepted(origin: FeatureOrigin, tmp_path: Path) -> None:
@@ -260,8 +261,9 @@ def test_a_copy_of_the_weights_is_accepted(origin: FeatureOrigin, tmp_path: Path
     torch.save(load_backbone(BACKBONE).net.state_dict(), tmp_path / "w.pth")
     model = make_model(replace(origin, weights_source="/gone/weights.pth"))
     with pytest.raises(BackboneError, match="name a copy of them with --weights"):
-        _ = Predictor(model, EAGER).backbone
-    assert Predictor(model, replace(EAGER, weights=tmp_path / "w.pth")).backbone.name == "test_resnet"
+        _ = Predictor(model, EAGER).feature_source.backbone
+    copied = Predictor(model, replace(EAGER, weights=tmp_path / "w.pth"))
+    assert copied.feature_source.backbone.name == "test_resnet"
 
 
 def test_precision_is_a_note_not_an_error(origin: FeatureOrigin, photos: Path) -> None:
@@ -271,14 +273,14 @@ def test_precision_is_a_note_not_an_error(origin: FeatureOrigin, photos: Path) -
     check_cache_key(attribute.to_json(), base_key(backbone))
     blocks = [{"name": "pooled", "dim": block.dim, "digest": block.digest(attribute)}]
     model = make_model(replace(origin, cache_key=attribute.to_json(), blocks=blocks))
-    done = Predictor(model, EAGER).predict_photos(photos / "a.jpg")
+    done = LoadedModel(Predictor(model, EAGER)).predict_photos(photos / "a.jpg")
     assert any("fitted on half vectors, predicted from fp32 ones" in note for note in done.notes)
 
 
 def test_another_block_of_the_same_name_is_refused(origin: FeatureOrigin) -> None:
     model = make_model(replace(origin, blocks=[{**origin.blocks[0], "digest": "ab" * 32}]))
     with pytest.raises(ModelFileError, match="another block 'pooled': 96 numbers, digest abababababab"):
-        _ = Predictor(model, EAGER).backbone
+        _ = Predictor(model, EAGER).feature_source.backbone
 
 
 def test_photos_may_be_files_folders_and_patterns(photos: Path) -> None:

@@ -81,7 +81,8 @@ def _best_against_others(comparison: Comparison) -> list[str]:
     best, following = comparison.best, comparison.candidates[1].name
     runner_up = next((pair for pair in comparison.pairs if {pair.first, pair.second} == {best, following}), None)
     sentences = []
-    second, comma = f"the runner-up by validation, {following}", ","
+    rank, first = ("the next model", best) if comparison.evaluated else ("the runner-up by validation", "the best")
+    second, comma = f"{rank}, {following}", ","
     if (ahead := comparison.ahead) is not None:
         sentences.append(
             f"By validation {ahead.name} is ahead of {best}, {decimal(ahead.validation_score)} against"
@@ -98,9 +99,9 @@ def _best_against_others(comparison: Comparison) -> list[str]:
     even = sum(pair.verdict == NO_DIFFERENCE for pair in others)
     if len(others) > 1 and even:
         show = "shows" if even == 1 else "show"
-        sentences.append(f"{even} of the {len(others)} others set against the best {show} no difference from it.")
+        sentences.append(f"{even} of the {len(others)} others set against {first} {show} no difference from it.")
     elif len(others) > 1:
-        sentences.append(f"A difference from the best is shown for all {len(others)} others set against it.")
+        sentences.append(f"A difference from {first} is shown for all {len(others)} others set against it.")
     return sentences
 
 

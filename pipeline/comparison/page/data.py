@@ -109,7 +109,7 @@ def page_data(comparison: Comparison) -> PageData:
     P = run.probabilities(best.config_id, "test")[at.order]
     limits = run.thresholds(best.config_id, best.policy)
     return PageData(
-        tried=tuple(tried for each in runs for tried in _tried(each, several=len(runs) > 1)),
+        tried=tuple(tried for each in runs if each.evaluated is None for tried in _tried(each, several=len(runs) > 1)),
         sweeps=sweep_thresholds(P, at.Y, at.mask, at.unseen, run.schema, limits),
         gallery=gallery(run, test.photos, at.predicted(P, decide(P, run.schema, limits), run.schema)),
         dropped=tuple(kind for facts in comparison.runs for kind in _dropped(facts)),

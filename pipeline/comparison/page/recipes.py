@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
+from pipeline.options import (
+    BackboneOptions,
+    CacheKeyOptions,
+    DataOptions,
+    EvaluateOptions,
+    ExtractOptions,
+    FitOptions,
+    SplitOptions,
+)
 from pipeline.options.words import command, recorded
 
 FIT_GROUPS = {"data": DataOptions, "key": CacheKeyOptions, "split": SplitOptions, "fit": FitOptions}
@@ -19,7 +27,7 @@ class Recipe:
 
     Attributes:
         run: Its name.
-        commands: extract, then fit-heads; empty when run.json does not hold the options.
+        commands: extract, then fit-heads, or evaluate alone; empty when run.json does not hold the options.
         versions: Package to version.
         digests: What was digested to its SHA-256 in hexadecimal.
         host: Processor and cores.
@@ -44,7 +52,9 @@ def recipe(name: str, info: Mapping[str, Any]) -> Recipe:
     """
     options, cache_key, host = (_mapping(info.get(part)) for part in ("options", "cache_key", "host"))
     data, fit = _mapping(options.get("data")), _mapping(options.get("fit"))
-    commands = (_extract(info, cache_key, data, fit), _fit_heads(options)) if data and fit else ()
+    commands: tuple[str, ...] = (_extract(info, cache_key, data, fit), _fit_heads(options)) if data and fit else ()
+    if tried := _mapping(options.get("evaluate")):
+        commands = (command("evaluate", recorded(DataOptions, data) | recorded(EvaluateOptions, tried)),)
     digests = {
         "data": info.get("data_digest"),
         "split": info.get("split_digest"),

@@ -27,11 +27,12 @@ def _sentences(comparison: Comparison) -> Iterator[str]:
 
 def _margin(second: Candidate) -> str:
     difference = second.differences.get("accuracy")
+    lead = "Next by validation score is" if second.validation_score is not None else "The next model is"
     if difference is None:
-        return f"Next by validation score is {second.name}, for other attributes."
+        return f"{lead} {second.name}, for other attributes."
     points = f"{abs(100 * difference.value):.1f} points {'fewer' if difference.value < 0 else 'more'} attributes right"
     noise = "a difference within noise" if difference.within_noise else "more than chance would explain"
-    return f"Next by validation score is {second.name}: {points}, {noise}."
+    return f"{lead} {second.name}: {points}, {noise}."
 
 
 def _amount(best: Candidate) -> str:

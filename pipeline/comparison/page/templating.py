@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.comparison.page.scripts import ASSETS, policy
-from pipeline.comparison.table import decimal, ratio, with_interval
+from pipeline.comparison.table import decimal, ratio, share, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -86,6 +86,7 @@ FILTERS = {
     "percent": percent,
     "plural": _plural,
     "ratio": ratio,
+    "share": share,
     "thousands": _thousands,
     "with_interval": with_interval,
 }

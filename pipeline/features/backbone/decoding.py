@@ -15,8 +15,10 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError, _imaging
 
@@ -92,6 +94,61 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels
     except _DECODE_ERRORS as error:
         raise BadImage(f"damaged or truncated image: {error}") from None
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+
+def picture_of_image(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """The upright RGB picture of an image that Pillow has opened or made, with the rules that hold for files.
+
+    Orientation, transparency, palettes and 16 bits are taken as `decode` takes them; nobody else's pixels are changed.
+    What Pillow would show of a damaged file is shown: only `decode` sees the bytes.
+
+    Args:
+        image: The image; the frame it stands at.
+        max_pixels: Images with more pixels than this are refused before they are loaded.
+
+    Returns:
+        uint8 (h, w, 3), C-contiguous, memory of its own.
+
+    Raises:
+        BadImage: the image cannot become pixels; the text is the reason.
+    """
+    if not image.width or not image.height:
+        raise BadImage(f"an image of {image.width} x {image.height} pixels")
+    try:
+        _check_size(image, max_pixels)
+        # Some readers turn the picture while they load it, and then say that it stands upright.
+        image.load()
+        turn = _TURNS.get(_orientation(image))
+        pixels = _array(image)
+    except BadImage:
+        raise
+    except MemoryError:
+        raise TooCostly("not enough memory here to decode it") from None
+    except _DECODE_ERRORS as error:
+        raise BadImage(f"damaged or truncated image: {error}") from None
+    return np.array(pixels if turn is None else turn(pixels), order="C")
+
+
+def picture_of_array(array: npt.NDArray[Any], max_pixels: int = MAX_PIXELS) -> Pixels:
+    """The picture that an array holds: upright RGB, or greyscale, which is repeated over three channels.
+
+    Args:
+        array: uint8 (h, w, 3) or (h, w).
+        max_pixels: Arrays of more pixels than this are refused.
+
+    Returns:
+        uint8 (h, w, 3), C-contiguous, memory of its own.
+
+    Raises:
+        BadImage: the array is no such picture.
+    """
+    shape = array.shape
+    if array.dtype != np.uint8 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)) or 0 in shape:
+        raise BadImage(f"an array of {array.dtype} {shape}; expected uint8 (h, w, 3), RGB, or (h, w)")
+    if shape[0] * shape[1] > max_pixels:
+        raise TooCostly(f"{TOO_MANY_PIXELS}: {shape[1]} x {shape[0]} is more than the limit of {max_pixels}")
+    picture: Pixels = np.array(np.broadcast_to(array.reshape(*shape[:2], -1), (*shape[:2], 3)), np.uint8, order="C")
+    return picture
 
 
 def _open(data: bytes) -> Image.Image:

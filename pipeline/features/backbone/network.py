@@ -63,6 +63,11 @@ class FeatureModule(torch.nn.Module):
         }
         return {name: compute[name]().float() for name in self.names}
 
+    @property
+    def reentrant(self) -> bool:
+        """Whether several threads may run it at once: a hook on the stem would hand one thread another's maps."""
+        return self.names == ("pooled",) or _unlisted_stem(self.net) is None
+
     def maps(self, images: torch.Tensor) -> tuple[Any, list[torch.Tensor]]:
         """Normalised images (b, 3, s, s) to what the model pools, and the levels behind it (may be none)."""
         if not hasattr(self.net, "forward_intermediates"):

@@ -43,10 +43,18 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
     except NotRegular as error:
         raise BadImage(str(error)) from None
     with file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_FILE_BYTES:
-            raise TooCostly(f"too large a file: {size} bytes are more than the limit of {MAX_FILE_BYTES}")
+        check_length(os.fstat(file.fileno()).st_size)
         return file.read()
+
+
+def check_length(size: int) -> None:
+    """Refuse a photo of more bytes than are held in memory.
+
+    Raises:
+        TooCostly: the file, or what was given in its place, is larger than `MAX_FILE_BYTES`.
+    """
+    if size > MAX_FILE_BYTES:
+        raise TooCostly(f"too large a file: {size} bytes are more than the limit of {MAX_FILE_BYTES}")
 
 
 def check_file(data: bytes) -> None:

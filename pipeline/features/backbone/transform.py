@@ -46,6 +46,7 @@ __all__ = [
     "Transform",
     "decode",
     "require_view",
+    "square",
     "to_pixels",
     "view",
 ]
@@ -101,7 +102,12 @@ def to_pixels(data: bytes, transform: Transform, max_pixels: int = MAX_PIXELS) -
     Raises:
         BadImage: the photo cannot become pixels; the text is the reason.
     """
-    return _RESIZES[transform.resize_mode](decode(data, max_pixels, _ROOM * _shorter(transform)), transform)
+    return square(decode(data, max_pixels, _ROOM * _shorter(transform)), transform)
+
+
+def square(picture: Pixels, transform: Transform) -> Pixels:
+    """Step 4 alone: resize an upright RGB picture, uint8 (h, w, 3), to uint8 (size, size, 3)."""
+    return _RESIZES[transform.resize_mode](picture, transform)
 
 
 def _resize(pixels: Pixels, width: int, height: int, transform: Transform) -> Pixels:

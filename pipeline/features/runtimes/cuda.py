@@ -15,7 +15,8 @@ from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions, U
 class CudaRuntime(Runtime):
     """torch.compile on one GPU; where compiling fails, the same module eagerly, and `note` says so.
 
-    Two streams: while one thread waits for its batch, the other's photos are copied and queued.
+    Two streams: while one thread waits for its batch, the other's photos are copied and queued. One, where the network
+    cannot be run by two threads at once.
     """
 
     name = "cuda"
@@ -26,7 +27,9 @@ class CudaRuntime(Runtime):
         if not torch.cuda.is_available():
             raise Unavailable("PyTorch sees no GPU")
         self.half = options.precision == "half"
-        eager = backbone.module(blocks).to("cuda").to(memory_format=torch.channels_last)
+        module = backbone.module(blocks)
+        self.streams = type(self).streams if module.reentrant else 1
+        eager = module.to("cuda").to(memory_format=torch.channels_last)
         self.module: torch.nn.Module = eager
         warm = np.zeros((self.batch_size, self.size, self.size, 3), dtype=np.uint8)
         try:

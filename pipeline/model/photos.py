@@ -1,0 +1,126 @@
+"""What callers name photos by: files, folders, patterns, URLs, bytes, open files, images, arrays; and their names."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
+
+import numpy as np
+
+from pipeline.catalogue.reading.photos import is_photo
+from pipeline.errors import BadImage, OptionError
+from pipeline.features.backbone.limits import MAX_FILE_BYTES
+from pipeline.model.fetch import fetcher, is_url
+
+if TYPE_CHECKING:
+    from pipeline.features.sources import Source
+
+
+def listed(photos: Any) -> list[Any]:
+    """One photo, or several, as a list of photos: whatever `named_source` takes."""
+    one = isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray)
+    return [photos] if one or hasattr(photos, "read") or _is_image(photos) else list(photos)
+
+
+def named_source(photo: Any, index: int) -> tuple[str, Source]:
+    """What reads one photo, and its name: its path or URL, or `photo <index>` for what has neither.
+
+    Args:
+        photo: A path, a URL (http, https, file), the bytes of a file, an open binary file, an image of Pillow, or a
+            uint8 array (h, w, 3) of RGB or (h, w) of grey.
+        index: Its position.
+
+    Raises:
+        TypeError: it is nothing that can be a photo.
+    """
+    if isinstance(photo, str) and is_url(photo):
+        return photo, fetcher(photo)
+    if isinstance(photo, str | os.PathLike):
+        return os.fspath(photo), photo
+    name = f"photo {index}"
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return name, bytes(photo)
+    if isinstance(photo, np.ndarray) or _is_image(photo):
+        return name, photo
+    if hasattr(photo, "read"):
+        return name, partial(_read, photo)
+    raise TypeError(
+        f"photo {index} is a {type(photo).__name__}; expected a path, a URL, bytes, an open binary file, an image of"
+        " Pillow or a uint8 array"
+    )
+
+
+def find_photos(given: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[str]]:
+    """(names, paths) of the photos that files, folders and patterns stand for, each once, folders in sorted order.
+
+    Names are relative to the folder when one folder is all that is given, else the paths as found.
+
+    Raises:
+        OptionError: For something that does not exist and when no photo is found.
+    """
+    paths: dict[str, None] = {}
+    for each in given:
+        paths.update(dict.fromkeys(_photos_of(os.fspath(each))))
+    if not paths:
+        where = ", ".join(os.fspath(each) for each in given) or "nothing"
+        raise OptionError(f"no photo found in {where}; name image files, folders or patterns such as 'photos/*.jpg'")
+    found = list(paths)
+    if len(given) == 1 and Path(given[0]).is_dir():
+        return [Path(path).relative_to(given[0]).as_posix() for path in found], found
+    return found, found
+
+
+def found_sources(photos: Any) -> tuple[list[str], list[Source]]:
+    """(names, sources) of photos among which paths may also be folders and patterns.
+
+    Raises:
+        OptionError: as `find_photos` does.
+        TypeError: as `named_source` does.
+    """
+    given = listed(photos)
+    if all(_is_path(photo) for photo in given):
+        names, paths = find_photos(given)
+        return names, list(paths)
+    names, sources = [], []
+    for photo in given:
+        each = find_photos([photo])[1] if _is_path(photo) else [photo]
+        for found in each:
+            name, source = named_source(found, len(names))
+            names.append(name)
+            sources.append(source)
+    return names, sources
+
+
+def _is_path(photo: Any) -> TypeGuard[str | os.PathLike[str]]:
+    return isinstance(photo, os.PathLike) or (isinstance(photo, str) and not is_url(photo))
+
+
+def _is_image(photo: Any) -> bool:
+    from PIL.Image import Image
+
+    return isinstance(photo, Image)
+
+
+def _read(file: BinaryIO) -> bytes:
+    """What is left of an open file, one byte more than allowed at most."""
+    data: object = file.read(MAX_FILE_BYTES + 1)
+    if not isinstance(data, bytes):
+        raise BadImage("a file that is open as text; open it in binary mode, as in open(path, 'rb')")
+    return data
+
+
+def _photos_of(name: str) -> list[str]:
+    path = Path(name)
+    if path.is_dir():
+        return sorted(str(found) for found in path.rglob("*") if is_photo(found.name) and found.is_file())
+    if path.exists():
+        return [name]
+    # Path.glob refuses absolute patterns; the plain function takes what a shell would.
+    matches = sorted(match for match in glob.glob(name, recursive=True) if Path(match).is_file())  # noqa: PTH207
+    if not matches:
+        raise OptionError(f"no such photo or folder: {name}")
+    return [match for match in matches if is_photo(match)]

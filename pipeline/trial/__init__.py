@@ -1,0 +1,1 @@
+"""Fitted models on labelled photos: **evaluate**, and the run folders it leaves for `compare`."""
