@@ -183,6 +183,11 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        # A write that is refused names no file, and the unfinished one's name means nothing to anybody.
+        if error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
