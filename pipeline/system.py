@@ -12,9 +12,10 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from pipeline.errors import OptionError, PipelineError
+from pipeline.spreadsheet import Lines, guarded
 
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "lightgbm", "pandas", "h5py", "joblib", "openvino")
 """Those whose versions decide a fit's numbers."""
@@ -223,13 +224,26 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
 
 
-def write_records(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Write records as a CSV file, whole or not at all; `columns` orders them and stands where there are none."""
+def write_records(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None = None,
+    floats: str | None = None,
+) -> None:
+    """Write records as a CSV file, whole or not at all, with no cell that a spreadsheet would run.
+
+    Args:
+        path: The file.
+        rows: Column to cell, per record.
+        columns: Orders them, and stands where there are none.
+        floats: Format of numbers, such as "%.4f".
+    """
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows), columns=None if columns is None else list(columns))
-    with whole_file(path) as partial:
-        frame.to_csv(partial, index=False, lineterminator="\n")
+    records = [{name: guarded(cell) for name, cell in row.items()} for row in rows]
+    frame = pd.DataFrame(records, columns=None if columns is None else list(columns))
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        frame.to_csv(cast("TextIO", Lines(file)), index=False, lineterminator=Lines.END, float_format=floats)
 
 
 def _plain(value: object) -> Any:

@@ -7,7 +7,6 @@ its SQLite store would need SQLAlchemy and Alembic besides. Nothing is sent anyw
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import OptionError
+from pipeline.spreadsheet import read_dicts
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -97,4 +97,4 @@ class MlflowStore:
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
+        yield from ({str(name): cell for name, cell in row.items()} for _, row in read_dicts(file)[1])

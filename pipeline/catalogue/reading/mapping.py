@@ -7,7 +7,6 @@ unknown) makes it unknown, and the value itself says "right as it is". Older fil
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.options.yaml_file import parse_yaml
+from pipeline.spreadsheet import write_rows
 from pipeline.system import parsed, read_text, wrong_text
 
 T = TypeVar("T")
@@ -70,9 +70,7 @@ def write_mapping(path: Path, lines: Iterable[MappingLine]) -> None:
                 entries = [dict(zip(names, map(str, astuple(line)), strict=True)) for line in lines]
                 yaml.safe_dump(entries, file, allow_unicode=True, sort_keys=False)
             else:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(names)
-                writer.writerows(astuple(line) for line in lines)
+                write_rows(file, [names, *map(astuple, lines)])
     except FileExistsError:
         raise CatalogueError(f"--out {path} exists and may have been edited; name another file.") from None
 

@@ -6,7 +6,6 @@ this is computed unless a page is asked for.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +21,7 @@ from pipeline.evaluation.threshold_sweep import AttributeSweep, sweep_thresholds
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Row, Run, number, read_run
 from pipeline.features.near_duplicates import Neighbour
+from pipeline.spreadsheet import read_dicts
 
 EXAMPLES = 8
 """Dropped rows of each kind, and near-duplicate pairs, that the page names; dropped.csv and neighbours.csv have all."""
@@ -167,7 +167,7 @@ def _dropped(facts: RunFacts) -> list[Dropped]:
     examples: dict[str, list[tuple[str, str]]] = {}
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+            for _, row in read_dicts(file)[1]:
                 of_kind = examples.setdefault(row.get("kind") or "", [])
                 if len(of_kind) < EXAMPLES:
                     of_kind.append((row.get("photo") or "", row.get("detail") or ""))
@@ -186,7 +186,7 @@ def _near(run: Run) -> NearPairs | None:
     path, examples = run.path / "neighbours.csv", []
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
-            for row in islice(csv.DictReader(file), EXAMPLES):
+            for _, row in islice(read_dicts(file)[1], EXAMPLES):
                 one, of_one, other, of_other = (row.get(name) or "" for name in NEAR_COLUMNS)
                 examples.append(Neighbour(one, of_one, other, of_other, number(row.get("cosine")) or 0.0))
     return NearPairs(run.name, count, facts["cosine"], facts["test_photos"], tuple(examples))
