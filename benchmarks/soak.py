@@ -30,6 +30,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
 import h5py  # noqa: E402
 import numpy as np  # noqa: E402
+from soak_processes import Limits  # noqa: E402
 from soak_world import (  # noqa: E402
     BAD,
     BLOCKS,
@@ -309,7 +310,7 @@ def on_full_disk(world: World, dice: random.Random) -> None:
 def under_a_file_limit(world: World, dice: random.Random) -> None:
     names, kind, before = chosen_names(dice, 8), wanted(dice), rows(world)
     words = ["extract", *world.data(names), *kind.words()]
-    ended = world.start(*words, file_bytes=dice.choice([4096, 12288, 20480, 40960])).wait()
+    ended = world.start(*words, limits=Limits(dice.choice([4096, 12288, 20480, 40960]))).wait()
     check_ended(ended, (0, 1), "File too large|ulimit -f|photo")
     allow_journal(world)
     require_rows(world, before, world.places(names, kind) & rows(world))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import resource
@@ -20,7 +21,7 @@ PRELOADED = (
     *("pipeline.cli.main", "pipeline.features.extract", "pipeline.features.cache_tools", "pipeline.comparison.compare"),
     *("pipeline.experiment.fit_heads", "pipeline.comparison.page", "pipeline.model.predict"),
 )
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 60
 _POLL = 0.002
 
 
@@ -40,10 +41,45 @@ class Ended:
         return f"`{' '.join(self.words)}` ended with {self.code}{signals}: {self.err.strip()[-1500:]}"
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a forked command has to do with.
+
+    Attributes:
+        file_bytes: The largest file it may write; 0 for any.
+        memory_bytes: The address space it may take beyond what it begins with; 0 for any.
+        powerless: Whether permissions hold for it, though it be root.
+        stdout: A file for its standard output, or "closed" for a pipe that nobody reads.
+    """
+
+    file_bytes: int = 0
+    memory_bytes: int = 0
+    powerless: bool = False
+    stdout: str = ""
+
+    def take_effect(self) -> None:
+        """Limit this process."""
+        if self.stdout == "closed":
+            reader, writer = os.pipe()
+            os.close(reader)
+            os.dup2(writer, 1)
+        elif self.stdout:
+            os.dup2(os.open(self.stdout, os.O_WRONLY), 1)
+        if self.file_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_bytes, self.file_bytes))
+        if self.memory_bytes:
+            pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            most = pages * resource.getpagesize() + self.memory_bytes
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        if self.powerless:
+            nothing = (ctypes.c_uint32 * 6)()
+            ctypes.CDLL(None, use_errno=True).capset((ctypes.c_uint32 * 2)(0x20080522, 0), nothing)
+
+
 class Command:
     """One command under way."""
 
-    def __init__(self, words: Sequence[str], outputs: Path, fork: bool = True, file_bytes: int = 0) -> None:
+    def __init__(self, words: Sequence[str], outputs: Path, fork: bool = True, limits: Limits | None = None) -> None:
         self.words, self.sent = list(words), 0
         self.paths = [outputs.with_suffix(end) for end in (".out", ".err")]
         for path in self.paths:
@@ -51,7 +87,7 @@ class Command:
         if fork:
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(list(PRELOADED))
-            self._child = context.Process(target=_run, args=(self.words, *map(str, self.paths), file_bytes))
+            self._child = context.Process(target=_run, args=(self.words, *map(str, self.paths), limits or Limits()))
             self._child.start()
             self.pid, self._process = self._child.pid or 0, None
         else:
@@ -102,8 +138,8 @@ def _catches(pid: int, number: int) -> bool:
     return False
 
 
-def _run(words: list[str], out: str, err: str, file_bytes: int) -> None:
-    """The forked child: the command with its output in files, under a limit on the size of any file."""
+def _run(words: list[str], out: str, err: str, limits: Limits) -> None:
+    """The forked child: the command with its output in files, and what it has to do with."""
     for descriptor, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
@@ -113,7 +149,6 @@ def _run(words: list[str], out: str, err: str, file_bytes: int) -> None:
     from pipeline.cli.main import main
 
     torch.set_num_threads(1)
-    if file_bytes:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    limits.take_effect()
     sys.argv = ["run.py", *words]
     sys.exit(main())

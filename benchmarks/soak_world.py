@@ -19,7 +19,7 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 from cachekit import InProcess, unexpected_files  # noqa: E402
 from PIL import Image  # noqa: E402
-from soak_processes import Command, Ended  # noqa: E402
+from soak_processes import Command, Ended, Limits  # noqa: E402
 
 from cache.shard import ShardName  # noqa: E402
 from cache.verify import ProblemKind, verify  # noqa: E402
@@ -145,10 +145,10 @@ class World:
                 writer.writerow((name, ("round", "v", "polo")[product % 3], ("long", "short")[product // 3 % 2]))
         return ["--data", str(path), "--images", str(self.images), "--cache", str(self.cache)]
 
-    def start(self, *words: str, fork: bool = True, file_bytes: int = 0) -> Command:
+    def start(self, *words: str, fork: bool = True, limits: Limits | None = None) -> Command:
         """Start a command."""
         self.commands += 1
-        return Command(words, self.outputs / f"{self.commands % 4}", fork, file_bytes)
+        return Command(words, self.outputs / f"{self.commands % 4}", fork, limits)
 
     def good(self, names: list[str]) -> dict[str, bytes]:
         """Content ids of those of these photos that can become a vector."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -170,11 +172,15 @@ def read_text(path: Path, most: int) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, new: bool = False) -> Iterator[Path]:
     """A name to write a file under, which becomes `path` when the block ends and is removed when it fails.
 
     The name is this call's alone, so that writers of one path do not disturb each other: the last one wins. The
     file is on the disk before it has its final name, and the name before the block ends. Folders are made as needed.
+
+    Args:
+        path: The file.
+        new: Replace nothing: the first writer wins, and the others get FileExistsError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
@@ -182,7 +188,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
+        if new:
+            _link_new(partial, path)
+        else:
+            partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         # A write that is refused names no file, and the unfinished one's name means nothing to anybody.
@@ -191,6 +200,41 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _link_new(partial: Path, path: Path) -> None:
+    """Give a file a name that must be free, in one step where the file system has links."""
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists() or path.is_symlink():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path, error: type[PipelineError]) -> Iterator[None]:
+    """Hold a folder against other commands that write into it; the hold dies with the process and leaves no file.
+
+    Args:
+        folder: It is there.
+        error: Raised while another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"another process is writing into {folder}; let it finish, or name another folder with --out"
+            raise error(text) from None
+        except OSError as refused:  # a file system without locks
+            if refused.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
+                raise
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

@@ -26,7 +26,8 @@ _MEMORY = (
 )
 _SIGNS_OF_MEMORY = re.compile(
     r"cannot allocate memory|can't allocate memory|not enough memory|out of memory|can't start new thread"
-    r"|bad_alloc|failed to map segment|unable to allocate|resource temporarily unavailable",
+    r"|bad_alloc|failed to map segment|unable to allocate|resource temporarily unavailable"
+    r"|could not create a primitive",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"errno (\d+)", re.IGNORECASE)
@@ -36,18 +37,22 @@ def told(error: BaseException) -> str | None:
     """What to tell the user of an error that they can act on; None for a bug."""
     from cache.errors import CacheError  # imported only when something went wrong
 
-    if isinstance(error, PipelineError | CacheError):
-        return str(error)
     if _lacks_memory(error):
         return _MEMORY
+    if isinstance(error, PipelineError | CacheError):
+        return str(error)
     # A folder that may not be written, a full disk, a file where a folder goes; a file of ours that is gone is a bug.
     return _of_system(error) if isinstance(error, OSError) else None
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in (errno.ENOMEM, errno.EAGAIN)):
+    """Whether this error, or the one that it was made of, comes of too little memory: libraries say so in many ways."""
+    first: BaseException = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    if isinstance(first, MemoryError) or (isinstance(first, OSError) and first.errno in (errno.ENOMEM, errno.EAGAIN)):
         return True
-    return isinstance(error, RuntimeError | ImportError | SystemError) and bool(_SIGNS_OF_MEMORY.search(str(error)))
+    return not isinstance(first, PipelineError) and bool(_SIGNS_OF_MEMORY.search(str(first)))
 
 
 def _of_system(error: OSError) -> str | None:

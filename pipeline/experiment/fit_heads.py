@@ -70,21 +70,15 @@ def fit_heads(
     experiment = load_experiment(data, cache_key, split, options)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
-    folder.path.mkdir(parents=True, exist_ok=True)
-    loaded = time.perf_counter()
-    outcome = _fit(configs, experiment, options, progress)
-    best, fit_done = outcome.best, time.perf_counter()
-    folder.create()
-    experiment = _write_thumbnails(folder, experiment, options.thumbnails)
-    near, near_notes = _write_neighbours(folder, experiment, split, memory_limit(options.memory))
-    _write_rows(folder, experiment)
-    _write_configs(folder, outcome.fitted, [best, *outcome.candidates] if options.refit else outcome.candidates)
-    _write_predictions(folder, experiment, outcome.kept)
-    _write_uncalibrated(folder, experiment, best)
-    _write_models(folder, experiment, outcome.kept, best)
-    sync_tree(folder.path)
-    seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
-    _write_run(folder, experiment, _Request(data, cache_key, split, options), (best, near), seconds)
+    with folder.claimed():
+        loaded = time.perf_counter()
+        outcome = _fit(configs, experiment, options, progress)
+        fit_done = time.perf_counter()
+        experiment, near, near_notes = _write_folder(folder, experiment, outcome, (split, options))
+        seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
+        request = _Request(data, cache_key, split, options)
+        _write_run(folder, experiment, request, (outcome.best, near), seconds)
+    best = outcome.best
     logged = () if store is None else (f"{store.log(folder.path)} configurations logged to MLflow in {store.folder}",)
     return FitReport(
         run=folder.path,
@@ -116,6 +110,23 @@ class _Outcome:
     best: JudgedHead
     ahead: JudgedHead
     kept: Sequence[JudgedHead]
+
+
+def _write_folder(
+    folder: RunFolder, experiment: Experiment, outcome: _Outcome, asked: tuple[SplitOptions, FitOptions]
+) -> tuple[Experiment, Neighbours | None, tuple[str, ...]]:
+    """Write all but run.json to the disk; the experiment with its findings, and what near-duplicates say."""
+    (split, options), best = asked, outcome.best
+    folder.create()
+    experiment = _write_thumbnails(folder, experiment, options.thumbnails)
+    near, near_notes = _write_neighbours(folder, experiment, split, memory_limit(options.memory))
+    _write_rows(folder, experiment)
+    _write_configs(folder, outcome.fitted, [best, *outcome.candidates] if options.refit else outcome.candidates)
+    _write_predictions(folder, experiment, outcome.kept)
+    _write_uncalibrated(folder, experiment, best)
+    _write_models(folder, experiment, outcome.kept, best)
+    sync_tree(folder.path)
+    return experiment, near, near_notes
 
 
 def _grid(options: FitOptions) -> tuple[HeadConfig, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 HOME = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(HOME / "benchmarks"), str(HOME / "tests" / "cache")]
+sys.path[:0] = [str(HOME), str(HOME / "benchmarks"), str(HOME / "tests" / "cache")]
 
 import soak  # noqa: E402
 from soak_processes import Ended  # noqa: E402

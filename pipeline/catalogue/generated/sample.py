@@ -18,6 +18,7 @@ from pipeline.catalogue.generated.garment import REACH, Look, draw
 from pipeline.catalogue.generated.looks import COLOURS, colour_name, make_look, make_shot
 from pipeline.catalogue.generated.necklines import NECKLINES
 from pipeline.errors import CatalogueError, OptionError
+from pipeline.system import whole_file
 
 ATTRIBUTES = ("neck", "sleeve_length", "pattern")
 """The attributes of format A, whose values are the positions in NAMES."""
@@ -132,7 +133,7 @@ def _write(
     for name, content in _JUNK.items():
         (folder / name).write_bytes(content)
     repeats = _repeats(rows, rng)
-    with (out / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
+    with whole_file(out / "attributes.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(table(out, _shuffle_in(rows, repeats, rng), rng))
     category_attributes, allowed_values = (out / name if (out / name).is_file() else None for name in FILES)
     return SampleReport(

@@ -25,7 +25,7 @@ from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.options.yaml_file import parse_yaml
 from pipeline.spreadsheet import write_rows
-from pipeline.system import parsed, read_text, wrong_text
+from pipeline.system import parsed, read_text, whole_file, wrong_text
 
 T = TypeVar("T")
 
@@ -60,10 +60,9 @@ class MappingLine:
 def write_mapping(path: Path, lines: Iterable[MappingLine]) -> None:
     """Write a mapping file, by its ending as CSV or YAML; CatalogueError when it exists: it may have been edited."""
     require_mapping_name(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = [field.name for field in fields(MappingLine)]
     try:
-        with path.open("x", encoding="utf-8", newline="") as file:
+        with whole_file(path, new=True) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             if path.suffix.lower() in _YAML:
                 import yaml
 
