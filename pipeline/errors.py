@@ -55,6 +55,17 @@ class ModelFileError(PipelineError):
     """A model file is damaged, or does not fit the features it is given."""
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """How many of something, in words that agree: `1 photo`, `2 photos`, `0 entries`.
+
+    Args:
+        count: How many.
+        noun: One of them.
+        plural: Several of them (default: the noun with an s).
+    """
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that looks most like this one, for a hint.
 
@@ -65,9 +76,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Returns:
         The nearest known name, "" when none is near.
     """
+    return next(iter(nearest_few(name, known, 1)), "")
+
+
+def nearest_few(name: str, known: Iterable[str], most: int) -> list[str]:
+    """The known names that look like this one, the most alike first, at most `most` of them; see `nearest`."""
     import difflib
 
     if len(name) > LONGEST_COMPARED:
-        return ""
-    close = difflib.get_close_matches(name, [each for each in known if len(each) <= LONGEST_COMPARED], 1, cutoff=0.5)
-    return close[0] if close else ""
+        return []
+    return difflib.get_close_matches(name, [each for each in known if len(each) <= LONGEST_COMPARED], most, cutoff=0.5)

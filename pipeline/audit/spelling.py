@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from pipeline.arrays import Float32, Int64
 
 _WORD = re.compile(r"[^\W_]+")
 _DIGITS = re.compile(r"\d+")
@@ -72,26 +73,24 @@ def suggest_spellings(
     order = sorted(range(len(values)), key=lambda i: (values[i] not in allowed, -counts[values[i]], -degree[i], i))
     rank = {i: place for place, i in enumerate(order)}
     stands: set[int] = set()
-    found: dict[str, Suggestion] = {}
+    suggestions: dict[str, Suggestion] = {}
     for i in order:
         leaders = [(score, -rank[j], j) for score, j in near.get(i, ()) if j in stands]
         if leaders and values[i] not in allowed:
             score, _, j = max(leaders)
-            found[values[i]] = Suggestion(values[j], score)
+            suggestions[values[i]] = Suggestion(values[j], score)
         else:
             stands.add(i)
-    return found
+    return suggestions
 
 
-def alike_pairs(
-    values: Sequence[str], similar: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def alike_pairs(values: Sequence[str], similar: float) -> tuple[Int64, Int64, Float32]:
     """Ordered pairs (i, j, similarity), i != j, of values at least this alike (see `suggest_spellings`)."""
     from rapidfuzz import fuzz, process
 
     plain = [folded(value) for value in values]
     ordered = [" ".join(sorted(text.split())) for text in plain]
-    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
+    blocks: list[tuple[Int64, Int64, Float32]] = []
     for rows, columns in _blocks(plain, ordered, similar):
         scores = np.maximum(
             *(
@@ -108,11 +107,11 @@ def alike_pairs(
         # A block's columns begin with its rows, and each pair is asked for once.
         scores[np.tril_indices(len(rows), m=len(columns))] = 0
         i, j = np.nonzero(scores)
-        found += [(rows[i], columns[j], scores[i, j]), (columns[j], rows[i], scores[i, j])]
-    if not found:
+        blocks += [(rows[i], columns[j], scores[i, j]), (columns[j], rows[i], scores[i, j])]
+    if not blocks:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, np.zeros(0, np.float32)
-    first, second, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    first, second, similarity = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     order = np.lexsort((second, first))
     first, second, similarity = first[order], second[order], similarity[order]
     words = [Counter(text.split()) for text in plain]
@@ -122,9 +121,7 @@ def alike_pairs(
     return first[kept], second[kept], similarity[kept]
 
 
-def _blocks(
-    plain: Sequence[str], ordered: Sequence[str], similar: float
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def _blocks(plain: Sequence[str], ordered: Sequence[str], similar: float) -> list[tuple[Int64, Int64]]:
     """Rows and columns of values that may be alike, each pair once: (rows (r,), columns (c >= r,)), both positions.
 
     Only values with the same numbers in them are compared, and of those the ones whose lengths are near enough: what

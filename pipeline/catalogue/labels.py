@@ -10,12 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, UInt8
 from pipeline.catalogue.cells import Cell, coded
-
-Bool = npt.NDArray[np.bool_]
-UInt8 = npt.NDArray[np.uint8]
 
 UNKNOWN = "#N/A"
 """How an unknown cell is written, and the name of the extra value under `--na class`."""
@@ -31,7 +28,7 @@ def column_name(attribute: str, value: str) -> str:
     In the attribute `=` is written `%3D`, and the `%` of what would read as such an escape `%25`, so that no two labels
     share a name. `split_column` inverts it.
     """
-    return f"{_TO_ESCAPE.sub(lambda found: _ESCAPED[found[0]], attribute)}={value}"
+    return f"{_TO_ESCAPE.sub(lambda match: _ESCAPED[match[0]], attribute)}={value}"
 
 
 def split_column(name: str) -> tuple[str, str]:
@@ -39,7 +36,7 @@ def split_column(name: str) -> tuple[str, str]:
     attribute, equals, value = name.partition("=")
     if not equals:
         return "", name
-    return _TO_RESTORE.sub(lambda found: {"%3D": "=", "%25": "%"}[found[0]], attribute), value
+    return _TO_RESTORE.sub(lambda match: {"%3D": "=", "%25": "%"}[match[0]], attribute), value
 
 
 @dataclass(frozen=True)
@@ -102,11 +99,11 @@ class LabelSchema:
             place = {value: j for j, value in enumerate(values)}
             for code, cell in enumerate(column.table):
                 hot[code, [place[value] for value in cell or () if value in place]] = 1
-            known = np.array([cell is not None for cell in column.table], np.bool_)
+            is_known = np.array([cell is not None for cell in column.table], np.bool_)
             if n and values:
                 Y[:, columns] = hot[column.codes]
             empty = np.array([cell == () for cell in column.table], np.bool_)
-            mask[:, columns] = (known[column.codes] & applies[:, i] & ~(unlisted & empty[column.codes]))[:, None]
+            mask[:, columns] = (is_known[column.codes] & applies[:, i] & ~(unlisted & empty[column.codes]))[:, None]
         return Y, mask
 
     def _unlisted(self, categories: Sequence[str | None] | None, n: int) -> Bool:
@@ -162,10 +159,10 @@ def wrong_labels(schema: LabelSchema) -> str:
         return f"{len(attributes)} attributes, {len(values)} lists of values, {len(schema.single)} entries in 'single'"
     if (twice := first_repeated(attributes)) is not None:
         return f"the attribute {twice!r} is there twice"
-    for attribute, known in zip(attributes, values, strict=True):
-        if not known:
+    for attribute, listed in zip(attributes, values, strict=True):
+        if not listed:
             return f"attribute {attribute!r} has no values"
-        if (twice := first_repeated(known)) is not None:
+        if (twice := first_repeated(listed)) is not None:
             return f"attribute {attribute!r} has the value {twice!r} twice"
     return ""
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Ids, Int64
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.records import Catalogue
-from pipeline.catalogue.splits import PARTS, Int64, Split, make_split, parse_split
+from pipeline.catalogue.splits import PARTS, Split, make_split, parse_split
 from pipeline.errors import CatalogueError
 from pipeline.options import SplitOptions
 from pipeline.spreadsheet import read_dicts, write_rows
@@ -37,13 +37,13 @@ class SplitFile:
     parts: list[str]
 
 
-def hex_ids(ids: npt.NDArray[np.bytes_]) -> list[str]:
+def hex_ids(ids: Ids) -> list[str]:
     """Content ids S32 (n,) as hex text, "" for the all-zero id of a photo that could not be read."""
     raw = np.ascontiguousarray(ids.astype("S32")).view(np.uint8).reshape(len(ids), 32)
     return [row.tobytes().hex() if row.any() else "" for row in raw]
 
 
-def write_split(path: Path, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64, split: Split) -> None:
+def write_split(path: Path, filenames: Sequence[str], ids: Ids, groups: Int64, split: Split) -> None:
     """Write split.csv in one step: photo, content (hex), group, part."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         write_rows(file, [COLUMNS])
@@ -112,7 +112,7 @@ def _check_unique(table: SplitFile) -> None:
 
 
 def apply_split(
-    table: SplitFile, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64
+    table: SplitFile, filenames: Sequence[str], ids: Ids, groups: Int64
 ) -> tuple[Split, tuple[Finding, ...]]:
     """Give each photo the part it has in another run: by its name, else by its content.
 
@@ -174,7 +174,7 @@ def _crossing(groups: Int64, parts: list[str]) -> list[Finding]:
 
 
 def split_rows(
-    catalogue: Catalogue, schema: LabelSchema, ids: npt.NDArray[np.bytes_], groups: Int64, options: SplitOptions
+    catalogue: Catalogue, schema: LabelSchema, ids: Ids, groups: Int64, options: SplitOptions
 ) -> tuple[Split, tuple[Finding, ...]]:
     """The parts of a catalogue's photos: those of the file or run that `options` names, else made anew.
 

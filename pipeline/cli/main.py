@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, UnknownOptionError
 
 from pipeline.cli.app import app
 from pipeline.cli.faults import told
@@ -47,7 +47,7 @@ def _run(words: Sequence[str]) -> int:
     try:
         code = parse(app, words)()
     except CycloptsError as error:
-        _say(f"{error}\nTry: {' '.join([PROGRAM, *words[:1]])} --help")
+        _say(f"{_wrong_usage(error)}\nTry: {' '.join([PROGRAM, *words[:1]])} --help")
         return 2
     except BrokenPipeError:
         # Whoever read the output has gone, and so has the place to say anything.
@@ -68,6 +68,17 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
     except OSError:
         _close(sys.stderr)
+
+
+def _wrong_usage(error: CycloptsError) -> str:
+    """The parser's text, with the option that the initials of an unknown one name: its letters are nearer to others."""
+    if isinstance(error, UnknownOptionError):
+        option = (error.token.keyword or error.token.value or "").partition("=")[0]
+        words = option.removeprefix("--").replace("_", "-").split("-")
+        initials = "--" + "".join(word[:1] for word in words)
+        if len(words) > 1 and any(initials in argument.names for argument in error.argument_collection):
+            return f"Unknown option: {option}. Did you mean {initials}?"
+    return str(error)
 
 
 def _flush(code: int) -> int:

@@ -19,10 +19,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float, Float32, Int64, Positions
 from pipeline.evaluation.metrics import PhotoSums
 from pipeline.system import memory_limit
-
-Float = npt.NDArray[np.floating]
 
 OVERALL = (
     "accuracy",
@@ -76,12 +75,12 @@ class Bootstrap:
         resamples: B.
     """
 
-    groups: npt.NDArray[np.int64]
+    groups: Int64
     resamples: int = 10_000
     seed: int = 0
 
     @cached_property
-    def _order(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    def _order(self) -> tuple[Positions, Positions]:
         order = np.argsort(self.groups, kind="stable")
         ranked = self.groups[order]
         return order, np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
@@ -117,7 +116,7 @@ class Bootstrap:
     def _last(self) -> dict[bytes, list[Float]]:
         return {}
 
-    def _weights(self) -> Iterable[npt.NDArray[np.float32]]:
+    def _weights(self) -> Iterable[Float32]:
         """How often each group is drawn, (b, groups) at a time; kept for the next candidate while that is small."""
         return self._kept if self.resamples * self.count <= self._most_kept else self._drawn()
 
@@ -127,10 +126,10 @@ class Bootstrap:
         return min(KEEP, memory_limit(None) // 32)
 
     @cached_property
-    def _kept(self) -> tuple[npt.NDArray[np.float32], ...]:
+    def _kept(self) -> tuple[Float32, ...]:
         return tuple(self._drawn())
 
-    def _drawn(self) -> Iterator[npt.NDArray[np.float32]]:
+    def _drawn(self) -> Iterator[Float32]:
         rng = np.random.default_rng(self.seed)
         step = max(1, WEIGHTS // self.count)
         for start in range(0, self.resamples, step):
@@ -242,10 +241,10 @@ def resampled_score(figures: Resampled, single: Sequence[bool]) -> Float:
 
 def interval(figures: Float) -> tuple[float, float] | None:
     """The central 95 % of resampled figures (B,); None when fewer than half of the resamples define one."""
-    found = figures[np.isfinite(figures)]
-    if len(found) * 2 < max(1, len(figures)):
+    defined = figures[np.isfinite(figures)]
+    if len(defined) * 2 < max(1, len(figures)):
         return None
-    low, high = np.percentile(found, [2.5, 97.5])
+    low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -275,5 +274,5 @@ def _divide(part: Float, whole: Float) -> Float:
 
 def _nanmean(values: Float) -> Float:
     """Mean over the last axis of what is not NaN; NaN where nothing is, without a warning."""
-    found = np.isfinite(values)
-    return _divide(np.where(found, values, 0.0).sum(axis=-1), found.sum(axis=-1).astype(np.float64))
+    defined = np.isfinite(values)
+    return _divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))

@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from pipeline.arrays import Float, Float32
 
 _ROWS = 4096
 
 
 def mean_probabilities(
-    members: Sequence[Mapping[str, Any]], links: Sequence[str], slices: Sequence[slice], X: npt.NDArray[np.floating]
+    members: Sequence[Mapping[str, Any]], links: Sequence[str], slices: Sequence[slice], X: Float
 ) -> Float32:
     """Probabilities (n, L) float32 of features X (n, d), in pieces of 4,096 rows: the mean over the members.
 
@@ -35,7 +34,7 @@ def mean_probabilities(
     return P
 
 
-def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: npt.NDArray[np.floating]) -> Float32:
+def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: Float) -> Float32:
     """What comes out of the last of the layers (W, b), with a rectifier between two, for features X (n, d): (n, L)."""
     hidden = np.asarray(X, np.float32)
     for i, (W, b) in enumerate(layers):
@@ -67,8 +66,8 @@ def _of_estimator(estimator: Any, X: Float32) -> Float32:
     if not isinstance(answer, list):
         return np.asarray(answer, np.float32)
     P = np.zeros((len(X), len(answer)), np.float32)
-    for column, (fitted, found) in enumerate(zip(estimator.estimators_, answer, strict=True)):
+    for column, (fitted, P_classes) in enumerate(zip(estimator.estimators_, answer, strict=True)):
         classes = list(fitted.classes_)
         if 1 in classes:
-            P[:, column] = found[:, classes.index(1)]
+            P[:, column] = P_classes[:, classes.index(1)]
     return P

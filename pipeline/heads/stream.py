@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Float, Float32, Int64, UInt8
 from pipeline.errors import HeadError
-from pipeline.heads.source import CHUNK, Int64, UInt8, drawn
-
-Float32 = npt.NDArray[np.float32]
+from pipeline.heads.source import CHUNK, drawn
 
 
 class Rows(Protocol):
@@ -24,7 +22,7 @@ class Rows(Protocol):
     def shape(self) -> tuple[int, ...]:
         """(s, d)."""
 
-    def __getitem__(self, positions: Int64, /) -> npt.NDArray[np.floating]:
+    def __getitem__(self, positions: Int64, /) -> Float:
         """The rows at some positions, (r, d)."""
 
 
@@ -107,13 +105,13 @@ class ChunkedSource:
             raise HeadError(f"chunks hold different numbers of views: {sorted(views)}")
         self.dim, self._views = dims.pop(), views.pop()
         self._n = sum(len(chunk.rows) for chunk in used)
-        seen = np.zeros(self._n, np.bool_)
+        in_chunk = np.zeros(self._n, np.bool_)
         for chunk in used:
             if chunk.rows.min() < 0 or chunk.rows.max() >= self._n:
                 raise HeadError(f"chunk rows must lie in 0..{self._n - 1}, each once")
-            seen[chunk.rows] = True
-        if not seen.all():
-            raise HeadError(f"{int((~seen).sum())} of {self._n} rows are in no chunk")
+            in_chunk[chunk.rows] = True
+        if not in_chunk.all():
+            raise HeadError(f"{int((~in_chunk).sum())} of {self._n} rows are in no chunk")
 
     def __len__(self) -> int:
         return self._n

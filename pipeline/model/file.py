@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import ModelFileError
 from pipeline.evaluation.thresholds import decide
@@ -32,8 +33,6 @@ from pipeline.heads.probabilities import mean_probabilities
 from pipeline.model.check import FORMAT, VERSION, check_model
 from pipeline.system import file_digest, whole_file, write_text
 
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 Model = dict[str, Any]
 
 TOLERANCE = 1e-4
@@ -106,7 +105,7 @@ def schema_of(model: Mapping[str, Any]) -> LabelSchema:
     return LabelSchema.from_json({**model, "values": list(values.values())})
 
 
-def proba(model: Mapping[str, Any], X: npt.NDArray[np.floating]) -> Float32:
+def proba(model: Mapping[str, Any], X: Float) -> Float32:
     """Probabilities (n, L) of features X (n, d): the mean over members.
 
     Raises:
@@ -116,7 +115,7 @@ def proba(model: Mapping[str, Any], X: npt.NDArray[np.floating]) -> Float32:
     return mean_probabilities(model["members"], model["links"], schema_of(model).slices, X)
 
 
-def decisions(model: Mapping[str, Any], P: npt.NDArray[np.floating]) -> Bool:
+def decisions(model: Mapping[str, Any], P: Float) -> Bool:
     """Decisions (n, L) of probabilities (n, L) under the model's thresholds and gate."""
     return decide(P, schema_of(model), model["thresholds"])
 
@@ -197,15 +196,15 @@ def _check_digests(path: Path, trusted: str | None) -> None:
     digest_file = _digest_file(path)
     if trusted is None and not digest_file.is_file():
         return
-    found = file_digest(path)
-    if trusted is not None and found != trusted.strip().lower():
-        raise ModelFileError(f"{path} has SHA-256 {found}, not {trusted} as asked; it was not loaded")
+    digest = file_digest(path)
+    if trusted is not None and digest != trusted.strip().lower():
+        raise ModelFileError(f"{path} has SHA-256 {digest}, not {trusted} as asked; it was not loaded")
     if digest_file.is_file():
         recorded = digest_file.read_text(encoding="utf-8", errors="replace").split()
-        if not recorded or recorded[0].lower() != found:
+        if not recorded or recorded[0].lower() != digest:
             expected = recorded[0] if recorded else "nothing"
             raise ModelFileError(
-                f"{path} is damaged: its SHA-256 is {found}, {digest_file.name} says {expected}; copy it again"
+                f"{path} is damaged: its SHA-256 is {digest}, {digest_file.name} says {expected}; copy it again"
             )
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32, Float64
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.reading.photos import is_photo
 from pipeline.errors import BackboneError, ModelFileError, OptionError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Prediction", "Predictor", "load_model", "predict", "write_predictions"]
 
-Float32 = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
@@ -81,7 +80,7 @@ class Predictor:
         frame = prediction_frame(names, P, D, self.schema, self.options.probabilities)
         return Prediction(frame, tuple((names[index], reason) for index, reason in rejects), self.notes)
 
-    def predict_proba(self, X: npt.NDArray[np.floating]) -> Float32:
+    def predict_proba(self, X: Float) -> Float32:
         """Probabilities (n, L) of features (n, d), or of (V, n, d) views, averaged."""
         views = [X] if X.ndim == 2 else list(X)
         mean: Float32 = np.mean([proba(self.model, view) for view in views], axis=0, dtype=np.float32)
@@ -90,15 +89,15 @@ class Predictor:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What a user of these predictions should know about the backbone."""
-        found = []
+        notes = []
         if self.backbone.random:
-            found.append("the backbone has RANDOM weights: these predictions mean nothing")
+            notes.append("the backbone has RANDOM weights: these predictions mean nothing")
         if self._precision != self.model["cache_key"].get("precision"):
-            found.append(
+            notes.append(
                 f"fitted on {self.model['cache_key'].get('precision')} vectors, predicted from {self._precision}"
                 " ones; probabilities may differ in the third decimal"
             )
-        return tuple(found)
+        return tuple(notes)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -131,9 +130,9 @@ class Predictor:
     def _check_blocks(self, backbone: Backbone, key: BaseKey) -> None:
         """A block's digest covers the key, so it is taken under the precision the model was fitted with."""
         key = replace(key, precision=self.model["cache_key"].get("precision", key.precision))
-        found = backbone.blocks([block["name"] for block in self.model["blocks"]])
+        blocks = backbone.blocks([block["name"] for block in self.model["blocks"]])
         for block in self.model["blocks"]:
-            mine = found[block["name"]]
+            mine = blocks[block["name"]]
             if (mine.dim, mine.digest(key)) != (block["dim"], block["digest"]):
                 raise ModelFileError(
                     f"the model was fitted on another block {block['name']!r}: {block['dim']} numbers, digest"
@@ -162,7 +161,7 @@ class Predictor:
                 progress(done, len(paths))
         return P, sorted(rejects)
 
-    def _finite(self, X: Float32) -> tuple[Float32, npt.NDArray[np.bool_]]:
+    def _finite(self, X: Float32) -> tuple[Float32, Bool]:
         """Probabilities (n, L) of features (V, n, d), and (n,): which rows of both are numbers throughout."""
         with np.errstate(invalid="ignore", over="ignore"):
             made = self.predict_proba(X)
@@ -223,16 +222,16 @@ def find_photos(given: Sequence[str | os.PathLike[str]]) -> tuple[list[str], lis
     if not paths:
         where = ", ".join(os.fspath(each) for each in given) or "nothing"
         raise OptionError(f"no photo found in {where}; name image files, folders or patterns such as 'photos/*.jpg'")
-    found = list(paths)
+    files = list(paths)
     if len(given) == 1 and Path(given[0]).is_dir():
-        return [Path(path).relative_to(given[0]).as_posix() for path in found], found
-    return found, found
+        return [Path(path).relative_to(given[0]).as_posix() for path in files], files
+    return files, files
 
 
 def _photos_of(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        return sorted(str(found) for found in path.rglob("*") if is_photo(found.name) and found.is_file())
+        return sorted(str(file) for file in path.rglob("*") if is_photo(file.name) and file.is_file())
     if path.exists():
         return [name]
     # Path.glob refuses absolute patterns; the plain function takes what a shell would.
@@ -242,7 +241,7 @@ def _photos_of(name: str) -> list[str]:
     return [match for match in matches if is_photo(match)]
 
 
-def _thresholds(model: Mapping[str, Any], override: str | None) -> npt.NDArray[np.float64]:
+def _thresholds(model: Mapping[str, Any], override: str | None) -> Float64:
     if override is None:
         return np.asarray(model["thresholds"], np.float64)
     schema = schema_of(model)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
 from pipeline.spreadsheet import write_rows
@@ -42,8 +42,8 @@ class Prediction:
 
 def prediction_frame(
     filenames: Sequence[str],
-    P: npt.NDArray[np.float32],
-    D: npt.NDArray[np.bool_],
+    P: Float32,
+    D: Bool,
     schema: LabelSchema,
     probabilities: bool = False,
 ) -> pd.DataFrame:
@@ -60,14 +60,14 @@ def prediction_frame(
     for attribute, values, at, single in zip(
         schema.attributes, schema.values, schema.slices, schema.single, strict=True
     ):
-        shown: list[Any] = []
+        cells: list[Any] = []
         chance: list[Any] = []
         for decided, p in zip(D[:, at], P[:, at], strict=True):
             picked = np.flatnonzero(decided)
             names, ps = [values[j] for j in picked], [round(float(p[j]), 6) for j in picked]
-            shown.append(UNKNOWN if not names else names[0] if single else names)
+            cells.append(UNKNOWN if not names else names[0] if single else names)
             chance.append(None if not names else ps[0] if single else ps)
-        columns[attribute] = shown
+        columns[attribute] = cells
         chances[f"{PROBABILITY}{attribute}"] = chance
     return pd.DataFrame({**columns, **(chances if probabilities else {})}, dtype=object)
 

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from pipeline.arrays import Bool
 from pipeline.catalogue.cells import Cell, Coded, ColumnBuilder, several_values
 from pipeline.catalogue.findings import Finding, printable
 from pipeline.catalogue.reading.raw_rows import (
@@ -148,7 +146,7 @@ class _SparseColumns:
         no_category = categories.where(None)
         return {attribute: self._finish(builder, no_category) for attribute, builder in self._columns.items()}
 
-    def _finish(self, builder: ColumnBuilder[Cell], no_category: npt.NDArray[np.bool_]) -> Coded[Cell]:
+    def _finish(self, builder: ColumnBuilder[Cell], no_category: Bool) -> Coded[Cell]:
         column = builder.finish(self._rows)
         silent = no_category & column.where(())
         silent[self._broken] = True
