@@ -13,10 +13,9 @@ from cyclopts import App, Parameter
 
 from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
 from pipeline.cli.cache_app import cache_app
-from pipeline.cli.output import say, say_all
+from pipeline.cli.output import Bar, say, say_all
 from pipeline.cli.parameters import NO_NEGATIVE, DemoOptions, FileOptions, Flat
 from pipeline.cli.parsing import parse
-from pipeline.cli.progress import Bar
 from pipeline.cli.summaries import (
     extract_lines,
     finding_lines,
