@@ -202,6 +202,16 @@ def _schema_of(tables: str) -> _Schema:
         return _schema(base)
 
 
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "free some space, or choose another folder with --cache",
+    sqlite3.SQLITE_READONLY: "choose a folder that can be written with --cache",
+    sqlite3.SQLITE_CANTOPEN: "choose a folder that can be written with --cache",
+    sqlite3.SQLITE_IOERR: (
+        "check the disk, and the limit on the size of files (ulimit -f), or delete this file: it is rebuilt"
+    ),
+}
+
+
 def _as_cache_error(path: Path, error: sqlite3.Error) -> CacheError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -215,4 +225,4 @@ def _as_cache_error(path: Path, error: sqlite3.Error) -> CacheError:
     read_only = code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     if code in _DAMAGED or not_utf8 or read_only:
         return IndexDamaged(f"SQLite finds it damaged ({error})")
-    return CacheWriteError(f"cannot use {path}: {error}; check the disk, or delete this file: it is rebuilt")
+    return CacheWriteError(f"cannot use {path}: {error}; {_ADVICE.get(code, 'check the disk')}")

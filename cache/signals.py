@@ -1,4 +1,4 @@
-"""SIGTERM as an interrupt, so that a writer commits its rows before the process ends."""
+"""SIGTERM and SIGHUP as an interrupt, so that a writer commits its rows before the process ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from types import FrameType
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block SIGTERM raises `KeyboardInterrupt`, as Ctrl-C does; the old handler comes back after it.
+    """Within the block SIGTERM and SIGHUP raise `KeyboardInterrupt`, as Ctrl-C does; the old handlers come back after.
 
-    Outside the main thread, where Python allows no handlers, nothing changes.
+    One that is ignored, as `nohup` does, stays ignored. Outside the main thread, where Python allows no handlers,
+    nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -22,8 +23,12 @@ def interruptible() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt(f"stopped by signal {number}")
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

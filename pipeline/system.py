@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -12,9 +14,10 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO, cast
 
 from pipeline.errors import OptionError, PipelineError
+from pipeline.spreadsheet import Lines, guarded
 
 PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "lightgbm", "pandas", "h5py", "joblib", "openvino")
 """Those whose versions decide a fit's numbers."""
@@ -174,11 +177,15 @@ def read_text(path: Path, most: int) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, new: bool = False) -> Iterator[Path]:
     """A name to write a file under, which becomes `path` when the block ends and is removed when it fails.
 
     The name is this call's alone, so that writers of one path do not disturb each other: the last one wins. The
     file is on the disk before it has its final name, and the name before the block ends. Folders are made as needed.
+
+    Args:
+        path: The file.
+        new: Replace nothing: the first writer wins, and the others get FileExistsError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
@@ -186,10 +193,53 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
+        if new:
+            _link_new(partial, path)
+        else:
+            partial.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        # A write that is refused names no file, and the unfinished one's name means nothing to anybody.
+        if error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _link_new(partial: Path, path: Path) -> None:
+    """Give a file a name that must be free, in one step where the file system has links."""
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists() or path.is_symlink():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path, error: type[PipelineError]) -> Iterator[None]:
+    """Hold a folder against other commands that write into it; the hold dies with the process and leaves no file.
+
+    Args:
+        folder: It is there.
+        error: Raised while another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"another process is writing into {folder}; let it finish, or name another folder with --out"
+            raise error(text) from None
+        except OSError as refused:  # a file system without locks
+            if refused.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF):
+                raise
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:
@@ -223,13 +273,26 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
 
 
-def write_records(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Write records as a CSV file, whole or not at all; `columns` orders them and stands where there are none."""
+def write_records(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str] | None = None,
+    floats: str | None = None,
+) -> None:
+    """Write records as a CSV file, whole or not at all, with no cell that a spreadsheet would run.
+
+    Args:
+        path: The file.
+        rows: Column to cell, per record.
+        columns: Orders them, and stands where there are none.
+        floats: Format of numbers, such as "%.4f".
+    """
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows), columns=None if columns is None else list(columns))
-    with whole_file(path) as partial:
-        frame.to_csv(partial, index=False, lineterminator="\n")
+    records = [{name: guarded(cell) for name, cell in row.items()} for row in rows]
+    frame = pd.DataFrame(records, columns=None if columns is None else list(columns))
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        frame.to_csv(cast("TextIO", Lines(file)), index=False, lineterminator=Lines.END, float_format=floats)
 
 
 def _plain(value: object) -> Any:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from pipeline import system
-from pipeline.errors import CatalogueError, OptionError
+from pipeline.errors import CatalogueError, OptionError, RunError
 from pipeline.system import (
     cores,
     memory_limit,
     memory_size,
+    only_writer,
     open_regular,
     parsed,
     read_text,
@@ -170,3 +171,34 @@ def test_only_regular_files_are_opened_and_links_to_them(tmp_path: Path) -> None
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
         with pytest.raises(OSError, match="not a regular file"):
             open_regular(path)
+
+
+def test_a_new_file_replaces_nothing_and_the_first_writer_wins(tmp_path: Path) -> None:
+    path = tmp_path / "mapping.csv"
+    with whole_file(path, new=True) as first:
+        first.write_text("first")
+        assert not path.exists()
+        with pytest.raises(FileExistsError) as caught, whole_file(path, new=True) as second:
+            second.write_text("second")
+            path.write_text("somebody else's")
+        assert caught.value.filename == str(path)
+        path.unlink()
+    assert path.read_text() == "first"
+    assert [each.name for each in tmp_path.iterdir()] == ["mapping.csv"]
+
+
+def test_a_refused_write_names_the_file_and_not_the_unfinished_one(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught, whole_file(tmp_path / "report.html"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "report.html")
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    with (
+        only_writer(tmp_path, RunError),
+        pytest.raises(RunError, match="another process is writing into .*; let it finish, or name another folder"),
+        only_writer(tmp_path, RunError),
+    ):
+        pass
+    with only_writer(tmp_path, RunError):
+        assert list(tmp_path.iterdir()) == []

@@ -86,8 +86,8 @@ def audit(
         findings=(*rows.findings, *cut, *odd),
         files=dict(zip(rows.catalogue.filenames, rows.catalogue.paths, strict=True)),
     )
-    folder.path.mkdir(parents=True, exist_ok=True)
-    write_tables(folder.path, report)
+    with folder.claimed():
+        write_tables(folder.path, report)
     return replace(report, seconds=time.perf_counter() - started)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.catalogue.findings import Finding
+from pipeline.system import write_records
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,4 @@ def write_tables(out: Path, report: AuditReport) -> None:
 
 
 def _write(path: Path, records: Sequence[object], columns: list[str]) -> None:
-    import pandas as pd
-
-    frame = pd.DataFrame([vars(record) for record in records], columns=columns)
-    frame.to_csv(path, index=False, lineterminator="\n", float_format="%.4f")
+    write_records(path, [vars(record) for record in records], columns, "%.4f")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections import Counter
@@ -21,6 +20,7 @@ from pipeline.catalogue.splits import PARTS, Split, identities_of, lacking_label
 from pipeline.catalogue.stratified import make_split, place_groups
 from pipeline.errors import CatalogueError
 from pipeline.options import SplitOptions
+from pipeline.spreadsheet import read_dicts, write_rows
 from pipeline.system import open_regular, parsed, whole_file, wrong_text
 
 COLUMNS = ("photo", "content", "group", "part")
@@ -49,9 +49,8 @@ def hex_ids(ids: Ids) -> list[str]:
 def write_split(path: Path, filenames: Sequence[str], ids: Ids, groups: Int64, split: Split) -> None:
     """Write split.csv in one step: photo, content (hex), group, part."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(filenames, hex_ids(ids), groups.tolist(), split.parts.tolist(), strict=True))
+        write_rows(file, [COLUMNS])
+        write_rows(file, zip(filenames, hex_ids(ids), groups.tolist(), split.parts.tolist(), strict=True))
 
 
 def read_split(path: Path) -> SplitFile:
@@ -70,11 +69,11 @@ def read_split(path: Path) -> SplitFile:
         parsed(CatalogueError, f"{path}: cannot be read as a split file (", ")."),
         io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file,
     ):
-        reader = csv.DictReader(file, strict=True)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        header, rows = read_dicts(file)
+        if header != COLUMNS:
             raise CatalogueError(f"{path}: expected a split file with the columns {', '.join(COLUMNS)}.")
-        for row in reader:
-            _check_row(row, f"{path}, line {reader.line_num}")
+        for line, row in rows:
+            _check_row(row, f"{path}, line {line}")
             table.photos.append(row["photo"])
             table.contents.append(row["content"].lower())
             table.groups.append(int(row["group"]))

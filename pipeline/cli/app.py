@@ -7,16 +7,15 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
 from pipeline.cli.cache_app import cache_app
-from pipeline.cli.output import say, say_all
+from pipeline.cli.output import Bar, say, say_all
 from pipeline.cli.parameters import NO_NEGATIVE, DemoOptions, FileOptions, Flat
 from pipeline.cli.parsing import parse
-from pipeline.cli.progress import Bar
 from pipeline.cli.summaries import (
     evaluate_lines,
     extract_lines,
@@ -44,6 +43,10 @@ from pipeline.options import (
     VocabularyOptions,
 )
 from pipeline.options.words import PROGRAM, changed
+
+if TYPE_CHECKING:
+    from pipeline.cli.plan import Plan
+    from pipeline.cli.plan_state import PlanState
 
 app = App(
     name=PROGRAM.split()[-1],
@@ -279,6 +282,7 @@ def reproduce(
     """
     from pipeline.cli.plan import Overrides, read_plan
     from pipeline.cli.plan_state import PlanState
+    from pipeline.system import only_writer
 
     given = {name.replace("_", "-"): value for name, value in changed(data).items()}
     todo = read_plan(plan, Overrides(given, **vars(options)))
@@ -287,7 +291,14 @@ def reproduce(
         parse(app, ("extract", *step.words))
     for step in todo.runs:
         parse(app, ("fit-heads", *step.words, *todo.split))
-    state, not_run = PlanState(todo), list(todo.not_run)
+    todo.out.mkdir(parents=True, exist_ok=True)
+    with only_writer(todo.out, RunError):
+        _carry_out(plan, todo, PlanState(todo))
+
+
+def _carry_out(plan: Path, todo: Plan, state: PlanState) -> None:
+    """Run what is not finished of a plan, then compare all that is."""
+    not_run = list(todo.not_run)
     for extraction in todo.extractions:
         pending = [run for run in todo.runs_on(extraction) if not state.finished(run)]
         lacking = _attempt("extract", *extraction.words) if pending else ""

@@ -6,46 +6,68 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from cyclopts import CycloptsError, UnknownOptionError
 
 from pipeline.cli.app import app
+from pipeline.cli.faults import told
 from pipeline.cli.parsing import parse
-from pipeline.errors import PipelineError
 from pipeline.options.words import PROGRAM
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command after it has put in order what it was at."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: Its words, without the program's name (default: those of the process).
+        argv: Its words, without the program's name (default: those of the process, which ends with the command).
 
     Returns:
         The exit code: 0 done, 1 expected error, 2 wrong usage, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _listen()
+        code = _run(words)
+        code = _flush(code)
+        if argv is None:
+            _ignore_signals()
+    except KeyboardInterrupt:
+        if argv is None:
+            _ignore_signals()
+        _say("interrupted; what was finished is kept, the same command goes on from there")
+        return 130
+    return code
+
+
+def _run(words: Sequence[str]) -> int:
     try:
         code = parse(app, words)()
     except CycloptsError as error:
-        print(f"{_wrong_usage(error)}\nTry: {' '.join([PROGRAM, *words[:1]])} --help", file=sys.stderr)
+        _say(f"{_wrong_usage(error)}\nTry: {' '.join([PROGRAM, *words[:1]])} --help")
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
-        return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has gone, and so has the place to say anything.
+        _close(sys.stdout)
         return 1
     except Exception as error:
-        text = _expected(error)
+        text = told(error)
         if text is None:
             raise
-        print(f"error: {text}", file=sys.stderr)
+        _say(f"error: {text}")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _say(text: str) -> None:
+    """Print to standard error, which may be closed or full."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _close(sys.stderr)
 
 
 def _wrong_usage(error: CycloptsError) -> str:
@@ -59,23 +81,36 @@ def _wrong_usage(error: CycloptsError) -> str:
     return str(error)
 
 
-def _expected(error: Exception) -> str | None:
-    """What to tell the user of an error that they can act on; None for a bug."""
-    from cache.errors import CacheError  # imported only when something went wrong
+def _flush(code: int) -> int:
+    """Write what standard output still holds while a failure can be told; returns the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _close(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            _say(f"error: {told(error) or error}")
+        return 1
+    return code
 
-    if isinstance(error, PipelineError | CacheError):
-        return str(error)
-    # A folder that may not be written, a full disk, a file where a folder goes; a file of ours that is gone is a bug.
-    if isinstance(error, OSError) and error.filename and not _is_ours(os.fsdecode(error.filename)):
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return None
+
+def _close(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere, or Python tries, and complains, once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a file belongs to this code or to the installed packages, and not to the user."""
-    packages = Path(__file__).resolve().parents[2]
-    homes = (packages / "pipeline", packages / "cache", Path(sys.prefix) / "lib")
-    return any(Path(name).resolve().is_relative_to(home) for home in homes)
+def _listen() -> None:
+    """Have every stopping signal end the command as Ctrl-C does; one that is ignored, as nohup does, stays so."""
+    for number in STOPPING[1:]:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _ignore_signals() -> None:
+    """The work is done or given up: nothing that still comes may make a traceback of it."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pipeline.comparison.records import Candidate, Comparison, Difference, Interval, PhotoSet, ValueRow
 from pipeline.evaluation.metrics import FEW
+from pipeline.spreadsheet import write_rows
 from pipeline.system import whole_file
 
 COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
@@ -22,9 +22,7 @@ Row = dict[str, Any]
 def save_csv(comparison: Comparison, path: Path) -> None:
     """Write every figure of the comparison, whole or not at all; an empty cell is a figure that does not exist."""
     with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows(comparison))
+        write_rows(file, [COLUMNS, *([row.get(name, "") for name in COLUMNS] for row in rows(comparison))])
 
 
 def rows(comparison: Comparison) -> Iterator[Row]:

@@ -30,6 +30,7 @@ from pipeline.experiment.run_writer import (
     write_run,
     write_uncalibrated,
 )
+from pipeline.features.near_duplicates import Neighbours
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, ensemble, fit_many, grid
 from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
 from pipeline.heads.stacked.sweep import Features, SweepProgress
@@ -56,21 +57,15 @@ def fit_heads(
     experiment = load_experiment(data, cache_key, split, options)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
-    folder.path.mkdir(parents=True, exist_ok=True)
-    loaded = time.perf_counter()
-    outcome = _fit(configs, experiment, options, progress)
-    best, fit_done = outcome.best, time.perf_counter()
-    folder.create()
-    experiment = write_pictures(folder, experiment, options.thumbnails)
-    near, near_notes = write_neighbours(folder, experiment, split, memory_limit(options.memory))
-    write_rows(folder, experiment)
-    write_configs(folder, outcome.fitted, [best, *outcome.candidates] if options.refit else outcome.candidates)
-    write_predictions(folder, experiment, outcome.kept)
-    write_uncalibrated(folder, experiment, best)
-    write_models(folder, experiment, outcome.kept, best)
-    sync_tree(folder.path)
-    seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
-    write_run(folder, experiment, Request(data, cache_key, split, options), best, near, seconds)
+    with folder.claimed():
+        loaded = time.perf_counter()
+        outcome = _fit(configs, experiment, options, progress)
+        fit_done = time.perf_counter()
+        experiment, near, near_notes = _write_folder(folder, experiment, outcome, split, options)
+        seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
+        request = Request(data, cache_key, split, options)
+        write_run(folder, experiment, request, outcome.best, near, seconds)
+    best = outcome.best
     logged = (
         ()
         if store is None
@@ -106,6 +101,23 @@ class _Outcome:
     best: JudgedHead
     ahead: JudgedHead
     kept: Sequence[JudgedHead]
+
+
+def _write_folder(
+    folder: RunFolder, experiment: Experiment, outcome: _Outcome, split: SplitOptions, options: FitOptions
+) -> tuple[Experiment, Neighbours | None, tuple[str, ...]]:
+    """Write all but run.json to the disk; the experiment with its findings, and what near-duplicates say."""
+    best = outcome.best
+    folder.create()
+    experiment = write_pictures(folder, experiment, options.thumbnails)
+    near, near_notes = write_neighbours(folder, experiment, split, memory_limit(options.memory))
+    write_rows(folder, experiment)
+    write_configs(folder, outcome.fitted, [best, *outcome.candidates] if options.refit else outcome.candidates)
+    write_predictions(folder, experiment, outcome.kept)
+    write_uncalibrated(folder, experiment, best)
+    write_models(folder, experiment, outcome.kept, best)
+    sync_tree(folder.path)
+    return experiment, near, near_notes
 
 
 def _grid(options: FitOptions) -> tuple[HeadConfig, ...]:

@@ -23,6 +23,7 @@ from pipeline.experiment.run_tables import Row, Rows, read_probabilities, read_r
 __all__ = ["Row", "Run", "number", "read_run"]
 
 FILES = ("run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json")
+READ = (*FILES, "history.csv", "dropped.csv", "neighbours.csv")
 FINDING = ("kind", "photo", "detail")
 
 
@@ -153,6 +154,7 @@ def read_run(path: Path) -> Run:
             f"{path} is not a complete run folder: it has no {', '.join(missing)}; "
             "was fit-heads interrupted? Run it again with another --out"
         )
+    _require_inside(path)
     info, schema = read_run_info(path / "run.json")
     try:
         split = read_split(path)
@@ -177,6 +179,20 @@ def read_run(path: Path) -> Run:
         read_decisions(path / "decisions.json", schema),
         tuple(split.contents),
     )
+
+
+def _require_inside(path: Path) -> None:
+    """RunError when a link in the folder leads out of it: what is read may end on a page that is passed on.
+
+    Models alone may lie elsewhere; they are not read.
+    """
+    home = path.resolve()
+    places = [path / name for name in (*READ, "predictions", "thumbnails")]
+    for entry in (entry for place in places for entry in (place, *place.rglob("*"))):
+        if entry.is_symlink() and not entry.resolve().is_relative_to(home):
+            raise RunError(
+                f"{entry} is a link that leads out of the run folder, to {entry.resolve()}; put the file itself there"
+            )
 
 
 def _configs(path: Path) -> dict[str, Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.arrays import Bool, Float, Float32, Positions, Texts, UInt8
 from pipeline.catalogue.labels import LabelSchema, column_name, first_repeated
 from pipeline.errors import RunError, counted
+from pipeline.spreadsheet import read_dicts
 from pipeline.system import whole_file
 
 if TYPE_CHECKING:
@@ -100,22 +101,21 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> list[Row]:
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = tuple(reader.fieldnames or ())
+            header, lines = read_dicts(file)
             lacking = [name for name in needed if name not in header]
             if lacking or first_repeated(header) is not None:
                 raise RunError(f"{path} needs the columns {', '.join(needed) or 'of its header'}, each once")
-            rows = list(_whole_lines(reader, path))
+            rows = list(_whole_lines(lines, len(header), path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RunError(f"{path} cannot be read as CSV: {error}") from error
     return rows
 
 
-def _whole_lines(reader: csv.DictReader[str], path: Path) -> Iterator[Row]:
-    for row in reader:
+def _whole_lines(lines: Iterable[tuple[int, Mapping[str | None, Any]]], cells: int, path: Path) -> Iterator[Row]:
+    for line, row in lines:
         if None in row or None in row.values():
-            raise RunError(f"{path}, line {reader.line_num}: expected {counted(len(reader.fieldnames or ()), 'cell')}")
-        yield row
+            raise RunError(f"{path}, line {line}: expected {counted(cells, 'cell')}")
+        yield {str(name): cell for name, cell in row.items()}
 
 
 @contextmanager

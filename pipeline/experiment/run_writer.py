@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +27,7 @@ from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, sav
 from pipeline.model.training import TrainingRecord, training_record
 from pipeline.names import BEGUN
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
-from pipeline.system import file_digest, host_facts, package_versions, write_json, write_records
+from pipeline.system import file_digest, host_facts, only_writer, package_versions, write_json, write_records
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,41 @@ class RunFolder:
         Raises:
             RunError: The folder already holds more than a reproduction's mark.
         """
+        folder = cls(path)
+        folder._require_empty()
+        return folder
+
+    def _require_empty(self) -> None:
+        path = self.path
         if path.exists() and (not path.is_dir() or any(each.name != BEGUN for each in path.iterdir())):
             raise RunError(f"{path} already exists and is not empty; name another folder with --out, or remove it")
-        return cls(path)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder and hold it for this process alone; what a failed block has written into it goes.
+
+        Raises:
+            RunError: Another process writes there, or has.
+        """
+        is_new = not self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        with only_writer(self.path, RunError):
+            self._require_empty()
+            try:
+                yield
+            except BaseException:
+                self._remove(is_new)
+                raise
+
+    def _remove(self, is_new: bool) -> None:
+        for entry in [entry for entry in self.path.iterdir() if entry.name != BEGUN]:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        if is_new:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def create(self) -> None:
         """Make the folders."""

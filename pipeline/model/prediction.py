@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.arrays import Bool, Float32
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
+from pipeline.spreadsheet import write_rows
 from pipeline.system import whole_file
 
 if TYPE_CHECKING:
@@ -118,11 +119,9 @@ def write_predictions(frame: pd.DataFrame, out: Path) -> None:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    table = ([_cell(value) for value in row] for row in frame.itertuples(index=False, name=None))
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(frame.columns)
-        for row in frame.itertuples(index=False, name=None):
-            writer.writerow([_cell(value) for value in row])
+        write_rows(file, chain([map(str, frame.columns)], table))
 
 
 def _write_jsonl(frame: pd.DataFrame, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 import re
@@ -17,8 +18,10 @@ from cache import FeatureCache
 from pipeline import options
 from pipeline.cli import app as commands
 from pipeline.cli.app import app
+from pipeline.cli.faults import told
 from pipeline.cli.main import main
 from pipeline.cli.parsing import COMMANDS, parse
+from pipeline.errors import PipelineError
 from pipeline.features.converted_models import store_converted
 from tests.small_cache import write_catalogue
 
@@ -203,6 +206,43 @@ def test_an_error_of_the_system_names_the_file_and_a_missing_file_of_ours_is_a_b
     monkeypatch.setattr("pipeline.catalogue.generated.sample.write_sample", lambda *_: ours.read_text())
     with pytest.raises(FileNotFoundError):
         main(["sample", str(tmp_path / "other")])
+
+
+def test_an_interrupt_while_an_error_is_told_is_an_interrupt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(error: BaseException) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.cli.main.told", interrupted)
+    assert main(["compare", str(tmp_path / "none")]) == 130
+    assert capsys.readouterr().err.startswith("interrupted; what was finished is kept")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            OSError(errno.ENOSPC, "x", "/d/f"),
+            "/d/f: No space left on device; free some space, or write to another disk",
+        ),
+        (OSError("[Errno 28] Error writing bytes to file"), "No space left on device; free some space, or write to"),
+        (OSError(errno.EROFS, "x", "/d/f"), "/d/f: Read-only file system; name a folder that can be written"),
+        (MemoryError(), "not enough memory; close other programs"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory; "),
+        (RuntimeError("can't start new thread"), "not enough memory; "),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_what_to_do(error: Exception, text: str) -> None:
+    assert (told(error) or "").startswith(text)
+
+
+def test_what_a_reader_makes_of_too_little_memory_is_told_as_that() -> None:
+    error = PipelineError("x.parquet cannot be read as Parquet: worker thread: Resource temporarily unavailable")
+    error.__cause__ = MemoryError()
+    assert (told(error) or "").startswith("not enough memory; ")
+    assert told(PipelineError("a photo named 'out of memory'")) == "a photo named 'out of memory'"
+    assert told(KeyError("a bug")) is None
 
 
 def test_a_damaged_converted_model_is_named_by_verify(

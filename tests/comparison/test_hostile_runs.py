@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 
 from pipeline.comparison.compare import compare
 from pipeline.comparison.csv_file import save_csv
+from pipeline.comparison.page import render
 from pipeline.comparison.page.data import page_data
 from pipeline.comparison.records import save_json
 from pipeline.comparison.table import table
@@ -50,6 +53,55 @@ def test_a_configuration_is_a_file_of_its_own_run_folder(tmp_path: Path, name: s
     (run / "decisions.json").write_text(json.dumps({name: decisions[LINEAR]}))
     with pytest.raises(RunError, match=r"decisions\.json: the configuration .* its files are named by it"):
         compare([run], QUICK)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "run.json",
+        "dropped.csv",
+        "split.csv",
+        "predictions",
+        f"predictions/{LINEAR}.parquet",
+        "thumbnails",
+        "history.csv",
+    ],
+)
+def test_a_link_does_not_lead_a_comparison_out_of_the_run_folder(tmp_path: Path, name: str, absolute: bool) -> None:
+    run, outside = write_run(tmp_path / "runs" / "a"), tmp_path / "outside"
+    if (run / name).exists():
+        (run / name).rename(outside)
+    elif name == "thumbnails":
+        outside.mkdir()
+    else:
+        outside.write_text("kind,photo,detail\nsecret,of,somebody\n")
+    (run / name).symlink_to(outside if absolute else Path("../" * (2 + name.count("/")), "outside"))
+    with pytest.raises(RunError, match=r"leads out of the run folder, to .*outside; put the file itself there"):
+        compare([run], QUICK)
+
+
+def test_links_within_a_run_folder_and_to_it_and_models_elsewhere_are_read(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs" / "a")
+    (run / "history.csv").rename(run / "h.csv")
+    (run / "history.csv").symlink_to("h.csv")
+    (run / "models").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(run)
+    assert compare([tmp_path / "link"], QUICK).candidates
+
+
+def test_paths_in_run_json_are_texts_that_nothing_opens(tmp_path: Path) -> None:
+    """The data, cache and photos that a run names may be anybody's: none is looked at, and no page links to them."""
+    secret = tmp_path / "secret.jpg"
+    secret.write_bytes(b"secret")
+    options = {"data": {"data": str(secret), "images": "/etc"}, "fit": {"cache": "../..", "out": str(tmp_path)}}
+    rows = [(f"../../{r[0]}" if r[2] == "test" else r[0], *r[1:]) for r in runfolder.ROWS]
+    comparison = compare([write_run(tmp_path / "a", rows=rows, options=options)], QUICK)
+    page = render(comparison, page_data(comparison))
+    marked = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
+    links = re.findall(r"""(?:href|src|action|data|poster)\s*=\s*["']?([^"'\s>]*)""", marked)
+    assert all(link.startswith(("#", "data:image/")) for link in links), links
+    assert base64.b64encode(b"secret").decode() not in page
 
 
 def change_table(path: Path, change: Change) -> None:

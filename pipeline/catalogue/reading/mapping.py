@@ -7,7 +7,6 @@ unknown) makes it unknown, and the value itself says "right as it is". Older fil
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -25,7 +24,8 @@ from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.options.yaml_file import parse_yaml
-from pipeline.system import parsed, read_text, wrong_text
+from pipeline.spreadsheet import write_rows
+from pipeline.system import parsed, read_text, whole_file, wrong_text
 
 T = TypeVar("T")
 
@@ -60,19 +60,16 @@ class MappingLine:
 def write_mapping(path: Path, lines: Iterable[MappingLine]) -> None:
     """Write a mapping file, by its ending as CSV or YAML; CatalogueError when it exists: it may have been edited."""
     require_mapping_name(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     names = [field.name for field in fields(MappingLine)]
     try:
-        with path.open("x", encoding="utf-8", newline="") as file:
+        with whole_file(path, new=True) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             if path.suffix.lower() in _YAML:
                 import yaml
 
                 entries = [dict(zip(names, map(str, astuple(line)), strict=True)) for line in lines]
                 yaml.safe_dump(entries, file, allow_unicode=True, sort_keys=False)
             else:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(names)
-                writer.writerows(astuple(line) for line in lines)
+                write_rows(file, [names, *map(astuple, lines)])
     except FileExistsError:
         raise CatalogueError(f"--out {path} exists and may have been edited; name another file.") from None
 

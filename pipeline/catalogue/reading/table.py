@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.catalogue.findings import Finding
 from pipeline.errors import CatalogueError
+from pipeline.spreadsheet import plain
 from pipeline.system import open_regular, parsed, wrong_text
 
 _CHUNK = 1 << 20
@@ -34,14 +35,17 @@ class Table:
     findings: tuple[Finding, ...]
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """(line number, cells as text) of each row after the header; blank lines are skipped."""
+        """(line number, cells as text) of each row after the header; blank lines are skipped.
+
+        A cell that was guarded against spreadsheets is what it stands for: predictions can be read as a catalogue.
+        """
         with parsed(CatalogueError, *_unreadable(self.path)), _open_text(self.path, self.encoding) as file:
             reader = csv.reader(file, delimiter=self.delimiter, strict=True)
             try:
                 next(reader, None)
                 for row in reader:
                     if row:
-                        yield reader.line_num, row
+                        yield reader.line_num, [plain(cell) for cell in row]
             except csv.Error as error:
                 raise CatalogueError(
                     f"{self.path}, line {reader.line_num}: {error}. Is a quotation mark left open there? "
@@ -77,7 +81,7 @@ def open_table(path: Path) -> Table:
             first = file.readline()
             file.seek(0)
             delimiter = _delimiter(first)
-            header = tuple(h.strip() for h in next(csv.reader(file, delimiter=delimiter), []))
+            header = tuple(plain(h.strip()) for h in next(csv.reader(file, delimiter=delimiter), []))
     _check_header(path, header)
     if encoding == "latin-1":
         findings.append(Finding("encoding", path.name, "not valid UTF-8; read as Latin-1, so check accented letters"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ NAME = "checkpoint.pt"
 
 def save_checkpoint(folder: Path, content: Mapping[str, Any]) -> None:
     """Replace the folder's checkpoint: tensors, numbers, texts, lists and dicts of them."""
+    # In memory first: where the disk is full, the library tells of positions in the file and not of the disk.
+    stream = io.BytesIO()
+    torch.save(dict(content), stream)
     with whole_file(folder / NAME) as partial:
-        torch.save(dict(content), partial)
+        partial.write_bytes(stream.getbuffer())
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

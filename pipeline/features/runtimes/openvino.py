@@ -94,9 +94,7 @@ class OpenVinoRuntime(Runtime):
                     self.note = f"{error}; the model was converted again"
         model = self._converted()
         with contextlib.suppress(OSError):
-            store_converted(
-                folder, lambda into: openvino.save_model(model, into / _GRAPH, compress_to_fp16=False), damaged
-            )
+            store_converted(folder, lambda into: _save(model, into / _GRAPH), damaged)
         return model
 
     def _fingerprint(self, version: str) -> str:
@@ -104,6 +102,16 @@ class OpenVinoRuntime(Runtime):
         blocks = [block.digest(key) for block in self.backbone.blocks(self.blocks).values()]
         parts = ("openvino", version, torch.__version__, key.digest, self.batch_size, self.size, *blocks)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _save(model: Any, path: Path) -> None:
+    """Write a model; OSError where the library says no more than that its stream failed, as on a full disk."""
+    import openvino
+
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 class _Ordered(torch.nn.Module):
