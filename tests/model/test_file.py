@@ -156,7 +156,7 @@ def _break(change: Any) -> dict[str, Any]:
         (lambda m: m["labels"].reverse(), "not grouped in the order of attributes"),
         (lambda m: m["members"][0].update(hidden="tanh"), "kind 'tanh'; this program knows 'relu'"),
         (lambda m: m["members"][0].update(kind="graph"), "neither 'dense' or 'kernel' with layers nor 'estimator'"),
-        (lambda m: m["members"][0].update(kind="kernel"), "member 0: landmarks is a NoneType"),
+        (lambda m: m["members"][0].update(kind="kernel"), "member 0: offset is a NoneType"),
         (lambda m: m["members"][0].update(weight=0), "member 0 has the weight 0; expected a number above 0"),
         (lambda m: m["members"][1]["layers"].pop(), "member 1: 3 outputs for 8 labels"),
         (lambda m: m["blocks"][0].update(dim=4), r"expected W \(6, m\) and b \(m,\), found \(5, 8\)"),
