@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
+UInt = npt.NDArray[np.unsignedinteger]
+"""Whole numbers in the narrowest type that holds them."""
+Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float = npt.NDArray[np.floating]
 """Whatever float it comes as: callers' feature matrices, figures computed in float32 or float64."""

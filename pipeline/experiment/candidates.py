@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class JudgedHead:
         made_of: The fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies
             and metrics are still those of the fit on training rows alone.
         calibration: What `head` has folded in, `made_of` not.
+        shares: How much each of `made_of` counts in the average; empty: all alike.
         fitted_on: The parts of the split its head has learnt from.
     """
 
@@ -72,6 +73,7 @@ class JudgedHead:
     chosen: str
     metrics: Mapping[str, Any]
     calibration: Calibration | None = None
+    shares: tuple[float, ...] = ()
     fitted_on: str = "train"
 
     @property
@@ -82,7 +84,7 @@ class JudgedHead:
     @property
     def uncalibrated(self) -> FittedHead:
         """The head before calibration."""
-        return self.made_of[0] if len(self.made_of) == 1 else ensemble(self.made_of)
+        return self.made_of[0] if len(self.made_of) == 1 else ensemble(self.made_of, self.shares)
 
     @property
     def thresholds(self) -> Float64:
@@ -160,6 +162,29 @@ def choose(candidates: Sequence[JudgedHead], truth: Truth) -> JudgedHead:
         if len(candidate.made_of) > 1 and any(member is best.made_of[0] for member in candidate.made_of):
             return best if candidate is best or _surely_better(best, candidate, truth) else candidate
     return best
+
+
+def averaged(
+    candidates: Sequence[JudgedHead], most: int, source: Literal["best", "each-head"]
+) -> tuple[tuple[FittedHead, ...], tuple[float, ...]]:
+    """What an ensemble is made of, and how much each counts; only heads whose links are those of the best one.
+
+    Args:
+        candidates: Single configurations, judged.
+        most: Most of them, or of each head.
+        source: best for those with the highest scores, all counting alike; each-head for those of each head, which
+            together count as much as those of any other head: different heads err differently.
+    """
+    alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
+    ranked = sorted(alike, key=lambda c: -c.score)
+    if source == "best":
+        return tuple(head for c in ranked[:most] for head in c.made_of), ()
+    by_head: dict[str, list[JudgedHead]] = {}
+    for candidate in ranked:
+        by_head.setdefault(candidate.head.config.head, []).append(candidate)
+    chosen = [group[:most] for group in by_head.values()]
+    members = tuple(candidate.made_of[0] for group in chosen for candidate in group)
+    return members, tuple(1.0 / len(group) for group in chosen for _ in group)
 
 
 def _surely_better(first: JudgedHead, second: JudgedHead, truth: Truth) -> bool:

@@ -7,14 +7,14 @@ configuration see training and validation rows only; test rows enter as features
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from pipeline.errors import HeadError, OptionError, counted
 from pipeline.evaluation.thresholds import parse_policy
-from pipeline.experiment.candidates import Fit, JudgedHead, Truth, best_of, choose, judge, worth_keeping
+from pipeline.experiment.candidates import Fit, JudgedHead, Truth, averaged, best_of, choose, judge, worth_keeping
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment
@@ -30,9 +30,11 @@ from pipeline.experiment.run_writer import (
     write_run,
     write_uncalibrated,
 )
+from pipeline.features.backbone.blocks import BLOCKS
 from pipeline.features.near_duplicates import Neighbours
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, ensemble, fit_many, grid
 from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
+from pipeline.heads.kernel import parse_block_weights
 from pipeline.heads.stacked.sweep import Features, SweepProgress
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit, sync_tree
@@ -123,6 +125,7 @@ def _write_folder(
 def _grid(options: FitOptions) -> tuple[HeadConfig, ...]:
     """The configurations to fit; OptionError or HeadError for options that cannot work."""
     configs = grid(options)
+    _check_blocks(parse_block_weights(options.block_weights))
     if options.threshold != "auto":
         parse_policy(options.threshold)
     if options.ensemble < 0 or options.ensemble == 1:
@@ -130,6 +133,12 @@ def _grid(options: FitOptions) -> tuple[HeadConfig, ...]:
     if options.thumbnails < 0:
         raise OptionError(f"--thumbnails is {options.thumbnails}; expected 0 (none), or the most photos to keep")
     return configs
+
+
+def _check_blocks(names: Iterable[str]) -> None:
+    for name in names:
+        if name not in BLOCKS:
+            raise OptionError(f"--block-weights names {name!r}; the feature blocks are {', '.join(BLOCKS)}")
 
 
 def _fit(
@@ -141,6 +150,7 @@ def _fit(
         seed=options.seed[0],
         max_labels=options.max_labels,
         progress=progress,
+        blocks=tuple((c.block.name, c.block.dim) for c in experiment.features.columns[0]),
     )
     fitted = fit_many(configs, *_sides(experiment, options, configs, "train"), sweep)
     candidates = _judge_all(fitted, experiment, options)
@@ -171,10 +181,9 @@ def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: Fi
 
     candidates = [judged(head.config.config_id, head, (head,)) for head in sound]
     if options.ensemble > 1 and len(candidates) > 1:
-        alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
-        top = sorted(alike, key=lambda c: -c.score)[: options.ensemble]
-        members = tuple(head for c in top for head in c.made_of)
-        candidates.append(judged(f"ensemble-{len(top)}", ensemble(members), members))
+        members, shares = averaged(candidates, options.ensemble, options.ensemble_from)
+        of_all = judged(f"ensemble-{len(members)}", ensemble(members, shares), members)
+        candidates.append(replace(of_all, shares=shares))
     return candidates
 
 
@@ -191,8 +200,10 @@ def _sides(
 ) -> tuple[tuple[Features, Targets], tuple[Features, Targets]]:
     """What is trained on and what is judged on; --memory bounds both, and the copies that baselines make, together."""
     sides = (training, ("validation",))
-    one_view = 4 * experiment.features.dim * len(experiment.split.rows(*training))
-    in_use = sum(experiment.bytes_of(*parts) for parts in sides) + bytes_copied(configs, one_view)
+    rows = len(experiment.split.rows(*training))
+    in_use = sum(experiment.bytes_of(*parts) for parts in sides) + bytes_copied(
+        configs, 4 * experiment.features.dim * rows, rows
+    )
 
     def side(parts: tuple[str, ...]) -> tuple[Features, Targets]:
         beside = in_use - experiment.bytes_of(*parts)
@@ -213,7 +224,7 @@ def _refit(best: JudgedHead, experiment: Experiment, options: FitOptions, sweep:
     heads = fit_many(configs, *_sides(experiment, options, configs, "train", "validation"), again)
     if any(head.diverged for head in heads):
         raise HeadError(f"{best.config_id} diverged when fit again on train + validation; leave out --refit")
-    head = ensemble(heads) if len(heads) > 1 else heads[0]
+    head = ensemble(heads, best.shares) if len(heads) > 1 else heads[0]
     head = head if best.calibration is None else calibrated(head, best.calibration)
     note = f"{best.config_id} fit again on train + validation; validation figures are those before"
     blank = replace(head, validation_loss=best.head.validation_loss, history=[], note=note)

@@ -2,6 +2,9 @@
 
     photos ──▶ decoders (threads) ──▶ batches of good photos, in order ──▶ runtime (its streams) ──▶ results, in order
 
+Blocks that are computed from the pixels alone are computed by the thread that waits for the runtime; where no others
+are asked for, no network runs.
+
 Memory is bounded: at most `_AHEAD` batches are decoded or in the forward pass at any time, however many photos there
 are. Each photo is read and decoded once, whatever number of views is asked for. A bad photo is reported and leaves
 its place to the next one; it never shifts a neighbour's vector.
@@ -24,7 +27,10 @@ import numpy as np
 import torch
 
 from cache import Block
+from pipeline.arrays import Float32, Pixels
 from pipeline.errors import BackboneError, BadImage
+from pipeline.features.backbone.blocks import NETWORK_BLOCKS
+from pipeline.features.backbone.colour import COLOUR, colour_of
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.backbone.transform import MAX_PIXELS, require_view, view
 from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject
@@ -62,10 +68,11 @@ class EmbedOptions:
 
 @dataclass
 class Timings:
-    """Busy thread-seconds per stage, added up over threads."""
+    """Busy thread-seconds per stage, added up over threads; `colour` is the block of that name."""
 
     read: float = 0.0
     decode: float = 0.0
+    colour: float = 0.0
     forward: float = 0.0
     photos: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -82,7 +89,7 @@ class Embedder:
 
     Args:
         backbone: The frozen backbone.
-        blocks: Feature blocks to compute.
+        blocks: Feature blocks to compute; where none of them is the network's, it is not run.
         views: Views of each photo to compute them for.
         options: Feeding options.
 
@@ -204,18 +211,28 @@ class Embedder:
     def _forward(self, pending: PendingBatch) -> Features:
         if not pending.photos:
             return {key: np.empty((0, block.dim), np.float32) for key, block in self._columns()}
-        start, runtime = time.perf_counter(), self.runtime
+        runtime = self.runtime
         size = pending.attempted = runtime.batch_size
         batch, parts_of = np.stack([photo.pixels for photo in pending.photos]), collections.defaultdict(list)
         for name in self.views:
             viewed = view(batch, name)
+            start = time.perf_counter()
             for at in range(0, len(viewed), size):
                 with self._turns:
                     blocks = runtime(viewed[at : at + size])
                 for block, rows in blocks.items():
                     parts_of[block, name].append(rows)
-        self.timings.add(forward=time.perf_counter() - start, photos=len(batch))
+            self.timings.add(forward=time.perf_counter() - start)
+            if COLOUR.name in self.blocks:
+                parts_of[COLOUR.name, name].append(self._colour(viewed))
+        self.timings.add(photos=len(batch))
         return {key: parts[0] if len(parts) == 1 else np.concatenate(parts) for key, parts in parts_of.items()}
+
+    def _colour(self, viewed: Pixels) -> Float32:
+        start = time.thread_time()
+        made = colour_of(viewed)
+        self.timings.add(colour=time.thread_time() - start)
+        return made
 
     def _columns(self) -> Iterator[tuple[tuple[str, str], Block]]:
         for name, block in self.backbone.blocks(self.blocks).items():
@@ -252,7 +269,8 @@ class Embedder:
     def _runtime(self, batch_size: int) -> Runtime:
         asked = self.options
         options = RuntimeOptions(asked.device, asked.precision, batch_size, store=asked.store)
-        return make_runtime(asked.runtime, self.backbone, self.blocks, options)
+        network = [name for name in self.blocks if name in NETWORK_BLOCKS]
+        return make_runtime(asked.runtime, self.backbone, network, options)
 
 
 def embed(

@@ -161,7 +161,9 @@ def _compute(run: _Run, ids: Ids, rows: Int64) -> None:
             writer.flush()
         run.seconds["compute"] = time.perf_counter() - run.began - run.seconds["runtime"]
         # Several jobs run different forward passes, and the last one's rate says nothing about all of them.
-        if embedder is not None and len(jobs) == 1 and run.seconds["compute"] > _PROBE_AFTER:
+        if embedder is None or len(jobs) > 1 or not embedder.runtime.blocks:
+            return
+        if run.seconds["compute"] > _PROBE_AFTER:
             with _timed(run.seconds, "probe"):
                 run.forward_per_second = _forward_alone(embedder, run.done / run.seconds["compute"])
 
@@ -230,7 +232,8 @@ def _reject(run: _Run, row: int, content_id: bytes, reason: str, key: str | None
 
 def _account(run: _Run, embedder: Embedder) -> None:
     timings, runtime = embedder.timings, embedder.runtime
-    for name in ("read", "decode", "forward"):
+    colour = ("colour",) if timings.colour else ()
+    for name in ("read", "decode", *colour, "forward"):
         run.seconds[name] = run.seconds.get(name, 0.0) + getattr(timings, name)
     streams, workers = runtime.streams, embedder.workers
     run.runtime = f"{runtime.name}, batches of {runtime.batch_size}, {streams} at once, {workers} decoding threads"

@@ -38,10 +38,12 @@ class ExtractReport:
         written: Contents of which something was computed and stored.
         rejects: Photos without a vector.
         seconds: Wall time of `start` (weights), `hash`, `runtime` (conversion) and `total`; time summed over threads
-            of `read`, `decode`, `forward`; time of `write`; `probe`, the measuring of `forward_per_second`.
+            of `read`, `decode`, `colour` (that block, where it was asked for), `forward`; time of `write`; `probe`,
+            the measuring of `forward_per_second`.
         images_per_second: Computed photos by wall time of the computing part, 0 when nothing was computed.
         forward_per_second: Photos per second of the forward pass alone, measured after a run of a minute or more.
-        runtime: What the forward pass ran on, with its batch size, workers and streams; empty when nothing ran.
+        runtime: What the forward pass ran on, or that no network was needed, with batch size, workers and streams;
+            empty when nothing was computed.
         notes: Lines the user should see, such as a fallback to a slower runtime or random weights.
     """
 

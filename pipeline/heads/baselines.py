@@ -19,6 +19,8 @@ from pipeline.arrays import Bool, Float32, UInt8
 from pipeline.errors import HeadError, counted
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.fitted import FittedHead
+from pipeline.heads.kernel import bytes_needed as kernel_bytes
+from pipeline.heads.kernel import fit_kernel_ridge
 from pipeline.heads.source import check_finite
 from pipeline.heads.targets import Targets
 from pipeline.system import cores
@@ -45,12 +47,14 @@ class BaselineData:
         validation: The same of the rows that it is judged on.
         threads: Columns fitted side by side; 0 takes all cores.
         tell: Takes lines of news.
+        blocks: Name and width of the blocks that stand side by side in the features.
     """
 
     train: Part
     validation: Part
     threads: int = 0
     tell: Callable[[str], None] | None = None
+    blocks: Sequence[tuple[str, int]] = ()
 
 
 def check_label_limit(labels: int, limit: int) -> None:
@@ -84,16 +88,19 @@ def estimate_seconds(config: HeadConfig, n: int, d: int, labels: int, threads: i
     return per_column * labels / (threads or cores())
 
 
-def bytes_copied(configs: Sequence[HeadConfig], one_view: int, threads: int = 0) -> int:
-    """Most bytes that baselines hold beside the training features, one after the other.
+def bytes_copied(configs: Sequence[HeadConfig], one_view: int, rows: int = 0, threads: int = 0) -> int:
+    """Most bytes that heads without epochs hold beside the training features, one after the other.
 
     Args:
         configs: Any configurations; those of no baseline copy nothing.
         one_view: Bytes of the training features in one view.
+        rows: Training rows, which decide how large a kernel between them is.
         threads: Threads of the baselines; 0 takes all cores.
     """
     shares = {"logreg": _LOGREG_COPIES, "lightgbm": _LIGHTGBM_COPIES + _LIGHTGBM_PER_THREAD * (threads or cores())}
-    return int(one_view * max((shares[c.head] for c in configs if c.spec.is_baseline), default=0.0))
+    needs = [int(one_view * shares[c.head]) for c in configs if c.head in shares]
+    needs += [kernel_bytes(c, one_view, rows) for c in configs if c.head == "kernel-ridge"]
+    return max(needs, default=0)
 
 
 def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
@@ -104,6 +111,8 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
     Raises:
         HeadError: For features that are not finite or do not fit the targets.
     """
+    if config.head == "kernel-ridge":
+        return _judged(fit_kernel_ridge(config, *data.train, data.blocks, data.tell), data)
     targets = data.train[1]
     n, dim = np.shape(data.train[0])[-2:]
     expected = estimate_seconds(config, n, dim, targets.size, data.threads)
@@ -123,6 +132,10 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
         seconds=time.perf_counter() - started,
         not_learnable=targets.not_learnable,
     )
+    return _judged(fitted, data)
+
+
+def _judged(fitted: FittedHead, data: BaselineData) -> FittedHead:
     loss = binary_log_loss(fitted.predict_proba(data.validation[0]), data.validation[1])
     history = [{"epoch": 0, "split": "validation", "loss": loss}]
     return replace(fitted, history=history, validation_loss=loss)

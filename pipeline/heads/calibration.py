@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.arrays import Bool, Float, Float64, Positions, UInt8
 from pipeline.heads.fitted import FittedHead
-from pipeline.heads.probabilities import dense_logits
+from pipeline.heads.probabilities import member_logits, member_weights
 
 ROWS = 4000
 """Photos looked at; two numbers per attribute need no more."""
@@ -43,7 +43,7 @@ class Calibration:
 
 def can_be_calibrated(head: FittedHead) -> bool:
     """Whether every member is made of layers."""
-    return all(member["kind"] == "dense" for member in head.members)
+    return all("layers" in member for member in head.members)
 
 
 def rows_to_look_at(n: int) -> Positions:
@@ -59,12 +59,13 @@ def fit_calibration(head: FittedHead, X: Float, Y: UInt8, known: Bool) -> Calibr
         Y, known: (n, L).
     """
     views = X if X.ndim == 3 else X[None]
-    logits = [dense_logits(member["layers"], view) for view in views for member in head.members]
+    logits = [member_logits(member, view) for view in views for member in head.members]
+    shares = member_weights(head.members) * len(views)
     per_attribute = []
     for columns, link in zip(head.slices, head.links, strict=True):
         Z = np.stack([z[:, columns] for z in logits]).astype(np.float64)
-        per_attribute.append(_of_softmax(Z, Y[:, columns], known[:, columns]) if link == "softmax" else
-                     _of_sigmoid(Z, Y[:, columns], known[:, columns]))  # fmt: skip
+        of_link = _of_softmax if link == "softmax" else _of_sigmoid
+        per_attribute.append(of_link(Z, Y[:, columns], known[:, columns], shares))
     return Calibration(tuple(a for a, _ in per_attribute), tuple(b for _, b in per_attribute))
 
 
@@ -82,8 +83,8 @@ def _folded(member: dict[str, Any], scale: Float64, shift: Float64) -> dict[str,
     return {**member, "layers": [*inner, last]}
 
 
-def _of_softmax(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
-    """(1 / temperature, 0) from logits (members, n, w)."""
+def _of_softmax(Z: Float64, Y: UInt8, known: Bool, shares: Sequence[float]) -> tuple[float, float]:
+    """(1 / temperature, 0) from logits (members, n, w), averaged by the members' shares."""
     rows = (known & (Y > 0)).any(axis=1)
     if not rows.any():
         return 1.0, 0.0
@@ -97,15 +98,15 @@ def _of_softmax(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
         total = grown.sum(axis=2)
         P = np.exp(scale * Z_true) / total
         slope = P * (Z_true - (grown * Z).sum(axis=2) / total)
-        mean = P.mean(axis=0) + TINY
+        mean = _average(P, shares) + TINY
         value = -np.log(mean).sum() + 0.5 * x[0] ** 2
-        return float(value), np.array([-scale * (slope.mean(axis=0) / mean).sum() + x[0]])
+        return float(value), np.array([-scale * (_average(slope, shares) / mean).sum() + x[0]])
 
     return float(np.exp(_minimum(loss, 1)[0])), 0.0
 
 
-def _of_sigmoid(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
-    """(scale, shift) from logits (members, n, w)."""
+def _of_sigmoid(Z: Float64, Y: UInt8, known: Bool, shares: Sequence[float]) -> tuple[float, float]:
+    """(scale, shift) from logits (members, n, w), averaged by the members' shares."""
     if not known.any():
         return 1.0, 0.0
     z, true = Z[:, known], Y[known] > 0
@@ -114,17 +115,25 @@ def _of_sigmoid(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
     def loss(x: Float64) -> tuple[float, Float64]:
         scale, shift = float(np.exp(x[0])), x[1]
         P = 0.5 * (1.0 + np.tanh(0.5 * (scale * z + shift)))
-        mean = P.mean(axis=0)
+        mean = _average(P, shares)
         chance = np.where(true, mean, 1.0 - mean) + TINY
         towards = np.where(true, -1.0, 1.0) / chance
         slope = P * (1.0 - P)
-        by_scale = float((towards * (slope * z).mean(axis=0)).sum()) * scale
-        by_shift = float((towards * slope.mean(axis=0)).sum())
+        by_scale = float((towards * _average(slope * z, shares)).sum()) * scale
+        by_shift = float((towards * _average(slope, shares)).sum())
         value = -np.log(chance).sum() / cells + 0.5 * float((x**2).sum())
         return float(value), np.array([by_scale, by_shift]) / cells + x
 
     scale, shift = _minimum(loss, 2)
     return float(np.exp(scale)), float(shift)
+
+
+def _average(values: Float64, shares: Sequence[float]) -> Float64:
+    """Mean over the first axis by these shares."""
+    if min(shares) == max(shares):
+        plain: Float64 = values.mean(axis=0)
+        return plain
+    return np.asarray(np.average(values, axis=0, weights=shares))
 
 
 def _minimum(loss: Any, size: int) -> Sequence[float]:

@@ -30,7 +30,7 @@ class HeadSpec:
 
     @property
     def is_baseline(self) -> bool:
-        """True for scikit-learn and LightGBM heads, which are fitted column by column."""
+        """True for heads without epochs: scikit-learn's and LightGBM's, fitted column by column, and kernel ridge."""
         return not self.optimizers
 
 
@@ -43,6 +43,7 @@ HEADS: Mapping[str, HeadSpec] = {
     "mlp": HeadSpec(_FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
     "mlp-per-key": HeadSpec(_FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
     "logreg": HeadSpec((), ("C", "seed")),
+    "kernel-ridge": HeadSpec((), ("ridge", "bandwidth", "landmarks", "block_weights", "logit_adjust", "seed")),
     "lightgbm": HeadSpec((), ("trees", "leaves", "feature_fraction", "seed")),
 }
 OPTIMIZERS = (*_FIRST_ORDER, "lbfgs")
@@ -59,6 +60,9 @@ _OPTIMIZER_USES: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov"),
     "lbfgs": (),
 }
+_ADDED = ("ridge", "bandwidth", "landmarks", "block_weights")
+"""Fields that came later: they are part of the id of the heads that use them, and leave those of all others alone."""
+
 _LBFGS_IGNORES = ("schedule", "batch_size", "input_dropout", "seed")
 
 
@@ -67,7 +71,7 @@ class HeadConfig:
     """One configuration of one head; a field its head or optimizer does not use is set back to its default.
 
     Attributes:
-        head: linear, mlp, mlp-per-key, logreg or lightgbm.
+        head: linear, mlp, mlp-per-key, kernel-ridge, logreg or lightgbm.
         optimizer: adam, sgd, adamw, lbfgs (linear only); empty picks adam, and stays empty for baselines.
         lr: Learning rate; 0 picks the optimizer's default (`DEFAULT_LR`).
         weight_decay: L2 penalty of the weights (not the biases), in the gradient, or decoupled for adamw.
@@ -90,6 +94,10 @@ class HeadConfig:
         trees: Trees per label of lightgbm.
         leaves: Leaves per tree of lightgbm.
         feature_fraction: Share of the features each tree of lightgbm sees.
+        ridge: Penalty of kernel-ridge; the kernel of a photo and itself is 1.
+        bandwidth: Width of kernel-ridge's Gaussian, in median distances between training photos.
+        landmarks: Most training photos that kernel-ridge keeps in the model.
+        block_weights: `block=weight` for each feature block whose weight in kernel-ridge's distance is not 1.
 
     Raises HeadError for an unknown name (naming the nearest), a pair that cannot work, or a value out of range.
     """
@@ -117,6 +125,10 @@ class HeadConfig:
     trees: int = 300
     leaves: int = 15
     feature_fraction: float = 0.1
+    ridge: float = 0.03
+    bandwidth: float = 0.5
+    landmarks: int = 8000
+    block_weights: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         known("head", self.head, HEADS)
@@ -142,7 +154,8 @@ class HeadConfig:
     @property
     def config_id(self) -> str:
         """`<head>-<optimizer>-<hash8>`, without the optimizer for baselines; equal configurations share it."""
-        canonical = json.dumps(asdict(self), sort_keys=True)
+        named = {name: value for name, value in asdict(self).items() if name not in _ADDED or name in self.spec.uses}
+        canonical = json.dumps(named, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         return "-".join(part for part in (self.head, self.optimizer, digest) if part)
 
@@ -165,6 +178,7 @@ class HeadConfig:
         object.__setattr__(self, "optimizer", optimizer)
         object.__setattr__(self, "hidden", tuple(self.hidden) if "hidden" in used else ())
         object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "block_weights", tuple(self.block_weights))
         if optimizer and self.lr == 0:
             object.__setattr__(self, "lr", DEFAULT_LR[optimizer])
 
@@ -198,6 +212,9 @@ def _check_ranges(config: HeadConfig) -> None:
         ("C", math.isfinite(config.C) and config.C > 0, "a positive number"),
         ("trees", config.trees >= 1, "1 or more"),
         ("leaves", config.leaves >= 2, "2 or more"),
+        ("ridge", math.isfinite(config.ridge) and config.ridge > 0, "a positive number"),
+        ("bandwidth", math.isfinite(config.bandwidth) and config.bandwidth > 0, "a positive number"),
+        ("landmarks", config.landmarks >= 1, "1 or more"),
         ("feature_fraction", 0 < config.feature_fraction <= 1, "above 0 and at most 1"),
     )
     for name, fine, expected in rules:
@@ -228,6 +245,19 @@ def grid(options: FitOptions) -> tuple[HeadConfig, ...]:
 
 
 def _grid_of(head: str, options: FitOptions) -> Iterable[HeadConfig]:
+    if head == "kernel-ridge":
+        points = itertools.product(options.ridge, options.bandwidth, options.logit_adjust)
+        for ridge, bandwidth, logit_adjust in points:
+            yield HeadConfig(
+                head=head,
+                ridge=ridge,
+                bandwidth=bandwidth,
+                logit_adjust=logit_adjust,
+                landmarks=options.landmarks,
+                block_weights=options.block_weights,
+                seed=options.seed[0],
+            )
+        return
     if HEADS[head].is_baseline:
         yield HeadConfig(head=head, C=options.logreg_c, trees=options.trees, seed=options.seed[0])
         return

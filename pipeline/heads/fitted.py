@@ -21,8 +21,9 @@ class FittedHead:
     Attributes:
         config: What was asked for.
         members: List of {"kind": "dense", "layers": [(W (d_in, d_out), b (d_out,)) float32, ...], "hidden": "relu"}
-            with standardisation folded in, or {"kind": "estimator", "estimator": a fitted MultiOutputClassifier}.
-        links: Per attribute "sigmoid" or "softmax", for the dense members.
+            with standardisation folded in, {"kind": "kernel", ...} or {"kind": "estimator", "estimator": a fitted
+            MultiOutputClassifier}; see `pipeline.heads.probabilities`.
+        links: Per attribute "sigmoid" or "softmax", for members made of layers.
         slices: Per attribute, its columns.
         history: Records {"epoch", "split", "loss", ...}; micro-F1 on validation records.
         best_epoch: Epoch (from 1) whose parameters were kept; 0 when there were no epochs.
@@ -68,16 +69,22 @@ class FittedHead:
     @property
     def _width(self) -> int:
         first = self.members[0]
+        if first["kind"] == "kernel":
+            return int(first["scale"].shape[0])
         if first["kind"] == "dense":
             return int(first["layers"][0][0].shape[0])
         return int(first["estimator"].n_features_in_)
 
 
-def ensemble(heads: Sequence[FittedHead]) -> FittedHead:
+def ensemble(heads: Sequence[FittedHead], shares: Sequence[float] = ()) -> FittedHead:
     """One head whose probabilities are the average of the heads' probabilities.
 
     It carries the configuration of the first head; `history` is empty, `seconds` and `not_learnable` are merged. An
     ensemble inside an ensemble weighs each of its members like any other.
+
+    Args:
+        heads: What to average.
+        shares: How much each of them counts; none: all alike.
 
     Raises:
         HeadError: Without heads, with heads of other labels, or when dense heads disagree about the links.
@@ -86,15 +93,19 @@ def ensemble(heads: Sequence[FittedHead]) -> FittedHead:
         raise HeadError("an ensemble needs at least one head")
     if any(h.slices != heads[0].slices for h in heads):
         raise HeadError("heads of one ensemble must have the same labels")
-    dense = [h for h in heads if any(m["kind"] == "dense" for m in h.members)]
+    dense = [h for h in heads if any("layers" in m for m in h.members)]
     if any(h.links != dense[0].links for h in dense):
         raise HeadError(
             "heads of one ensemble must share their links: some use softmax where others use sigmoid; "
             "average heads fitted with one loss"
         )
+    members = [member for h in heads for member in h.members]
+    if shares and min(shares) != max(shares):
+        weights = [share for h, share in zip(heads, shares, strict=True) for _ in h.members]
+        members = [{**member, "weight": float(weight)} for member, weight in zip(members, weights, strict=True)]
     return FittedHead(
         config=heads[0].config,
-        members=[member for h in heads for member in h.members],
+        members=members,
         links=(dense[0] if dense else heads[0]).links,
         slices=heads[0].slices,
         seconds=sum(h.seconds for h in heads),

@@ -1,7 +1,9 @@
 """From features to probabilities with NumPy alone: the members of a head, as they lie in a model file too.
 
-A member is {"kind": "dense", "layers": [(W (d_in, d_out), b (d_out,)), ...], "hidden": "relu"}, or
-{"kind": "estimator", "estimator": a fitted scikit-learn style object}. Several members are averaged.
+A member is {"kind": "dense", "layers": [(W (d_in, d_out), b (d_out,)), ...], "hidden": "relu"}; or {"kind": "kernel",
+"offset" (d,), "scale" (d,), "landmarks" (m, d), "layers", "hidden"}, whose layers take the m kernel values; or
+{"kind": "estimator", "estimator": a fitted scikit-learn style object}. Several members are averaged, each by its
+"weight" (1 where it has none).
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.arrays import Float, Float32
 
@@ -29,9 +32,35 @@ def mean_probabilities(
     for start in range(0, len(X), _ROWS):
         rows = np.asarray(X[start : start + _ROWS], np.float32)
         for member in members:
-            P[start : start + _ROWS] += _of_member(member, links, slices, rows)
-    P /= len(members)
+            of_member = _of_member(member, links, slices, rows)
+            P[start : start + _ROWS] += of_member * np.float32(member["weight"]) if "weight" in member else of_member
+    P /= sum(member_weights(members))
     return P
+
+
+def member_weights(members: Sequence[Mapping[str, Any]]) -> list[float]:
+    """How much each member counts in the average."""
+    return [float(member.get("weight", 1.0)) for member in members]
+
+
+def kernel_rows(member: Mapping[str, Any], X: Float) -> Float32:
+    """Similarities (n, m) float32 of features X (n, d) and the member's landmarks: exp(-|z(x) - c|^2), 1 for equals."""
+    return gaussian((np.asarray(X, np.float32) - member["offset"]) * member["scale"], member["landmarks"])
+
+
+def gaussian(Z: Float32, landmarks: npt.NDArray[np.float16]) -> Float32:
+    """exp(-|z - c|^2), (n, m) float32, of Z (n, d) and landmarks (m, d)."""
+    centres = landmarks.astype(np.float32)
+    squares = 2.0 * (Z @ centres.T)
+    squares -= np.einsum("nd,nd->n", Z, Z)[:, None]
+    squares -= np.einsum("md,md->m", centres, centres)
+    similar: Float32 = np.exp(np.minimum(squares, 0.0, out=squares), out=squares)
+    return similar
+
+
+def member_logits(member: Mapping[str, Any], X: Float) -> Float32:
+    """Logits (n, L) of a member that is made of layers."""
+    return dense_logits(member["layers"], kernel_rows(member, X) if member["kind"] == "kernel" else X)
 
 
 def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: Float) -> Float32:
@@ -45,7 +74,7 @@ def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: Float) -> Float32
 def _of_member(member: Mapping[str, Any], links: Sequence[str], slices: Sequence[slice], X: Float32) -> Float32:
     if member["kind"] == "estimator":
         return _of_estimator(member["estimator"], X)
-    logits = dense_logits(member["layers"], X)
+    logits = member_logits(member, X)
     P = np.empty_like(logits)
     for columns, link in zip(slices, links, strict=True):
         z = logits[:, columns]

@@ -24,7 +24,8 @@ from pipeline.shapes import (
 )
 
 FORMAT = "selvedge-model"
-VERSION = 1
+VERSION = 2
+"""Newest version of the format. A file says 1 as long as readers of version 1 can use it."""
 
 LINKS = ("sigmoid", "softmax")
 
@@ -69,7 +70,7 @@ def check_model(content: object, name: str) -> dict[str, Any]:
             f"{name} is not a model file of this program (format {FORMAT!r} expected, found {format_!r:.60})"
         )
     version = content.get("version")
-    if not isinstance(version, int) or version != VERSION:
+    if not isinstance(version, int) or not 1 <= version <= VERSION:
         newer = isinstance(version, int) and version > VERSION
         advice = "update this program" if newer else "fit the model again"
         raise ModelFileError(f"{name} has model file version {version!r:.60}, this program reads {VERSION}; {advice}")
@@ -114,16 +115,21 @@ def _check_labels(model: dict[str, Any], name: str) -> None:
 
 
 def _check_member(member: Any, model: dict[str, Any], name: str) -> dict[str, Any]:
-    kind = member["kind"]
+    kind, weight = member["kind"], member.get("weight", 1.0)
+    if not isinstance(weight, int | float) or not 0.0 < weight < float("inf"):
+        raise ModelFileError(f"{name} has the weight {weight!r:.60}; expected a number above 0")
     if kind == "estimator" and hasattr(member.get("estimator"), "predict_proba"):
         return dict(member)
     _check_shape(member, record({}, {"layers": sequence(sequence(anything, least=2, most=2)), "hidden": text}), name)
-    if kind != "dense" or not member.get("layers"):
-        raise ModelFileError(f"{name} is neither 'dense' with layers nor 'estimator' (kind {kind!r})")
+    if kind not in ("dense", "kernel") or not member.get("layers"):
+        raise ModelFileError(f"{name} is neither 'dense' or 'kernel' with layers nor 'estimator' (kind {kind!r})")
     if member.get("hidden") != "relu":
         raise ModelFileError(f"{name} has hidden layers of kind {member.get('hidden')!r}; this program knows 'relu'")
     layers = []
     width = sum(block["dim"] for block in model["blocks"])
+    if kind == "kernel":
+        member = _check_kernel(member, width, name)
+        width = len(member["landmarks"])
     for i, (W, b) in enumerate(member["layers"]):
         shapes = tuple(getattr(part, "shape", None) for part in (W, b))
         if not isinstance(shapes[0], tuple) or len(shapes[0]) != 2 or shapes != ((width, shapes[0][1]), shapes[0][1:]):
@@ -135,6 +141,17 @@ def _check_member(member: Any, model: dict[str, Any], name: str) -> dict[str, An
     if width != len(model["labels"]):
         raise ModelFileError(f"{name}: {width} outputs for {len(model['labels'])} labels")
     return {**member, "layers": layers}
+
+
+def _check_kernel(member: dict[str, Any], width: int, name: str) -> dict[str, Any]:
+    landmarks = member.get("landmarks")
+    count = len(landmarks) if isinstance(landmarks, np.ndarray) and landmarks.ndim == 2 else 0
+    return {
+        **member,
+        "offset": _array(member.get("offset"), (width,), f"{name}: offset"),
+        "scale": _array(member.get("scale"), (width,), f"{name}: scale"),
+        "landmarks": _array(landmarks, (count, width), f"{name}: landmarks", np.float16),
+    }
 
 
 def _check_selftest(model: dict[str, Any], name: str) -> dict[str, Any]:

@@ -4,10 +4,14 @@ Fields (version 1): format "selvedge-model"; version; keys (the attributes); lab
 order; single (per attribute); gate {category: attributes} or None, and category_key, the attribute whose decided value
 it looks up; blocks [{name, dim, order, digest}] and views, what X is made of; cache_key, the full key of the backbone
 and transform as JSON; weights_source; members [{"kind": "dense", "layers": [(W, b), ...], "hidden": "relu"}, or
-{"kind": "estimator", "estimator": object}]; links (per attribute "sigmoid" or "softmax", for dense members); thresholds
-(L,); decision, the policy that chose them; training, where the file says it, which photos had a part in the model and
-how often each value was true (`pipeline.model.training`); selftest {X (4, d), P (4, L), decisions (4, L)}; info, what
-a person wants to know about its making.
+{"kind": "estimator", "estimator": object}]; links (per attribute "sigmoid" or "softmax", for members with layers);
+thresholds (L,); decision, the policy that chose them; training, where the file says it, which photos had a part in the
+model and how often each value was true (`pipeline.model.training`); selftest {X (4, d), P (4, L), decisions (4, L)};
+info, what a person wants to know about its making.
+
+Version 2 adds members {"kind": "kernel", "offset" (d,), "scale" (d,), "landmarks" (m, d) float16, "layers", "hidden"}:
+the layers take exp(-|(x - offset) * scale - landmark|^2) for each landmark; and "weight" of any member: probabilities
+are the average by these (1 where there is none). A file with neither still says version 1.
 
 joblib runs code on load: read only files you trust. The `.sha256` beside a file detects damage, not tampering.
 """
@@ -73,7 +77,7 @@ def build_model(schema: LabelSchema, parts: Parts, decision: Decision, origin: F
     """A checked model dict. X (n >= 1, d): rows of its own features; the first four become the self-test."""
     model: Model = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": _least_version(parts.members),
         "keys": list(schema.attributes),
         "labels": list(schema.labels),
         "single": list(schema.single),
@@ -166,11 +170,20 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
     return model
 
 
+def _least_version(members: Sequence[Mapping[str, Any]]) -> int:
+    return VERSION if any(m["kind"] == "kernel" or "weight" in m for m in members) else 1
+
+
 def _plain_member(member: Mapping[str, Any]) -> dict[str, Any]:
+    weight = {"weight": float(member["weight"])} if "weight" in member else {}
     if member["kind"] == "estimator":
-        return {"kind": "estimator", "estimator": member["estimator"]}
+        return {"kind": "estimator", "estimator": member["estimator"], **weight}
     layers = [(np.ascontiguousarray(W, np.float32), np.ascontiguousarray(b, np.float32)) for W, b in member["layers"]]
-    return {"kind": "dense", "layers": layers, "hidden": "relu"}
+    if member["kind"] == "kernel":
+        vectors = {name: np.ascontiguousarray(member[name], np.float32) for name in ("offset", "scale")}
+        landmarks = np.ascontiguousarray(member["landmarks"], np.float16)
+        return {"kind": "kernel", **vectors, "landmarks": landmarks, "layers": layers, "hidden": "relu", **weight}
+    return {"kind": "dense", "layers": layers, "hidden": "relu", **weight}
 
 
 def _plain(value: Any) -> Any:

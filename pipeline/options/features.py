@@ -52,7 +52,8 @@ class ExtractOptions:
 
     Attributes:
         cache: Folder of the embedding cache.
-        features: What is kept of the forward pass, separated by commas: pooled, levels, grid.
+        features: Feature blocks to keep, separated by commas: pooled, levels, grid (of the forward pass), colour (of
+            the pixels).
         views: Which views of each photo are computed: identity, hflip, vflip.
         device: Where to compute; auto takes the GPU when there is one.
         runtime: auto, torch or another installed runtime.

@@ -20,7 +20,7 @@ class FitOptions:
         cache: Folder of the embedding cache.
         use: Feature blocks to use, separated by commas (default: all that every wanted view of these photos has).
         views: Cached views to train and predict with (default: identity).
-        heads: linear, mlp, mlp-per-key, logreg, lightgbm.
+        heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, lightgbm.
         optimizers: adam, sgd, adamw, lbfgs (torch heads only).
         lr: Learning rates to try.
         weight_decay: Weight decays to try.
@@ -47,7 +47,13 @@ class FitOptions:
             (tuned for F1), precision:0.9 and the like, count (as many values as are true).
         calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model.
         ensemble: Average this many of the best configurations into one more model (0 is off).
+        ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike
+            (each-head).
         refit: Fit the best once more on train and validation rows, with every choice made before.
+        ridge: Penalties of kernel-ridge to try.
+        bandwidth: Widths of kernel-ridge's Gaussian to try, in median distances between training photos.
+        landmarks: Most training photos that kernel-ridge keeps in the model.
+        block_weights: Weight of each feature block in kernel-ridge's distance.
         trees: Trees per label of the LightGBM baseline, at a learning rate of 0.05.
         max_labels: Most labels the LightGBM baseline accepts.
         logreg_c: Inverse regularisation strength of the logistic regression baseline.
@@ -87,7 +93,12 @@ class FitOptions:
     threshold: str = "auto"
     calibrate: Literal["off", "on"] = "on"
     ensemble: int = 0
+    ensemble_from: Literal["best", "each-head"] = "best"
     refit: bool = False
+    ridge: tuple[float, ...] = (0.03,)
+    bandwidth: tuple[float, ...] = (0.5,)
+    landmarks: int = 8000
+    block_weights: tuple[str, ...] = ("pooled=0.5", "levels=2.5", "grid=1", "colour=1.5")
     trees: int = 300
     max_labels: int = 200
     logreg_c: float = 1.0

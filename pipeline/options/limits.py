@@ -68,6 +68,7 @@ SEED = Limit(0, 2**32 - 1, whole=True)
 LIMITS: dict[str, Limit] = {
     "at_precision": Limit(0, 1, above=True),
     "batch_size": Limit(1, 2**20, whole=True),
+    "bandwidth": POSITIVE,
     "betas": RATE,
     "bootstrap": Limit(1, 100_000, whole=True),
     "crop": Limit(0, 1, above=True),
@@ -83,6 +84,7 @@ LIMITS: dict[str, Limit] = {
     "images": Limit(1, 10_000_000, whole=True),
     "input_dropout": RATE,
     "label_smoothing": RATE,
+    "landmarks": Limit(1, 100_000, whole=True),
     "logit_adjust": NOT_NEGATIVE,
     "logreg_c": POSITIVE,
     "lr": POSITIVE,
@@ -95,6 +97,7 @@ LIMITS: dict[str, Limit] = {
     "near_duplicates": RATE,
     "neighbours": Limit(1, 1_000_000, whole=True),
     "patience": COUNT,
+    "ridge": POSITIVE,
     "seed": SEED,
     "similar": Limit(0, 100, above=True),
     "size": Limit(1, 2**16, whole=True),

@@ -328,6 +328,16 @@ def test_ensemble_is_one_more_configuration_and_one_model_file(small: SmallCatal
     assert len(read_model(run / "models" / "ensemble-2.joblib")["members"]) == 2
 
 
+def test_an_ensemble_of_each_head_counts_every_head_alike(small: SmallCatalogue, tmp_path: Path) -> None:
+    several = {"heads": ("linear", "kernel-ridge"), "loss": ("ce",), "lr": (0.05, 0.02), "keep": "all"}
+    run = fit(small, options(small, tmp_path / "each", **several, ensemble=3, ensemble_from="each-head", refit=True))
+    model = read_model(run / "models" / "ensemble-3.joblib")
+    weights = {member["kind"]: member["weight"] for member in model["members"]}
+    assert len(model["members"]) == 3 and weights == {"dense": 0.5, "kernel": 1.0}
+    best = read_model(run / "models" / "best.joblib")
+    assert best["version"] == (2 if best["members"][0]["kind"] == "kernel" or len(best["members"]) > 1 else 1)
+
+
 @pytest.mark.parametrize("ensemble", [0, 2])
 def test_a_refit_keeps_every_choice_and_is_the_best_model(small: SmallCatalogue, tmp_path: Path, ensemble: int) -> None:
     run = fit(small, options(small, tmp_path / "refit", lr=(0.05, 0.02), ensemble=ensemble, refit=True))

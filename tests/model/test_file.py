@@ -53,6 +53,12 @@ def dense(rng: np.random.Generator, *widths: int) -> dict[str, Any]:
     return {"kind": "dense", "layers": layers, "hidden": "relu"}
 
 
+def kernel(rng: np.random.Generator, weight: float) -> dict[str, Any]:
+    landmarks = rng.normal(size=(7, 5)).astype(np.float16)
+    arrays = {"offset": rng.normal(size=5), "scale": 0.3 + rng.random(5), "landmarks": landmarks}
+    return {"kind": "kernel", **arrays, **dense(rng, 7, 8), "weight": weight} | {"kind": "kernel"}
+
+
 def make_model(
     members: int = 2, schema: LabelSchema = SCHEMA, views: tuple[str, ...] = ("identity",)
 ) -> dict[str, Any]:
@@ -138,7 +144,7 @@ def _break(change: Any) -> dict[str, Any]:
         (lambda m: m.pop("links"), "links is not there; the file is not whole"),
         (lambda m: m.pop("selftest"), "no 'selftest'"),
         (lambda m: m.update(format="else"), "not a model file of this program .*found 'else'"),
-        (lambda m: m.update(version=2), "version 2, this program reads 1; update this program"),
+        (lambda m: m.update(version=3), "version 3, this program reads 2; update this program"),
         (lambda m: m.update(version="0"), "version '0'.*fit the model again"),
         (
             lambda m: m.update(links=["softmax", "tanh", "sigmoid"]),
@@ -149,7 +155,9 @@ def _break(change: Any) -> dict[str, Any]:
         (lambda m: m.update(members=[]), "members has 0 entries; expected 1 or more"),
         (lambda m: m["labels"].reverse(), "not grouped in the order of attributes"),
         (lambda m: m["members"][0].update(hidden="tanh"), "kind 'tanh'; this program knows 'relu'"),
-        (lambda m: m["members"][0].update(kind="graph"), "neither 'dense' with layers nor 'estimator'"),
+        (lambda m: m["members"][0].update(kind="graph"), "neither 'dense' or 'kernel' with layers nor 'estimator'"),
+        (lambda m: m["members"][0].update(kind="kernel"), "member 0: offset is a NoneType"),
+        (lambda m: m["members"][0].update(weight=0), "member 0 has the weight 0; expected a number above 0"),
         (lambda m: m["members"][1]["layers"].pop(), "member 1: 3 outputs for 8 labels"),
         (lambda m: m["blocks"][0].update(dim=4), r"expected W \(6, m\) and b \(m,\), found \(5, 8\)"),
         (lambda m: m["members"][0]["layers"][0][1].fill(np.nan), "not all numbers are finite"),
@@ -316,6 +324,27 @@ def test_snippet_reproduces_the_model(tmp_path: Path, schema: LabelSchema, membe
     for columns in schema.slices:
         assert D[:, columns].any()
         assert not D[:, columns].all()
+
+
+def test_snippet_takes_kernels_and_weighs_members(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    parts = Parts(
+        [dense(rng, 5, 4, 8), kernel(rng, 2.0)], ["softmax" if single else "sigmoid" for single in SCHEMA.single]
+    )
+    model = build_model(SCHEMA, parts, Decision(np.full(8, 0.3), "fixed:0.3"), ORIGIN, rng.normal(size=(6, 5)))
+    save_model(model, tmp_path / "best.joblib")
+    assert read_model(tmp_path / "best.joblib")["version"] == 2
+    X = rng.normal(size=(60, 5)).astype(np.float32)
+    np.save(tmp_path / "features.npy", X)
+    P, D = run_snippet(SNIPPET, tmp_path)
+    alone = [proba({**model, "members": [member]}, X) for member in model["members"]]
+    assert pytest.approx((alone[0] + 2 * alone[1]) / 3, abs=1e-5) == P
+    assert pytest.approx(proba(model, X), abs=1e-5) == P
+    assert (decisions(model, proba(model, X)) == D).all()
+
+
+def test_a_model_that_older_readers_can_use_says_version_1() -> None:
+    assert make_model()["version"] == 1
 
 
 @pytest.mark.parametrize("stacked", [True, False], ids=["(n, v, d)", "(n, v d)"])

@@ -2,4 +2,8 @@
 
 from __future__ import annotations
 
-BLOCKS = ("pooled", "levels", "grid")
+NETWORK_BLOCKS = ("pooled", "levels", "grid")
+"""What the forward pass gives."""
+PIXEL_BLOCKS = ("colour",)
+"""What is computed from the pixels that the network sees, without it."""
+BLOCKS = NETWORK_BLOCKS + PIXEL_BLOCKS

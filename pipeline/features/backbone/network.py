@@ -4,7 +4,8 @@
     levels    mean and standard deviation over space of the stem's and of every stage's output
     grid      the last feature map averaged over its upper and its lower half
 
-All blocks asked for come from one forward pass. BatchNorm buffers never move and no gradient is ever kept.
+All blocks asked for come from one forward pass; the block `colour` comes from the pixels and needs none (see
+`pipeline.features.backbone.colour`). BatchNorm buffers never move and no gradient is ever kept.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from timm.data.config import resolve_model_data_config
 
 from cache import BaseKey, Block
 from pipeline.errors import BackboneError, OptionError
-from pipeline.features.backbone.blocks import BLOCKS
+from pipeline.features.backbone.blocks import BLOCKS, NETWORK_BLOCKS, PIXEL_BLOCKS
+from pipeline.features.backbone.colour import COLOUR
 from pipeline.features.backbone.provenance import TrainingProvenance, nothing_seen, read_seen
 from pipeline.features.backbone.transform import DECODER, PIXEL_POLICY, Transform
 from pipeline.features.backbone.weights import digest, load_net
@@ -113,14 +115,21 @@ class Backbone:
         """The eager module for these blocks: uint8 (b, s, s, 3) to {block: float32 (b, d)}.
 
         Raises:
-            OptionError: there is no block of that name.
+            OptionError: there is no block of that name, or it is none of the network's.
             BackboneError: this model cannot give one of the blocks.
         """
         self.blocks(names)
+        if strange := [name for name in names if name in PIXEL_BLOCKS]:
+            raise OptionError(f"the block {strange[0]!r} is computed from the pixels; no network gives it")
         return freeze(FeatureModule(self.net, self.transform, names))
 
     def blocks(self, names: Sequence[str]) -> dict[str, Block]:
-        """The cache's description of these blocks, in the order asked for. Raises as `module` does."""
+        """The cache's description of these blocks, the network's and others, in the order asked for.
+
+        Raises:
+            OptionError: there is no block of that name.
+            BackboneError: this model cannot give one of the blocks.
+        """
         for name in names:
             if name not in BLOCKS:
                 raise OptionError(f"there is no feature block {name!r}; the blocks are {', '.join(BLOCKS)}")
@@ -133,7 +142,10 @@ class Backbone:
 
     @cached_property
     def _available(self) -> dict[str, Block]:
-        probe = freeze(FeatureModule(self.net, self.transform, BLOCKS))
+        return {**self._of_the_network(), COLOUR.name: COLOUR}
+
+    def _of_the_network(self) -> dict[str, Block]:
+        probe = freeze(FeatureModule(self.net, self.transform, NETWORK_BLOCKS))
         size = self.transform.size
         with torch.inference_mode():
             images = torch.zeros(1, 3, size, size)

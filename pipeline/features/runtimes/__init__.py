@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from pipeline.errors import BackboneError, OptionError, nearest
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.runtimes.base import Runtime, RuntimeOptions, Unavailable
+from pipeline.features.runtimes.base import NoNetwork, Runtime, RuntimeOptions, Unavailable
 from pipeline.features.runtimes.cuda import CudaRuntime
 from pipeline.features.runtimes.eager import EagerRuntime
 from pipeline.features.runtimes.openvino import OpenVinoRuntime
@@ -31,6 +31,15 @@ _AUTO = {"cpu": "openvino", "cuda": "cuda"}
 def make_runtime(name: str, backbone: Backbone, blocks: Sequence[str], options: RuntimeOptions) -> Runtime:
     """The runtime of that name; one that is not to be had here falls back to eager PyTorch and says so in `note`.
 
+    Args:
+        name: auto, or a name in `RUNTIMES`.
+        backbone: The network.
+        blocks: Which of its blocks; for none of them nothing is loaded, converted or run.
+        options: How it is run.
+
+    Returns:
+        The runtime, ready to be called.
+
     Raises:
         OptionError: no such runtime or device, or a pair of them that cannot work.
         BackboneError: the backbone cannot give one of the blocks, or half precision is asked of the CPU.
@@ -47,6 +56,8 @@ def make_runtime(name: str, backbone: Backbone, blocks: Sequence[str], options: 
     if options.precision == "half" and options.device != "cuda":
         raise BackboneError("half precision needs a GPU; use --precision fp32")
     backbone.blocks(blocks)
+    if not blocks:
+        return NoNetwork(backbone, options)
     try:
         return RUNTIMES[name](backbone, blocks, options)
     except Unavailable as reason:

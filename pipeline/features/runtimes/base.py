@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.arrays import Float32, Pixels
 from pipeline.features.backbone.network import Backbone
+from pipeline.system import cores
 
 Features = dict[str, Float32]
 
@@ -76,3 +77,16 @@ class Runtime(abc.ABC):
     @abc.abstractmethod
     def _run(self, pixels: Pixels) -> Features:
         """A full batch, uint8 (batch_size, s, s, 3), to {block: float32 (batch_size, d)}."""
+
+
+class NoNetwork(Runtime):
+    """What runs where no block of the network is asked for: nothing. Its threads are there for what else there is."""
+
+    name = "no network"
+
+    def __init__(self, backbone: Backbone, options: RuntimeOptions) -> None:
+        super().__init__(backbone, (), options)
+        self.streams = options.threads or cores()
+
+    def _run(self, pixels: Pixels) -> Features:
+        return {}

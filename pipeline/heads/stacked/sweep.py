@@ -48,6 +48,7 @@ class SweepOptions:
         stop_at: Epoch per configuration at which it stops and is kept, whatever its validation loss: for a refit whose
             validation rows are among its training rows. Empty: the best epoch is kept.
         progress: Called with one line of text whenever there is news.
+        blocks: Name and width of the feature blocks that stand side by side, for heads that weigh them.
     """
 
     device: str = "auto"
@@ -60,6 +61,7 @@ class SweepOptions:
     threads: int = 0
     stop_at: tuple[int, ...] = ()
     progress: SweepProgress | None = None
+    blocks: tuple[tuple[str, int], ...] = ()
 
 
 def fit_many(
@@ -100,7 +102,7 @@ def fit_many(
         heads = _fit_torch([configs[i] for i in stacked], data, replace(options, stop_at=stops))
         results.update(zip(stacked, heads, strict=True))
     for i in baselines:
-        data_in_memory = BaselineData(train, validation, options.threads, options.progress)
+        data_in_memory = BaselineData(train, validation, options.threads, options.progress, options.blocks)
         results[i] = fit_baseline(configs[i], data_in_memory)
     return [results[i] for i in range(len(configs))]
 

@@ -15,7 +15,8 @@ import torch
 
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features.backbone import weights
-from pipeline.features.backbone.network import BLOCKS, base_key, level_names, load_backbone
+from pipeline.features.backbone.blocks import NETWORK_BLOCKS
+from pipeline.features.backbone.network import base_key, level_names, load_backbone
 from pipeline.options import BackboneOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,7 +44,7 @@ def close(found, expected, rtol=1e-5):
 
 class TestBlocks:
     @pytest.mark.parametrize("name", [*NETS, *TOKEN_NETS])
-    @pytest.mark.parametrize("blocks", [("pooled",), BLOCKS])
+    @pytest.mark.parametrize("blocks", [("pooled",), NETWORK_BLOCKS])
     def test_pooled_is_timms_forward_without_classifier(self, name, blocks):
         loaded = backbone(name)
         build = {"img_size": 64} if name in TOKEN_NETS else {}
@@ -59,7 +60,7 @@ class TestBlocks:
         made = loaded.module(("grid", "pooled", "levels"))(photos())
         assert list(made) == ["grid", "pooled", "levels"]
         assert {key: value.shape[1] for key, value in made.items()} == {
-            key: block.dim for key, block in loaded.blocks(BLOCKS).items()
+            key: block.dim for key, block in loaded.blocks(NETWORK_BLOCKS).items()
         }
         assert {value.dtype for value in made.values()} == {torch.float32}
 
@@ -75,7 +76,7 @@ class TestBlocks:
 
     def test_levels_hold_the_stem_and_all_stages_of_an_efficientnet(self):
         loaded = backbone("tf_efficientnet_lite0", size=32)
-        assert {name: block.dim for name, block in loaded.blocks(BLOCKS).items()} == {
+        assert {name: block.dim for name, block in loaded.blocks(NETWORK_BLOCKS).items()} == {
             "pooled": 1280,
             "levels": 1632,
             "grid": 2560,
@@ -111,7 +112,7 @@ class TestBlocks:
                 loaded.module((name,))
 
     def test_an_unknown_block_is_named(self):
-        with pytest.raises(OptionError, match="no feature block 'pool'; the blocks are pooled, levels, grid"):
+        with pytest.raises(OptionError, match="no feature block 'pool'; the blocks are pooled, levels, grid, colour"):
             backbone().blocks(["pool"])
 
 
@@ -120,7 +121,7 @@ class TestFrozen:
         loaded = backbone()
         before = weights.digest(loaded.net)
         counters = {name: int(t) for name, t in loaded.net.state_dict().items() if name.endswith("num_batches_tracked")}
-        made = loaded.module(BLOCKS)(photos())
+        made = loaded.module(NETWORK_BLOCKS)(photos())
         assert weights.digest(loaded.net) == before
         assert {name: int(loaded.net.state_dict()[name]) for name in counters} == counters
         assert not any(parameter.requires_grad for parameter in loaded.net.parameters())
@@ -129,7 +130,7 @@ class TestFrozen:
 
     @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_vit"])
     def test_a_photos_vector_does_not_depend_on_its_batch(self, name):
-        module = backbone(name).module(BLOCKS)
+        module = backbone(name).module(NETWORK_BLOCKS)
         together, alone = module(photos(5)), module(photos(5)[2:3])
         for key, value in alone.items():
             assert close(together[key][2:3], value)
