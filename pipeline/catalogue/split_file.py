@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.records import Catalogue
+from pipeline.catalogue.split_digest import check_digest, digest_path, write_digest
 from pipeline.catalogue.splits import PARTS, Int64, Split, make_split, parse_split
 from pipeline.errors import CatalogueError
 from pipeline.options import SplitOptions
@@ -44,30 +45,33 @@ def hex_ids(ids: npt.NDArray[np.bytes_]) -> list[str]:
 
 
 def write_split(path: Path, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64, split: Split) -> None:
-    """Write split.csv in one step: photo, content (hex), group, part."""
+    """Write split.csv in one step: photo, content (hex), group, part; then its digest beside it."""
+    # Without a digest the split is merely unverified; with an old one it would look damaged.
+    digest_path(path).unlink(missing_ok=True)
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(zip(filenames, hex_ids(ids), groups.tolist(), split.parts.tolist(), strict=True))
+    write_digest(path)
 
 
 def read_split(path: Path) -> SplitFile:
     """Read a split.csv, or the one in a run folder.
 
     Raises:
-        CatalogueError: There is none, it is no regular file, a line of it is damaged, a photo is on two lines, or one
-            content is in two parts: which line is meant is not ours to guess, and a test photo that was trained on
-            flatters every figure.
+        CatalogueError: There is none, it is no regular file, it is not what its digest says, a line of it is damaged,
+            a photo is on two lines, or one content is in two parts: which line is meant is not ours to guess, and a
+            test photo that was trained on flatters every figure.
     """
     path = path / "split.csv" if path.is_dir() else path
     table = SplitFile(path, [], [], [], [])
     if not path.exists():
         raise CatalogueError(f"--split-from {path}: no such file. It takes a split.csv or a run folder.")
-    with (
-        parsed(CatalogueError, f"{path}: cannot be read as a split file (", ")."),
-        io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file,
-    ):
-        reader = csv.DictReader(file, strict=True)
+    with parsed(CatalogueError, f"{path}: cannot be read as a split file (", ")."):
+        with open_regular(path) as file:
+            data = file.read()
+        check_digest(path, data)
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise CatalogueError(f"{path}: expected a split file with the columns {', '.join(COLUMNS)}.")
         for row in reader:
