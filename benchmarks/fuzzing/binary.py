@@ -9,6 +9,7 @@ import random
 import sqlite3
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class ModelReader(Reader):
         self._right["checked@.joblib"] = self._right["digest@.sha256"] = self._right["dense.joblib"]
 
     def made(self, sample: str, rng: random.Random) -> bytes | None:
-        """Another value, type or name anywhere in the dict of a model without a digest: another model, and no damage."""
+        """Another value, type or name anywhere in the dict of a model without a digest."""
         import joblib
 
         if not sample.startswith("old"):
@@ -87,7 +88,7 @@ class ModelReader(Reader):
 
         P = proba(model, self._X)
         facts = [model[name] for name in ("blocks", "views", "cache_key", "weights_source", "links", "decision")]
-        return P.tobytes(), decisions(model, P).tobytes(), schema_of(model), json.dumps(facts, sort_keys=True)
+        return P.tobytes(), decisions(model, P).tobytes(), schema_of(model), json.dumps(facts, default=repr)
 
 
 def _with_zeros(model: dict[str, Any]) -> dict[str, Any]:
@@ -206,7 +207,9 @@ class CheckpointReader(Reader):
         backbone = load_backbone(BackboneOptions(backbone="test_resnet", weights="random:0", size=32))
         self._training = Training(backbone, Objective(True, torch.ones(3)), 3, options)
         self._name = NAME
-        self._state = self._training.sample_state()
+        self._state = self._training._state()
+        record = dict.fromkeys(("lr", "train_loss", "validation_loss", "validation_score", "seconds"), 0.5)
+        self._state |= {"history": [{"epoch": 1, **record}], "best": dict(self._state["model"])}
         for name, zipped in (("zip.pt", True), ("legacy.pt", False)):
             stream = io.BytesIO()
             torch.save(self._state, stream, _use_new_zipfile_serialization=zipped)
@@ -229,7 +232,7 @@ class CheckpointReader(Reader):
 
     def read(self, sample: str, data: bytes) -> str:
         put(self.home / self._name, data)
-        self._training.resume(self.home)
+        self._training._resume(self.home)
         return ""
 
 
@@ -262,7 +265,7 @@ class CacheReader(Reader):
             path = min(root.glob(pattern))
             self._path[f"{kind}{path.suffix}"] = str(path.relative_to(root))
             self.samples[f"{kind}{path.suffix}"] = path.read_bytes()
-        self._stamps = {path: path.stat() for path in self._photos}
+        self._probe: Any = None
 
     def made(self, sample: str, rng: random.Random) -> bytes | None:
         if sample == "index.sqlite":
@@ -274,33 +277,38 @@ class CacheReader(Reader):
 
     def read(self, sample: str, data: bytes) -> str:
         from cache import FeatureCache
-        from pipeline.features.converted_models import damaged_models
 
         root = self.home / "damaged" / "features"
         put(root.parent, b"@folder@")
         for name, sound in self._sound.items():
             put(root / name, data if self._path[sample] == name else sound)
-        said = []
         cache = FeatureCache(root)
-        probe = self._own.LastingProbe()
-        for step in (
-            lambda: self._rows(root),
-            lambda: damaged_models(root / "runtimes") and "",
-            lambda: self._own._wrong_ids(cache, self._photos) and "ids of photos",
-            lambda: cache.keys() and "",
-            lambda: str(self._own.verify(root, deep=True, probe=probe)) and "",
-            lambda: cache.compact() and "",
-            lambda: self._rows(root),
-            lambda: cache.prune(dry_run=False) and "",
-            lambda: self._own.repair(root, self._own.verify(root, deep=True, probe=probe), probe) and "",
-            lambda: self._rows(root),
-        ):
+        if self._probe is None:
+            self._probe = self._own.LastingProbe()  # of the child; dies with it
+        said = []
+        for step in self._steps(cache, self._probe):
             try:
                 said.append(step())
             except self.errors as error:
                 str(error).encode()
-        probe.end()
-        return ", ".join(filter(None, map(str, said)))
+        return ", ".join(text for text in said if isinstance(text, str) and text)
+
+    def _steps(self, cache: Any, probe: Any) -> list[Callable[[], object]]:
+        """What commands do with a cache; a text says what went wrong."""
+        from pipeline.features.converted_models import damaged_models
+
+        root = cache.root
+        return [
+            lambda: self._rows(root),
+            lambda: damaged_models(root / "runtimes"),
+            lambda: "wrong ids of photos" if self._own._wrong_ids(cache, self._photos) else "",
+            cache.keys,
+            cache.compact,
+            lambda: self._rows(root),
+            lambda: cache.prune(dry_run=False),
+            lambda: self._own.repair(root, self._own.verify(root, deep=True, probe=probe), probe),
+            lambda: self._rows(root),
+        ]
 
     def _rows(self, root: Path) -> str:
         own = self._own
