@@ -144,7 +144,7 @@ class LabelSchema:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelSchema:
-        """The schema that `to_json` wrote."""
+        """The schema that `to_json` wrote, or a file whose reader has held these fields against their shapes."""
         gate = data.get("gate")
         return cls(
             attributes=tuple(data["keys"]),

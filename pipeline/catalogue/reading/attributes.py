@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pipeline.catalogue.cells import Cell, Coded, ColumnBuilder, several_values
 from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.labels import first_repeated
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
     TextColumn,
@@ -90,11 +91,15 @@ def parse_attributes(text: str, unknown: frozenset[str]) -> Mapping[str, Cell]:
     if not text.strip():
         return {}
     try:
-        data = ast.literal_eval(text.strip())
+        tree = ast.parse(text.strip(), mode="eval").body
+        data = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise _BadCellError(f"the attributes are no dict literal: {_short(text)}") from None
     if not isinstance(data, dict) or not all(isinstance(attribute, str) for attribute in data):
         raise _BadCellError(f"the attributes are no dict from attribute to values: {_short(text)}")
+    names = [key.value.strip() for key in getattr(tree, "keys", ()) if isinstance(key, ast.Constant)]
+    if (twice := first_repeated(names)) is not None:
+        raise _BadCellError(f"the attribute {_short(twice)} is there twice")
     return {
         attribute.strip(): several_values(_as_texts(attribute, values), unknown)
         for attribute, values in data.items()

@@ -108,7 +108,7 @@ def _load_legacy(data: bytes) -> Any:
 _PurePython: Any = pickle._Unpickler  # type: ignore[attr-defined]
 
 
-class _Unpickler(_PurePython):  # type: ignore[misc]
+class _Unpickler(_PurePython):
     """Knows the codes and names of plain content and of dense tensors."""
 
     def __init__(self, file: BinaryIO, content: Callable[[str, torch.dtype, int], torch.Tensor] | None = None) -> None:
