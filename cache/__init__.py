@@ -20,7 +20,7 @@ from cache.errors import (
 )
 from cache.export import ExportReport, Selection, export_h5, export_npz
 from cache.files import FileIndex, Rejected
-from cache.ids import NO_ID, IdIndex, Ids, as_ids, hex_to_ids, id_array, id_of, ids_to_hex, read_with_id
+from cache.ids import NO_ID, IdIndex, Ids, as_ids, id_array, id_of, ids_to_hex
 from cache.key import LAYOUT_VERSION, BaseKey, Block, Column, canonical_json
 from cache.reader import Reader
 from cache.repair import Moved, RepairReport
@@ -66,10 +66,8 @@ __all__ = [
     "canonical_json",
     "export_h5",
     "export_npz",
-    "hex_to_ids",
     "id_array",
     "id_of",
     "ids_to_hex",
     "interruptible",
-    "read_with_id",
 ]

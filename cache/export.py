@@ -71,23 +71,22 @@ def export_h5(reader: Reader, selection: Selection, out: Path | str) -> ExportRe
     """
     import h5py
 
-    path, ids, label, names = _prepare(reader, selection, out)
-    dim = sum(column.block.dim for column in selection.columns)
-    with temporary(path, 4 * dim * len(ids)) as unfinished:
-        _require_space(path.parent, 4 * dim * len(ids))
+    table = _prepare(reader, selection, out)
+    with temporary(table.path, table.bytes) as unfinished:
+        _require_space(table.path.parent, table.bytes)
         with h5py.File(unfinished, "w", libver="earliest") as file:
             file.attrs["key"] = canonical_json(reader.key.to_json())
             file.attrs["columns"] = [column.name for column in selection.columns]
             file.attrs["dims"] = [column.block.dim for column in selection.columns]
-            file.create_dataset(label, data=names, dtype=h5py.string_dtype("utf-8"))
-            place = _reserve(file, len(ids), dim)
+            file.create_dataset(table.label, data=table.names, dtype=h5py.string_dtype("utf-8"))
+            place = _reserve(file, len(table.ids), table.dim)
         # HDF5 has only reserved the space. Writing it ourselves makes a full disk a plain error, not a broken library.
         with unfinished.open("r+b", buffering=0) as raw:
             raw.seek(place)
-            for batch in reader.batches(ids, selection.columns, _BATCH):
+            for batch in reader.batches(table.ids, selection.columns, _BATCH):
                 _write_all(raw.fileno(), memoryview(batch.reshape(-1).view(np.uint8).data))
             os.fsync(raw.fileno())
-    return ExportReport(path, len(ids), dim)
+    return ExportReport(table.path, len(table.ids), table.dim)
 
 
 def export_npz(reader: Reader, selection: Selection, out: Path | str) -> ExportReport:
@@ -105,34 +104,49 @@ def export_npz(reader: Reader, selection: Selection, out: Path | str) -> ExportR
         MissingRows: A row is not in the cache.
         CacheWriteError: The disk refuses.
     """
-    path, ids, label, names = _prepare(reader, selection, out)
-    dim = sum(column.block.dim for column in selection.columns)
-    with temporary(path, 4 * dim * len(ids)) as unfinished, unfinished.open("wb") as raw:
+    table = _prepare(reader, selection, out)
+    with temporary(table.path, table.bytes) as unfinished, unfinished.open("wb") as raw:
         with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
             with archive.open("features.npy", "w", force_zip64=True) as member:
-                header = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), dim)}
+                header = {"descr": "<f4", "fortran_order": False, "shape": (len(table.ids), table.dim)}
                 np.lib.format.write_array_header_1_0(member, header)
-                for batch in reader.batches(ids, selection.columns, _BATCH):
+                for batch in reader.batches(table.ids, selection.columns, _BATCH):
                     member.write(batch.tobytes())
-            with archive.open(f"{label}.npy", "w", force_zip64=True) as member:
-                texts = np.array([name.decode("utf-8", "replace") for name in names], dtype=np.str_)
+            with archive.open(f"{table.label}.npy", "w", force_zip64=True) as member:
+                texts = np.array([name.decode("utf-8", "replace") for name in table.names], dtype=np.str_)
                 np.lib.format.write_array(member, texts, allow_pickle=False)
         raw.flush()
         os.fsync(raw.fileno())
-    return ExportReport(path, len(ids), dim)
+    return ExportReport(table.path, len(table.ids), table.dim)
 
 
-def _prepare(reader: Reader, selection: Selection, out: Path | str) -> tuple[Path, Ids, str, list[bytes]]:
+@dataclass(frozen=True)
+class _Table:
+    """What either writer writes: rows of `dim` float32 in the order of `ids`, with their names under `label`."""
+
+    path: Path
+    ids: Ids
+    dim: int
+    label: str
+    names: list[bytes]
+
+    @property
+    def bytes(self) -> int:
+        return 4 * self.dim * len(self.ids)
+
+
+def _prepare(reader: Reader, selection: Selection, out: Path | str) -> _Table:
     path = Path(out)
     make_folder(path.parent)
     if not selection.columns:
         raise CacheError("no column was asked for; name at least one block and view")
     ids = as_ids(selection.ids) if selection.ids is not None else _common_ids(reader, selection.columns)
+    dim = sum(column.block.dim for column in selection.columns)
     if selection.filenames is None:
-        return path, ids, "content", [text.encode("ascii") for text in ids_to_hex(ids)]
+        return _Table(path, ids, dim, "content", [text.encode("ascii") for text in ids_to_hex(ids)])
     if len(selection.filenames) != len(ids):
         raise CacheError(f"{len(selection.filenames)} filenames for {len(ids)} rows; expected one each")
-    return path, ids, "filename", [os.fsencode(name) for name in selection.filenames]
+    return _Table(path, ids, dim, "filename", [os.fsencode(name) for name in selection.filenames])
 
 
 def _common_ids(reader: Reader, columns: Sequence[Column]) -> Ids:
@@ -151,8 +165,8 @@ def _reserve(file: Any, rows: int, dim: int) -> int:
     properties.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5d.FILL_TIME_NEVER)
     space = h5s.create_simple((rows, dim))
-    made = h5d.create(file.id, b"features", h5t.IEEE_F32LE, space, dcpl=properties)
-    return int(made.get_offset()) if rows else 0
+    dataset = h5d.create(file.id, b"features", h5t.IEEE_F32LE, space, dcpl=properties)
+    return int(dataset.get_offset()) if rows else 0
 
 
 def _require_space(folder: Path, needed: int) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from cache.errors import CacheError, NotAFile
-from cache.regular import open_regular
+from cache.arrays import Bool, Int64, UInt64
+from cache.errors import CacheError
 
 Ids = npt.NDArray[np.bytes_]
 ID_DTYPE = np.dtype("S32")
@@ -23,7 +20,7 @@ def id_array(ids: Iterable[bytes]) -> Ids:
     """Join raw 32-byte ids into an array of dtype S32, shape (n,)."""
     listed = list(ids)
     if any(len(item) != 32 for item in listed):
-        raise CacheError("a content id is 32 raw bytes; use hex_to_ids for their text form")
+        raise CacheError("a content id is 32 raw bytes; bytes.fromhex makes them of its 64 hex digits")
     return np.frombuffer(b"".join(listed), dtype=ID_DTYPE).copy()
 
 
@@ -51,35 +48,9 @@ def ids_to_hex(ids: Ids) -> list[str]:
     return [text[start : start + 64] for start in range(0, len(text), 64)]
 
 
-def hex_to_ids(texts: Sequence[str]) -> Ids:
-    """Read what `ids_to_hex` made."""
-    return id_array(bytes.fromhex(text) for text in texts)
-
-
 def id_of(data: bytes | bytearray | memoryview) -> bytes:
     """Content id of bytes in memory: 32 raw bytes."""
     return hashlib.sha256(data).digest()
-
-
-def read_with_id(path: Path | str | bytes) -> tuple[bytes, bytes]:
-    """Read a photo once.
-
-    Args:
-        path: The file; a path from a hostile folder may be bytes.
-
-    Returns:
-        Its bytes, and the content id of exactly those bytes.
-
-    Raises:
-        OSError: It cannot be read, or is not a regular file.
-    """
-    try:
-        descriptor = open_regular(path)
-    except NotAFile:
-        raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path)) from None
-    with open(descriptor, "rb") as stream:  # noqa: PTH123
-        data = stream.read()
-    return data, id_of(data)
 
 
 class IdIndex:
@@ -92,12 +63,12 @@ class IdIndex:
     def __init__(self, ids: Ids) -> None:
         self.ids = as_ids(ids)
         self._words = _words(self.ids)
-        self._sorted: tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]] | None = None
+        self._sorted: tuple[UInt64, Int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def find(self, ids: Ids) -> npt.NDArray[np.int64]:
+    def find(self, ids: Ids) -> Int64:
         """Position of each id, -1 where absent: int64 (n,)."""
         wanted = _words(as_ids(ids))
         if not len(self._words) or not len(wanted):
@@ -105,21 +76,21 @@ class IdIndex:
         run = self._find_run(wanted)
         return self._search(wanted) if run is None else run
 
-    def duplicates(self) -> npt.NDArray[np.bool_]:
+    def duplicates(self) -> Bool:
         """True on every row whose id already lies on an earlier row: bool (n,)."""
         heads, _ = self._sort()
         if not (heads[1:] == heads[:-1]).any():
             return np.zeros(len(self), dtype=np.bool_)
         return np.not_equal(self._search(self._words), np.arange(len(self)))
 
-    def _find_run(self, wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64] | None:
+    def _find_run(self, wanted: UInt64) -> Int64 | None:
         """Positions of ids asked for in stored order, as most are; found by comparing, without sorting."""
         for start in np.flatnonzero(self._words[:, 0] == wanted[0, 0]).tolist():
             if np.array_equal(self._words[start : start + len(wanted)], wanted):
                 return np.arange(start, start + len(wanted), dtype=np.int64)
         return None
 
-    def _search(self, wanted: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    def _search(self, wanted: UInt64) -> Int64:
         heads, order = self._sort()
         positions = np.full(len(wanted), -1, dtype=np.int64)
         place = np.searchsorted(heads, wanted[:, 0], side="left")
@@ -136,7 +107,7 @@ class IdIndex:
             todo = todo[place[todo] < len(heads)]
         return positions
 
-    def _sort(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    def _sort(self) -> tuple[UInt64, Int64]:
         if self._sorted is None:
             order = np.argsort(self._words[:, 0], kind="stable")
             self._sorted = (self._words[order, 0], order)
@@ -160,7 +131,7 @@ class IdSet:
             last, before = self._parts.pop(), self._parts.pop()
             self._parts.append(IdIndex(np.concatenate([before.ids, last.ids])))
 
-    def contains(self, ids: Ids) -> npt.NDArray[np.bool_]:
+    def contains(self, ids: Ids) -> Bool:
         """True where the id is in the set: bool (n,)."""
         held = np.zeros(len(ids), dtype=np.bool_)
         for part in self._parts:
@@ -168,5 +139,5 @@ class IdSet:
         return held
 
 
-def _words(ids: Ids) -> npt.NDArray[np.uint64]:
+def _words(ids: Ids) -> UInt64:
     return ids.view(np.uint64).reshape(-1, 4)

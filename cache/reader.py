@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from cache.arrays import Bool, Int64
 from cache.errors import CacheError, MissingRows
 from cache.folder import KeyFolder
 from cache.ids import IdIndex, Ids, as_ids, ids_to_hex
@@ -34,7 +35,7 @@ class _ColumnRows:
         self.dtype: np.dtype[Any] = np.result_type(*(shard.dtype for shard in shards)) if parts else np.dtype("f4")
         self.column = column
 
-    def read(self, places: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+    def read(self, places: Int64, out: npt.NDArray[Any]) -> None:
         """Copy the rows at `places` (positions in shard order) into `out` (n, d)."""
         steps = np.diff(places)
         run = bool(len(places) and (steps == 1).all())
@@ -84,7 +85,7 @@ class Reader:
         index = self._retried(lambda: self._open(column)).index
         return index.ids[~index.duplicates()]
 
-    def contains(self, ids: npt.ArrayLike, column: Column) -> npt.NDArray[np.bool_]:
+    def contains(self, ids: npt.ArrayLike, column: Column) -> Bool:
         """True where the column holds the row: bool (n,)."""
         wanted = as_ids(ids)
         if column not in self.columns:
@@ -130,12 +131,12 @@ class Reader:
         places = [self._find(rows, ids) for rows in opened]
         out = np.empty((len(ids), sum(column.block.dim for column in columns)), dtype)
         start = 0
-        for column, rows, where in zip(columns, opened, places, strict=True):
-            rows.read(where, out[:, start : start + column.block.dim])
+        for column, rows, place in zip(columns, opened, places, strict=True):
+            rows.read(place, out[:, start : start + column.block.dim])
             start += column.block.dim
         return out
 
-    def _find(self, rows: _ColumnRows, ids: Ids) -> npt.NDArray[np.int64]:
+    def _find(self, rows: _ColumnRows, ids: Ids) -> Int64:
         places = rows.index.find(ids)
         absent = places < 0
         if absent.any():

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.arrays import UInt64
 from cache.errors import CacheError
 from cache.header import GROUP_BYTES, MAGIC, USER_BLOCK, ShardHeader, checksum, header_line
 from cache.ids import Ids, as_ids, id_bytes
@@ -67,7 +68,7 @@ def bytes_of(array: npt.NDArray[Any]) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8).data)
 
 
-def group_sums(features: npt.NDArray[Any], group_rows: int) -> npt.NDArray[np.uint64]:
+def group_sums(features: npt.NDArray[Any], group_rows: int) -> UInt64:
     """Checksum of each group of rows of a contiguous (n, d) array."""
     view = bytes_of(features)
     step = group_rows * features.shape[1] * features.itemsize
@@ -144,9 +145,9 @@ def _hdf5_image(
         file.attrs["block_digest"] = source.column.block.digest(source.base)
         file.attrs["view"] = source.column.view
         file.attrs["group_rows"] = group_rows
-        made = {name: file.create_dataset(name, data=array) for name, array in arrays.items()}
+        datasets = {name: file.create_dataset(name, data=array) for name, array in arrays.items()}
         file.flush()
-        offsets = {name: int(dataset.id.get_offset()) for name, dataset in made.items()}
+        offsets = {name: int(dataset.id.get_offset()) for name, dataset in datasets.items()}
         # The library leaves the user block out of the image and counts offsets with it, as in a file on disk.
         return file.id.get_file_image(), offsets
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.arrays import Bool, Int64
 from cache.durable import CLOCK_NS
 from cache.errors import NotAFile
 from cache.header import DTYPES, checksum, damaged, read_header
@@ -18,7 +19,7 @@ from cache.key import BaseKey
 from cache.regular import opened
 from cache.shard import ShardName, bytes_of
 
-_VERIFIED: dict[tuple[str | int, ...], npt.NDArray[np.bool_]] = {}
+_VERIFIED: dict[tuple[str | int, ...], Bool] = {}
 
 
 class Shard:
@@ -104,7 +105,7 @@ class Shard:
 class MappedRows:
     """The features of one shard in memory: verified group by group before anything of them is given away."""
 
-    def __init__(self, shard: Shard, array: npt.NDArray[Any], verified: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, shard: Shard, array: npt.NDArray[Any], verified: Bool) -> None:
         self._shard = shard
         self._array = array
         self._verified = verified  # shared by all mappings of exactly this file, unchanged, in this process
@@ -114,10 +115,10 @@ class MappedRows:
         self._verify(np.arange(len(self._verified)))
         return self._array
 
-    def copy_rows(self, rows: npt.NDArray[np.int64], out: npt.NDArray[Any], where: npt.NDArray[np.int64]) -> None:
-        """Copy `rows` (ascending) into `out[where]`; groups that hold a row are verified before."""
+    def copy_rows(self, rows: Int64, out: npt.NDArray[Any], places: Int64) -> None:
+        """Copy `rows` (ascending) into `out[places]`; groups that hold a row are verified before."""
         self._verify(np.unique(rows // self._shard.header.group_rows))
-        out[where] = self._array[rows]
+        out[places] = self._array[rows]
 
     def copy_run(self, start: int, stop: int, out: npt.NDArray[Any]) -> None:
         """Copy rows `start` to `stop` into `out`; groups that hold a row are verified before."""
@@ -125,7 +126,7 @@ class MappedRows:
         self._verify(np.arange(start // group_rows, -(-stop // group_rows)))
         out[:] = self._array[start:stop]
 
-    def _verify(self, groups: npt.NDArray[np.int64]) -> None:
+    def _verify(self, groups: Int64) -> None:
         view, header, verified = bytes_of(self._array), self._shard.header, self._verified
         # One call for the whole shard leaves Python's lock once; the groups are for parts, and to name what is damaged.
         if len(groups) == len(verified) and not verified.any() and checksum(view) == header.features_sum:

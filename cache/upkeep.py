@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.arrays import Bool
 from cache.durable import FolderLock, commit_file, remove_files, write_error
 from cache.errors import CacheError
 from cache.folder import KeyFolder, other_layout
@@ -237,7 +238,7 @@ def _compact_column(folder: KeyFolder, shards: Sequence[Shard], target_bytes: in
     return int(twice.sum())
 
 
-def _join(folder: KeyFolder, shards: Sequence[Shard], keep: Sequence[npt.NDArray[np.bool_]]) -> None:
+def _join(folder: KeyFolder, shards: Sequence[Shard], keep: Sequence[Bool]) -> None:
     if not shards or (len(shards) == 1 and keep[0].all()):
         return
     if any(rows.any() for rows in keep):

@@ -95,6 +95,15 @@ class _Totals:
     duplicates: int = 0
 
 
+@dataclass(frozen=True)
+class _ShardCheck:
+    """How each shard is checked, and what those that are sound add up to."""
+
+    deep: bool
+    probe: Probe
+    totals: _Totals
+
+
 def verify(root: Path, deep: bool = False, probe: Probe | None = None) -> VerifyReport:
     """Check names, sizes, keys, ids and their checksums, the index, and that the HDF5 library can open each shard.
 
@@ -113,8 +122,9 @@ def verify(root: Path, deep: bool = False, probe: Probe | None = None) -> Verify
     problems = _abandoned(temporary_files(root)) + check_index_file(root / INDEX_NAME)
     folders = KeyFolder.all(root)
     with probe or Probe() as child:
+        check = _ShardCheck(deep, child, totals)
         for folder in folders:
-            problems += _check_folder(folder, deep, child, totals)
+            problems += _check_folder(folder, check)
     return VerifyReport(
         deep,
         len(folders),
@@ -127,29 +137,29 @@ def verify(root: Path, deep: bool = False, probe: Probe | None = None) -> Verify
     )
 
 
-def _check_folder(folder: KeyFolder, deep: bool, probe: Probe, totals: _Totals) -> list[Problem]:
+def _check_folder(folder: KeyFolder, check: _ShardCheck) -> list[Problem]:
     try:
         names = folder.shard_names()
         problems = _abandoned(folder.temporary_files())
-        check = folder.check_key()
-        problems += check_key_file(folder, check)
+        key = folder.check_key()
+        problems += check_key_file(folder, key)
         for path in sorted(entry for entry in entries(folder.path) if entry.suffix == SUFFIX):
             problems += check_attached(path)
     except CacheReadError as error:
         return [Problem(ProblemKind.UNREADABLE, folder.path, error.what)]
-    if check.key is not None:
-        problems += _check_shards(folder, names, check.key.base, (deep, probe, totals))
+    if key.key is not None:
+        problems += _check_shards(folder, names, key.key.base, check)
     return problems
 
 
 def _check_shards(
-    folder: KeyFolder, names: Sequence[ShardName], base: BaseKey, how: tuple[bool, Probe, _Totals]
+    folder: KeyFolder, names: Sequence[ShardName], base: BaseKey, check: _ShardCheck
 ) -> Iterator[Problem]:
-    deep, probe, totals = how
+    totals = check.totals
     sound: dict[str, list[Ids]] = {}
     for name in names:
         try:
-            result = check_shard(folder.path / name.text, base, deep, probe)
+            result = check_shard(folder.path / name.text, base, check.deep, check.probe)
             if isinstance(result, Problem):
                 yield result
                 continue
@@ -239,17 +249,19 @@ def _sound_ids(path: Path, base: BaseKey, deep: bool, probe: Probe) -> Ids:
         raise ShardDamaged("it does not hold the column or the key that it names")
     if deep:
         _compare_digest(shard)
-    seen = probe.ask(path)
-    if "error" in seen:
+    described = probe.ask(path)
+    if "error" in described:
         # A busy machine, a lock or a missing library must not cost a shard: only its bytes can convict it.
-        _compare_digest(shard, f"{seen['error']}; ")
-        raise CacheReadError(f"{path}: {seen['error']}", f"{seen['error']}; its bytes are those that were written")
+        _compare_digest(shard, f"{described['error']}; ")
+        raise CacheReadError(
+            f"{path}: {described['error']}", f"{described['error']}; its bytes are those that were written"
+        )
     expected = {
         "features": [[header.rows, shard.dim], header.dtype, header.features_at],
         "ids": [[header.rows, 32], "uint8", header.ids_at],
         "checksums": [[len(shard.sums)], "uint64", header.checksums_at],
     }
-    if seen["key"] != base.digest or seen["datasets"] != expected:
+    if described["key"] != base.digest or described["datasets"] != expected:
         raise ShardDamaged("the HDF5 library sees other datasets than the shard's own description")
     return ids
 

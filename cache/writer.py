@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.arrays import Bool
 from cache.attached import attached_path, write_attached
 from cache.durable import FolderLock, commit_file, make_folder, remove_files
 from cache.errors import CacheError, CacheWriteError
@@ -132,7 +133,7 @@ class Writer:
             self._lock.release()
             self._pid = 0
 
-    def missing(self, ids: npt.ArrayLike, column: Column) -> npt.NDArray[np.bool_]:
+    def missing(self, ids: npt.ArrayLike, column: Column) -> Bool:
         """True where the row is neither stored nor waiting to be stored: bool (n,)."""
         return ~self._column(column).present.contains(as_ids(ids))
 

@@ -77,9 +77,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Returns:
         The nearest known name, "" when none is near.
     """
+    return next(iter(nearest_few(name, known, 1)), "")
+
+
+def nearest_few(name: str, known: Iterable[str], most: int) -> list[str]:
+    """The known names that look like this one, the most alike first, at most `most` of them; see `nearest`."""
     import difflib
 
     if len(name) > LONGEST_COMPARED:
-        return ""
-    close = difflib.get_close_matches(name, [each for each in known if len(each) <= LONGEST_COMPARED], 1, cutoff=0.5)
-    return close[0] if close else ""
+        return []
+    return difflib.get_close_matches(name, [each for each in known if len(each) <= LONGEST_COMPARED], most, cutoff=0.5)

@@ -120,8 +120,8 @@ def parsed(error: type[PipelineError], before: str, after: str = "", lines: int 
     except PipelineError:
         raise
     except Exception as fault:
-        told = "\n".join(str(fault).strip().splitlines()[:lines])
-        reason = (told or type(fault).__name__)[:_LONGEST_REASON]
+        shortened = "\n".join(str(fault).strip().splitlines()[:lines])
+        reason = (shortened or type(fault).__name__)[:_LONGEST_REASON]
         raise error(before + reason.encode("utf-8", "backslashreplace").decode("utf-8") + after) from fault
 
 
@@ -135,19 +135,24 @@ def wrong_text(text: str) -> str:
     return ""
 
 
+class NotRegular(OSError):
+    """A pipe, a socket, a device or a folder in a file's place."""
+
+
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file, or a link to one, to read its bytes; a pipe, device or folder is refused without waiting.
+    """Open a regular file, or a link to one, to read its bytes; anything else is refused without waiting for it.
 
     Raises:
-        OSError: It is no regular file, or cannot be opened.
+        NotRegular: It is no regular file.
+        OSError: It cannot be opened.
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("not a regular file")
+        raise NotRegular("not a regular file")
     # Should a pipe take its place just now, the opening must not wait for the other end.
     file = open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")  # noqa: PTH123, SIM115
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError("not a regular file")
+        raise NotRegular("not a regular file")
     return file
 
 

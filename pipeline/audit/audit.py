@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, Int64, UInt8
 from pipeline.audit.label_noise import DoubtfulCell, multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
@@ -22,8 +22,6 @@ from pipeline.heads import HeadConfig, Targets
 from pipeline.options import AuditOptions, CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit
 
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 Progress = Callable[[str], None]
 
 NONE = "none"
@@ -41,7 +39,7 @@ class _Labels:
     """What is given: schema with NONE where a single-valued attribute needs it, Y and mask (n, L)."""
 
     schema: LabelSchema
-    Y: npt.NDArray[np.uint8]
+    Y: UInt8
     mask: Bool
 
     @property
@@ -234,7 +232,7 @@ def _require_memory(rows: CachedRows, gib: float | None) -> None:
 def _outliers(rows: CachedRows, labels: _Labels, X: Float32, options: AuditOptions) -> tuple[Outlier, ...]:
     """Photos far from all others, and far from all others of their value; the farthest first."""
     Z = whitened(X, seed=options.seed[0])
-    kinds: list[tuple[str, str, npt.NDArray[np.int64]]] = [("", "", np.arange(len(Z)))]
+    kinds: list[tuple[str, str, Int64]] = [("", "", np.arange(len(Z)))]
     for c, (attribute, value) in enumerate(labels.schema.labels):
         kinds.append((attribute, value, np.flatnonzero(labels.mask[:, c] & (labels.Y[:, c] == 1))))
     found = []

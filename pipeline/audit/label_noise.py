@@ -12,11 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
+from pipeline.arrays import Bool, Float32, Float64, Int64, UInt8
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,13 @@ class DoubtfulCell:
     kind: str
 
 
-def supported(Y: npt.NDArray[np.uint8], mask: Bool, groups: Int64, least: int) -> Bool:
+def supported(Y: UInt8, mask: Bool, groups: Int64, least: int) -> Bool:
     """(L,): labels that photos of at least `least` groups have; others are too rare for a judgement."""
     found = [len(np.unique(groups[(Y[:, c] == 1) & mask[:, c]])) >= least for c in range(Y.shape[1])]
     return np.array(found, np.bool_)
 
 
-def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int64) -> list[DoubtfulCell]:
+def single_issues(Y: UInt8, mask: Bool, P: Float32, columns: Int64) -> list[DoubtfulCell]:
     """Issues of an attribute of which a photo has one value.
 
     Args:
@@ -77,9 +74,7 @@ def single_issues(Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Int
     ]
 
 
-def multi_issues(
-    Y: npt.NDArray[np.uint8], mask: Bool, P: Float32, columns: Sequence[int] | Int64
-) -> list[DoubtfulCell]:
+def multi_issues(Y: UInt8, mask: Bool, P: Float32, columns: Sequence[int] | Int64) -> list[DoubtfulCell]:
     """Issues of an attribute of which a photo may have several values: each column is a yes or no of its own."""
     found = []
     for column in map(int, columns):
@@ -105,7 +100,7 @@ def multi_issues(
     return found
 
 
-def _confident_learning(given: Int64, p: npt.NDArray[np.float64]) -> tuple[Bool, npt.NDArray[np.float64]]:
+def _confident_learning(given: Int64, p: Float64) -> tuple[Bool, Float64]:
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 

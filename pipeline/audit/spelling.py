@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from pipeline.arrays import Float32, Int64
 
 _WORD = re.compile(r"[^\W_]+")
 _DIGITS = re.compile(r"\d+")
@@ -83,15 +84,13 @@ def suggest_spellings(
     return found
 
 
-def alike_pairs(
-    values: Sequence[str], similar: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def alike_pairs(values: Sequence[str], similar: float) -> tuple[Int64, Int64, Float32]:
     """Ordered pairs (i, j, similarity), i != j, of values at least this alike (see `suggest_spellings`)."""
     from rapidfuzz import fuzz, process
 
     plain = [folded(value) for value in values]
     ordered = [" ".join(sorted(text.split())) for text in plain]
-    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]] = []
+    found: list[tuple[Int64, Int64, Float32]] = []
     for rows, columns in _blocks(plain, ordered, similar):
         scores = np.maximum(
             *(
@@ -122,9 +121,7 @@ def alike_pairs(
     return first[kept], second[kept], similarity[kept]
 
 
-def _blocks(
-    plain: Sequence[str], ordered: Sequence[str], similar: float
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def _blocks(plain: Sequence[str], ordered: Sequence[str], similar: float) -> list[tuple[Int64, Int64]]:
     """Rows and columns of values that may be alike, each pair once: (rows (r,), columns (c >= r,)), both positions.
 
     Only values with the same numbers in them are compared, and of those the ones whose lengths are near enough: what

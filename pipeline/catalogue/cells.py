@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Int64, Positions
+
 Cell = tuple[str, ...] | None
 """The values of one attribute on one photo: None is unknown, () is known to have no value."""
 
@@ -62,12 +64,12 @@ class Coded(Sequence[T], Generic[T]):
         """A column from an array of C ints, which is copied."""
         return cls(np.array(codes, np.int32), table)
 
-    def where(self, entry: T) -> npt.NDArray[np.bool_]:
+    def where(self, entry: T) -> Bool:
         """bool (n,): rows with this entry."""
         hits = [i for i, e in enumerate(self.table) if e == entry]
         return np.isin(self.codes, hits) if hits else np.zeros(len(self.codes), np.bool_)
 
-    def replace(self, rows: npt.NDArray[np.bool_], entry: T) -> Coded[T]:
+    def replace(self, rows: Bool, entry: T) -> Coded[T]:
         """The column with one entry in all of these rows."""
         if not rows.any():
             return self
@@ -86,7 +88,7 @@ class Coded(Sequence[T], Generic[T]):
         rank[order] = np.arange(len(order), dtype=np.int32)
         return Coded(rank[inverse.reshape(-1)], (self.table[used[i]] for i in order))
 
-    def counts(self) -> npt.NDArray[np.int64]:
+    def counts(self) -> Int64:
         """int64 (len(table),): rows per distinct entry."""
         return np.bincount(self.codes, minlength=len(self.table))
 
@@ -147,10 +149,10 @@ def several_values(values: Iterable[object], unknown: frozenset[str]) -> Cell:
     Nothing but unknown tokens is unknown (None); nothing but `none`, or nothing at all, is () - known to have no value.
     """
     texts = ["" if v is None else str(v).strip() for v in values]
-    known = [t for t in texts if t not in unknown]
-    if texts and not known:
+    stated = [t for t in texts if t not in unknown]
+    if texts and not stated:
         return None
-    return tuple(sorted({t for t in known if t.casefold() != "none"}, key=natural))
+    return tuple(sorted({t for t in stated if t.casefold() != "none"}, key=natural))
 
 
 def cell_text(cell: Cell) -> str:
@@ -159,16 +161,16 @@ def cell_text(cell: Cell) -> str:
 
 
 def differences(
-    columns: Mapping[str, Coded[Cell]], first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]
+    columns: Mapping[str, Coded[Cell]], first: Positions, second: Positions
 ) -> dict[int, list[tuple[str, Cell, Cell]]]:
     """Where rows differ: per pair of rows (first[i], second[i]) that do, (attribute, cell of each) in column order.
 
     Each column is compared as a whole, so that many pairs and many attributes do not cost their product in objects.
     """
-    found: dict[int, list[tuple[str, Cell, Cell]]] = {}
+    by_row: dict[int, list[tuple[str, Cell, Cell]]] = {}
     for name, column in columns.items():
         for i in np.flatnonzero(column.codes[first] != column.codes[second]).tolist():
             one, other = column[int(first[i])], column[int(second[i])]
             if one != other:
-                found.setdefault(i, []).append((name, one, other))
-    return found
+                by_row.setdefault(i, []).append((name, one, other))
+    return by_row

@@ -10,16 +10,20 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, UInt8
 from pipeline.catalogue.cells import Cell, coded
-
-Bool = npt.NDArray[np.bool_]
-UInt8 = npt.NDArray[np.uint8]
+from pipeline.errors import CatalogueError
+from pipeline.shapes import flag, mapping, optional, record, sequence, text
+from pipeline.system import parsed
 
 UNKNOWN = "#N/A"
 """How an unknown cell is written, and the name of the extra value under `--na class`."""
 
+_SCHEMA = record(
+    {"keys": sequence(text), "values": sequence(sequence(text)), "single": sequence(flag)},
+    {"gate": optional(mapping(sequence(text))), "category_key": optional(text)},
+)
 _ESCAPED = {"=": "%3D", "%": "%25"}
 _TO_ESCAPE = re.compile(r"=|%(?=3D|25)")
 _TO_RESTORE = re.compile(r"%(?:3D|25)")
@@ -31,7 +35,7 @@ def column_name(attribute: str, value: str) -> str:
     In the attribute `=` is written `%3D`, and the `%` of what would read as such an escape `%25`, so that no two labels
     share a name. `split_column` inverts it.
     """
-    return f"{_TO_ESCAPE.sub(lambda found: _ESCAPED[found[0]], attribute)}={value}"
+    return f"{_TO_ESCAPE.sub(lambda match: _ESCAPED[match[0]], attribute)}={value}"
 
 
 def split_column(name: str) -> tuple[str, str]:
@@ -39,7 +43,7 @@ def split_column(name: str) -> tuple[str, str]:
     attribute, equals, value = name.partition("=")
     if not equals:
         return "", name
-    return _TO_RESTORE.sub(lambda found: {"%3D": "=", "%25": "%"}[found[0]], attribute), value
+    return _TO_RESTORE.sub(lambda match: {"%3D": "=", "%25": "%"}[match[0]], attribute), value
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,11 @@ class LabelSchema:
             place = {value: j for j, value in enumerate(values)}
             for code, cell in enumerate(column.table):
                 hot[code, [place[value] for value in cell or () if value in place]] = 1
-            known = np.array([cell is not None for cell in column.table], np.bool_)
+            is_known = np.array([cell is not None for cell in column.table], np.bool_)
             if n and values:
                 Y[:, columns] = hot[column.codes]
             empty = np.array([cell == () for cell in column.table], np.bool_)
-            mask[:, columns] = (known[column.codes] & applies[:, i] & ~(unlisted & empty[column.codes]))[:, None]
+            mask[:, columns] = (is_known[column.codes] & applies[:, i] & ~(unlisted & empty[column.codes]))[:, None]
         return Y, mask
 
     def _unlisted(self, categories: Sequence[str | None] | None, n: int) -> Bool:
@@ -144,7 +148,13 @@ class LabelSchema:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelSchema:
-        """The schema that `to_json` wrote, or a file whose reader has held these fields against their shapes."""
+        """The schema that `to_json` wrote.
+
+        Raises:
+            CatalogueError: The fields are of other kinds; whether they fit together, `wrong_labels` says.
+        """
+        with parsed(CatalogueError, "the label schema cannot be read (", ")"):
+            _SCHEMA(data, "")
         gate = data.get("gate")
         return cls(
             attributes=tuple(data["keys"]),
@@ -162,10 +172,10 @@ def wrong_labels(schema: LabelSchema) -> str:
         return f"{len(attributes)} attributes, {len(values)} lists of values, {len(schema.single)} entries in 'single'"
     if (twice := first_repeated(attributes)) is not None:
         return f"the attribute {twice!r} is there twice"
-    for attribute, known in zip(attributes, values, strict=True):
-        if not known:
+    for attribute, listed in zip(attributes, values, strict=True):
+        if not listed:
             return f"attribute {attribute!r} has no values"
-        if (twice := first_repeated(known)) is not None:
+        if (twice := first_repeated(listed)) is not None:
             return f"attribute {attribute!r} has the value {twice!r} twice"
     return ""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Ids
 from pipeline.catalogue.cells import Cell, Coded, cell_text, coded, differences, natural
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema, column_name
@@ -36,8 +37,8 @@ def infer_schema(
     Raises:
         CatalogueError: No attribute has a known value, or an override names no attribute or contradicts the cells.
     """
-    seen = catalogue if rows is None else catalogue.take(rows)
-    in_use = {attribute: _cells_in_use(seen, attribute) for attribute in catalogue.attributes}
+    selected = catalogue if rows is None else catalogue.take(rows)
+    in_use = {attribute: _cells_in_use(selected, attribute) for attribute in catalogue.attributes}
     values = {
         attribute: tuple(sorted({v for cell in cells if cell for v in cell}, key=natural))
         for attribute, cells in in_use.items()
@@ -45,7 +46,7 @@ def infer_schema(
     attributes = tuple(attribute for attribute in catalogue.attributes if values[attribute])
     if not attributes:
         raise CatalogueError(
-            f"No attribute has a single known value in these {len(seen)} photos "
+            f"No attribute has a single known value in these {len(selected)} photos "
             f"(attributes: {', '.join(catalogue.attributes)})."
         )
     override = dict(single or {})
@@ -63,7 +64,7 @@ def infer_schema(
             override.get(attribute, all(not cell or len(cell) == 1 for cell in in_use[attribute]))
             for attribute in attributes
         ),
-        gate=_gate(seen, attributes, gate if gate is not None else catalogue.category_attributes),
+        gate=_gate(selected, attributes, gate if gate is not None else catalogue.category_attributes),
         category_attribute=CATEGORY if catalogue.categories is not None and CATEGORY in attributes else None,
     )
 
@@ -82,22 +83,22 @@ def never_in_train(
     catalogue: Catalogue, schema: LabelSchema, rows: npt.NDArray[Any] | None = None
 ) -> tuple[Finding, ...]:
     """A finding per value that these rows (all by default) have and the schema does not: no head can predict it."""
-    seen = catalogue if rows is None else catalogue.take(rows)
-    found = []
+    selected = catalogue if rows is None else catalogue.take(rows)
+    findings = []
     for attribute, values in zip(schema.attributes, schema.values, strict=True):
-        column, known = coded(seen.cells[attribute]), set(values)
+        column, in_schema = coded(selected.cells[attribute]), set(values)
         photos: dict[str, int] = {}
         for cell, count in zip(column.table, column.counts(), strict=True):
             for value in cell or ():
-                if count and value not in known:
+                if count and value not in in_schema:
                     photos[value] = photos.get(value, 0) + int(count)
         for value in sorted(photos, key=natural):
             why = f"{photos[value]} photo(s), none that fitting may see; it cannot be predicted"
-            found.append(Finding("never-in-train", attribute, f"{column_name(attribute, value)}: {why}"))
-    return tuple(found)
+            findings.append(Finding("never-in-train", attribute, f"{column_name(attribute, value)}: {why}"))
+    return tuple(findings)
 
 
-def same_content(catalogue: Catalogue, ids: npt.NDArray[np.bytes_]) -> tuple[Finding, ...]:
+def same_content(catalogue: Catalogue, ids: Ids) -> tuple[Finding, ...]:
     """Findings for photos with identical bytes: their number, and each pair whose labels differ.
 
     Args:
@@ -115,8 +116,8 @@ def same_content(catalogue: Catalogue, ids: npt.NDArray[np.bytes_]) -> tuple[Fin
     columns = {attribute: coded(catalogue.cells[attribute]) for attribute in catalogue.attributes}
     conflicts = []
     for i, differ in sorted(differences(columns, first, row).items()):
-        told = "; ".join(f"{name}: {cell_text(one)} and {cell_text(other)}" for name, one, other in differ)
-        detail = f"same bytes as {catalogue.filenames[first[i]]}, other labels; {told}; both kept"
+        labels = "; ".join(f"{name}: {cell_text(one)} and {cell_text(other)}" for name, one, other in differ)
+        detail = f"same bytes as {catalogue.filenames[first[i]]}, other labels; {labels}; both kept"
         conflicts.append(Finding("content-conflict", catalogue.filenames[row[i]], detail))
     return (Finding("same-content", "", f"{len(same)} photo(s) repeat the bytes of another; all kept"), *conflicts)
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Ids, Int64
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.split_digest import check_digest, digest_path, write_digest
-from pipeline.catalogue.splits import PARTS, Int64, Split, make_split, parse_split
+from pipeline.catalogue.splits import PARTS, Split, make_split, parse_split
 from pipeline.errors import CatalogueError
 from pipeline.options import SplitOptions
 from pipeline.system import open_regular, parsed, whole_file, wrong_text
@@ -38,13 +38,13 @@ class SplitFile:
     parts: list[str]
 
 
-def hex_ids(ids: npt.NDArray[np.bytes_]) -> list[str]:
+def hex_ids(ids: Ids) -> list[str]:
     """Content ids S32 (n,) as hex text, "" for the all-zero id of a photo that could not be read."""
     raw = np.ascontiguousarray(ids.astype("S32")).view(np.uint8).reshape(len(ids), 32)
     return [row.tobytes().hex() if row.any() else "" for row in raw]
 
 
-def write_split(path: Path, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64, split: Split) -> None:
+def write_split(path: Path, filenames: Sequence[str], ids: Ids, groups: Int64, split: Split) -> None:
     """Write split.csv in one step: photo, content (hex), group, part; then its digest beside it."""
     # Without a digest the split is merely unverified; with an old one it would look damaged.
     digest_path(path).unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def _check_unique(table: SplitFile) -> None:
 
 
 def apply_split(
-    table: SplitFile, filenames: Sequence[str], ids: npt.NDArray[np.bytes_], groups: Int64
+    table: SplitFile, filenames: Sequence[str], ids: Ids, groups: Int64
 ) -> tuple[Split, tuple[Finding, ...]]:
     """Give each photo the part it has in another run: by its name, else by its content.
 
@@ -179,7 +179,7 @@ def _crossing(groups: Int64, parts: list[str]) -> list[Finding]:
 
 
 def split_rows(
-    catalogue: Catalogue, schema: LabelSchema, ids: npt.NDArray[np.bytes_], groups: Int64, options: SplitOptions
+    catalogue: Catalogue, schema: LabelSchema, ids: Ids, groups: Int64, options: SplitOptions
 ) -> tuple[Split, tuple[Finding, ...]]:
     """The parts of a catalogue's photos: those of the file or run that `options` names, else made anew.
 

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.labels import Bool, UInt8
+from pipeline.arrays import Bool, Float64, Ids, Int64, Texts, UInt8
 from pipeline.errors import CatalogueError, OptionError
 
 PARTS = ("train", "validation", "test")
 """Names of the parts, in the order of the fractions."""
 
-Int64 = npt.NDArray[np.int64]
 
 LARGEST_GROUP = 0.2
 """Largest share of all photos that one group may have."""
@@ -37,7 +36,7 @@ class Split:
         not_measurable: Labels that occur but lack a positive in one of the parts.
     """
 
-    parts: npt.NDArray[np.str_]
+    parts: Texts
     not_measurable: tuple[str, ...] = ()
 
     def rows(self, *parts: str) -> Int64:
@@ -69,7 +68,7 @@ def groups_of(
     filenames: Sequence[str],
     regex: str | None = None,
     column: Sequence[str | None] | None = None,
-    ids: npt.NDArray[np.bytes_] | None = None,
+    ids: Ids | None = None,
 ) -> Int64:
     """Number the groups of photos that must stay in one part: same product, or identical bytes, or linked by these.
 
@@ -124,7 +123,7 @@ def _matches(filenames: Sequence[str], regex: str) -> list[object]:
     return attributes
 
 
-def _linked(names: Int64, ids: npt.NDArray[np.bytes_]) -> Int64:
+def _linked(names: Int64, ids: Ids) -> Int64:
     """Name groups joined over the photos whose bytes occur more than once."""
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
@@ -254,7 +253,7 @@ class _Pairs:
         return cells.reshape(len(PARTS), self.labels).astype(np.int64)
 
 
-def _deal(pairs: _Pairs, sizes: Int64, fractions: npt.NDArray[np.float64], rng: np.random.Generator) -> Int64:
+def _deal(pairs: _Pairs, sizes: Int64, fractions: Float64, rng: np.random.Generator) -> Int64:
     """Part of each group: int64 (G,). The column after the labels counts photos, so that the sizes come out right."""
     spread = np.bincount(pairs.label, minlength=pairs.labels)
     totals = np.append(np.bincount(pairs.label, weights=pairs.photos, minlength=pairs.labels), sizes.sum())

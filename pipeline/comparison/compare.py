@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Positions
 from pipeline.comparison.by_field import best_by_field, differences_by_field
 from pipeline.comparison.details import confusions, curves, facts, given_notes, notes, policies, reliabilities
 from pipeline.comparison.pairs import Judged, PairedComparison, judged
@@ -113,13 +113,13 @@ def _entries(runs: Sequence[Run]) -> list[_Entry]:
     return found
 
 
-def _test_rows(run: Run) -> npt.NDArray[np.intp]:
+def _test_rows(run: Run) -> Positions:
     """Test rows in the order of their photos' names, which is the same in every run."""
     rows = run.rows("test")
     return rows[np.argsort([run.photos[i] for i in rows], kind="stable")]
 
 
-def _test_order(run: Run) -> npt.NDArray[np.intp]:
+def _test_order(run: Run) -> Positions:
     """Where the rows of `_test_rows` stand among the run's test rows."""
     return np.searchsorted(run.rows("test"), _test_rows(run))
 

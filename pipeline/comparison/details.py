@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32, Int64, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name
 from pipeline.comparison.pairs import Judged
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
@@ -17,10 +17,6 @@ from pipeline.evaluation.ranking import reliability
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Run, number
 from pipeline.features.near_duplicates import sentence
-
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
-UInt8 = npt.NDArray[np.uint8]
 
 CONFUSION_VALUES = 24
 """A confusion matrix of more values than this is no picture any more; the less frequent ones are taken together."""
@@ -129,7 +125,7 @@ def confusions(D: Bool, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Conf
     return tuple(found)
 
 
-def _most_frequent(counts: npt.NDArray[np.int64], names: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
+def _most_frequent(counts: Int64, names: Sequence[str]) -> tuple[Int64, list[str]]:
     """The matrix (V, V + 1) with all but the most frequent values added up in one row and one column."""
     kept = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[: CONFUSION_VALUES - 1])
     goes_to = np.full(len(names), len(kept))
@@ -140,7 +136,7 @@ def _most_frequent(counts: npt.NDArray[np.int64], names: Sequence[str]) -> tuple
     return small, [*(names[j] for j in kept), OTHERS]
 
 
-def _mistakes(counts: npt.NDArray[np.int64], names: Sequence[str]) -> tuple[tuple[str, str, int], ...]:
+def _mistakes(counts: Int64, names: Sequence[str]) -> tuple[tuple[str, str, int], ...]:
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     decided = [*names, NOTHING]
@@ -180,5 +176,5 @@ def _label(entry: object) -> str:
     return column_name(*entry) if isinstance(entry, list | tuple) else str(entry)
 
 
-def _optional(figures: npt.NDArray[np.floating]) -> tuple[float | None, ...]:
+def _optional(figures: Float) -> tuple[float | None, ...]:
     return tuple(float(figure) if np.isfinite(figure) else None for figure in figures)

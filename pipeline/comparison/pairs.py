@@ -7,17 +7,14 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32, Positions, UInt8
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.comparison.records import Difference, Pair
 from pipeline.evaluation.bootstrap import Bootstrap, Resampled, interval
 from pipeline.evaluation.figures import Metrics
 from pipeline.evaluation.metrics import evaluate, photo_sums
 from pipeline.evaluation.unseen import Unseen
-
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 
 DIFFERENCES = ("accuracy", "key_macro_f1", "micro_f1", "iou", "all_keys_right")
 DECIDING = ("accuracy", "key_macro_f1")
@@ -37,14 +34,14 @@ class Judged:
     schema: LabelSchema
     P: Float32
     D: Bool
-    Y: npt.NDArray[np.uint8]
+    Y: UInt8
     mask: Bool
     unseen: Unseen
     metrics: Metrics
     figures: Resampled
 
     @property
-    def test(self) -> tuple[Float32, npt.NDArray[np.uint8], Bool]:
+    def test(self) -> tuple[Float32, UInt8, Bool]:
         """(P, Y, mask)."""
         return self.P, self.Y, self.mask
 
@@ -52,7 +49,7 @@ class Judged:
 def judged(
     name: str,
     schema: LabelSchema,
-    arrays: tuple[Float32, Bool, npt.NDArray[np.uint8], Bool],
+    arrays: tuple[Float32, Bool, UInt8, Bool],
     unseen: Unseen,
     resamples: Bootstrap,
 ) -> Judged:
@@ -68,7 +65,7 @@ class _Figures:
 
     attributes: tuple[str, ...]
     overall: Mapping[str, float | None]
-    resampled: Mapping[str, npt.NDArray[np.floating]]
+    resampled: Mapping[str, Float]
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ def verdict(differences: Mapping[str, Difference]) -> str:
     return "mixed" if len(signs) > 1 else ("first better" if signs == {True} else "second better")
 
 
-def subset(schema: LabelSchema, attributes: Sequence[str]) -> tuple[LabelSchema, npt.NDArray[np.intp]]:
+def subset(schema: LabelSchema, attributes: Sequence[str]) -> tuple[LabelSchema, Positions]:
     """The schema of some attributes, in the order given, and the places of their columns. The gate is left behind."""
     at = [schema.attributes.index(attribute) for attribute in attributes]
     columns = np.concatenate([np.arange(schema.slices[i].start, schema.slices[i].stop) for i in at])

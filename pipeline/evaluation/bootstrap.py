@@ -19,10 +19,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Float, Float32, Int64, Positions
 from pipeline.evaluation.metrics import PhotoSums
 from pipeline.system import memory_limit
-
-Float = npt.NDArray[np.floating]
 
 OVERALL = (
     "accuracy",
@@ -76,12 +75,12 @@ class Bootstrap:
         resamples: B.
     """
 
-    groups: npt.NDArray[np.int64]
+    groups: Int64
     resamples: int = 10_000
     seed: int = 0
 
     @cached_property
-    def _order(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    def _order(self) -> tuple[Positions, Positions]:
         order = np.argsort(self.groups, kind="stable")
         ranked = self.groups[order]
         return order, np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
@@ -117,7 +116,7 @@ class Bootstrap:
     def _last(self) -> dict[bytes, list[Float]]:
         return {}
 
-    def _weights(self) -> Iterable[npt.NDArray[np.float32]]:
+    def _weights(self) -> Iterable[Float32]:
         """How often each group is drawn, (b, groups) at a time; kept for the next candidate while that is small."""
         return self._kept if self.resamples * self.count <= self._most_kept else self._drawn()
 
@@ -127,10 +126,10 @@ class Bootstrap:
         return min(KEEP, memory_limit(None) // 32)
 
     @cached_property
-    def _kept(self) -> tuple[npt.NDArray[np.float32], ...]:
+    def _kept(self) -> tuple[Float32, ...]:
         return tuple(self._drawn())
 
-    def _drawn(self) -> Iterator[npt.NDArray[np.float32]]:
+    def _drawn(self) -> Iterator[Float32]:
         rng = np.random.default_rng(self.seed)
         step = max(1, WEIGHTS // self.count)
         for start in range(0, self.resamples, step):

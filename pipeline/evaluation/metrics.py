@@ -17,15 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
 from pipeline.evaluation.figures import AttributeMetrics, Metrics, OverallMetrics
 from pipeline.evaluation.ranking import average_precision, calibration_error
 from pipeline.evaluation.unseen import Unseen
 
-Float = npt.NDArray[np.floating]
-Bool = npt.NDArray[np.bool_]
-Targets = npt.NDArray[np.uint8] | Bool
+Targets = UInt8 | Bool
 
 TINY = 1e-7
 """Probabilities are clipped to [TINY, 1 - TINY] before a logarithm is taken."""
@@ -150,10 +149,10 @@ def validation_score(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSch
 class Majority:
     """The baseline that never looks at a photo: shares of training rows, each attribute's most common decision."""
 
-    rates: npt.NDArray[np.float32]
+    rates: Float32
     decided: Bool
 
-    def predict(self, n: int) -> tuple[npt.NDArray[np.float32], Bool]:
+    def predict(self, n: int) -> tuple[Float32, Bool]:
         """(P, D), both (n, L), the same for every photo."""
         return np.tile(self.rates, (n, 1)), np.tile(self.decided, (n, 1))
 

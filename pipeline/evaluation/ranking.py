@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Float = npt.NDArray[np.floating]
-Bool = npt.NDArray[np.bool_]
+from pipeline.arrays import Bool, Float, Float64, Int64
 
 BINS = 15
 """Equal-width bins of the calibration error (Guo et al. 2017)."""
@@ -14,7 +12,7 @@ BINS = 15
 CHUNK = 1 << 21
 
 
-def average_precision(P: Float, true: Bool, mask: Bool) -> npt.NDArray[np.float64]:
+def average_precision(P: Float, true: Bool, mask: Bool) -> Float64:
     """Average precision (L,) of every value, NaN where no known cell is positive; arrays are (n, L).
 
     AP = sum over distinct scores of (recall_k - recall_{k-1}) * precision_k, highest score first, without
@@ -32,7 +30,7 @@ def average_precision(P: Float, true: Bool, mask: Bool) -> npt.NDArray[np.float6
     return out
 
 
-def _average_precision(P: Float, true: Bool, mask: Bool) -> npt.NDArray[np.float64]:
+def _average_precision(P: Float, true: Bool, mask: Bool) -> Float64:
     """Average precision (w,) from arrays (w, n) with a positive in every row."""
     # Unknown cells sink below every probability, where they are neither hits nor ranks.
     order = np.argsort(np.where(mask, -P, np.inf), axis=1)
@@ -46,11 +44,11 @@ def _average_precision(P: Float, true: Bool, mask: Bool) -> npt.NDArray[np.float
     before = np.zeros_like(at_end)
     before[:, 1:] = np.maximum.accumulate(at_end, axis=1)[:, :-1]
     gained = np.where(last, hits - before, 0)
-    result: npt.NDArray[np.float64] = (gained * (hits / np.maximum(seen, 1))).sum(axis=1) / hits[:, -1]
+    result: Float64 = (gained * (hits / np.maximum(seen, 1))).sum(axis=1) / hits[:, -1]
     return result
 
 
-def reliability(P: Float, true: Bool, mask: Bool, single: bool) -> tuple[Float, Float, npt.NDArray[np.int64]]:
+def reliability(P: Float, true: Bool, mask: Bool, single: bool) -> tuple[Float, Float, Int64]:
     """(mean confidence, share correct, count) per bin, each (BINS,); NaN where a bin is empty.
 
     Single-valued attribute: confidence is the highest probability on a photo, correct when that value is true.

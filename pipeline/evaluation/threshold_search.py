@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, Int64, Positions
+
 Codes = npt.NDArray[np.uint32]
 
 NEVER = 2.0
@@ -21,7 +23,7 @@ MANY, EDGES = 1 << 20, 1024
 """Cells above which a ranking is first narrowed to where its best cut lies (same result), and in how many steps."""
 
 
-def pack(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_], usable: npt.NDArray[np.bool_]) -> Codes:
+def pack(scores: Float32, truth: Bool, usable: Bool) -> Codes:
     """Codes of cells, in the same shape; scores must be 0 or more. The code of a cell that is not usable is 0."""
     codes: Codes = (np.ascontiguousarray(scores, np.float32) + np.float32(0)).view(np.uint32)
     codes += np.uint32(1)
@@ -85,7 +87,7 @@ def count_cut(codes: Codes, wanted: int) -> float:
     return _midway(int(codes[high]) & ~1, codes) if without else NEVER
 
 
-def _at_true_cells(codes: Codes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _at_true_cells(codes: Codes) -> tuple[Positions, Positions, Positions]:
     """(positions of true cells in the sorted codes; cells, and true cells, scored at least as high as each)."""
     at = np.flatnonzero(codes & 1)
     true = codes[at]
@@ -111,9 +113,7 @@ def _between(code: int, lower: int) -> float:
     return float((here + below) / 2)
 
 
-def _narrowed(
-    parts: Sequence[Codes], positives: int
-) -> tuple[Codes, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def _narrowed(parts: Sequence[Codes], positives: int) -> tuple[Codes, tuple[Int64, Int64]]:
     """The sorted cells of the ranges that can hold the best cut; for each the (cells, true cells) left out above it.
 
     Ranges hold about equally many true cells. Within one, no cut can beat deciding all of its true cells and no false
@@ -140,6 +140,6 @@ def _narrowed(
     return codes, (left_out[0], left_out[1])
 
 
-def _from_above(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _from_above(counts: Int64) -> Int64:
     """Sums of each count and all after it."""
     return np.cumsum(counts[::-1])[::-1]

@@ -8,16 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, Float64, Int64, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.thresholds import decide
 from pipeline.evaluation.unseen import Unseen
 
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
-Counts = npt.NDArray[np.int64]
+Counts = Int64
 
 STEPS = 100
 VALUES = 400
@@ -54,9 +52,9 @@ class AttributeSweep:
 
 def sweep_thresholds(
     P: Float32,
-    truth: tuple[npt.NDArray[np.uint8], Bool, Unseen],
+    truth: tuple[UInt8, Bool, Unseen],
     schema: LabelSchema,
-    thresholds: npt.NDArray[np.float64],
+    thresholds: Float64,
 ) -> tuple[AttributeSweep, ...]:
     """Counts for every attribute known on some photo; thresholds (L,) are the ones in use.
 

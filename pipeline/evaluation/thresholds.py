@@ -36,13 +36,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32, Float64, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError, nearest
 from pipeline.evaluation.metrics import TINY, known_cells
 from pipeline.evaluation.threshold_search import NEVER, Codes, best_f1_cut, count_cut, pack, precision_cut
-
-Float = npt.NDArray[np.floating]
-Bool = npt.NDArray[np.bool_]
 
 MULTI_DEFAULT = 0.5
 PRIOR = 10
@@ -52,7 +50,7 @@ AT_ONCE, BLOCK = 64, 1024
 """Columns, and photos, whose cells are turned and packed at a time."""
 
 
-def default_thresholds(schema: LabelSchema) -> npt.NDArray[np.float64]:
+def default_thresholds(schema: LabelSchema) -> Float64:
     """Thresholds (L,) of the policy `best`: 0 for single-valued attributes, 0.5 for multi-valued ones."""
     return _fill(schema, lambda i: 0.0 if schema.single[i] else MULTI_DEFAULT)
 
@@ -85,7 +83,7 @@ def decide(P: Float, schema: LabelSchema, thresholds: npt.ArrayLike) -> Bool:
     return _apply_gate(D, schema)
 
 
-def tune(P: Float, Y: npt.NDArray[np.uint8], mask: Bool, schema: LabelSchema, policy: str) -> npt.NDArray[np.float64]:
+def tune(P: Float, Y: UInt8, mask: Bool, schema: LabelSchema, policy: str) -> Float64:
     """Thresholds (L,) of one policy, from validation probabilities, targets and mask, all (n, L).
 
     Deterministic.
@@ -153,7 +151,7 @@ def is_tuned(policy: str) -> bool:
 class _Cells:
     """Validation cells that are known and can be decided, and the thresholds they ask for."""
 
-    def __init__(self, P: npt.NDArray[np.float32], Y: Bool, mask: Bool, schema: LabelSchema) -> None:
+    def __init__(self, P: Float32, Y: Bool, mask: Bool, schema: LabelSchema) -> None:
         self.P, self.Y, self.mask, self.schema = P, Y, mask, schema
         self.usable = decide(P, schema, np.zeros(schema.size)) & mask
 
@@ -187,7 +185,7 @@ class _Cells:
             return self.pooled([attribute], 0.0) if self.may_be_empty(attribute) else 0.0
         return self.pooled([attribute], MULTI_DEFAULT)
 
-    def label_thresholds(self, attribute: int) -> npt.NDArray[np.float64]:
+    def label_thresholds(self, attribute: int) -> Float64:
         """(values of the attribute,): each value's own threshold, shrunk towards the attribute's."""
         columns, single = self.schema.slices[attribute], self.schema.single[attribute]
         if single and not self.may_be_empty(attribute):
@@ -262,7 +260,7 @@ def _apply_gate(D: Bool, schema: LabelSchema) -> Bool:
     return D
 
 
-def _fill(schema: LabelSchema, threshold: Callable[[int], float]) -> npt.NDArray[np.float64]:
+def _fill(schema: LabelSchema, threshold: Callable[[int], float]) -> Float64:
     """Thresholds (L,) from one number per attribute."""
     out = np.zeros(schema.size)
     for i, columns in enumerate(schema.slices):

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Positions
 from pipeline.catalogue.labels import LabelSchema
-
-Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Unseen:
         """The columns of one attribute's values."""
         return self._columns.get(attribute, [])
 
-    def take(self, rows: npt.NDArray[np.intp]) -> Unseen:
+    def take(self, rows: Positions) -> Unseen:
         """The same values on some of the photos."""
         return Unseen(self.labels, self.Y[rows])
 

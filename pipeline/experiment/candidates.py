@@ -12,18 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, Float64, Int64, Positions, UInt8
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.bootstrap import Bootstrap, interval, resampled_score
 from pipeline.evaluation.metrics import evaluate, photo_sums, validation_score
 from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, is_tuned, tune
 from pipeline.heads import FittedHead, ensemble
 from pipeline.heads.calibration import Calibration
-
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-
 
 FOLDS = 5
 """Parts of the validation rows, each judged by thresholds that the others tuned."""
@@ -37,9 +33,9 @@ class Truth:
     """What a part's rows are known to be: Y (n, L) uint8, known (n, L) bool, groups (n,): photos of one product."""
 
     schema: LabelSchema
-    Y: npt.NDArray[np.uint8]
-    known: npt.NDArray[np.bool_]
-    groups: npt.NDArray[np.int64]
+    Y: UInt8
+    known: Bool
+    groups: Int64
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ class JudgedHead:
     head: FittedHead
     made_of: tuple[FittedHead, ...]
     P: Float32
-    decided: npt.NDArray[np.bool_]
+    decided: Bool
     policies: Mapping[str, Policy]
     chosen: str
     metrics: Mapping[str, Any]
@@ -114,7 +110,7 @@ def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth
     return JudgedHead(*fit, P, decided[chosen], policies, chosen, overall)
 
 
-def cross_fitted(P: Float32, truth: Truth, policy: str) -> npt.NDArray[np.bool_]:
+def cross_fitted(P: Float32, truth: Truth, policy: str) -> Bool:
     """Decisions (n, L) of validation rows, each by thresholds tuned on the other folds alone.
 
     Args:
@@ -133,7 +129,7 @@ def cross_fitted(P: Float32, truth: Truth, policy: str) -> npt.NDArray[np.bool_]
     return D
 
 
-def _folds(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+def _folds(groups: Int64) -> Positions:
     """The fold of each row, the same for every candidate."""
     names, at = np.unique(groups, return_inverse=True)
     return (np.random.default_rng(0).permutation(len(names)) % FOLDS)[at]

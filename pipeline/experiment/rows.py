@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import Column, FeatureCache, IdIndex, Reader
+from pipeline.arrays import Bool, Float32, Ids, Int64, Positions, UInt8
 from pipeline.catalogue import (
     LARGEST_GROUP,
     UNKNOWN,
@@ -39,9 +39,6 @@ from pipeline.heads import ChunkedSource, FeatureChunk, FittedHead, Targets
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit
 
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.bytes_]
 Na = Literal["mask", "class", "negative"]
 
 CHUNK = 4096
@@ -61,7 +58,7 @@ class FitTargets:
     """
 
     schema: LabelSchema
-    Y: npt.NDArray[np.uint8]
+    Y: UInt8
     mask: Bool
     known: Bool
 
@@ -78,7 +75,7 @@ class _Cached:
     def shape(self) -> tuple[int, int]:
         return len(self.ids), sum(column.block.dim for column in self.columns)
 
-    def __getitem__(self, positions: npt.NDArray[np.int64]) -> Float32:
+    def __getitem__(self, positions: Int64) -> Float32:
         return np.asarray(self.reader.read(self.ids[positions], self.columns), np.float32)
 
 
@@ -98,7 +95,7 @@ class Experiment:
     cache: FeatureCache
     features: CachedFeatures
     ids: Ids
-    groups: npt.NDArray[np.int64]
+    groups: Int64
     split: Split
     targets: FitTargets
     findings: tuple[Finding, ...]
@@ -136,7 +133,7 @@ class Experiment:
         chunks = np.array_split(order, max(1, len(order) // size))
         return ChunkedSource([self._chunk(rows, at) for at in chunks], max(size, room // 2))
 
-    def _chunk(self, rows: npt.NDArray[np.intp], at: npt.NDArray[np.intp]) -> FeatureChunk:
+    def _chunk(self, rows: Positions, at: Positions) -> FeatureChunk:
         """The rows of a part that stand at some positions of it, to be read when their turn comes."""
         ids = self.ids[rows[at]]
         first, *others = (_Cached(self._reader, columns, ids) for columns in self.features.columns)
@@ -148,7 +145,7 @@ class Experiment:
         chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
         return np.concatenate([head.predict_proba(self._read(chunk)) for chunk in chunks])
 
-    def read(self, rows: npt.NDArray[np.intp]) -> Float32:
+    def read(self, rows: Positions) -> Float32:
         """Features of these rows: (n, d), or (V, n, d) with several views."""
         return self._read(self.ids[rows])
 
@@ -157,7 +154,7 @@ class Experiment:
         ids = self.ids[self.split.rows("train")[:rows]]
         return np.asarray(self._reader.read(ids, self.features.columns[0]), np.float32)
 
-    def pooled(self, limit: int) -> tuple[npt.NDArray[np.intp], Float32]:
+    def pooled(self, limit: int) -> tuple[Positions, Float32]:
         """The first photo of each content, ascending, and their pooled vectors. Raises as `read_pooled` does."""
         rows = _first_of_each(self.ids)
         return rows, read_pooled(self.cache, self.features.info, self.ids[rows], limit)
@@ -218,7 +215,7 @@ class CachedRows:
     cache: FeatureCache
     features: CachedFeatures
     ids: Ids
-    groups: npt.NDArray[np.int64]
+    groups: Int64
     findings: tuple[Finding, ...]
 
     def read(self) -> Float32:
@@ -242,7 +239,7 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
-    features = select_features(cache, cache_key, ids[readable], (options.use, options.views))
+    features = select_features(cache, cache_key, ids[readable], options.use, options.views)
     there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
@@ -308,7 +305,7 @@ def fit_targets(
     return FitTargets(schema, Y, mask, known)
 
 
-def without_rows(targets: FitTargets, rows: npt.NDArray[np.intp]) -> FitTargets:
+def without_rows(targets: FitTargets, rows: Positions) -> FitTargets:
     """The targets with every cell of these rows unknown and 0."""
     Y, mask, known = targets.Y.copy(), targets.mask.copy(), targets.known.copy()
     for cells in (Y, mask, known):
@@ -334,7 +331,7 @@ def inapplicable_negative(
 
 def _in_cache(
     catalogue: Catalogue, cache: FeatureCache, features: CachedFeatures, hashed: tuple[Ids, Mapping[int, str]]
-) -> tuple[npt.NDArray[np.intp], tuple[Finding, ...]]:
+) -> tuple[Positions, tuple[Finding, ...]]:
     """Rows whose vectors are all there, and a finding per photo that cannot have one."""
     ids, problems = hashed
     reader = cache.reader(features.info.digest)
@@ -355,13 +352,11 @@ def _in_cache(
     return np.flatnonzero(have), findings
 
 
-def _first_of_each(ids: Ids) -> npt.NDArray[np.intp]:
+def _first_of_each(ids: Ids) -> Positions:
     return np.sort(np.unique(ids, return_index=True)[1])
 
 
-def _regroup(
-    groups: npt.NDArray[np.int64], ids: Ids, cached: tuple[FeatureCache, CachedFeatures], cosine: float, limit: int
-) -> npt.NDArray[np.int64]:
+def _regroup(groups: Int64, ids: Ids, cached: tuple[FeatureCache, CachedFeatures], cosine: float, limit: int) -> Int64:
     """Groups joined over near-duplicates.
 
     Raises:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, Float64, Int64, Positions, Texts, UInt8
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.split_file import read_split
 from pipeline.errors import CatalogueError, RunError
@@ -40,10 +40,10 @@ class Run:
     info: Mapping[str, Any]
     schema: LabelSchema
     photos: tuple[str, ...]
-    parts: npt.NDArray[np.str_]
-    groups: npt.NDArray[np.int64]
-    Y: npt.NDArray[np.uint8]
-    mask: npt.NDArray[np.bool_]
+    parts: Texts
+    groups: Int64
+    Y: UInt8
+    mask: Bool
     unseen: Unseen
     configs: Mapping[str, Row]
     history: Sequence[Row]
@@ -60,7 +60,7 @@ class Run:
         source = str(self.info.get("weights_source") or "")
         return bool(self.info.get("random_weights")) or source.startswith("random:")
 
-    def rows(self, part: str) -> npt.NDArray[np.intp]:
+    def rows(self, part: str) -> Positions:
         """Positions of the rows of one part."""
         return self._rows.of(part)
 
@@ -95,19 +95,19 @@ class Run:
         """Configurations whose probabilities and thresholds are both there, in the order of decisions.json."""
         return tuple(config for config in self.decisions if self._predictions(config).is_file())
 
-    def probabilities(self, config_id: str, part: str) -> npt.NDArray[np.float32]:
+    def probabilities(self, config_id: str, part: str) -> Float32:
         """P (rows of the part, L) of one configuration; RunError unless every photo of the part has its row."""
         return self._read(self._predictions(config_id), part)
 
-    def uncalibrated(self, config_id: str) -> npt.NDArray[np.float32] | None:
+    def uncalibrated(self, config_id: str) -> Float32 | None:
         """P (test rows, L) before calibration; None when the run did not keep it (it does for its best)."""
         path = self.path / "predictions" / "uncalibrated" / f"{config_id}.parquet"
         return self._read(path, "test") if path.is_file() else None
 
-    def _read(self, path: Path, part: str) -> npt.NDArray[np.float32]:
+    def _read(self, path: Path, part: str) -> Float32:
         return read_probabilities(path, self.schema, self._rows, part)
 
-    def thresholds(self, config_id: str, policy: str | None = None) -> npt.NDArray[np.float64]:
+    def thresholds(self, config_id: str, policy: str | None = None) -> Float64:
         """Stored thresholds (L,) of a configuration under a policy (default: the one chosen on validation)."""
         entry = self.decisions[config_id]
         return np.asarray(entry["policies"][policy or entry["chosen"]]["thresholds"], np.float64)

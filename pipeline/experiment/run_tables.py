@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32, Positions, Texts, UInt8
 from pipeline.catalogue.labels import LabelSchema, column_name, first_repeated
 from pipeline.errors import RunError
 
@@ -30,16 +30,14 @@ class Rows:
     """
 
     photos: tuple[str, ...]
-    parts: npt.NDArray[np.str_]
+    parts: Texts
 
-    def of(self, part: str) -> npt.NDArray[np.intp]:
+    def of(self, part: str) -> Positions:
         """Positions of the rows of one part."""
         return np.flatnonzero(self.parts == part)
 
 
-def read_truth(
-    path: Path, labels: Labels, photos: Sequence[str]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+def read_truth(path: Path, labels: Labels, photos: Sequence[str]) -> tuple[UInt8, Bool]:
     """labels.parquet: Y (n, L) uint8 and mask (n, L) bool, rows in the order of `photos`.
 
     Raises:
@@ -59,7 +57,7 @@ def read_truth(
     return Y, mask
 
 
-def read_probabilities(path: Path, schema: LabelSchema, rows: Rows, part: str) -> npt.NDArray[np.float32]:
+def read_probabilities(path: Path, schema: LabelSchema, rows: Rows, part: str) -> Float32:
     """P (rows of the part, L) from a table of predictions.
 
     Raises:
@@ -151,7 +149,7 @@ def _texts(path: Path, table: Any, name: str) -> list[str]:
     return texts
 
 
-def _labels(path: Path, table: Any, name: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
+def _labels(path: Path, table: Any, name: str) -> tuple[Bool, UInt8]:
     """(known, label) of a column of 0, 1 and null."""
     from pyarrow import types
 
@@ -168,12 +166,12 @@ def _labels(path: Path, table: Any, name: str) -> tuple[npt.NDArray[np.bool_], n
     return known, cells.astype(np.uint8)
 
 
-def _shares(path: Path, table: Any, name: str) -> npt.NDArray[np.floating]:
+def _shares(path: Path, table: Any, name: str) -> Float:
     """A column of probabilities."""
     from pyarrow import types
 
     column = _cells(path, table, name, ("floating-point numbers", (types.is_floating,)))
-    cells: npt.NDArray[np.floating] = column.to_numpy(zero_copy_only=False)
+    cells: Float = column.to_numpy(zero_copy_only=False)
     if not np.isfinite(cells).all():
         raise RunError(f"{path} holds probabilities that are not numbers; the fit diverged: fit {path.stem} again")
     wrong = np.flatnonzero((cells < -ROUNDING) | (cells > 1 + ROUNDING))
@@ -205,7 +203,7 @@ def _check_parts(path: Path, photos: Sequence[str], parts: Sequence[str], rows: 
             raise RunError(f"{path} has {photo} in part {part!r}, which is {said} in split.csv")
 
 
-def _positions(have: Sequence[str], want: Sequence[str], path: Path, part: str) -> npt.NDArray[np.intp]:
+def _positions(have: Sequence[str], want: Sequence[str], path: Path, part: str) -> Positions:
     where = {photo: i for i, photo in enumerate(have)}
     lost = [photo for photo in want if photo not in where]
     if lost:

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, UInt8
 from pipeline.errors import RunError
 from pipeline.names import BEGUN
 from pipeline.system import file_digest, write_json, write_records
-
-Bool = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,7 @@ class RunFolder:
         """SHA-256 (hex) of one of the folder's files."""
         return file_digest(self.path / name)
 
-    def write_labels(
-        self, photos: Sequence[str], columns: Sequence[str], targets: tuple[npt.NDArray[np.uint8], Bool]
-    ) -> None:
+    def write_labels(self, photos: Sequence[str], columns: Sequence[str], targets: tuple[UInt8, Bool]) -> None:
         """Write labels.parquet: photo, then 1, 0 or null per `<attribute>=<value>`."""
         import pyarrow as pa
         import pyarrow.parquet as pq

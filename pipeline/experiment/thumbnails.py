@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Ids, Int64
 from pipeline.errors import BadImage, RunError
 
 FILE = Path("thumbnails", "test.parquet")
@@ -25,7 +25,7 @@ QUALITY = 80
 _EFFORT = 2
 
 
-def choose_photos(ids: npt.NDArray[np.bytes_], limit: int) -> npt.NDArray[np.int64]:
+def choose_photos(ids: Ids, limit: int) -> Int64:
     """Positions, ascending, of the photos that get a thumbnail: all, or the `limit` with the smallest content ids.
 
     SHA-256 is as good as a draw, and every run over the same photos keeps the same ones.

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import FeatureCache
 from cache.export import ExportReport, Selection, export_h5, export_npz
+from pipeline.arrays import Ids
 from pipeline.catalogue import read_catalogue
 from pipeline.errors import OptionError
 from pipeline.features.selection import CachedFeatures, open_cache, select_features
@@ -43,17 +43,17 @@ def export(
     paths = [] if catalogue is None else [Path(path) for path in catalogue.paths]
     ids, problems = cache.files.ids(paths)
     if model is None:
-        found = select_features(cache, key, ids, (options.use, (options.view,)))
+        features = select_features(cache, key, ids, options.use, (options.view,))
     else:
         _require_nothing_else(key, options)
-        found = features_of_model(cache, model)
-    columns = tuple(column for view in found.columns for column in view)
+        features = features_of_model(cache, model)
+    columns = tuple(column for view in features.columns for column in view)
     selection = Selection(columns)
     if catalogue is not None:
-        rejected = set(cache.files.rejected(ids, found.info.digest)) | set(problems)
+        rejected = set(cache.files.rejected(ids, features.info.digest)) | set(problems)
         rows = np.array([i for i in range(len(ids)) if i not in rejected], np.intp)
         selection = Selection(columns, ids[rows], [catalogue.filenames[i] for i in rows])
-    return write(cache.reader(found.info.digest), selection, options.out)
+    return write(cache.reader(features.info.digest), selection, options.out)
 
 
 def features_of_model(cache: FeatureCache, model: Mapping[str, Any]) -> CachedFeatures:
@@ -87,7 +87,7 @@ def _require_nothing_else(key: CacheKeyOptions, options: ExportOptions) -> None:
         raise OptionError(f"--model says which vectors are written; leave out {', '.join(f'--{n}' for n in asked)}")
 
 
-def ids_of_catalogue(cache: FeatureCache, data: DataOptions) -> npt.NDArray[np.bytes_]:
+def ids_of_catalogue(cache: FeatureCache, data: DataOptions) -> Ids:
     """Content ids (S32) of every photo a catalogue names; OptionError when one cannot be read."""
     paths = [Path(path) for path in read_catalogue(data).paths]
     ids, problems = cache.files.ids(paths)

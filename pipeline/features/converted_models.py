@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.errors import BackboneError
 from pipeline import shapes
+from pipeline.errors import BackboneError
 from pipeline.system import open_regular, parsed, read_text, sync_folder
 
 SEAL = "seal.json"
@@ -46,8 +46,8 @@ def check_converted(folder: Path) -> str | None:
 
 def converted_models(store: Path) -> list[Path]:
     """Folders of the converted models in a store, sorted; temporary ones are none."""
-    found = store.iterdir() if store.is_dir() else ()
-    return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
+    entries = store.iterdir() if store.is_dir() else ()
+    return sorted(path for path in entries if path.is_dir() and not path.name.startswith("."))
 
 
 def damaged_models(store: Path) -> list[tuple[Path, str]]:
@@ -133,7 +133,7 @@ def store_converted(folder: Path, save: Callable[[Path], None], replace: bool = 
 
 def remove_temporary(store: Path) -> None:
     """Remove what conversions that were killed left behind; those of living processes stay."""
-    for stray in store.glob(f"{_TEMPORARY}*"):
-        owner = stray.name.removeprefix(_TEMPORARY).partition("-")[0]
+    for unfinished in store.glob(f"{_TEMPORARY}*"):
+        owner = unfinished.name.removeprefix(_TEMPORARY).partition("-")[0]
         if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc").exists():
-            shutil.rmtree(stray, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)

@@ -19,18 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from cache import Block, id_of
 from pipeline.errors import BackboneError, BadImage, TooCostly
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.backbone.photo_file import read_photo
-from pipeline.features.backbone.transform import MAX_PIXELS, Pixels, require_view, to_pixels, view
+from pipeline.features.backbone.transform import MAX_PIXELS, require_view, to_pixels, view
+from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject
 from pipeline.features.runtimes import Runtime, RuntimeOptions, make_runtime
 from pipeline.system import choose_device, cores
-
-Features = dict[tuple[str, str], npt.NDArray[np.float32]]
 
 _AHEAD = 2
 _CHUNK = 8
@@ -58,40 +56,6 @@ class EmbedOptions:
     workers: int | None = None
     max_pixels: int = MAX_PIXELS
     store: Path | None = None
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A photo without a vector.
-
-    Attributes:
-        index: Its position among the paths.
-        content_id: The id of its bytes; zeros if they were not read.
-        reason: Why.
-        lasting: Whether the content itself is at fault, so that no other run can take it.
-    """
-
-    index: int
-    content_id: bytes
-    reason: str
-    lasting: bool = True
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Vectors of some photos, in the order of the paths.
-
-    Attributes:
-        indices: Positions among the paths, int64 (b,); b can be 0 when every photo since the last batch was bad.
-        ids: SHA-256 of the very bytes that were decoded, S32 (b,).
-        features: float32 (b, d) per (block, view).
-        rejects: Bad photos met before the last photo of this batch.
-    """
-
-    indices: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.bytes_]
-    features: Features
-    rejects: tuple[Reject, ...] = ()
 
 
 @dataclass
@@ -146,13 +110,13 @@ class Embedder:
         Raises:
             BackboneError: the GPU's memory does not hold even one photo.
         """
-        waiting: collections.deque[tuple[_PendingBatch, Future[Features]]] = collections.deque()
+        waiting: collections.deque[tuple[PendingBatch, Future[Features]]] = collections.deque()
         stop = threading.Event()
         decoders = ThreadPoolExecutor(self.workers, "decode")
         forwards = ThreadPoolExecutor(self.runtime.streams, "forward")
         try:
-            for load in self._loads(paths, decoders, stop):
-                waiting.append((load, forwards.submit(self._forward, load)))
+            for pending in self._pending_batches(paths, decoders, stop):
+                waiting.append((pending, forwards.submit(self._forward, pending)))
                 if len(waiting) > self.runtime.streams:
                     yield self._finish(*waiting.popleft())
             while waiting:
@@ -183,39 +147,39 @@ class Embedder:
                 best = max(best, count * self.batch_size / (time.perf_counter() - start))
         return best
 
-    def _loads(
+    def _pending_batches(
         self, paths: Sequence[str | os.PathLike[str]], decoders: ThreadPoolExecutor, stop: threading.Event
-    ) -> Iterator[_PendingBatch]:
+    ) -> Iterator[PendingBatch]:
         chunks = (range(start, min(start + _CHUNK, len(paths))) for start in range(0, len(paths), _CHUNK))
-        ahead: collections.deque[Future[list[_Decoded | Reject]]] = collections.deque()
-        load = _PendingBatch()
+        ahead: collections.deque[Future[list[Decoded | Reject]]] = collections.deque()
+        pending = PendingBatch()
         for chunk in chunks:
             ahead.append(decoders.submit(self._decode, chunk, [paths[index] for index in chunk], stop))
             if len(ahead) * _CHUNK < _AHEAD * self.batch_size + self.workers * _CHUNK:
                 continue
-            load = yield from self._fill(load, ahead.popleft().result())
+            pending = yield from self._fill(pending, ahead.popleft().result())
         while ahead:
-            load = yield from self._fill(load, ahead.popleft().result())
-        if load.photos or load.rejects:
-            yield load
+            pending = yield from self._fill(pending, ahead.popleft().result())
+        if pending.photos or pending.rejects:
+            yield pending
 
     def _fill(
-        self, load: _PendingBatch, decoded: Sequence[_Decoded | Reject]
-    ) -> Generator[_PendingBatch, None, _PendingBatch]:
+        self, pending: PendingBatch, decoded: Sequence[Decoded | Reject]
+    ) -> Generator[PendingBatch, None, PendingBatch]:
         for photo in decoded:
             if isinstance(photo, Reject):
-                load.rejects.append(photo)
+                pending.rejects.append(photo)
                 continue
-            load.photos.append(photo)
-            if len(load.photos) >= self.batch_size:
-                yield load
-                load = _PendingBatch()
-        return load
+            pending.photos.append(photo)
+            if len(pending.photos) >= self.batch_size:
+                yield pending
+                pending = PendingBatch()
+        return pending
 
     def _decode(
         self, indices: Sequence[int], paths: Sequence[str | os.PathLike[str]], stop: threading.Event
-    ) -> list[_Decoded | Reject]:
-        made: list[_Decoded | Reject] = []
+    ) -> list[Decoded | Reject]:
+        results: list[Decoded | Reject] = []
         for index, path in zip(indices, paths, strict=True):
             # An interrupted run waits for the photo in hand, which no decoder gives up, and for no other.
             if stop.is_set():
@@ -227,47 +191,47 @@ class Embedder:
                 read, start = time.perf_counter() - start, time.thread_time()
                 pixels = to_pixels(data, self.backbone.transform, self.options.max_pixels)
                 self.timings.add(read=read, decode=time.thread_time() - start)
-                made.append(_Decoded(index, content_id, pixels))
+                results.append(Decoded(index, content_id, pixels))
             except BadImage as error:
-                made.append(Reject(index, content_id, str(error), lasting=not isinstance(error, TooCostly)))
+                results.append(Reject(index, content_id, str(error), lasting=not isinstance(error, TooCostly)))
             except OSError as error:
-                made.append(Reject(index, content_id, error.strerror or str(error)))
-        return made
+                results.append(Reject(index, content_id, error.strerror or str(error)))
+        return results
 
-    def _forward(self, load: _PendingBatch) -> Features:
-        if not load.photos:
+    def _forward(self, pending: PendingBatch) -> Features:
+        if not pending.photos:
             return {key: np.empty((0, block.dim), np.float32) for key, block in self._columns()}
         start, runtime = time.perf_counter(), self.runtime
-        size = load.attempted = runtime.batch_size
-        batch, made = np.stack([photo.pixels for photo in load.photos]), collections.defaultdict(list)
+        size = pending.attempted = runtime.batch_size
+        batch, parts_of = np.stack([photo.pixels for photo in pending.photos]), collections.defaultdict(list)
         for name in self.views:
-            seen = view(batch, name)
-            for at in range(0, len(seen), size):
-                for block, rows in runtime(seen[at : at + size]).items():
-                    made[block, name].append(rows)
+            viewed = view(batch, name)
+            for at in range(0, len(viewed), size):
+                for block, rows in runtime(viewed[at : at + size]).items():
+                    parts_of[block, name].append(rows)
         self.timings.add(forward=time.perf_counter() - start, photos=len(batch))
-        return {key: parts[0] if len(parts) == 1 else np.concatenate(parts) for key, parts in made.items()}
+        return {key: parts[0] if len(parts) == 1 else np.concatenate(parts) for key, parts in parts_of.items()}
 
     def _columns(self) -> Iterator[tuple[tuple[str, str], Block]]:
         for name, block in self.backbone.blocks(self.blocks).items():
-            yield from (((name, seen), block) for seen in self.views)
+            yield from (((name, view_name), block) for view_name in self.views)
 
-    def _finish(self, load: _PendingBatch, forward: Future[Features]) -> Batch:
+    def _finish(self, pending: PendingBatch, forward: Future[Features]) -> Batch:
         try:
             features = forward.result()
         except torch.OutOfMemoryError:
-            features = self._with_less_memory(load)
-        indices = np.array([photo.index for photo in load.photos], np.int64)
-        ids = np.frombuffer(b"".join(photo.content_id for photo in load.photos), dtype="S32")
-        return Batch(indices, ids, features, tuple(load.rejects))
+            features = self._with_less_memory(pending)
+        indices = np.array([photo.index for photo in pending.photos], np.int64)
+        ids = np.frombuffer(b"".join(photo.content_id for photo in pending.photos), dtype="S32")
+        return Batch(indices, ids, features, tuple(pending.rejects))
 
-    def _with_less_memory(self, load: _PendingBatch) -> Features:
+    def _with_less_memory(self, pending: PendingBatch) -> Features:
         while True:
             # Several batches in the queue may meet the same limit; only the first of them halves.
-            if self.batch_size >= load.attempted:
-                self.runtime = self._start(load.attempted // 2)
+            if self.batch_size >= pending.attempted:
+                self.runtime = self._start(pending.attempted // 2)
             try:
-                return self._forward(load)
+                return self._forward(pending)
             except torch.OutOfMemoryError:
                 continue
 
@@ -297,17 +261,3 @@ def embed(
     Close it when it is left before its end, so that no photo is decoded for nothing.
     """
     yield from Embedder(backbone, blocks, views, options)(paths)
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    index: int
-    content_id: bytes
-    pixels: Pixels
-
-
-@dataclass
-class _PendingBatch:
-    photos: list[_Decoded] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    attempted: int = 0

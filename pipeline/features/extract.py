@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import (
     NO_ID,
@@ -22,15 +21,16 @@ from cache import (
     IdIndex,
     Ids,
     Writer,
-    WriterOptions,
     interruptible,
 )
+from pipeline.arrays import Bool, Int64
 from pipeline.features.backbone.network import Backbone, base_key, load_backbone
-from pipeline.features.backbone.provenance import CHOICE, TRAIN
 from pipeline.features.backbone.transform import TOO_MANY_PIXELS, require_view
-from pipeline.features.embed import Batch, Embedder, EmbedOptions
+from pipeline.features.batch import Batch
+from pipeline.features.embed import Embedder, EmbedOptions
+from pipeline.features.jobs import Job, jobs_of
+from pipeline.features.key_notes import is_written_down, key_writer
 from pipeline.features.report import ExtractReport, PhotoReject, Progress
-from pipeline.features.selection import weights_sources
 from pipeline.options import BackboneOptions, ExtractOptions
 
 _PROBE_AFTER = 60.0  # seconds of computing from which knowing the forward pass alone is worth its rounds
@@ -96,8 +96,8 @@ def extract(
     with _timed(run.seconds, "hash"):
         ids, problems = cache.files.ids([Path(path) for path in paths], rehash=options.rehash)
     run.rejects.update(problems)
-    known = ids != NO_ID
-    first = known & ~IdIndex(ids).duplicates()
+    readable = ids != NO_ID
+    first = readable & ~IdIndex(ids).duplicates()
     rows = _without_rejected(run, ids, np.flatnonzero(first))
     lacking = _lacking(run, ids[rows])
     todo = lacking.any(axis=1)
@@ -105,12 +105,12 @@ def extract(
     if todo.any():
         with interruptible():
             _compute(run, ids, rows[todo])
-    elif not _is_written_down(run):
+    elif not is_written_down(cache, key, loaded):
         with _writer(run):
             pass
     run.seconds["total"] = time.perf_counter() - began
     _spread_rejects(run, ids)
-    return _report(run, int(first.sum()), int(known.sum()), int((~todo).sum()))
+    return _report(run, int(first.sum()), int(readable.sum()), int((~todo).sum()))
 
 
 def _columns(backbone: Backbone, options: ExtractOptions) -> tuple[Column, ...]:
@@ -120,17 +120,23 @@ def _columns(backbone: Backbone, options: ExtractOptions) -> tuple[Column, ...]:
     return tuple(Column(block, view) for view in options.views for block in blocks.values())
 
 
-def _without_rejected(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Leave out contents that were rejected before, whatever the network; what one network refused is tried again.
-
-    So is a limit on pixels, as it may have been raised: older caches hold those as rejects of the content.
-    """
-    before = {at: why for at, why in run.cache.files.rejected(ids[rows]).items() if not why.startswith(TOO_MANY_PIXELS)}
+def _without_rejected(run: _Run, ids: Ids, rows: Int64) -> Int64:
+    """Leave out contents that were rejected before, whatever the network; what one network refused is tried again."""
+    before = {at: why for at, why in run.cache.files.rejected(ids[rows]).items() if not _was_a_limit(why)}
     run.rejects.update({int(rows[at]): why for at, why in before.items()})
     return np.delete(rows, list(before)) if before else rows
 
 
-def _lacking(run: _Run, ids: Ids) -> npt.NDArray[np.bool_]:
+def _was_a_limit(reason: str) -> bool:
+    """Whether a reject of the content was only a limit on pixels, which may have been raised since.
+
+    Such rejects belong to a cache key, by a field of their own. Caches written before that was so hold them with those
+    of the content, where the text is all there is to tell them by.
+    """
+    return reason.startswith(TOO_MANY_PIXELS)
+
+
+def _lacking(run: _Run, ids: Ids) -> Bool:
     """(n, columns): True where the committed cache has no such row. Takes no lock and makes no file."""
     try:
         reader = run.cache.reader(run.key.digest)
@@ -138,19 +144,19 @@ def _lacking(run: _Run, ids: Ids) -> npt.NDArray[np.bool_]:
         return np.ones((len(ids), len(run.columns)), dtype=np.bool_)
     there = set(reader.columns)
     absent = np.zeros(len(ids), dtype=np.bool_)
-    found = [reader.contains(ids, column) if column in there else absent for column in run.columns]
-    return ~np.stack(found, axis=1)
+    present = [reader.contains(ids, column) if column in there else absent for column in run.columns]
+    return ~np.stack(present, axis=1)
 
 
-def _compute(run: _Run, ids: Ids, rows: npt.NDArray[np.int64]) -> None:
+def _compute(run: _Run, ids: Ids, rows: Int64) -> None:
     with _writer(run) as writer:
         # Asked again under the lock: while this process waited, another may have written some of them.
         lacking = np.stack([writer.missing(ids[rows], column) for column in run.columns], axis=1)
-        jobs = list(_jobs(lacking, run.columns))
-        run.total, run.began = sum(len(at) for at, _, _ in jobs), time.perf_counter()
+        jobs = jobs_of(rows, lacking, run.columns)
+        run.total, run.began = sum(len(job.rows) for job in jobs), time.perf_counter()
         embedder = None
-        for at, blocks, views in jobs:
-            embedder = _compute_job(run, writer, (rows[at], blocks, views))
+        for job in jobs:
+            embedder = _compute_job(run, writer, job)
         with _timed(run.seconds, "write"):
             writer.flush()
         run.seconds["compute"] = time.perf_counter() - run.began - run.seconds["runtime"]
@@ -167,75 +173,17 @@ def _forward_alone(embedder: Embedder, photos_per_second: float) -> float:
     return embedder.forward_rate(max(2, round(passes)), _PROBE_ROUNDS) / views
 
 
-def _is_written_down(run: _Run) -> bool:
-    """Whether the cache knows where the weights came from this time, and what trained them.
-
-    Vectors made from another copy of the same weights may come without either.
-    """
-    seen, digest = run.backbone.seen, run.key.digest
-    notes = _notes_before(run)
-    if notes and run.backbone.weights_source not in weights_sources(notes):
-        return False
-    if not seen:
-        return True
-    try:
-        written = {name: IdIndex(run.cache.attached_ids(digest, name)) for name in (TRAIN, CHOICE)}
-    except CacheError:  # damaged: the weights file still has it
-        return False
-    return all((written[name].find(ids) >= 0).all() for name, ids in ((TRAIN, seen.train), (CHOICE, seen.choice)))
+def _writer(run: _Run) -> AbstractContextManager[Writer]:
+    return key_writer(run.cache, run.key, run.backbone, run.options)
 
 
-def _notes_before(run: _Run) -> Mapping[str, Any]:
-    try:
-        return run.cache.reader(run.key.digest).notes
-    except CacheError:
-        return {}
-
-
-@contextlib.contextmanager
-def _writer(run: _Run) -> Iterator[Writer]:
-    """The key's writer; which photos trained the weights is written down before any vector is."""
-    backbone, storage = run.backbone, WriterOptions(dtype=run.options.dtype)
-    source = backbone.weights_source
-    sources = list(dict.fromkeys([*weights_sources(_notes_before(run)), source]))
-    # Weights that were ever drawn at random are random, whatever file they are given as now.
-    random = any(each.startswith("random:") for each in sources)
-    notes = {"weights_source": source, "weights_sources": sources, "random_weights": random}
-    if backbone.seen:
-        notes |= backbone.seen.note()
-    with run.cache.writer(run.key, notes=notes, wait=run.options.wait, options=storage) as writer:
-        if backbone.seen:
-            writer.attach_ids(TRAIN, backbone.seen.train)
-            writer.attach_ids(CHOICE, backbone.seen.choice)
-        yield writer
-
-
-def _jobs(
-    lacking: npt.NDArray[np.bool_], columns: Sequence[Column]
-) -> Iterator[tuple[npt.NDArray[np.int64], tuple[str, ...], tuple[str, ...]]]:
-    """Rows that lack the same columns go together; views that lack the same blocks share one decoding."""
-    patterns, group = np.unique(lacking, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        blocks_of: dict[str, list[str]] = {}
-        for column in (column for column, is_lacking in zip(columns, pattern, strict=True) if is_lacking):
-            blocks_of.setdefault(column.view, []).append(column.block.name)
-        views_of: dict[tuple[str, ...], list[str]] = {}
-        for view, blocks in blocks_of.items():
-            views_of.setdefault(tuple(blocks), []).append(view)
-        for blocks_together, views in views_of.items():
-            yield np.flatnonzero(group.reshape(-1) == number), blocks_together, tuple(views)
-
-
-def _compute_job(
-    run: _Run, writer: Writer, job: tuple[npt.NDArray[np.int64], tuple[str, ...], tuple[str, ...]]
-) -> Embedder:
-    rows, blocks, views = job
+def _compute_job(run: _Run, writer: Writer, job: Job) -> Embedder:
     asked = run.options
     with _timed(run.seconds, "runtime"):
         embedder = Embedder(
             run.backbone,
-            blocks,
-            views,
+            job.blocks,
+            job.views,
             EmbedOptions(
                 device=asked.device,
                 runtime=asked.runtime,
@@ -246,34 +194,28 @@ def _compute_job(
                 store=asked.cache / "runtimes",
             ),
         )
-    column_of = {(column.block.name, column.view): column for column in run.columns}
-    with contextlib.closing(embedder([run.paths[row] for row in rows])) as batches:
+    with contextlib.closing(embedder([run.paths[row] for row in job.rows])) as batches:
         for batch in batches:
-            _store(run, writer, batch, (rows, column_of))
+            _store(run, writer, job, batch)
     _account(run, embedder)
     return embedder
 
 
-def _store(
-    run: _Run,
-    writer: Writer,
-    batch: Batch,
-    where: tuple[npt.NDArray[np.int64], dict[tuple[str, str], Column]],
-) -> None:
-    rows, column_of = where
+def _store(run: _Run, writer: Writer, job: Job, batch: Batch) -> None:
     for reject in batch.rejects:
         # What only this run cannot take belongs to its cache key, whose rejects the next extract tries again.
         owner = None if reject.lasting else run.key.digest
-        _reject(run, int(rows[reject.index]), reject.content_id, reject.reason, owner)
+        _reject(run, int(job.rows[reject.index]), reject.content_id, reject.reason, owner)
     finite = np.ones(len(batch.ids), dtype=np.bool_)
     for values in batch.features.values():
         finite &= np.isfinite(values).all(axis=1)
     for at in np.flatnonzero(~finite):
         reason = "the network's output for it is not finite"
-        _reject(run, int(rows[batch.indices[at]]), batch.ids[at], reason, run.key.digest)
+        _reject(run, int(job.rows[batch.indices[at]]), batch.ids[at], reason, run.key.digest)
+    column_of = {(column.block.name, column.view): column for column in run.columns}
     with _timed(run.seconds, "write"):
         # The ids are those of the bytes decoded: a photo that changed since it was hashed is stored as what it is now.
-        writer.append(batch.ids[finite], {column_of[key]: rows[finite] for key, rows in batch.features.items()})
+        writer.append(batch.ids[finite], {column_of[key]: values[finite] for key, values in batch.features.items()})
     run.written += int(finite.sum())
     run.done += len(batch.indices) + len(batch.rejects)
     if run.progress is not None:

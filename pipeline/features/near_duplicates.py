@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, Int64, Texts
 from pipeline.errors import OptionError
 
 MOST_LISTED = 10_000
@@ -25,9 +26,6 @@ _SAMPLE = 4096
 _ROWS, _WINDOW, _GATHER = 1024, 4096, 2048
 _SLACK = 1e-5  # single-precision rounding of distances between vectors of length 1
 _DENSE = 0.02  # above this share of a tile, one matrix product is cheaper than gathering its pairs
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 class Pairs(NamedTuple):
@@ -99,9 +97,7 @@ def check_cosine(cosine: float) -> None:
         raise OptionError(f"--near-duplicates is {cosine:g}; expected a cosine above 0 and below 1, or 0 for no search")
 
 
-def across_parts(
-    photos: Sequence[str], parts: npt.NDArray[np.str_], X: Float32, order: Sequence[str], cosine: float
-) -> Neighbours:
+def across_parts(photos: Sequence[str], parts: Texts, X: Float32, order: Sequence[str], cosine: float) -> Neighbours:
     """Pairs of photos of different parts with at least this cosine.
 
     Args:
@@ -112,12 +108,12 @@ def across_parts(
     rows = {part: np.flatnonzero(parts == part) for part in order}
     closest, counts, touched = _no_pairs(), {}, np.zeros(len(X), bool)
     for earlier, later in combinations(order, 2):
-        found = 0
+        count = 0
         for pairs in _search(unit, rows[later], rows[earlier], cosine):
-            found += len(pairs.first)
+            count += len(pairs.first)
             touched[pairs.first] = True
             closest = _best(closest, pairs, MOST_LISTED)
-        counts[f"{later}-{earlier}"] = found
+        counts[f"{later}-{earlier}"] = count
     listed = tuple(
         Neighbour(photos[a], str(parts[a]), photos[b], str(parts[b]), round(value, 4))
         for a, b, value in zip(*(column.tolist() for column in closest), strict=True)
@@ -131,9 +127,7 @@ def all_pairs(X: Float32, cosine: float) -> Iterator[Pairs]:
     return _search(_unit(X), every, every, cosine)
 
 
-def closest_pairs(
-    X: Float32, cosine: float, wanted: Callable[[Pairs], npt.NDArray[np.bool_]], most: int
-) -> tuple[Pairs, int]:
+def closest_pairs(X: Float32, cosine: float, wanted: Callable[[Pairs], Bool], most: int) -> tuple[Pairs, int]:
     """The nearest pairs of rows that are wanted, in memory that does not grow with their number.
 
     Args:
@@ -179,12 +173,11 @@ def _search(unit: Float32, left: Int64, right: Int64, cosine: float) -> Iterator
             near = block @ Q[at:stop].T >= half[at:stop] + own[:, None]
             if same and at < start + len(block):
                 near &= np.arange(at, stop) > np.arange(start, start + len(block))[:, None]
-            yield from _confirm(unit, (left[start : start + _ROWS], right[at:stop]), near, cosine)
+            yield from _confirm(unit, left[start : start + _ROWS], right[at:stop], near, cosine)
 
 
-def _confirm(unit: Float32, rows: tuple[Int64, Int64], near: npt.NDArray[np.bool_], cosine: float) -> Iterator[Pairs]:
+def _confirm(unit: Float32, left: Int64, right: Int64, near: Bool, cosine: float) -> Iterator[Pairs]:
     """Those of the pairs marked in a tile that hold in full."""
-    left, right = rows
     if near.mean() > _DENSE:
         product = unit[left] @ unit[right].T
         step = max(1, _GATHER // len(right))  # copies of one photo make a pair of nearly every cell
@@ -218,9 +211,10 @@ def _basis(unit: Float32) -> Float32:
 
 def _sorted_projection(unit: Float32, rows: Int64, basis: Float32) -> tuple[Float32, Int64]:
     """The rows in these directions, ordered by the first: (m, k) and the rows' numbers (m,)."""
-    made = np.concatenate([unit[rows[at : at + _WINDOW]] @ basis for at in range(0, len(rows), _WINDOW)] or [basis[:0]])
-    order = np.argsort(made[:, 0], kind="stable")
-    return made[order], rows[order]
+    parts = [unit[rows[at : at + _WINDOW]] @ basis for at in range(0, len(rows), _WINDOW)]
+    projected = np.concatenate(parts or [basis[:0]])
+    order = np.argsort(projected[:, 0], kind="stable")
+    return projected[order], rows[order]
 
 
 def _best(closest: Pairs, more: Pairs, most: int) -> Pairs:

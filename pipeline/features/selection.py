@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from cache import Column, FeatureCache, KeyInfo
+from pipeline.arrays import Float32, Ids
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS
 from pipeline.options import CacheKeyOptions
 from pipeline.options.words import changed, command
-
-Ids = npt.NDArray[np.bytes_]
 
 
 @dataclass(frozen=True)
@@ -55,14 +51,17 @@ def open_cache(root: Path) -> FeatureCache:
 
 
 def select_features(
-    cache: FeatureCache, wanted: CacheKeyOptions, ids: Ids, use: tuple[Sequence[str], Sequence[str]]
+    cache: FeatureCache, wanted: CacheKeyOptions, ids: Ids, blocks: Sequence[str], views: Sequence[str]
 ) -> CachedFeatures:
     """The one base key that `wanted` and the photos name, and its columns.
 
     Args:
-        use: Blocks (none: all that are cached) and views.
+        cache: Where to look.
+        wanted: What the cache key must be, as far as it was said.
         ids: Content ids of the catalogue's photos, S32 (n,); a key without any of them is passed over while another has
             some.
+        blocks: Their names; none for all that are cached.
+        views: Their names.
 
     Raises:
         OptionError: No key fits (it says which extract command to run), when several fit (it says in which fields they
@@ -85,7 +84,6 @@ def select_features(
             "`cache prune --drop-cache-key`."
         )
     info = chosen[0]
-    blocks, views = use
     cached = {(column.block.name, column.view): column for column in info.columns}
     for name in blocks:
         if name not in BLOCKS:
@@ -94,7 +92,7 @@ def select_features(
     return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views))
 
 
-def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> npt.NDArray[np.float32]:
+def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> Float32:
     """The pooled vectors, identity view, of these contents: float32 (n, d).
 
     Raises:

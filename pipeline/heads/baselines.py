@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, UInt8
 from pipeline.errors import HeadError
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.fitted import FittedHead
@@ -128,7 +128,7 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
     return replace(fitted, history=history, validation_loss=loss)
 
 
-def binary_log_loss(P: npt.NDArray[np.float32], targets: Targets) -> float:
+def binary_log_loss(P: Float32, targets: Targets) -> float:
     """Masked binary cross-entropy per known (photo, attribute) pair, summed over the attribute's values.
 
     Args:
@@ -144,7 +144,7 @@ def binary_log_loss(P: npt.NDArray[np.float32], targets: Targets) -> float:
 class _Raw:
     """Features as they are."""
 
-    def __init__(self, X: npt.NDArray[np.float32]) -> None:
+    def __init__(self, X: Float32) -> None:
         self.X = X
 
     def unfold(self, estimator: Any) -> Any:
@@ -154,7 +154,7 @@ class _Raw:
 class _Standardised:
     """Features scaled once for all columns; the scaling is folded into each fitted linear model."""
 
-    def __init__(self, X: npt.NDArray[np.float32]) -> None:
+    def __init__(self, X: Float32) -> None:
         self._mean = X.mean(axis=0, dtype=np.float64)
         strips = np.split(X, range(_STRIP, X.shape[1] - 1, _STRIP), axis=1)
         deviation = np.concatenate([strip.std(axis=0, dtype=np.float64) for strip in strips])
@@ -185,7 +185,7 @@ def _fit_columns(config: HeadConfig, shared: _Raw | _Standardised, targets: Targ
                 del X, jobs  # before the next rows are copied
 
 
-def _same_mask(mask: npt.NDArray[np.bool_], columns: slice) -> Iterator[tuple[int, int]]:
+def _same_mask(mask: Bool, columns: slice) -> Iterator[tuple[int, int]]:
     """Runs of neighbouring columns that know the same rows."""
     start = columns.start
     for c in range(columns.start + 1, columns.stop + 1):
@@ -194,7 +194,7 @@ def _same_mask(mask: npt.NDArray[np.bool_], columns: slice) -> Iterator[tuple[in
             start = c
 
 
-def _fit_column(config: HeadConfig, X: npt.NDArray[np.float32], y: npt.NDArray[np.uint8]) -> tuple[Any, bool]:
+def _fit_column(config: HeadConfig, X: Float32, y: UInt8) -> tuple[Any, bool]:
     """(estimator, whether it learnt anything); a column of one class, or without rows, becomes a constant."""
     from sklearn.dummy import DummyClassifier
 
@@ -238,7 +238,7 @@ def _wrap(config: HeadConfig, estimators: list[Any], dim: int) -> Any:
     return whole
 
 
-def _one_view(part: Part, seed: int) -> npt.NDArray[np.float32]:
+def _one_view(part: Part, seed: int) -> Float32:
     X, targets = part
     array = np.asarray(X, np.float32)
     if array.ndim == 3:

@@ -17,14 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float64, Positions, UInt8
 from pipeline.heads.fitted import FittedHead
 from pipeline.heads.probabilities import dense_logits
-
-Float = npt.NDArray[np.floating]
-Float64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
 
 ROWS = 4000
 """Photos looked at; two numbers per attribute need no more."""
@@ -50,12 +46,12 @@ def can_be_calibrated(head: FittedHead) -> bool:
     return all(member["kind"] == "dense" for member in head.members)
 
 
-def rows_to_look_at(n: int) -> npt.NDArray[np.intp]:
+def rows_to_look_at(n: int) -> Positions:
     """At most `ROWS` of n rows, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(n, ROWS)).astype(np.intp))
 
 
-def fit_calibration(head: FittedHead, X: Float, Y: npt.NDArray[np.uint8], known: Bool) -> Calibration:
+def fit_calibration(head: FittedHead, X: Float, Y: UInt8, known: Bool) -> Calibration:
     """The calibration of a head on photos it was not fitted on.
 
     Args:
@@ -86,7 +82,7 @@ def _folded(member: dict[str, Any], scale: Float64, shift: Float64) -> dict[str,
     return {**member, "layers": [*inner, last]}
 
 
-def _softmax_key(Z: Float64, Y: npt.NDArray[np.uint8], known: Bool) -> tuple[float, float]:
+def _softmax_key(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
     """(1 / temperature, 0) from logits (members, n, w)."""
     rows = (known & (Y > 0)).any(axis=1)
     if not rows.any():
@@ -108,7 +104,7 @@ def _softmax_key(Z: Float64, Y: npt.NDArray[np.uint8], known: Bool) -> tuple[flo
     return float(np.exp(_minimum(loss, 1)[0])), 0.0
 
 
-def _sigmoid_key(Z: Float64, Y: npt.NDArray[np.uint8], known: Bool) -> tuple[float, float]:
+def _sigmoid_key(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
     """(scale, shift) from logits (members, n, w)."""
     if not known.any():
         return 1.0, 0.0

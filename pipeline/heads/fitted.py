@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Float, Float32
 from pipeline.errors import HeadError
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.probabilities import mean_probabilities
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class FittedHead:
     note: str = ""
     diverged: bool = False
 
-    def predict_proba(self, X: npt.NDArray[np.floating]) -> Float32:
+    def predict_proba(self, X: Float) -> Float32:
         """Probabilities (n, L) float32 of features (n, d); of (V, n, d) the average over the views.
 
         Members' probabilities are averaged. Only NumPy is used unless a member is an estimator.

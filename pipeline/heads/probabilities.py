@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from pipeline.arrays import Float, Float32
 
 _ROWS = 4096
 
 
 def mean_probabilities(
-    members: Sequence[Mapping[str, Any]], links: Sequence[str], slices: Sequence[slice], X: npt.NDArray[np.floating]
+    members: Sequence[Mapping[str, Any]], links: Sequence[str], slices: Sequence[slice], X: Float
 ) -> Float32:
     """Probabilities (n, L) float32 of features X (n, d), in pieces of 4,096 rows: the mean over the members.
 
@@ -35,7 +34,7 @@ def mean_probabilities(
     return P
 
 
-def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: npt.NDArray[np.floating]) -> Float32:
+def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: Float) -> Float32:
     """What comes out of the last of the layers (W, b), with a rectifier between two, for features X (n, d): (n, L)."""
     hidden = np.asarray(X, np.float32)
     for i, (W, b) in enumerate(layers):

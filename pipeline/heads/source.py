@@ -7,14 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Float, Int64, UInt8
 from pipeline.errors import HeadError
-
-Int64 = npt.NDArray[np.int64]
-UInt8 = npt.NDArray[np.uint8]
 
 CHUNK = 8192
 """Most rows handled at a time."""
@@ -61,7 +58,7 @@ class ArraySource:
         HeadError: For other shapes, no rows, or features that are not finite.
     """
 
-    def __init__(self, X: npt.NDArray[np.floating], device: torch.device | None = None) -> None:
+    def __init__(self, X: Float, device: torch.device | None = None) -> None:
         array = np.asarray(X)
         if array.ndim not in (2, 3) or 0 in array.shape:
             raise HeadError(f"features must be (photos, numbers) or (views, photos, numbers), got shape {array.shape}")
@@ -119,7 +116,7 @@ def drawn(seed: Sequence[int], n: int, views: int) -> tuple[Int64, UInt8 | None]
     return order, view_of
 
 
-def check_finite(X: npt.NDArray[np.floating]) -> None:
+def check_finite(X: Float) -> None:
     """Check features (n, d).
 
     Raises:

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Float, Float32, Int64, UInt8
 from pipeline.errors import HeadError
-from pipeline.heads.source import CHUNK, Int64, UInt8, drawn
-
-Float32 = npt.NDArray[np.float32]
+from pipeline.heads.source import CHUNK, drawn
 
 
 class Rows(Protocol):
@@ -24,7 +22,7 @@ class Rows(Protocol):
     def shape(self) -> tuple[int, ...]:
         """(s, d)."""
 
-    def __getitem__(self, positions: Int64, /) -> npt.NDArray[np.floating]:
+    def __getitem__(self, positions: Int64, /) -> Float:
         """The rows at some positions, (r, d)."""
 
 

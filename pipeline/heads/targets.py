@@ -10,11 +10,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float64, Int64, UInt8
 from pipeline.errors import HeadError
-
-Bool = npt.NDArray[np.bool_]
-UInt8 = npt.NDArray[np.uint8]
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class Targets:
         """L, the number of columns."""
         return int(self.Y.shape[1])
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Targets:
+    def take(self, rows: Int64) -> Targets:
         """The same attributes on some of the photos."""
         return Targets(self.Y[rows], self.mask[rows], self.slices, self.single)
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import ModelFileError
 from pipeline.evaluation.thresholds import decide
@@ -31,8 +32,6 @@ from pipeline.model.check import FORMAT, VERSION, check_model
 from pipeline.model.seal import sealed, unsealed
 from pipeline.system import file_digest, open_regular, parsed, read_text, whole_file, write_text
 
-Float32 = npt.NDArray[np.float32]
-Bool = npt.NDArray[np.bool_]
 Model = dict[str, Any]
 
 SEALED = "sealed"
@@ -110,7 +109,7 @@ def schema_of(model: Mapping[str, Any]) -> LabelSchema:
     return LabelSchema.from_json({**model, "values": list(values.values())})
 
 
-def proba(model: Mapping[str, Any], X: npt.NDArray[np.floating]) -> Float32:
+def proba(model: Mapping[str, Any], X: Float) -> Float32:
     """Probabilities (n, L) of features X (n, d): the mean over members.
 
     Raises:
@@ -120,7 +119,7 @@ def proba(model: Mapping[str, Any], X: npt.NDArray[np.floating]) -> Float32:
     return mean_probabilities(model["members"], model["links"], schema_of(model).slices, X)
 
 
-def decisions(model: Mapping[str, Any], P: npt.NDArray[np.floating]) -> Bool:
+def decisions(model: Mapping[str, Any], P: Float) -> Bool:
     """Decisions (n, L) of probabilities (n, L) under the model's thresholds and gate."""
     return decide(P, schema_of(model), model["thresholds"])
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float, Float32, Float64
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.reading.photos import is_photo
 from pipeline.errors import BackboneError, ModelFileError, OptionError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Prediction", "Predictor", "load_model", "predict", "write_predictions"]
 
-Float32 = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with (photos done, photos in all)."""
 
@@ -81,7 +80,7 @@ class Predictor:
         frame = prediction_frame(names, P, D, self.schema, self.options.probabilities)
         return Prediction(frame, tuple((names[index], reason) for index, reason in rejects), self.notes)
 
-    def predict_proba(self, X: npt.NDArray[np.floating]) -> Float32:
+    def predict_proba(self, X: Float) -> Float32:
         """Probabilities (n, L) of features (n, d), or of (V, n, d) views, averaged."""
         views = [X] if X.ndim == 2 else list(X)
         mean: Float32 = np.mean([proba(self.model, view) for view in views], axis=0, dtype=np.float32)
@@ -162,7 +161,7 @@ class Predictor:
                 progress(done, len(paths))
         return P, sorted(rejects)
 
-    def _finite(self, X: Float32) -> tuple[Float32, npt.NDArray[np.bool_]]:
+    def _finite(self, X: Float32) -> tuple[Float32, Bool]:
         """Probabilities (n, L) of features (V, n, d), and (n,): which rows of both are numbers throughout."""
         with np.errstate(invalid="ignore", over="ignore"):
             made = self.predict_proba(X)
@@ -242,7 +241,7 @@ def _photos_of(name: str) -> list[str]:
     return [match for match in matches if is_photo(match)]
 
 
-def _thresholds(model: Mapping[str, Any], override: str | None) -> npt.NDArray[np.float64]:
+def _thresholds(model: Mapping[str, Any], override: str | None) -> Float64:
     if override is None:
         return np.asarray(model["thresholds"], np.float64)
     schema = schema_of(model)

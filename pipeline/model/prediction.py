@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
 from pipeline.system import whole_file
@@ -41,8 +41,8 @@ class Prediction:
 
 def prediction_frame(
     filenames: Sequence[str],
-    P: npt.NDArray[np.float32],
-    D: npt.NDArray[np.bool_],
+    P: Float32,
+    D: Bool,
     schema: LabelSchema,
     probabilities: bool = False,
 ) -> pd.DataFrame:

@@ -50,11 +50,11 @@ _MOST_MERGED, _MOST_NAMES = 100, 10_000
 _LONGEST_NUMBER, _MOST_BITS = 5_000, 14_000
 
 
-def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
+def read_config(path: Path, options_of: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     """Options per command, as the file states them.
 
     Args:
-        known: Command -> the names of its options.
+        options_of: Command -> the names of its options.
 
     Raises:
         OptionError: For a file that cannot be read, is not a mapping, names an option or command that does not exist
@@ -64,18 +64,18 @@ def read_config(path: Path, known: Mapping[str, Collection[str]]) -> dict[str, d
     if is_plan(content):
         raise OptionError(f"{path} is a plan of several runs; run it with: {PROGRAM} reproduce {path}")
     shared: dict[str, Any] = {}
-    result: dict[str, dict[str, Any]] = {command: {} for command in known}
-    everything = sorted({name for names in known.values() for name in names} | set(known))
+    result: dict[str, dict[str, Any]] = {command: {} for command in options_of}
+    everything = sorted({name for names in options_of.values() for name in names} | set(options_of))
     for name, value in all_now_named(content, str(path)).items():
-        if name in known and (isinstance(value, dict) or value is None):
+        if name in options_of and (isinstance(value, dict) or value is None):
             section = all_now_named(value or {}, f"{path}, section {name}")
             for option in section:
-                check_option(option, sorted(known[name]), f"{path}, section {name}")
+                check_option(option, sorted(options_of[name]), f"{path}, section {name}")
             result[name] = section
         else:
             check_option(name, everything, str(path))
             shared[name] = value
-    for command, names in known.items():
+    for command, names in options_of.items():
         own = OWN_MEANING.get(command, ())
         result[command] = {k: v for k, v in shared.items() if k in names and k not in own} | result[command]
     return result
@@ -166,7 +166,7 @@ def _check_extent(content: object) -> None:
             stack.extend((each, depth + 1) for each in inside)
 
 
-def all_now_named(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
+def all_now_named(content: Mapping[Any, Any], place: str) -> dict[str, Any]:
     """Options by the names the command line has now.
 
     Raises:
@@ -176,7 +176,7 @@ def all_now_named(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
     for written, value in content.items():
         name = now_named(str(written))
         if name in named:
-            raise OptionError(f"{where}: the option {name!r} is there twice, under two spellings; keep one of them")
+            raise OptionError(f"{place}: the option {name!r} is there twice, under two spellings; keep one of them")
         named[name] = value
     return named
 
@@ -195,9 +195,9 @@ def find_preset(name: str) -> Path:
     return path
 
 
-def check_option(name: str, known: Collection[str], where: str) -> None:
-    """OptionError, with the nearest of the known options, for one that is not among them."""
-    if name not in known:
-        near = nearest(name, known)
-        hint = f"; did you mean {near!r}?" if near else f"; known: {', '.join(known)}"
-        raise OptionError(f"{where}: unknown option {name!r}{hint}")
+def check_option(name: str, options: Collection[str], place: str) -> None:
+    """OptionError, with the nearest of these, for one that is not among them."""
+    if name not in options:
+        near = nearest(name, options)
+        hint = f"; did you mean {near!r}?" if near else f"; known: {', '.join(options)}"
+        raise OptionError(f"{place}: unknown option {name!r}{hint}")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cache import CacheBusy, FeatureCache, hex_to_ids
+from cache import CacheBusy, FeatureCache, id_array
 from pipeline.cli.summaries import cache_lines, extract_lines
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
@@ -52,7 +52,7 @@ def run(tmp_path, photos):
 
 
 def ids_of(paths):
-    return hex_to_ids([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths])
+    return id_array(hashlib.sha256(path.read_bytes()).digest() for path in paths)
 
 
 def shards(tmp_path):
@@ -168,13 +168,13 @@ def test_the_same_weights_from_another_source_are_found_under_every_name(run, ph
         second = extract(paths, replace(BACKBONE, weights=str(path)), options)
         assert (second.key, second.written) == (first.key, written)
         for source in ("random:0", str(path)):
-            assert select_features(cache, CacheKeyOptions(weights=source), ids_of(photos[:3]), ((), ("identity",))).info
+            assert select_features(cache, CacheKeyOptions(weights=source), ids_of(photos[:3]), (), ("identity",)).info
     (info,) = cache.keys()
     assert weights_sources(info.notes) == ("random:0", str(path))
     assert info.notes["random_weights"] is True
     assert f"weights {path} (also given as random:0)" in "\n".join(cache_lines([info], cache.root))
     with pytest.raises(OptionError, match="no cached vectors"):
-        select_features(cache, CacheKeyOptions(weights="hub"), ids_of(photos[:3]), ((), ("identity",)))
+        select_features(cache, CacheKeyOptions(weights="hub"), ids_of(photos[:3]), (), ("identity",))
 
 
 def test_notes_from_before_hold_one_source():

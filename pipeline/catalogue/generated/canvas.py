@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from pipeline.arrays import Float64
 from pipeline.catalogue.generated.cloth import Colour, Plane
 
 SIZE = (240, 320)
@@ -125,7 +125,7 @@ def ellipse(x: float, y: float, rx: float, ry: float, arc: tuple[float, float] =
     return [(x + rx * float(np.cos(a)), y + ry * float(np.sin(a))) for a in angles]
 
 
-def limb(points: npt.NDArray[np.float64], widths: npt.NDArray[np.float64]) -> list[tuple[float, float]]:
+def limb(points: Float64, widths: Float64) -> list[tuple[float, float]]:
     """The outline of a line, (k, 2), that is as wide at each of its points as `widths`, (k,), says."""
     along = np.gradient(points, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)

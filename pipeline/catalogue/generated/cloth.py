@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import numpy.typing as npt
+
+from pipeline.arrays import Bool, Float32, UInt8
 
 Colour = tuple[int, int, int]
 Palette = tuple[Colour, Colour, Colour]
-Plane = npt.NDArray[np.float32]
-Index = npt.NDArray[np.uint8]
+Plane = Float32
+Index = UInt8
 
 
-def texture(name: str, u: Plane, v: Plane, palette: Palette, seed: int) -> npt.NDArray[np.uint8]:
+def texture(name: str, u: Plane, v: Plane, palette: Palette, seed: int) -> UInt8:
     """The colour of the cloth at every pixel: uint8 (height, width, 3).
 
     Args:
@@ -37,7 +38,7 @@ def _vertical(u: Plane, v: Plane, rng: np.random.Generator) -> Index:
 
 
 def _bands(x: Plane, period: float, share: float) -> Index:
-    inside: npt.NDArray[np.bool_] = np.mod(x, np.float32(period)) < np.float32(period * share)
+    inside: Bool = np.mod(x, np.float32(period)) < np.float32(period * share)
     return inside.astype(np.uint8)
 
 
@@ -54,7 +55,7 @@ def _dots(u: Plane, v: Plane, rng: np.random.Generator) -> Index:
     row = np.floor(v / period)
     x = np.mod(u + np.mod(row, 2) * period / 2, period) - period / 2
     y = np.mod(v, period) - period / 2
-    inside: npt.NDArray[np.bool_] = x * x + y * y < radius * radius
+    inside: Bool = x * x + y * y < radius * radius
     return inside.astype(np.uint8)
 
 

@@ -14,6 +14,7 @@ from pipeline.catalogue.generated.accessories import draw_item
 from pipeline.catalogue.generated.cloth import PATTERNS
 from pipeline.catalogue.generated.looks import COLOURS, colour_name, make_palette, trim_of
 from pipeline.catalogue.generated.wardrobe import HEMS, SLEEVES, Item
+from pipeline.system import write_text
 
 Values = tuple[str, ...]
 Choices = tuple[tuple[Values, float], ...]
@@ -136,9 +137,9 @@ def make_row(name: str, item: Item, rng: np.random.Generator) -> RowB:
 def write_rows(out: Path, rows: Sequence[RowB], rng: np.random.Generator) -> list[tuple[object, ...]]:
     """The rows of the CSV with its header; the JSON files of categories and allowed values are written beside it."""
     text = json.dumps({category: list(attributes) for category, attributes in CATEGORY_ATTRIBUTES.items()}, indent=2)
-    (out / FILES[0]).write_text(text + "\n", encoding="utf-8")
+    write_text(out / FILES[0], text + "\n")
     text = json.dumps(allowed_values(rng), indent=2)
-    (out / FILES[1]).write_text(text + "\n", encoding="utf-8")
+    write_text(out / FILES[1], text + "\n")
     table: list[tuple[object, ...]] = [("id", "filename", "category", "attributes")]
     broken = int(rng.integers(len(rows))) if len(rows) >= 50 else -1
     for i, row in enumerate(rows):
@@ -149,15 +150,15 @@ def write_rows(out: Path, rows: Sequence[RowB], rng: np.random.Generator) -> lis
 
 def allowed_values(rng: np.random.Generator) -> dict[str, list[str]]:
     """The allowed values of every attribute in no order, `none` anywhere among them, some that no photo has."""
-    found: dict[str, dict[str, None]] = {}
+    allowed: dict[str, dict[str, None]] = {}
     for attributes in LOOKS.values():
         for attribute, choices in attributes.items():
-            found.setdefault(attribute, {}).update(dict.fromkeys(value for values, _ in choices for value in values))
-    found["pattern"] = dict.fromkeys([*PATTERNS, "striped"])
-    found["colour"] = dict.fromkeys(COLOURS)
+            allowed.setdefault(attribute, {}).update(dict.fromkeys(value for values, _ in choices for value in values))
+    allowed["pattern"] = dict.fromkeys([*PATTERNS, "striped"])
+    allowed["colour"] = dict.fromkeys(COLOURS)
     for attribute, value in _NEVER_USED.items():
-        found[attribute][value] = None
-    return {attribute: rng.permutation([*values, "none"]).tolist() for attribute, values in found.items()}
+        allowed[attribute][value] = None
+    return {attribute: rng.permutation([*values, "none"]).tolist() for attribute, values in allowed.items()}
 
 
 def _make_item(category: str, rng: np.random.Generator) -> Item:
@@ -165,8 +166,8 @@ def _make_item(category: str, rng: np.random.Generator) -> Item:
     weights = np.array([_PATTERN_WEIGHTS.get(name, 1.0) for name in PATTERNS])
     pattern = "solid" if category == "shoe" else str(rng.choice(list(PATTERNS), p=weights / weights.sum()))
     palette = make_palette(pattern, list(COLOURS)[rng.integers(len(COLOURS))], rng)
-    shown = range(1 if pattern in ("solid", "camouflage") else 3 if pattern in ("checks", "floral") else 2)
-    traits["colour"] = tuple(dict.fromkeys(colour_name(palette[i]) for i in shown))
+    visible = range(1 if pattern in ("solid", "camouflage") else 3 if pattern in ("checks", "floral") else 2)
+    traits["colour"] = tuple(dict.fromkeys(colour_name(palette[i]) for i in visible))
     if "pattern" in CATEGORY_ATTRIBUTES[category]:
         traits["pattern"] = (pattern, "striped") if pattern.endswith("stripes") else (pattern,)
     girth, seed = float(rng.uniform(0.92, 1.08)), int(rng.integers(2**31))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageChops
 
+from pipeline.arrays import Float64
 from pipeline.catalogue.generated.canvas import Canvas, Points, Shot, Window, ellipse, limb, shade
 from pipeline.catalogue.generated.cloth import Colour, Palette, texture
 from pipeline.catalogue.generated.necklines import NECKLINES, Trim, hood_behind
@@ -63,7 +63,7 @@ def draw(look: Look, shot: Shot) -> Image.Image:
     return canvas.develop()
 
 
-def _arm(look: Look, side: int, reach: float) -> npt.NDArray[np.float64]:
+def _arm(look: Look, side: int, reach: float) -> Float64:
     t = np.linspace(0, reach, _STEPS)
     out = 74 * look.build + (18 + look.arms) * t + 16 * np.sin(np.pi * t)
     return np.stack([side * out, 222 + 252 * t], 1)
@@ -122,11 +122,11 @@ def folds(window: Window, seed: int) -> Image.Image:
     return Image.merge("RGB", [whole] * 3)
 
 
-def _cap(arm: npt.NDArray[np.float64], look: Look) -> Points:
+def _cap(arm: Float64, look: Look) -> Points:
     return ellipse(float(arm[0, 0]), float(arm[0, 1]), 31 * look.build, 30)
 
 
-def _across(arm: npt.NDArray[np.float64], width: float) -> Points:
+def _across(arm: Float64, width: float) -> Points:
     end, before = arm[-1], arm[-2]
     direction = (end - before) / np.linalg.norm(end - before)
     aside = np.array([-direction[1], direction[0]]) * (width / 2 - 2)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from pipeline.catalogue.generated.garment import REACH, Look, draw
 from pipeline.catalogue.generated.looks import COLOURS, colour_name, make_look, make_shot
 from pipeline.catalogue.generated.necklines import NECKLINES
 from pipeline.errors import CatalogueError, OptionError
+from pipeline.system import whole_file
 
 ATTRIBUTES = ("neck", "sleeve_length", "pattern")
 """The attributes of format A, whose values are the positions in NAMES."""
@@ -91,6 +92,15 @@ class _Row:
 AnyRow = TypeVar("AnyRow", _Row, RowB)
 
 
+@dataclass(frozen=True)
+class _Plan(Generic[AnyRow]):
+    """The distinct rows in the order of the file, positions of those that have a photo, and the number of products."""
+
+    rows: list[AnyRow]
+    present: list[int]
+    products: int
+
+
 def write_sample(out: Path, format: str = "A", images: int = 300, seed: int = 0) -> SampleReport:
     """Write OUT/attributes.csv and OUT/images/ (for format B category_keys.json and attribute_values.json too).
 
@@ -106,17 +116,18 @@ def write_sample(out: Path, format: str = "A", images: int = 300, seed: int = 0)
         raise OptionError(f"--images {images}: at least one photo is needed.")
     rng = np.random.default_rng(seed)
     if format == "B":
-        return _write(out, _plan_b(images, rng), (seed, rng), write_rows)
-    return _write(out, _plan(images, rng), (seed, rng), _table_a)
+        return _write(out, _plan_b(images, rng), seed, rng, write_rows)
+    return _write(out, _plan(images, rng), seed, rng, _table_a)
 
 
 def _write(
     out: Path,
-    plan: tuple[list[AnyRow], list[int], int],
-    chance: tuple[int, np.random.Generator],
+    plan: _Plan[AnyRow],
+    seed: int,
+    rng: np.random.Generator,
     table: Callable[[Path, Sequence[AnyRow], np.random.Generator], list[tuple[object, ...]]],
 ) -> SampleReport:
-    (rows, present, products), (seed, rng) = plan, chance
+    rows, present = plan.rows, plan.present
     images = len(present)
     odd = dict(zip(ODD_FILES[: max(images // 4, 1)], rng.permutation(images)[: len(ODD_FILES)].tolist(), strict=False))
     if "alpha" in odd:
@@ -132,7 +143,7 @@ def _write(
     for name, content in _JUNK.items():
         (folder / name).write_bytes(content)
     repeats = _repeats(rows, rng)
-    with (out / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
+    with whole_file(out / "attributes.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(table(out, _shuffle_in(rows, repeats, rng), rng))
     category_attributes, allowed_values = (out / name if (out / name).is_file() else None for name in FILES)
     return SampleReport(
@@ -142,7 +153,7 @@ def _write(
         allowed_values=allowed_values,
         photos=images,
         rows=len(rows) + len(repeats),
-        products=products,
+        products=plan.products,
         repeated=len(repeats),
         without_photo=len(rows) - images,
         odd={kind: rows[present[place]].name for kind, place in odd.items()},
@@ -150,7 +161,7 @@ def _write(
     )
 
 
-def _plan_b(images: int, rng: np.random.Generator) -> tuple[list[RowB], list[int], int]:
+def _plan_b(images: int, rng: np.random.Generator) -> _Plan[RowB]:
     """As `_plan`, with products of all categories."""
     total = max(images, round(images / (1 - _WITHOUT_PHOTO)))
     products = max(1, round(images / _PHOTOS_PER_PRODUCT))
@@ -165,11 +176,10 @@ def _plan_b(images: int, rng: np.random.Generator) -> tuple[list[RowB], list[int
         name = f"{serial[product]}-Selvedge-{category}-{serial[product] * 7 % 9973:04d}-{views[product]}.jpg"
         rows.append(make_row(name, items[product], rng))
     order = rng.permutation(total)
-    return [rows[i] for i in order], np.flatnonzero(order < images).tolist(), products
+    return _Plan([rows[i] for i in order], np.flatnonzero(order < images).tolist(), products)
 
 
-def _plan(images: int, rng: np.random.Generator) -> tuple[list[_Row], list[int], int]:
-    """The distinct rows in the order of the file, which of them have a photo, and the number of products."""
+def _plan(images: int, rng: np.random.Generator) -> _Plan[_Row]:
     total = max(images, round(images / (1 - _WITHOUT_PHOTO)))
     products = max(1, round(images / _PHOTOS_PER_PRODUCT))
     least = 4 if products >= 150 else 3 if products >= 75 else 1
@@ -195,7 +205,7 @@ def _plan(images: int, rng: np.random.Generator) -> tuple[list[_Row], list[int],
         name = f"{serial[product]}-Selvedge-Men-{ground}-T-shirt-{serial[product] * 7 % 9973:04d}-{views[product]}.jpg"
         rows.append(_Row(name, tuple(codes[product].tolist()), tuple(hidden), looks[product]))
     order = rng.permutation(total)
-    return [rows[i] for i in order], np.flatnonzero(~missing[order]).tolist(), products
+    return _Plan([rows[i] for i in order], np.flatnonzero(~missing[order]).tolist(), products)
 
 
 def _deal(weights: Sequence[int], products: int, least: int, rng: np.random.Generator) -> np.ndarray:
@@ -214,11 +224,11 @@ def _exactly(n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
 
 def _repeats(rows: Sequence[AnyRow], rng: np.random.Generator) -> list[tuple[int, AnyRow]]:
     """Rows that name an earlier row's photo again, most of them with other labels."""
-    found = []
+    repeats = []
     for place in rng.permutation(len(rows))[: max(1, round(len(rows) * _REPEATED))].tolist():
         row = rows[place]
-        found.append((place, row.contradicted(rng) if rng.random() < 0.8 else row))
-    return found
+        repeats.append((place, row.contradicted(rng) if rng.random() < 0.8 else row))
+    return repeats
 
 
 def _shuffle_in(

@@ -82,15 +82,15 @@ def hold_against(catalogue: Catalogue, allowed: AllowedValues, keep: bool) -> Ca
     return replace(catalogue, attributes=tuple(cells), cells=cells, findings=(*catalogue.findings, *findings))
 
 
-def _held(column: Coded[Cell], known: frozenset[str]) -> tuple[Coded[Cell], dict[str, int]]:
+def _held(column: Coded[Cell], allowed: frozenset[str]) -> tuple[Coded[Cell], dict[str, int]]:
     """The column with allowed values only, and how many photos have each of the others."""
     table: dict[Cell, int] = {}
     place = np.zeros(len(column.table), np.int32)
     photos: dict[str, int] = {}
     for i, (cell, count) in enumerate(zip(column.table, column.counts().tolist(), strict=True)):
-        inside = tuple(value for value in cell or () if value in known)
+        inside = tuple(value for value in cell or () if value in allowed)
         place[i] = table.setdefault(inside or (None if cell else cell), len(table))
-        for value in set(cell or ()).difference(known) if count else ():
+        for value in set(cell or ()).difference(allowed) if count else ():
             photos[value] = photos.get(value, 0) + count
     return Coded(place[column.codes], table), photos
 

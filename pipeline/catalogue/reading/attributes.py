@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from pipeline.arrays import Bool
 from pipeline.catalogue.cells import Cell, Coded, ColumnBuilder, several_values
 from pipeline.catalogue.findings import Finding, printable
 from pipeline.catalogue.labels import first_repeated
@@ -97,7 +95,8 @@ def parse_attributes(text: str, unknown: frozenset[str]) -> Mapping[str, Cell]:
         raise _BadCellError(f"the attributes are no dict literal: {_short(text)}") from None
     if not isinstance(data, dict) or not all(isinstance(attribute, str) for attribute in data):
         raise _BadCellError(f"the attributes are no dict from attribute to values: {_short(text)}")
-    names = [key.value.strip() for key in getattr(tree, "keys", ()) if isinstance(key, ast.Constant)]
+    written = [key.value for key in getattr(tree, "keys", ()) if isinstance(key, ast.Constant)]
+    names = [name.strip() for name in written if isinstance(name, str)]
     if (twice := first_repeated(names)) is not None:
         raise _BadCellError(f"the attribute {_short(twice)} is there twice")
     return {
@@ -153,7 +152,7 @@ class _SparseColumns:
         no_category = categories.where(None)
         return {attribute: self._finish(builder, no_category) for attribute, builder in self._columns.items()}
 
-    def _finish(self, builder: ColumnBuilder[Cell], no_category: npt.NDArray[np.bool_]) -> Coded[Cell]:
+    def _finish(self, builder: ColumnBuilder[Cell], no_category: Bool) -> Coded[Cell]:
         column = builder.finish(self._rows)
         silent = no_category & column.where(())
         silent[self._broken] = True

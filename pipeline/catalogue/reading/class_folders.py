@@ -45,17 +45,17 @@ def read_folder(root: Path, options: DataOptions) -> Catalogue:
 
 
 def _skipped(folder: Folder, loose: set[str], odd: set[str]) -> list[Finding]:
-    found = [
+    findings = [
         Finding("outside-images", printable(name), f"a link that leads out of {folder.root}; skipped")
         for name in sorted(folder.outside)
         if is_photo(name)
     ]
     detail = "the file name is not valid Unicode; skipped"
-    found += [Finding("no-name", printable(name), detail) for name in sorted(odd - loose)]
+    findings += [Finding("no-name", printable(name), detail) for name in sorted(odd - loose)]
     if loose:
         detail = f"{len(loose)} photo(s) outside of any class folder, such as {printable(min(loose))!r}; skipped"
-        found.append(Finding("no-class", "", detail))
-    return found
+        findings.append(Finding("no-class", "", detail))
+    return findings
 
 
 def _is_unicode(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from pipeline.catalogue.reading.attributes import B_COLUMNS, read_b
 from pipeline.catalogue.reading.raw_rows import (
@@ -28,7 +29,7 @@ NameOf = Callable[[list[str]], str]
 def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
     """Format A: a `filename` column; every other column is an attribute with at most one value."""
     position = need_column(table, "filename", "format A needs it")
-    return _read_wide(table, options, group, (lambda row: row[position], {position}))
+    return _read_wide(table, options, group, _FileNames(lambda row: row[position], {position}))
 
 
 def read_products(table: Table, options: DataOptions, group: str | None) -> RawRows:
@@ -40,7 +41,7 @@ def read_products(table: Table, options: DataOptions, group: str | None) -> RawR
         raise CatalogueError("--image-column and --image-name both say where a row's photo is; give only one of them.")
     if options.image_column:
         position = need_column(table, options.image_column, "--image-column asks for it")
-        return _read_wide(table, options, group, (lambda row: row[position], {position}))
+        return _read_wide(table, options, group, _FileNames(lambda row: row[position], {position}))
     if options.image_name:
         return _read_wide(table, options, group, _pattern(table, options.image_name))
     raise CatalogueError('Format products needs --image-column COLUMN or --image-name PATTERN, such as "{id}.jpg".')
@@ -68,10 +69,17 @@ def choose_format(table: Table, options: DataOptions) -> str:
     )
 
 
-def _read_wide(table: Table, options: DataOptions, group: str | None, names: tuple[NameOf, set[int]]) -> RawRows:
-    name_of, used = names
+@dataclass(frozen=True)
+class _FileNames:
+    """How the name of a row's photo is made, and of which columns."""
+
+    of: NameOf
+    columns: set[int]
+
+
+def _read_wide(table: Table, options: DataOptions, group: str | None, names: _FileNames) -> RawRows:
     grouping = group_column(table, group)
-    reserved = used | ({grouping} if grouping is not None else set())
+    reserved = names.columns | ({grouping} if grouping is not None else set())
     offered = [h for i, h in enumerate(table.header) if h and i not in reserved]
     attributes = choose_attributes(
         options.attributes, offered, extra=[table.header[i] for i in sorted(reserved) if table.header[i]]
@@ -85,15 +93,15 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: tup
     columns = [TextColumn(place[attribute], unknown) for attribute in attributes]
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
     raw = RawRows(offered=tuple(offered))
-    for _ in read_rows(table, raw, name_of, [*columns, *groups]):
+    for _ in read_rows(table, raw, names.of, [*columns, *groups]):
         pass
     raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}
     raw.groups = first_values(groups[0].finish()) if groups else None
     return raw
 
 
-def _pattern(table: Table, pattern: str) -> tuple[NameOf, set[int]]:
-    """How to make a file name from a row, and the columns it takes; only plain `{column}` fields are understood."""
+def _pattern(table: Table, pattern: str) -> _FileNames:
+    """File names by a pattern; only plain `{column}` fields are understood."""
     pieces: list[tuple[str, int | None]] = []
     if wrong := wrong_text(pattern):
         raise CatalogueError(f"--image-name {pattern!r} holds {wrong}; no file name can be made with it.")
@@ -116,4 +124,4 @@ def _pattern(table: Table, pattern: str) -> tuple[NameOf, set[int]]:
             return ""
         return "".join(literal + (row[p].strip() if p is not None else "") for literal, p in pieces)
 
-    return name_of, used
+    return _FileNames(name_of, used)

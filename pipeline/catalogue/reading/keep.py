@@ -5,10 +5,11 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Int64
 from pipeline.catalogue.cells import cell_text, differences
 from pipeline.catalogue.findings import Finding, printable
 from pipeline.catalogue.reading.photos import Folder, Found, find, is_photo
@@ -26,10 +27,18 @@ class Kept:
         findings: One per dropped or oddly named row.
     """
 
-    rows: npt.NDArray[np.int64]
+    rows: Int64
     names: list[str]
     places: list[str]
     findings: list[Finding]
+
+
+class _Repeat(NamedTuple):
+    """A row that names the photo of an earlier one: the place of its finding, its row, and the row that is kept."""
+
+    finding: int
+    row: int
+    kept: int
 
 
 def keep_rows(raw: RawRows, folder: Folder) -> Kept:
@@ -37,39 +46,40 @@ def keep_rows(raw: RawRows, folder: Folder) -> Kept:
     rows = array("q")
     names, places = [], []
     findings: list[Finding] = []
-    repeats: list[tuple[int, int, int]] = []
+    repeats: list[_Repeat] = []
     absent: dict[str, int] = {}
     for row, name in enumerate(raw.names):
-        found = Found(name) if name in folder.files else find(folder, name)
-        claimed, attribute = (absent, name) if found.name is None else (folder.files, found.name)
+        photo = Found(name) if name in folder.files else find(folder, name)
+        claimed, attribute = (absent, name) if photo.name is None else (folder.files, photo.name)
         first = claimed.get(attribute, -1)
         if first >= 0:
-            repeats.append((len(findings), row, first))
+            repeats.append(_Repeat(len(findings), row, first))
             findings.append(Finding("repeated", printable(name), ""))
             continue
-        if found.finding is not None:
-            findings.append(found.finding)
-        if found.name is not None:
+        if photo.finding is not None:
+            findings.append(photo.finding)
+        if photo.name is not None:
             rows.append(row)
             names.append(name)
-            places.append(found.name)
+            places.append(photo.name)
         if name:
             claimed[attribute] = row
     _tell_repeats(raw, findings, repeats)
     return Kept(np.array(rows, np.int64), names, names if names == places else places, findings)
 
 
-def _tell_repeats(raw: RawRows, findings: list[Finding], repeats: list[tuple[int, int, int]]) -> None:
-    """Say in the findings of repeated rows what differs from the row that is kept; (finding, row, kept row) of each."""
-    rows, kept = (np.array([each[k] for each in repeats], np.intp) for k in (1, 2))
+def _tell_repeats(raw: RawRows, findings: list[Finding], repeats: list[_Repeat]) -> None:
+    """Say in the findings of repeated rows what differs from the row that is kept."""
+    rows = np.array([repeat.row for repeat in repeats], np.intp)
+    kept = np.array([repeat.kept for repeat in repeats], np.intp)
     differ = differences(raw.columns, kept, rows)
-    for i, (at, row, first) in enumerate(repeats):
+    for i, repeat in enumerate(repeats):
         conflicts = [
             f"{name}: {cell_text(one)} kept, {cell_text(other)} dropped" for name, one, other in differ.get(i, ())
         ]
         what = "; ".join(conflicts) if conflicts else "the labels agree"
-        detail = f"line {raw.lines[row]} names the photo of line {raw.lines[first]}, which is kept; {what}"
-        findings[at] = replace(findings[at], detail=detail)
+        detail = f"line {raw.lines[repeat.row]} names the photo of line {raw.lines[repeat.kept]}, which is kept; {what}"
+        findings[repeat.finding] = replace(findings[repeat.finding], detail=detail)
 
 
 def no_photo(path: Path, raw: RawRows, folder: Folder) -> str:

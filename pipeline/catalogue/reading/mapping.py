@@ -93,17 +93,17 @@ def read_mapping(path: Path) -> tuple[MappingLine, ...]:
     require_mapping_name(path)
     records = _yaml_records(path) if path.suffix.lower() in _YAML else _csv_records(path)
     lines: dict[tuple[str, str], MappingLine] = {}
-    for where, record in records:
+    for place, record in records:
         attribute, value, replacement = (record[name].strip() for name in _READ)
         if not attribute or not value:
-            raise CatalogueError(f"--mapping {path}, {where}: attribute and value must not be empty.")
+            raise CatalogueError(f"--mapping {path}, {place}: attribute and value must not be empty.")
         for name in _READ:
             if wrong := wrong_text(record[name]):
-                raise CatalogueError(f"--mapping {path}, {where}: the {name} {record[name]!r} holds {wrong}.")
+                raise CatalogueError(f"--mapping {path}, {place}: the {name} {record[name]!r} holds {wrong}.")
         before = lines.get((attribute, value))
         if before is not None and before.replacement and replacement not in ("", before.replacement):
             raise CatalogueError(
-                f"--mapping {path}, {where}: {attribute}={value} has two replacements, {before.replacement!r} and "
+                f"--mapping {path}, {place}: {attribute}={value} has two replacements, {before.replacement!r} and "
                 f"{replacement!r}; keep one line."
             )
         kept = replacement or (before.replacement if before is not None else "")
@@ -161,21 +161,21 @@ def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOpt
         return catalogue
     lines = read_mapping(options.mapping)
     there = set(offered)
-    known = {attribute: _values(catalogue.cells[attribute]) for attribute in catalogue.attributes}
+    values_of = {attribute: _values(catalogue.cells[attribute]) for attribute in catalogue.attributes}
     if catalogue.categories is not None:
-        known[CATEGORY] = {c for c in coded(catalogue.categories).table if c is not None}
+        values_of[CATEGORY] = {c for c in coded(catalogue.categories).table if c is not None}
     for line in lines:
-        if line.attribute not in there and line.attribute not in known:
+        if line.attribute not in there and line.attribute not in values_of:
             near = hint(line.attribute, offered)
             raise CatalogueError(
                 f"--mapping {options.mapping}: there is no attribute {line.attribute!r} in this catalogue.{near}"
             )
-        known.get(line.attribute, set()).add(line.value)
+        values_of.get(line.attribute, set()).add(line.value)
     unknown = unknown_tokens(options)
     renames: dict[str, dict[str, str]] = {}
     for line in lines:
-        if line.replaces and line.attribute in known:
-            _check_target(line, known[line.attribute], unknown, options.mapping)
+        if line.replaces and line.attribute in values_of:
+            _check_target(line, values_of[line.attribute], unknown, options.mapping)
             renames.setdefault(line.attribute, {})[line.value] = line.replacement
     cells, findings = dict(catalogue.cells), []
     for attribute in (attribute for attribute in catalogue.attributes if attribute in renames):
@@ -193,13 +193,13 @@ def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOpt
     return replace(catalogue, cells=cells, categories=categories, findings=(*catalogue.findings, *findings))
 
 
-def _check_target(line: MappingLine, known: set[str], unknown: frozenset[str], path: Path) -> None:
-    if line.replacement in known or line.replacement in unknown:
+def _check_target(line: MappingLine, values: set[str], unknown: frozenset[str], path: Path) -> None:
+    if line.replacement in values or line.replacement in unknown:
         return
     raise CatalogueError(
         f"--mapping {path}: {line.attribute}={line.value} becomes {line.replacement!r}, which is no value of "
         f"{line.attribute!r} in the data. For a new value add a line with it as value and as replacement."
-        f"{hint(line.replacement, known - {line.value})}"
+        f"{hint(line.replacement, values - {line.value})}"
     )
 
 
@@ -224,15 +224,15 @@ def _report(attribute: str, column: Coded[Any], renames: Mapping[str, str], unkn
         for value in cell or ():
             if value in photos:
                 photos[value] += count
-    found = [
+    findings = [
         Finding("mapped", attribute, f"{value!r} -> {UNKNOWN if to in unknown else repr(to)}: {photos[value]} photo(s)")
         for value, to in renames.items()
         if photos[value]
     ]
     unused = [value for value in renames if not photos[value]]
     if unused:
-        found.append(Finding("mapping-unused", attribute, f"{len(unused)} replaced value(s), such as {unused[0]!r}"))
-    return found
+        findings.append(Finding("mapping-unused", attribute, f"{len(unused)} replaced value(s), such as {unused[0]!r}"))
+    return findings
 
 
 def _values(column: Sequence[Cell]) -> set[str]:

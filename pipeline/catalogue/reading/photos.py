@@ -115,8 +115,8 @@ def _enter(folder: Folder, prefix: str, entries: Iterator[os.DirEntry[str]]) -> 
 
 def _link(folder: Folder, name: str, path: str) -> None:
     if os.path.isdir(path):  # noqa: PTH112 - a Path per directory entry would double the time of the search
-        where = "" if folder.holds(path) else ", which is outside the images folder"
-        folder.findings.append(Finding("linked-folder", printable(name), f"a link to a folder{where}; not searched"))
+        outside = "" if folder.holds(path) else ", which is outside the images folder"
+        folder.findings.append(Finding("linked-folder", printable(name), f"a link to a folder{outside}; not searched"))
     elif os.path.isfile(path):  # noqa: PTH113
         if folder.holds(path):
             folder.files[name] = -1
@@ -173,11 +173,13 @@ def leftovers(folder: Folder, ignore: frozenset[str] = frozenset()) -> list[Find
     """Findings for the files that no row names: each non-image (the first 50), and the number of photos."""
     free = [n for n, row in folder.files.items() if row < 0 and n not in ignore]
     junk = sorted(n for n in free if not is_photo(n))
-    found = [Finding("not-an-image", printable(n), "not a photo; skipped") for n in junk[:_MOST_LISTED]]
+    findings = [Finding("not-an-image", printable(n), "not a photo; skipped") for n in junk[:_MOST_LISTED]]
     if len(junk) > _MOST_LISTED:
-        found.append(Finding("not-an-image", "", f"{len(junk) - _MOST_LISTED} more files that are no photos; skipped"))
+        findings.append(
+            Finding("not-an-image", "", f"{len(junk) - _MOST_LISTED} more files that are no photos; skipped")
+        )
     if unnamed := len(free) - len(junk):
         example = printable(min(n for n in free if is_photo(n)))
         detail = f"{unnamed} photo(s) on disk that no row names, such as {example!r}"
-        found.append(Finding("not-in-catalogue", "", detail))
-    return found
+        findings.append(Finding("not-in-catalogue", "", detail))
+    return findings

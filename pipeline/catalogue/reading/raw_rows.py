@@ -98,8 +98,8 @@ def read_rows(
             try:
                 column.add(row)
             except WrongTextError as error:
-                where = f"{table.path}, line {line}, column {table.header[column.position]!r}"
-                raise CatalogueError(f"{where}: the cell holds {error}; remove it there.") from None
+                place = f"{table.path}, line {line}, column {table.header[column.position]!r}"
+                raise CatalogueError(f"{place}: the cell holds {error}; remove it there.") from None
         yield row
 
 

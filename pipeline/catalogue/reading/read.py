@@ -121,15 +121,17 @@ def _images_folder(given: Path | None, beside: Path) -> Path:
 
 
 def _ignored(options: DataOptions, chosen: str) -> list[Finding]:
-    found = []
+    findings = []
     if chosen != "products":
         for option, value in (("--image-column", options.image_column), ("--image-name", options.image_name)):
             if value and value.casefold() != "filename":
                 detail = f"not used: the header says format {chosen}; --format products would use it"
-                found.append(Finding("option-ignored", option, detail))
+                findings.append(Finding("option-ignored", option, detail))
     if chosen != "B" and options.category_attributes is not None:
-        found.append(Finding("option-ignored", "--category-attributes", f"not used: format {chosen} has no categories"))
-    return found
+        findings.append(
+            Finding("option-ignored", "--category-attributes", f"not used: format {chosen} has no categories")
+        )
+    return findings
 
 
 def _with_summary(catalogue: Catalogue) -> Catalogue:
@@ -138,22 +140,22 @@ def _with_summary(catalogue: Catalogue) -> Catalogue:
 
 
 def _odd_attributes(catalogue: Catalogue) -> list[Finding]:
-    n, found = len(catalogue), []
+    n, findings = len(catalogue), []
     for attribute in catalogue.attributes:
         column = coded(catalogue.cells[attribute])
         values = {v for cell, count in zip(column.table, column.counts(), strict=True) if count and cell for v in cell}
         if unknown := int(column.where(None).sum()):
-            found.append(Finding("unknown-cells", attribute, f"{unknown} of {n} photos have no known value"))
+            findings.append(Finding("unknown-cells", attribute, f"{unknown} of {n} photos have no known value"))
         if len(values) > _MANY_VALUES and 2 * len(values) > n:
             detail = f"{len(values)} values on {n} photos: is it an identifier? Choose attributes with --attributes"
-            found.append(Finding("many-values", attribute, detail))
-    return found
+            findings.append(Finding("many-values", attribute, detail))
+    return findings
 
 
 def _odd_categories(catalogue: Catalogue) -> list[Finding]:
     if catalogue.category_attributes is None or catalogue.categories is None:
         return []
-    found = []
+    findings = []
     categories = coded(catalogue.categories)
     carried = _carried(catalogue, categories)
     for code, (category, photos) in enumerate(zip(categories.table, categories.counts().tolist(), strict=True)):
@@ -161,14 +163,14 @@ def _odd_categories(catalogue: Catalogue) -> list[Finding]:
             continue
         if category not in catalogue.category_attributes:
             detail = f"{photos} photos: the category-attributes file does not list this category"
-            found.append(Finding("category-without-attributes", category, detail))
+            findings.append(Finding("category-without-attributes", category, detail))
             continue
         applying = set(catalogue.category_attributes[category])
         for attribute, count in carried[code]:
             if attribute not in applying:
                 detail = f"{count} photos of category {category!r} carry the attribute, which does not apply to it"
-                found.append(Finding("attribute-does-not-apply", attribute, detail))
-    return found
+                findings.append(Finding("attribute-does-not-apply", attribute, detail))
+    return findings
 
 
 def _carried(catalogue: Catalogue, categories: Coded[str | None]) -> list[list[tuple[str, int]]]:

@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Bool, Float32, Float64, UInt8
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.metrics import known_cells
 from pipeline.experiment.run_reader import Run
 from pipeline.experiment.thumbnails import read_thumbnails
 
-Float64 = npt.NDArray[np.float64]
-Bool = npt.NDArray[np.bool_]
-Arrays = tuple[npt.NDArray[np.float32], Bool, npt.NDArray[np.uint8], Bool]
+Arrays = tuple[Float32, Bool, UInt8, Bool]
 
 PHOTOS = 5000
 WORST = 300
@@ -81,7 +79,7 @@ def gallery(run: Run, photos: Sequence[str], arrays: Arrays) -> Gallery:
     )
 
 
-def badness(P: npt.NDArray[np.float32], D: Bool, true: Bool, known: Bool, schema: LabelSchema) -> Float64:
+def badness(P: Float32, D: Bool, true: Bool, known: Bool, schema: LabelSchema) -> Float64:
     """How bad each photo is: the sum over its wrong attributes of their largest misses |probability - truth|.
 
     Only cells that made an attribute wrong count, so several sure mistakes come before one doubtful one.
@@ -102,7 +100,7 @@ def badness(P: npt.NDArray[np.float32], D: Bool, true: Bool, known: Bool, schema
     return result
 
 
-def _photo(i: int, name: str, arrays: tuple[npt.NDArray[np.float32], Bool, Bool, Bool], schema: LabelSchema) -> Photo:
+def _photo(i: int, name: str, arrays: tuple[Float32, Bool, Bool, Bool], schema: LabelSchema) -> Photo:
     P, D, true, known = arrays
     attributes: list[tuple[tuple[int, int, bool, bool] | None, ...]] = []
     for columns in schema.slices:

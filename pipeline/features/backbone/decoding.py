@@ -17,10 +17,10 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError, _imaging
 
+from pipeline.arrays import Pixels
 from pipeline.errors import BadImage, TooCostly
 from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_PIXELS
 from pipeline.features.backbone.photo_file import check_deflated_tiff, check_file, open_bytes
@@ -28,7 +28,6 @@ from pipeline.features.backbone.photo_file import check_deflated_tiff, check_fil
 DECODER = "pillow/libjpeg-turbo"
 TOO_MANY_PIXELS = "too many pixels"
 
-Pixels = npt.NDArray[np.uint8]
 
 # No others: among Pillow's readers are some that start other programs or are hardly ever exercised.
 _WANTED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
@@ -136,7 +135,7 @@ def _jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Pixels:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
-        if "subsampling" in str(error):
+        if _is_unusual_sampling(error):
             raise BadImage(f"not a usual JPEG: {error}; save it again as JPEG or PNG") from None
         raise
     if (width, height) != size:
@@ -149,6 +148,14 @@ def _jpeg(data: bytes, size: tuple[int, int], shrink: int) -> Pixels:
     inks = simplejpeg.decode_jpeg(data, "CMYK", strict=True, **least)
     # Inverted, as Adobe's programs write them and everyone reads them.
     return _array(Image.frombuffer("CMYK", inks.shape[1::-1], inks, "raw", "CMYK;I", 0, 1))
+
+
+def _is_unusual_sampling(error: ValueError) -> bool:
+    """Whether the JPEG is sound and only its chroma sampling is none that the decoder knows.
+
+    The library raises ValueError for everything; its text is all that tells this from damage.
+    """
+    return "subsampling" in str(error)
 
 
 def _orientation(image: Image.Image) -> int:

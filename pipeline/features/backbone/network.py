@@ -56,12 +56,12 @@ class FeatureModule(torch.nn.Module):
         if self.names == ("pooled",):
             return {"pooled": self.net(images).float()}
         last, levels = self.maps(images)
-        made: dict[str, Callable[[], torch.Tensor]] = {
+        compute: dict[str, Callable[[], torch.Tensor]] = {
             "pooled": lambda: self.net.forward_head(last),  # type: ignore[operator]
             "levels": lambda: torch.cat([_moments(level) for level in levels], dim=1),
             "grid": lambda: _halves(_last_map(self.net, last, levels)),
         }
-        return {name: made[name]().float() for name in self.names}
+        return {name: compute[name]().float() for name in self.names}
 
     def maps(self, images: torch.Tensor) -> tuple[Any, list[torch.Tensor]]:
         """Normalised images (b, 3, s, s) to what the model pools, and the levels behind it (may be none)."""
@@ -89,7 +89,7 @@ class Backbone:
         transform: How a photo becomes its input.
         weights_sha256: Canonical digest of the weights (see `pipeline.features.backbone.weights.digest`).
         weights_source: hub, package, random:SEED or the file's path, as asked for.
-        seen: Photos whose labels had a part in the weights, as far as the file says.
+        provenance: Photos whose labels had a part in the weights, as far as the file says.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Backbone:
     transform: Transform
     weights_sha256: str
     weights_source: str
-    seen: TrainingProvenance = field(default_factory=nothing_seen)
+    provenance: TrainingProvenance = field(default_factory=nothing_seen)
 
     @property
     def random(self) -> bool:
@@ -134,17 +134,17 @@ class Backbone:
             images = torch.zeros(1, 3, size, size)
             pooled = self.net(images)
             last, levels = probe.maps(images)
-        found = {"pooled": Block("pooled", pooled.shape[1], {})}
+        blocks = {"pooled": Block("pooled", pooled.shape[1], {})}
         if not isinstance(last, torch.Tensor):  # several branches of tokens: nothing that has a place in the photo
-            return found
+            return blocks
         if levels and all(level.ndim == 4 for level in levels):
             names = level_names(self.net)
             params = {"levels": list(names), "statistics": ["mean", "std"]}
-            found["levels"] = Block("levels", 2 * sum(level.shape[1] for level in levels), params)
+            blocks["levels"] = Block("levels", 2 * sum(level.shape[1] for level in levels), params)
         if _is_spatial(last, levels):
             channels = _last_map(self.net, last, levels).shape[1]
-            found["grid"] = Block("grid", GRID[0] * GRID[1] * channels, {"grid": list(GRID)})
-        return found
+            blocks["grid"] = Block("grid", GRID[0] * GRID[1] * channels, {"grid": list(GRID)})
+        return blocks
 
 
 def load_backbone(options: BackboneOptions) -> Backbone:
@@ -186,16 +186,16 @@ def base_key(backbone: Backbone, precision: str = "fp32") -> BaseKey:
     """
     if precision not in PRECISIONS:
         raise OptionError(f"precision is {precision!r}; it can be {', '.join(PRECISIONS)}")
-    seen = backbone.transform
-    kept = f" (keeps {seen.crop_pct:g})" if seen.resize_mode == "crop" else ""
+    transform = backbone.transform
+    kept = f" (keeps {transform.crop_pct:g})" if transform.resize_mode == "crop" else ""
     return BaseKey(
         weights_sha256=backbone.weights_sha256,
         architecture=backbone.name,
-        size=seen.size,
-        fit=seen.resize_mode,
-        interpolation=seen.interpolation + kept,
-        mean=seen.mean,
-        std=seen.std,
+        size=transform.size,
+        fit=transform.resize_mode,
+        interpolation=transform.interpolation + kept,
+        mean=transform.mean,
+        std=transform.std,
         pixel_policy=PIXEL_POLICY,
         decoder=DECODER,
         precision=precision,

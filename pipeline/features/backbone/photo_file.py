@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from pipeline.errors import BadImage, TooCostly
 from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_READS, MAX_SCANS
+from pipeline.system import NotRegular, open_regular
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
@@ -38,18 +38,15 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
         BadImage: it is no regular file, or a larger one than `MAX_FILE_BYTES`; the text is the reason.
         OSError: the file cannot be read.
     """
-    # Without O_NONBLOCK the opening of a pipe waits for its other end for ever.
-    descriptor = os.open(Path(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadImage("not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise TooCostly(f"too large a file: {status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}")
-        with open(descriptor, "rb", buffering=0, closefd=False) as stream:
-            return stream.readall()
-    finally:
-        os.close(descriptor)
+        file = open_regular(Path(path))
+    except NotRegular as error:
+        raise BadImage(str(error)) from None
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_FILE_BYTES:
+            raise TooCostly(f"too large a file: {size} bytes are more than the limit of {MAX_FILE_BYTES}")
+        return file.read()
 
 
 def check_file(data: bytes) -> None:
@@ -111,8 +108,8 @@ def _scans(data: bytes) -> int:
     """At least as many scans as the decoder makes of a JPEG, unless both are within the limit."""
     scans = components = 0
     at = 2
-    while scans <= MAX_SCANS and (found := _MARKER.search(data, at)):
-        marker, at = found[1][0], found.end()
+    while scans <= MAX_SCANS and (match := _MARKER.search(data, at)):
+        marker, at = match[1][0], match.end()
         if marker == _END_OF_IMAGE:
             break
         if marker in _SEQUENTIAL:

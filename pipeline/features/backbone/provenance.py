@@ -124,7 +124,7 @@ def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:
     return TrainingProvenance(ids[TRAIN], ids[CHOICE], {"split": said.get("split", "")})
 
 
-def require_unseen(seen: TrainingProvenance, ids: Ids, split: Split, source: str) -> None:
+def require_unseen(provenance: TrainingProvenance, ids: Ids, split: Split, source: str) -> None:
     """Refuse to validate or test on photos that trained the backbone, and to test on those that chose its epoch.
 
     Args:
@@ -135,11 +135,11 @@ def require_unseen(seen: TrainingProvenance, ids: Ids, split: Split, source: str
         OptionError: Photos of these parts trained the weights; with the counts.
     """
     part_of = {part: ids[split.rows(part)] for part in ("validation", "test")}
-    trained = {part: _common(seen.train, photos) for part, photos in part_of.items()}
-    chosen = _common(seen.choice, part_of["test"])
+    trained = {part: _common(provenance.train, photos) for part, photos in part_of.items()}
+    chosen = _common(provenance.choice, part_of["test"])
     if not any(trained.values()) and not chosen:
         return
-    folder = seen.facts.get("split") or "FOLDER/split.csv"
+    folder = provenance.facts.get("split") or "FOLDER/split.csv"
     said = [f"{count} of the {len(part_of[part])} {part} photos" for part, count in trained.items() if count]
     parts = [f"{' and '.join(said)} trained it"] if said else []
     parts += [f"{chosen} of the {len(part_of['test'])} test photos chose its epoch"] if chosen else []
@@ -149,8 +149,8 @@ def require_unseen(seen: TrainingProvenance, ids: Ids, split: Split, source: str
     )
 
 
-def _common(seen: Ids, photos: Ids) -> int:
-    return int((IdIndex(seen).find(photos) >= 0).sum())
+def _common(used: Ids, photos: Ids) -> int:
+    return int((IdIndex(used).find(photos) >= 0).sum())
 
 
 def _text(ids: Ids) -> str:

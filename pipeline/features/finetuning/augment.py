@@ -33,9 +33,9 @@ def augment(pixels: Tensor, hflip: float, crop: float, rng: np.random.Generator)
     theta[:, 0, 0], theta[:, 1, 1] = width * mirrored, height
     theta[:, 0, 2] = (1 - width) * rng.uniform(-1, 1, count)
     theta[:, 1, 2] = (1 - height) * rng.uniform(-1, 1, count)
-    seen = images.permute(0, 3, 1, 2)
-    grid = affine_grid(torch.from_numpy(theta).to(images.device), list(seen.shape), align_corners=False)
+    planes = images.permute(0, 3, 1, 2)
+    grid = affine_grid(torch.from_numpy(theta).to(planes.device), list(planes.shape), align_corners=False)
     # Without a border the half pixel beyond the outermost centres would fade to black.
-    sampled = grid_sample(seen, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    sampled = grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
     # Channels last in memory, as decoded photos are: convolutions of either pass take about half the time on a CPU.
     return sampled.permute(0, 2, 3, 1).contiguous()

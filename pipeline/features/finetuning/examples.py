@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from pipeline.arrays import Bool, Int64, UInt8
 from pipeline.catalogue import (
     Catalogue,
     Finding,
@@ -27,24 +25,24 @@ from pipeline.system import memory_limit
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """m photos with a known value: rows int64 (m,) of the squares, Y uint8 (m, V)."""
+    """m photos with a known value: rows int64 (m,) of the photos, Y uint8 (m, V)."""
 
-    squares: DecodedPhotos
-    rows: npt.NDArray[np.int64]
-    Y: npt.NDArray[np.uint8]
+    photos: DecodedPhotos
+    rows: Int64
+    Y: UInt8
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
     """The photos that could be decoded, their parts, and which of them train and validate on the attribute.
 
-    catalogue, squares, groups and split have n entries in catalogue order; values are those of the attribute that
+    catalogue, photos, groups and split have n entries in catalogue order; values are those of the attribute that
     training photos have, and single says whether a photo has exactly one.
     """
 
     catalogue: Catalogue
-    squares: DecodedPhotos
-    groups: npt.NDArray[np.int64]
+    photos: DecodedPhotos
+    groups: Int64
     split: Split
     values: tuple[str, ...]
     single: bool
@@ -57,14 +55,16 @@ def load_rows(
     data: DataOptions,
     split: SplitOptions,
     options: FinetuneOptions,
-    seeing: tuple[Transform, Callable[[int, int], None] | None],
+    transform: Transform,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TrainingRows:
     """Read the catalogue, decode every photo once, make or take the split, and encode the attribute.
 
     The split is the one that `fit-heads` makes of the same photos with the same options.
 
     Args:
-        seeing: How photos are shown to the backbone, and who is told how far decoding is.
+        transform: How photos are shown to the backbone.
+        progress: Called with the photos decoded so far and all of them.
 
     Raises:
         OptionError: The attribute does not exist or too few photos of a part have a known value of it.
@@ -78,46 +78,51 @@ def load_rows(
         )
         raise OptionError(f"{said}; the attributes are: {', '.join(catalogue.attributes)}")
     limit = memory_limit(options.memory)
-    transform, progress = seeing
-    good, squares = decode_all(catalogue.paths, Feeding(transform, options.workers, limit), progress)
-    rejected = (Finding("rejected", catalogue.filenames[i], why) for i, why in squares.rejects.items())
+    good, photos = decode_all(catalogue.paths, Feeding(transform, options.workers, limit), progress)
+    rejected = (Finding("rejected", catalogue.filenames[i], why) for i, why in photos.rejects.items())
     findings = [*catalogue.findings, *rejected]
     catalogue = catalogue.take(good)
-    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, squares.ids)
+    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, photos.ids)
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
-    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), squares.ids, groups, split)
+    parts, split_findings = split_rows(catalogue, infer_schema(catalogue, single=override), photos.ids, groups, split)
     if not all(parts.counts().values()):
-        raise OptionError(f"the split of {len(squares)} photos leaves a part empty: {parts.counts()}; change --split")
-    findings += [*same_content(catalogue, squares.ids), *found]
-    values, single, Y, usable = _targets(catalogue, parts, options.attribute, override)
-    train, validation = (_examples(squares, parts, part, (Y, usable)) for part in ("train", "validation"))
-    return TrainingRows(catalogue, squares, groups, parts, values, single, train, validation, tuple(findings))
+        raise OptionError(f"the split of {len(photos)} photos leaves a part empty: {parts.counts()}; change --split")
+    findings += [*same_content(catalogue, photos.ids), *split_findings]
+    targets = _targets(catalogue, parts, options.attribute, override)
+    train, validation = (_examples(photos, parts, part, targets) for part in ("train", "validation"))
+    return TrainingRows(
+        catalogue, photos, groups, parts, targets.values, targets.single, train, validation, tuple(findings)
+    )
 
 
-def _targets(
-    catalogue: Catalogue, parts: Split, attribute: str, override: dict[str, bool]
-) -> tuple[tuple[str, ...], bool, npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Values of the attribute, whether it is single-valued, Y (n, V), and (n,) which photos can be learnt from."""
+@dataclass(frozen=True, eq=False)
+class _Targets:
+    """The attribute over n photos: V values, whether a photo has just one, Y (n, V), usable (n,) to learn from."""
+
+    values: tuple[str, ...]
+    single: bool
+    Y: UInt8
+    usable: Bool
+
+
+def _targets(catalogue: Catalogue, parts: Split, attribute: str, override: dict[str, bool]) -> _Targets:
     schema = infer_schema(catalogue, parts.rows("train"), override)
     if attribute not in schema.attributes:
         raise OptionError(f"no training photo has a known value of {attribute!r}: nothing to learn")
     at = schema.attributes.index(attribute)
-    every, known = schema.encode(catalogue.cells, catalogue.categories)
-    Y, usable = every[:, schema.slices[at]], known[:, schema.slices[at].start].copy()
+    every, mask = schema.encode(catalogue.cells, catalogue.categories)
+    Y, usable = every[:, schema.slices[at]], mask[:, schema.slices[at].start].copy()
     if schema.single[at]:
         # A value that no training photo has is no target: the classifier has no output for it.
         usable &= Y.any(axis=1)
-    return schema.values[at], schema.single[at], Y, usable
+    return _Targets(schema.values[at], schema.single[at], Y, usable)
 
 
-def _examples(
-    squares: DecodedPhotos, parts: Split, part: str, targets: tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
-) -> Examples:
-    Y, usable = targets
+def _examples(photos: DecodedPhotos, parts: Split, part: str, targets: _Targets) -> Examples:
     rows = parts.rows(part)
-    rows = rows[usable[rows]]
+    rows = rows[targets.usable[rows]]
     if not len(rows):
         raise OptionError(
             f"no {part} photo has a known value of the attribute that training photos have; change --split"
         )
-    return Examples(squares, rows, Y[rows])
+    return Examples(photos, rows, targets.Y[rows])

@@ -62,7 +62,7 @@ def finetune(
     backbone: BackboneOptions,
     split: SplitOptions,
     options: FinetuneOptions,
-    watch: Callbacks | None = None,
+    callbacks: Callbacks | None = None,
 ) -> FinetuneReport:
     """Train a backbone on one attribute and write its folder: weights, split.csv, history.csv, run.json.
 
@@ -71,24 +71,24 @@ def finetune(
     Raises:
         PipelineError: For options or data that cannot work, and for a folder that holds another training.
     """
-    watch = watch or Callbacks()
+    callbacks = callbacks or Callbacks()
     _check(options)
     folder = _folder(backbone, options)
     request = _Request(data, backbone, split, replace(options, out=folder))
     loaded = load_backbone(backbone)
-    rows = load_rows(data, split, options, (loaded.transform, watch.decoded))
-    require_unseen(loaded.seen, rows.squares.ids, rows.split, backbone.weights)
+    rows = load_rows(data, split, options, loaded.transform, callbacks.decoded)
+    require_unseen(loaded.provenance, rows.photos.ids, rows.split, backbone.weights)
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
         made_with = _made_with(folder, loaded, rows, options)
         if _begin(folder, made_with):
             return _report(request, json.loads((folder / _RUN).read_text(encoding="utf-8")), rows, True)
-        seen = _seen(loaded, rows, request)
-        seen.metadata()
+        provenance = _provenance(loaded, rows, request)
+        provenance.metadata()
         goal = objective(rows.train.Y, rows.single, options.class_weights)
         training = Training(loaded, goal, len(rows.values), options)
-        outcome = training.run((rows.train, rows.validation), folder, watch)
-        content = _write(request, rows, (made_with, seen), outcome)
+        outcome = training.run(rows.train, rows.validation, folder, callbacks)
+        content = _write(request, rows, made_with, provenance, outcome)
         return _report(request, content, rows, False)
 
 
@@ -120,7 +120,7 @@ def _folder(backbone: BackboneOptions, options: FinetuneOptions) -> Path:
 def _made_with(folder: Path, backbone: Backbone, rows: TrainingRows, options: FinetuneOptions) -> dict[str, Any]:
     """What decides the numbers, as JSON values; split.csv is written beside its final place and renamed later."""
     new = folder / f".{_SPLIT}.new"
-    write_split(new, rows.catalogue.filenames, rows.squares.ids, rows.groups, rows.split)
+    write_split(new, rows.catalogue.filenames, rows.photos.ids, rows.groups, rows.split)
     labels = hashlib.sha256(repr((rows.values, rows.single)).encode())
     for part in (rows.train, rows.validation):
         labels.update(part.rows.tobytes() + part.Y.tobytes())
@@ -163,7 +163,7 @@ def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
     return False
 
 
-def _seen(backbone: Backbone, rows: TrainingRows, request: _Request) -> TrainingProvenance:
+def _provenance(backbone: Backbone, rows: TrainingRows, request: _Request) -> TrainingProvenance:
     """The photos whose labels have a part in the weights, those behind the start weights included."""
     folder = request.finetune.out or Path()
     facts = {
@@ -176,20 +176,24 @@ def _seen(backbone: Backbone, rows: TrainingRows, request: _Request) -> Training
     }
     empty = replace(nothing_seen(), facts=facts)
     if request.finetune.train == "head":
-        return joined(backbone.seen, empty)
-    ids = rows.squares.ids
+        return joined(backbone.provenance, empty)
+    ids = rows.photos.ids
     train, choice = np.unique(ids[rows.train.rows]), np.unique(ids[rows.validation.rows])
-    return joined(backbone.seen, TrainingProvenance(train, choice, facts))
+    return joined(backbone.provenance, TrainingProvenance(train, choice, facts))
 
 
 def _write(
-    request: _Request, rows: TrainingRows, made: tuple[Mapping[str, Any], TrainingProvenance], outcome: Outcome
+    request: _Request,
+    rows: TrainingRows,
+    made_with: Mapping[str, Any],
+    provenance: TrainingProvenance,
+    outcome: Outcome,
 ) -> dict[str, Any]:
     """Weights, history.csv, run.json (last); then the checkpoint goes."""
-    (made_with, seen), path = made, request.finetune.out or Path()
+    path = request.finetune.out or Path()
     best = outcome.history[outcome.best_epoch - 1]
-    facts = {**seen.facts, "split_sha256": made_with["split"], "best": best, "history": list(outcome.history)}
-    header = replace(seen, facts=facts).metadata()
+    facts = {**provenance.facts, "split_sha256": made_with["split"], "best": best, "history": list(outcome.history)}
+    header = replace(provenance, facts=facts).metadata()
     tensors = {name: tensor.contiguous().clone() for name, tensor in outcome.net.items()}
     # In memory first: the library writes files that only their owner may read.
     with whole_file(path / WEIGHTS) as partial:
@@ -214,7 +218,7 @@ def _write(
         "single": rows.single,
         "parts": rows.split.counts(),
         "used": {"train": len(rows.train.rows), "validation": len(rows.validation.rows)},
-        "seen": {"train": len(seen.train), "choice": len(seen.choice)},
+        "seen": {"train": len(provenance.train), "choice": len(provenance.choice)},
         "best": dict(best),
         "epochs": len(outcome.history),
         "resumed_from": outcome.resumed_from,

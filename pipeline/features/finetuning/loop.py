@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Int64, Pixels
 from pipeline.errors import HeadError, RunError
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.backbone.transform import Pixels
 from pipeline.features.finetuning.augment import augment
 from pipeline.features.finetuning.checkpoint import NAME, load_checkpoint, save_checkpoint
 from pipeline.features.finetuning.checkpoint_content import check_moments, check_state
@@ -84,38 +83,40 @@ class Training:
         self._history: list[dict[str, float]] = []
         self._best: dict[str, Tensor] = {}
 
-    def run(self, parts: tuple[Examples, Examples], folder: Path, watch: Callbacks) -> Outcome:
+    def run(self, train: Examples, validation: Examples, folder: Path, callbacks: Callbacks) -> Outcome:
         """Train until the epochs or the patience are used up, from the folder's checkpoint where it has one.
 
         Args:
-            parts: Training and validation photos.
+            train: Photos that move the weights.
+            validation: Photos that choose the epoch.
+            folder: Where the checkpoint is.
+            callbacks: Who is told how it goes.
 
         Raises:
             RunError: The checkpoint is damaged.
             HeadError: The training diverges.
         """
-        train, validation = parts
         steps = -(-len(train.rows) // self._options.batch_size)
         rate = LearningRateSchedule(self._options, steps)
         self._resume(folder)
         resumed = len(self._history)
         if resumed:
-            watch.say(f"  going on after epoch {resumed}")
+            callbacks.say(f"  going on after epoch {resumed}")
         for record in self._history:
             rate.observe(record["train_loss"])
         while len(self._history) < self._options.epochs and not self._patience_is_used_up():
-            self._advance((train, validation), rate, steps, watch)
+            self._advance(train, validation, rate, steps, callbacks)
             save_checkpoint(folder, self._state())
         net = {name: tensor for name, tensor in self._best.items() if name.startswith("features.net.")}
         clean = {name.removeprefix("features.net."): tensor for name, tensor in net.items()}
         return Outcome(clean, self._best_epoch(), tuple(self._history), resumed)
 
     def _advance(
-        self, parts: tuple[Examples, Examples], rate: LearningRateSchedule, steps: int, watch: Callbacks
+        self, train: Examples, validation: Examples, rate: LearningRateSchedule, steps: int, callbacks: Callbacks
     ) -> None:
         started, epoch = time.perf_counter(), len(self._history)
-        train_loss = self._train_epoch(parts[0], (epoch, steps), rate, watch)
-        loss, value = self._judge(parts[1])
+        train_loss = self._train_epoch(train, epoch, steps, rate, callbacks)
+        loss, value = self._judge(validation)
         if not (math.isfinite(train_loss) and math.isfinite(loss)):
             raise HeadError(
                 f"epoch {epoch + 1} ended with a training loss of {train_loss} and a validation loss of {loss}; "
@@ -127,13 +128,14 @@ class Training:
         self._history.append(record)
         if self._best_epoch() == epoch + 1:
             self._best = {name: tensor.detach().cpu().clone() for name, tensor in self._model.state_dict().items()}
-        watch.say(
+        callbacks.say(
             f"  epoch {epoch + 1}/{self._options.epochs}: loss {train_loss:.4f}, validation loss {loss:.4f}, "
             f"score {value:.4f}, lr {record['lr']:.2g}, {record['seconds']:.1f} s"
         )
 
-    def _train_epoch(self, train: Examples, at: tuple[int, int], rate: LearningRateSchedule, watch: Callbacks) -> float:
-        epoch, steps = at
+    def _train_epoch(
+        self, train: Examples, epoch: int, steps: int, rate: LearningRateSchedule, callbacks: Callbacks
+    ) -> float:
         rng = np.random.default_rng([self._options.seed, epoch])
         batches = np.array_split(rng.permutation(len(train.rows)), steps)
         total = torch.zeros(2, dtype=torch.float64, device=self._device)
@@ -147,8 +149,8 @@ class Training:
                 images = augment(pixels, self._options.hflip, self._options.crop, rng)
                 total += self._step(images, Y)
                 done += len(Y)
-                if watch.trained is not None:
-                    watch.trained(done, self._options.epochs * len(train.rows))
+                if callbacks.trained is not None:
+                    callbacks.trained(done, self._options.epochs * len(train.rows))
         return float(total[0] / total[1])
 
     def _step(self, images: Tensor, Y: Tensor) -> Tensor:
@@ -170,19 +172,19 @@ class Training:
         with torch.inference_mode():
             for pixels, Y in self._loaded(validation, np.array_split(np.arange(len(validation.rows)), steps)):
                 with torch.autocast(self._device.type, self._type, enabled=self._type is not None):
-                    made = self._model(pixels.to(torch.float32)).float()
-                total += torch.stack(self._objective.loss(made, Y)).double()
-                logits.append(made.cpu().numpy())
+                    outputs = self._model(pixels.to(torch.float32)).float()
+                total += torch.stack(self._objective.loss(outputs, Y)).double()
+                logits.append(outputs.cpu().numpy())
         return float(total[0] / total[1]), score(np.concatenate(logits), validation.Y, self._objective.single)
 
-    def _loaded(self, examples: Examples, batches: list[npt.NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _loaded(self, examples: Examples, batches: list[Int64]) -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels and targets of each batch on the device; the next one is decoded while this one computes."""
         with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(examples.squares.take, examples.rows[batches[0]])
+            coming = ahead.submit(examples.photos.take, examples.rows[batches[0]])
             for at, following in zip(batches, [*batches[1:], None], strict=True):
                 pixels = coming.result()
                 if following is not None:
-                    coming = ahead.submit(examples.squares.take, examples.rows[following])
+                    coming = ahead.submit(examples.photos.take, examples.rows[following])
                 yield self._moved(pixels), torch.from_numpy(examples.Y[at]).to(self._device)
 
     def _moved(self, pixels: Pixels) -> Tensor:

@@ -12,14 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from pipeline.arrays import Float32, UInt8
 from pipeline.errors import OptionError
-
-UInt8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def objective(Y: UInt8, single: bool, weighting: str) -> Objective:
     return Objective(single, torch.from_numpy(weights))
 
 
-def score(logits: npt.NDArray[np.float32], Y: UInt8, single: bool) -> float:
+def score(logits: Float32, Y: UInt8, single: bool) -> float:
     """Accuracy of the likeliest value (single-valued), or micro F1 at probability 0.5: (n, V) each."""
     if single:
         return float((logits.argmax(axis=1) == Y.argmax(axis=1)).mean())

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from cache import NO_ID, Ids, id_array, id_of
+from pipeline.arrays import Int64, Pixels
 from pipeline.errors import BadImage, CatalogueError
 from pipeline.features.backbone.photo_file import read_photo
-from pipeline.features.backbone.transform import Pixels, Transform, to_pixels
+from pipeline.features.backbone.transform import Transform, to_pixels
 from pipeline.system import cores
 
 _CHUNK = 64
@@ -55,7 +55,7 @@ class DecodedPhotos:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Pixels:
+    def take(self, rows: Int64) -> Pixels:
         """Pixels of some photos, as `extract` shows them to the backbone.
 
         Args:
@@ -87,7 +87,7 @@ class DecodedPhotos:
 
 def decode_all(
     paths: Sequence[Path], feeding: Feeding, progress: Callable[[int, int], None] | None = None
-) -> tuple[npt.NDArray[np.int64], DecodedPhotos]:
+) -> tuple[Int64, DecodedPhotos]:
     """Read, hash and decode every photo once; those that cannot be are left out, each with its reason.
 
     Args:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.arrays import Float32, Pixels
 from pipeline.features.backbone.network import Backbone
 
-Pixels = npt.NDArray[np.uint8]
-Features = dict[str, npt.NDArray[np.float32]]
+Features = dict[str, Float32]
 
 
 class Unavailable(Exception):

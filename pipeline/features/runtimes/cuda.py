@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from pipeline.arrays import Pixels
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions, Unavailable
+from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions, Unavailable
 
 
 class CudaRuntime(Runtime):
@@ -43,5 +44,5 @@ class CudaRuntime(Runtime):
     def _run(self, pixels: Pixels) -> Features:
         on_card = torch.from_numpy(pixels).pin_memory().to("cuda", non_blocking=True)
         with torch.inference_mode(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=self.half):
-            made = self.module(on_card)
-            return {name: rows.cpu().numpy() for name, rows in made.items()}
+            features = self.module(on_card)
+            return {name: rows.cpu().numpy() for name, rows in features.items()}

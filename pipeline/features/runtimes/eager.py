@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from pipeline.arrays import Pixels
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions
+from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions
 
 
 class EagerRuntime(Runtime):
@@ -24,5 +25,5 @@ class EagerRuntime(Runtime):
 
     def _run(self, pixels: Pixels) -> Features:
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            made = self.module(torch.from_numpy(pixels).to(self.device))
-            return {name: rows.cpu().numpy() for name, rows in made.items()}
+            features = self.module(torch.from_numpy(pixels).to(self.device))
+            return {name: rows.cpu().numpy() for name, rows in features.items()}

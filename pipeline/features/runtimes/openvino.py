@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from pipeline.arrays import Pixels
 from pipeline.errors import BackboneError
 from pipeline.features.backbone.network import Backbone, base_key
 from pipeline.features.converted_models import read_converted, remove_temporary, store_converted
-from pipeline.features.runtimes.base import Features, Pixels, Runtime, RuntimeOptions, Unavailable
+from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions, Unavailable
 from pipeline.system import cores
 
 _GRAPH, _WEIGHTS = "model.xml", "model.bin"
@@ -114,5 +115,5 @@ class _Ordered(torch.nn.Module):
         self.names = tuple(names)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        made = self.module(pixels)
-        return tuple(made[name] for name in self.names)
+        features = self.module(pixels)
+        return tuple(features[name] for name in self.names)

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.arrays import Float32
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.targets import Targets
 
-Float32 = npt.NDArray[np.float32]
 Layer = tuple[Float32, Float32]
 Drop = Callable[[Tensor], Tensor]
 """Hidden activations (G, b, H) -> the same with units dropped."""

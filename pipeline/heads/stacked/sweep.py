@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from pipeline.arrays import Float
 from pipeline.errors import HeadError
 from pipeline.heads.baselines import BaselineData, check_label_limit, fit_baseline
 from pipeline.heads.config import HeadConfig, known
@@ -22,7 +22,7 @@ from pipeline.heads.stacked.train import FitData, Report, Trainer, TrainingState
 from pipeline.heads.targets import Targets
 from pipeline.system import choose_device
 
-Features = npt.NDArray[np.floating] | FeatureSource
+Features = Float | FeatureSource
 Side = tuple[Features, Targets]
 """Features of one side of the split, and their targets."""
 

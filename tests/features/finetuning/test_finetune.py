@@ -231,7 +231,7 @@ def test_training_the_classifier_alone_leaves_backbone_and_lists_alone(tuned: Tu
     report = tune(tuned.data, tmp_path / "head", train="head", epochs=1)
     backbone = load_backbone(replace(BACKBONE, weights=str(report.weights)))
     assert backbone.weights_sha256 == load_backbone(BACKBONE).weights_sha256
-    assert not backbone.seen
+    assert not backbone.provenance
     assert any("the backbone is what it was" in note for note in report.notes)
 
 
