@@ -29,6 +29,7 @@ class Reader:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        home.mkdir(parents=True, exist_ok=True)
         self.samples: dict[str, bytes] = {}
 
     def mutations(self, sample: str) -> tuple[Mutation, ...]:
