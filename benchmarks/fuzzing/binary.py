@@ -177,7 +177,13 @@ def by_pickle_codes(data: bytes, rng: random.Random) -> bytes:
     codes = (
         *(bytes([code]) for code in b"012(t}])RbQsuae\x81\x85\x86\x87N."),
         *(b"h\x00", b"h\x01", b"q\x00", b"J\xff\xff\xff\x7f", b"X\xff\xff\xff\x7f", b"K\x01", b"G" + b"\x7f" * 8),
-        *(b"\x8a\xff" + b"\x7f" * 255, b"2\x86" * 60, b"2\x86" * 60 + b"R", b")\x85" * 3_000, b"ctorch\nload\n"),
+        *(
+            b"\x8a\xff" + b"\x7f" * 255,
+            b"Nq\x00" + b"h\x00h\x00\x86q\x00" * 60,
+            b"h\x00h\x00\x86q\x00" * 60 + b")R",
+            b")\x85" * 3_000,
+            b"ctorch\nload\n",
+        ),
     )
     for _ in range(rng.choice((1, 1, 2, 4))):
         at = rng.randrange(min(len(data), 2_500))

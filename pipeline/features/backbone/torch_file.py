@@ -104,6 +104,13 @@ def _load_legacy(data: bytes) -> Any:
     return held
 
 
+class _KnownCodes(dict[int, Any]):
+    """What to do for each code that may come."""
+
+    def __missing__(self, code: int) -> Any:
+        raise pickle.UnpicklingError(f"it has the pickle code {code}, which no weights need")
+
+
 # The one in Python: its codes can be chosen, and its memo takes no more memory than there are entries.
 _PurePython: Any = pickle._Unpickler
 
@@ -183,7 +190,8 @@ class _Unpickler(_PurePython):  # type: ignore[misc]
             raise pickle.UnpicklingError("it appends to something else than a list")
         return self.stack[-1]
 
-    dispatch: ClassVar[dict[int, Any]] = {
+    dispatch: ClassVar[dict[int, Any]] = _KnownCodes()
+    dispatch |= {
         **{code[0]: _PurePython.dispatch[code[0]] for code in _CODES},
         pickle.REDUCE[0]: load_reduce,
         pickle.BUILD[0]: load_build,
