@@ -67,6 +67,17 @@ class ModelFileError(PipelineError):
     """A model file is damaged, or does not fit the features it is given."""
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """How many of something, in words that agree: `1 photo`, `2 photos`, `0 entries`.
+
+    Args:
+        count: How many.
+        noun: One of them.
+        plural: Several of them (default: the noun with an s).
+    """
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name that looks most like this one, for a hint.
 

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.errors import counted
+
 Shape = Callable[[Any, str], None]
 
 _MOST = 2**53
@@ -113,7 +115,7 @@ def sequence(shape: Shape, least: int = 0, most: int | None = None) -> Shape:
             raise WrongShape.at(where, value, "a list")
         if len(value) < least or (most is not None and len(value) > most):
             count = f"{least}" if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-            raise WrongShape(f"{where} has {len(value)} entries; expected {count}")
+            raise WrongShape(f"{where} has {counted(len(value), 'entry', 'entries')}; expected {count}")
         for i, each in enumerate(value):
             shape(each, f"{where}[{i}]")
 
@@ -127,7 +129,9 @@ def mapping(shape: Shape, least: int = 0) -> Shape:
         if not isinstance(value, dict):
             raise WrongShape.at(where, value, "an object")
         if len(value) < least:
-            raise WrongShape(f"{where or 'the whole'} has {len(value)} entries; expected {least} or more")
+            raise WrongShape(
+                f"{where or 'the whole'} has {counted(len(value), 'entry', 'entries')}; expected {least} or more"
+            )
         for name, each in value.items():
             text(name, f"a name in {where or 'the whole'}")
             shape(each, f"{where}.{name}" if where else name)

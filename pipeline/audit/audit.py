@@ -14,8 +14,8 @@ from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
 from pipeline.catalogue import Finding, LabelSchema, coded, empty_attributes, infer_schema, same_content
-from pipeline.errors import OptionError
-from pipeline.experiment.rows import CachedRows, cached_rows
+from pipeline.errors import OptionError, counted
+from pipeline.experiment.cached_rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.features.near_duplicates import Pairs, closest_pairs
 from pipeline.heads import HeadConfig, Targets
@@ -150,28 +150,28 @@ def _issues(
     rows: CachedRows, labels: _Labels, P: Float32, fine: Bool
 ) -> tuple[tuple[LabelIssue, ...], dict[str, tuple[int, int]]]:
     """Issues of all attributes, worst first; per attribute, judged cells and issues."""
-    schema, found, counts = labels.schema, [], {}
+    schema, named, counts = labels.schema, [], {}
     for attribute, columns, single in zip(schema.attributes, schema.slices, schema.single, strict=True):
         judged = np.arange(columns.start, columns.stop)[fine[columns]]
-        issues = (single_issues if single else multi_issues)(labels.Y, labels.mask, P, judged)
-        known = labels.mask[:, judged]
-        cells = known & (labels.Y[:, judged] == 1) if single else known
-        counts[attribute] = (int(cells.sum()), len(issues))
-        found += [_named(rows, schema, issue) for issue in issues]
-    return tuple(sorted(found, key=lambda issue: issue.score)), counts
+        doubtful = (single_issues if single else multi_issues)(labels.Y, labels.mask, P, judged)
+        mask = labels.mask[:, judged]
+        cells = mask & (labels.Y[:, judged] == 1) if single else mask
+        counts[attribute] = (int(cells.sum()), len(doubtful))
+        named += [_named(rows, schema, cell) for cell in doubtful]
+    return tuple(sorted(named, key=lambda issue: issue.score)), counts
 
 
-def _named(rows: CachedRows, schema: LabelSchema, found: DoubtfulCell) -> LabelIssue:
-    attribute, value = schema.labels[found.column]
+def _named(rows: CachedRows, schema: LabelSchema, cell: DoubtfulCell) -> LabelIssue:
+    attribute, value = schema.labels[cell.column]
     return LabelIssue(
-        photo=rows.catalogue.filenames[found.row],
+        photo=rows.catalogue.filenames[cell.row],
         attribute=attribute,
-        given="" if found.kind == "missing" else value,
-        suggested="" if found.suggested is None else schema.labels[found.suggested][1],
-        score=found.score,
-        given_p=found.given_p,
-        suggested_p=found.suggested_p,
-        kind=found.kind,
+        given="" if cell.kind == "missing" else value,
+        suggested="" if cell.suggested is None else schema.labels[cell.suggested][1],
+        score=cell.score,
+        given_p=cell.given_p,
+        suggested_p=cell.suggested_p,
+        kind=cell.kind,
     )
 
 
@@ -182,14 +182,14 @@ def _conflicts(
     catalogue = rows.catalogue
     first = rows.features.columns[0][0].block
     cells = {name: coded(catalogue.cells[name]) for name in labels.schema.attributes}
-    known = {
+    is_known = {
         name: np.asarray(labels.mask[:, columns].any(axis=1))
         for name, columns in zip(labels.schema.attributes, labels.schema.slices, strict=True)
     }
 
     def differ(pairs: Pairs, name: str) -> Bool:
         i, j, codes = pairs.first, pairs.second, cells[name].codes
-        return np.asarray(known[name][i] & known[name][j] & (codes[i] != codes[j]))
+        return np.asarray(is_known[name][i] & is_known[name][j] & (codes[i] != codes[j]))
 
     def differ_anywhere(pairs: Pairs) -> Bool:
         return np.asarray(np.any([differ(pairs, name) for name in cells], axis=0))
@@ -223,9 +223,9 @@ def _require_memory(rows: CachedRows, gib: float | None) -> None:
     need, limit = _COPIES * 4 * dim * len(rows.ids), memory_limit(gib)
     if need > limit:
         raise OptionError(
-            f"an audit holds all vectors in memory: {len(rows.ids)} photos x {dim} numbers need {need / 2**30:.1f} GiB "
-            f"with their copies, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or choose fewer blocks with "
-            "--use"
+            f"an audit holds all vectors in memory: {counted(len(rows.ids), 'photo')} x {dim} numbers need "
+            f"{need / 2**30:.1f} GiB with their copies, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or "
+            "choose fewer blocks with --use"
         )
 
 
@@ -235,7 +235,7 @@ def _outliers(rows: CachedRows, labels: _Labels, X: Float32, options: AuditOptio
     kinds: list[tuple[str, str, Int64]] = [("", "", np.arange(len(Z)))]
     for c, (attribute, value) in enumerate(labels.schema.labels):
         kinds.append((attribute, value, np.flatnonzero(labels.mask[:, c] & (labels.Y[:, c] == 1))))
-    found = []
+    outliers = []
     for attribute, value, at in kinds:
         if len(at) < _FEWEST_ALIKE:
             continue
@@ -243,8 +243,8 @@ def _outliers(rows: CachedRows, labels: _Labels, X: Float32, options: AuditOptio
         for k, score in enumerate(robust_scores(distance).tolist()):
             if score > options.far:
                 photo = rows.catalogue.filenames[int(at[k])]
-                found.append(Outlier(photo, attribute, value, float(distance[k]), score))
-    return tuple(sorted(found, key=lambda outlier: -outlier.score))
+                outliers.append(Outlier(photo, attribute, value, float(distance[k]), score))
+    return tuple(sorted(outliers, key=lambda outlier: -outlier.score))
 
 
 def _text(cell: Sequence[str] | None) -> str:

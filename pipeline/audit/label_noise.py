@@ -40,8 +40,8 @@ class DoubtfulCell:
 
 def supported(Y: UInt8, mask: Bool, groups: Int64, least: int) -> Bool:
     """(L,): labels that photos of at least `least` groups have; others are too rare for a judgement."""
-    found = [len(np.unique(groups[(Y[:, c] == 1) & mask[:, c]])) >= least for c in range(Y.shape[1])]
-    return np.array(found, np.bool_)
+    enough = [len(np.unique(groups[(Y[:, c] == 1) & mask[:, c]])) >= least for c in range(Y.shape[1])]
+    return np.array(enough, np.bool_)
 
 
 def single_issues(Y: UInt8, mask: Bool, P: Float32, columns: Int64) -> list[DoubtfulCell]:
@@ -76,7 +76,7 @@ def single_issues(Y: UInt8, mask: Bool, P: Float32, columns: Int64) -> list[Doub
 
 def multi_issues(Y: UInt8, mask: Bool, P: Float32, columns: Sequence[int] | Int64) -> list[DoubtfulCell]:
     """Issues of an attribute of which a photo may have several values: each column is a yes or no of its own."""
-    found = []
+    issues = []
     for column in map(int, columns):
         rows = np.flatnonzero(mask[:, column])
         given = Y[rows, column].astype(np.int64)
@@ -86,7 +86,7 @@ def multi_issues(Y: UInt8, mask: Bool, P: Float32, columns: Sequence[int] | Int6
         named, scores = _confident_learning(given, np.stack([1 - yes, yes], axis=1))
         for i in np.flatnonzero(named & ((yes > 0.5) != (given == 1))):
             missing = given[i] == 0
-            found.append(
+            issues.append(
                 DoubtfulCell(
                     row=int(rows[i]),
                     column=column,
@@ -97,7 +97,7 @@ def multi_issues(Y: UInt8, mask: Bool, P: Float32, columns: Sequence[int] | Int6
                     kind="missing" if missing else "extra",
                 )
             )
-    return found
+    return issues
 
 
 def _confident_learning(given: Int64, p: Float64) -> tuple[Bool, Float64]:

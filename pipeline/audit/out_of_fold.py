@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.arrays import Float32, Int64
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, counted
 from pipeline.heads import HeadConfig, SweepOptions, Targets, fit_many
 
 
@@ -34,16 +34,17 @@ def deal_folds(groups: Int64, folds: int, seed: int) -> Int64:
         OptionError: For fewer than two folds, or fewer groups than folds.
     """
     sizes = np.bincount(groups)
-    if folds < 2 or np.count_nonzero(sizes) < folds:
+    products = int(np.count_nonzero(sizes))
+    if folds < 2 or products < folds:
         raise OptionError(
-            f"--folds {folds} with photos of {np.count_nonzero(sizes)} products: at least 2 folds and a product for "
-            "each are needed"
+            f"--folds {folds} with photos of {counted(products, 'product')}: at least 2 folds and a product for each "
+            "are needed"
         )
-    load = np.zeros(folds, np.int64)
+    photos_of_fold = np.zeros(folds, np.int64)
     fold = np.zeros(len(sizes), np.int64)
     for group in np.random.default_rng(seed).permutation(len(sizes)).tolist():
-        fold[group] = load.argmin()
-        load[fold[group]] += sizes[group]
+        fold[group] = photos_of_fold.argmin()
+        photos_of_fold[fold[group]] += sizes[group]
     return fold[groups]
 
 
@@ -61,9 +62,9 @@ def out_of_fold(
     stops = tuple(config.epochs for config in plan.configs)
     options = SweepOptions(device=plan.device, seed=plan.seed, stop_at=stops)
     for part in range(plan.folds):
-        seen, held = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-        heads = fit_many(plan.configs, (X[seen], targets.take(seen)), (X[held], targets.take(held)), options)
+        others, held = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
+        heads = fit_many(plan.configs, (X[others], targets.take(others)), (X[held], targets.take(held)), options)
         P[held] = np.mean([head.predict_proba(X[held]) for head in heads], axis=0)
         if progress is not None:
-            progress(f"fold {part + 1} of {plan.folds}: {len(held)} photos judged by {len(seen)} others")
+            progress(f"fold {part + 1} of {plan.folds}: {counted(len(held), 'photo')} judged by {len(others)} others")
     return P

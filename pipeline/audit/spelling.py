@@ -73,15 +73,15 @@ def suggest_spellings(
     order = sorted(range(len(values)), key=lambda i: (values[i] not in allowed, -counts[values[i]], -degree[i], i))
     rank = {i: place for place, i in enumerate(order)}
     stands: set[int] = set()
-    found: dict[str, Suggestion] = {}
+    suggestions: dict[str, Suggestion] = {}
     for i in order:
         leaders = [(score, -rank[j], j) for score, j in near.get(i, ()) if j in stands]
         if leaders and values[i] not in allowed:
             score, _, j = max(leaders)
-            found[values[i]] = Suggestion(values[j], score)
+            suggestions[values[i]] = Suggestion(values[j], score)
         else:
             stands.add(i)
-    return found
+    return suggestions
 
 
 def alike_pairs(values: Sequence[str], similar: float) -> tuple[Int64, Int64, Float32]:
@@ -90,7 +90,7 @@ def alike_pairs(values: Sequence[str], similar: float) -> tuple[Int64, Int64, Fl
 
     plain = [folded(value) for value in values]
     ordered = [" ".join(sorted(text.split())) for text in plain]
-    found: list[tuple[Int64, Int64, Float32]] = []
+    blocks: list[tuple[Int64, Int64, Float32]] = []
     for rows, columns in _blocks(plain, ordered, similar):
         scores = np.maximum(
             *(
@@ -107,11 +107,11 @@ def alike_pairs(values: Sequence[str], similar: float) -> tuple[Int64, Int64, Fl
         # A block's columns begin with its rows, and each pair is asked for once.
         scores[np.tril_indices(len(rows), m=len(columns))] = 0
         i, j = np.nonzero(scores)
-        found += [(rows[i], columns[j], scores[i, j]), (columns[j], rows[i], scores[i, j])]
-    if not found:
+        blocks += [(rows[i], columns[j], scores[i, j]), (columns[j], rows[i], scores[i, j])]
+    if not blocks:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, np.zeros(0, np.float32)
-    first, second, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    first, second, similarity = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     order = np.lexsort((second, first))
     first, second, similarity = first[order], second[order], similarity[order]
     words = [Counter(text.split()) for text in plain]

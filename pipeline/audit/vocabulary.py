@@ -15,6 +15,9 @@ from pipeline.catalogue.reading.mapping import MappingLine, read_mapping, requir
 from pipeline.errors import CatalogueError, OptionError
 from pipeline.options import DataOptions, VocabularyOptions
 
+Replacements = Mapping[tuple[str, str], str]
+"""(attribute, value) to what a filled-in mapping puts in its place."""
+
 
 def vocabulary(data: DataOptions, options: VocabularyOptions) -> VocabularyReport:
     """Look through the values of a catalogue, or of a file of allowed values, and write a mapping file of suggestions.
@@ -96,7 +99,7 @@ def _look_through(
     )
 
 
-def _lines(each: AttributeVocabulary, replaced: Mapping[tuple[str, str], str]) -> list[MappingLine]:
+def _lines(each: AttributeVocabulary, replaced: Replacements) -> list[MappingLine]:
     """A line per value; values stand under the one they probably mean."""
     counts, suggestions = each.counts, each.suggestions
 
@@ -106,8 +109,8 @@ def _lines(each: AttributeVocabulary, replaced: Mapping[tuple[str, str], str]) -
 
     lines = []
     for value in sorted(counts, key=place):
-        found = suggestions.get(value)
-        notes = [f"{found.similarity:.0f} % alike"] if found else []
+        suggestion = suggestions.get(value)
+        notes = [f"{suggestion.similarity:.0f} % alike"] if suggestion else []
         notes += ["rare"] if value in each.rare else []
         notes += ["not allowed"] if value in each.foreign else []
         lines.append(
@@ -115,7 +118,7 @@ def _lines(each: AttributeVocabulary, replaced: Mapping[tuple[str, str], str]) -
                 each.attribute,
                 value,
                 counts[value],
-                found.target if found else "",
+                suggestion.target if suggestion else "",
                 ", ".join(notes),
                 replaced.get((each.attribute, value), ""),
             )

@@ -5,79 +5,43 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
+from pipeline.cli.cache_app import cache_app
+from pipeline.cli.output import say, say_all
+from pipeline.cli.parameters import NO_NEGATIVE, DemoOptions, FileOptions, Flat
 from pipeline.cli.parsing import parse
 from pipeline.cli.progress import Bar
 from pipeline.cli.summaries import (
-    cache_lines,
     extract_lines,
     finding_lines,
     finetune_lines,
     fit_lines,
     prediction_lines,
-    repair_lines,
     sample_lines,
-    verify_lines,
 )
-from pipeline.errors import BackboneError, HeadError, OptionError, RunError
+from pipeline.errors import BackboneError, HeadError, OptionError, RunError, counted
 from pipeline.options import (
     AuditOptions,
     BackboneOptions,
     CacheKeyOptions,
     CompareOptions,
     DataOptions,
-    ExportOptions,
     ExtractOptions,
     FinetuneOptions,
     FitOptions,
     PredictOptions,
-    PruneOptions,
     ReproduceOptions,
     SampleOptions,
     SplitOptions,
     VocabularyOptions,
 )
 from pipeline.options.words import PROGRAM, changed
-
-Flat = Parameter(name="*")
-NO_NEGATIVE = Parameter(negative=())
-CACHE = Parameter(help="Folder of the embedding cache.")
-
-
-@dataclass(frozen=True)
-class FileOptions:
-    """Options from files.
-
-    Attributes:
-        config: YAML file with options for the whole flow; the command line wins over it.
-        preset: A named set of options from the configs folder, such as best; --config and the command line win.
-    """
-
-    config: Path | None = None
-    preset: str | None = None
-
-
-@dataclass(frozen=True)
-class DemoOptions:
-    """What the demo does.
-
-    Attributes:
-        out: Folder for everything the demo makes.
-        images: Number of photos in the generated catalogue.
-        seed: Seed of the generated catalogue.
-    """
-
-    out: Path = Path("demo")
-    images: int = 600
-    seed: int = 0
-
 
 app = App(
     name=PROGRAM.split()[-1],
@@ -86,7 +50,6 @@ app = App(
     help_format="plaintext",
     version_flags=[],
 )
-cache_app = App(name="cache", help="Look after the embedding cache.", default_parameter=NO_NEGATIVE)
 app.command(cache_app)
 
 
@@ -234,7 +197,7 @@ def compare(
     comparison = run_compare(runs, options)
     say(table(comparison, color=sys.stdout.isatty()))
     page = options.report or Path(runs[0]) / "report.html"
-    write_report(comparison, page_data(comparison), page)
+    write_report(comparison, page_data(comparison), page, replace(options, report=page))
     say(f"report: {page}")
     if options.json:
         save_json(comparison, options.json)
@@ -317,7 +280,7 @@ def reproduce(
     report, table = todo.out / "report.html", todo.out / "comparison.json"
     notes = str(state.write_notes(not_run))
     _step("compare", *done, "--notes", notes, "--report", str(report), "--json", str(table))
-    say(f"\nreproduce: {len(done)} rows in one table -> {report}; {len(not_run)} not run")
+    say(f"\nreproduce: {counted(len(done), 'row')} in one table -> {report}; {len(not_run)} not run")
     say_all(f"  {line}" for line in not_run)
 
 
@@ -329,97 +292,3 @@ def _attempt(*words: str) -> str:
         say(f"cannot be run here: {error}")
         return str(error)
     return ""
-
-
-@cache_app.command(name="info")
-def cache_info(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
-    """Say which cache keys, rows, blocks and views the cache holds, how large they are and when they were made."""
-    from pipeline.features.selection import open_cache
-
-    say_all(cache_lines(open_cache(cache).keys(), cache))
-
-
-@cache_app.command(name="verify")
-def cache_verify(
-    *,
-    cache: Annotated[Path, CACHE] = Path("features"),
-    deep: Annotated[bool, Parameter(help="Read every byte.")] = False,
-    repair: Annotated[bool, Parameter(help="Move what is bad to quarantine; extract recomputes just that.")] = False,
-) -> int:
-    """Check that every shard is whole and belongs where it lies; exit code 1 when something is wrong."""
-    from pipeline.features.converted_models import damaged_models
-    from pipeline.features.selection import open_cache
-
-    opened = open_cache(cache)
-    report = opened.verify(deep)
-    say_all(verify_lines(report))
-    converted = damaged_models(cache / "runtimes")
-    say_all(f"  converted model {path}: {detail}" for path, detail in converted)
-    if not repair or (report.ok and not converted):
-        return 0 if report.ok and not converted else 1
-    done = opened.repair(report)
-    say_all(repair_lines(done))
-    moved = [(path, opened.quarantine(path)) for path, _ in converted]
-    say_all(f"  {path} -> {place}; an extract that needs it makes it again" for path, place in moved)
-    return 1 if done.left else 0
-
-
-@cache_app.command(name="export")
-def cache_export(
-    *,
-    data: Annotated[DataOptions, Flat] = DataOptions(),
-    cache_key: Annotated[CacheKeyOptions, Flat] = CacheKeyOptions(),
-    options: Annotated[ExportOptions, Flat] = ExportOptions(),
-    files: Annotated[FileOptions, Flat] = FileOptions(),
-) -> None:
-    """Write one plain HDF5 or .npz file: a row per photo of the catalogue, or per cached content without one."""
-    from pipeline.features.cache_tools import export
-    from pipeline.model.file import read_model
-
-    model = None if options.model is None else read_model(options.model, options.sha256)
-    report = export(data, cache_key, options, model)
-    say(f"cache export: {report.rows} rows of {report.dim} numbers -> {report.path}")
-
-
-@cache_app.command(name="prune")
-def cache_prune(
-    *,
-    data: Annotated[DataOptions, Flat] = DataOptions(),
-    options: Annotated[PruneOptions, Flat] = PruneOptions(),
-    files: Annotated[FileOptions, Flat] = FileOptions(),
-) -> None:
-    """Remove rows that the catalogue does not name, cache keys no longer wanted, and what lies in quarantine."""
-    from pipeline.features.cache_tools import ids_of_catalogue
-    from pipeline.features.selection import open_cache
-
-    opened = open_cache(options.cache)
-    keep = None if data.data is None else ids_of_catalogue(opened, data)
-    report = opened.prune(keep, options.drop_cache_key, dry_run=not options.yes, quarantine=options.quarantine)
-    verb = "removed" if options.yes else "would remove (dry run; --yes removes)"
-    say(f"cache prune: {verb} {report.rows} rows, {len(report.keys)} cache keys, {report.bytes / 1e6:.1f} MB")
-    say_all(f"  cache key {digest[:16]}" for digest in report.keys)
-    say_all(f"  {path} of an older layout" for path in report.old_layouts)
-    say_all(f"  {path}" for path in report.quarantined)
-
-
-@cache_app.command(name="compact")
-def cache_compact(*, cache: Annotated[Path, CACHE] = Path("features")) -> None:
-    """Turn many small shards into few large ones; safe to interrupt."""
-    from pipeline.features.selection import open_cache
-
-    done = open_cache(cache).compact()
-    say(
-        f"cache compact: {done.shards_before} shards, {done.bytes_before / 1e6:.1f} MB -> {done.shards_after} shards, "
-        f"{done.bytes_after / 1e6:.1f} MB; {done.duplicate_rows} repeated rows joined"
-    )
-
-
-def say_all(lines: Iterable[str]) -> None:
-    """Print several lines."""
-    for line in lines:
-        say(line)
-
-
-def say(text: str) -> None:
-    """Print one message to standard output at once."""
-    print(text, flush=True)

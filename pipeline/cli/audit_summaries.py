@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.cli.summaries import finding_lines
+from pipeline.errors import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,21 +23,21 @@ def vocabulary_lines(report: VocabularyReport) -> Iterator[str]:
     yield from finding_lines(report.findings)
     values = sum(len(each.counts) for each in report.attributes)
     alike = sum(len(each.suggestions) for each in report.attributes)
-    count = len(report.attributes)
-    yield f"vocabulary: {count} attributes, {values} values, {alike} spellings like another -> {report.out}"
+    spellings = f"{counted(values, 'value')}, {counted(alike, 'spelling')} like another"
+    yield f"vocabulary: {counted(len(report.attributes), 'attribute')}, {spellings} -> {report.out}"
     for each in report.attributes:
         yield f"  {each.attribute}: {', '.join(_facts(each))}"
-        for value, found in sorted(each.suggestions.items(), key=lambda item: -item[1].similarity)[:EXAMPLES]:
-            photos = each.counts[value], each.counts[found.target]
-            counts = f" ({photos[0]} and {photos[1]} photos)" if any(photos) else ""
-            yield f"    {value!r} is like {found.target!r}{counts}"
+        for value, suggestion in sorted(each.suggestions.items(), key=lambda item: -item[1].similarity)[:EXAMPLES]:
+            photos = each.counts[value], each.counts[suggestion.target]
+            counts = f" ({photos[0]} and {counted(photos[1], 'photo')})" if any(photos) else ""
+            yield f"    {value!r} is like {suggestion.target!r}{counts}"
     if report.carried:
-        yield f"  {report.carried} replacements taken over from the mapping given"
+        yield f"  {counted(report.carried, 'replacement')} taken over from the mapping given"
     yield "  Nothing is merged: fill in the last column, then give the file to any command with --mapping."
 
 
 def _facts(each: AttributeVocabulary) -> Iterator[str]:
-    yield f"{len(each.counts)} values"
+    yield counted(len(each.counts), "value")
     if each.suggestions:
         yield f"{len(each.suggestions)} like another"
     if each.rare:
@@ -49,11 +50,13 @@ def audit_lines(report: AuditReport, page: Path) -> Iterator[str]:
     """What was judged and found, and the worst labels."""
     yield from finding_lines(report.findings)
     yield (
-        f"audit: {report.photos} photos in {report.seconds:.1f} s: {len(report.issues)} labels in doubt, "
-        f"{len(report.conflicts)} conflicts between look-alikes, {len(report.outliers)} outliers -> {report.out}"
+        f"audit: {counted(report.photos, 'photo')} in {report.seconds:.1f} s: "
+        f"{counted(len(report.issues), 'label')} in doubt, "
+        f"{counted(len(report.conflicts), 'conflict')} between look-alikes, "
+        f"{counted(len(report.outliers), 'outlier')} -> {report.out}"
     )
-    for attribute, (judged, found) in report.counts.items():
-        yield f"  {attribute}: {found} of {judged} labels in doubt"
+    for attribute, (judged, doubtful) in report.counts.items():
+        yield f"  {attribute}: {doubtful} of {counted(judged, 'label')} in doubt"
     if report.rare:
         some = ", ".join(report.rare[:WORST])
         yield f"  not judged, shown by too few products ({len(report.rare)}): {some}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, UnknownOptionError
 
 from pipeline.cli.app import app
 from pipeline.cli.parsing import parse
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = parse(app, words)()
     except CycloptsError as error:
-        print(f"{error}\nTry: {' '.join([PROGRAM, *words[:1]])} --help", file=sys.stderr)
+        print(f"{_wrong_usage(error)}\nTry: {' '.join([PROGRAM, *words[:1]])} --help", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
@@ -46,6 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {text}", file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _wrong_usage(error: CycloptsError) -> str:
+    """The parser's text, with the option that the initials of an unknown one name: its letters are nearer to others."""
+    if isinstance(error, UnknownOptionError):
+        option = (error.token.keyword or error.token.value or "").partition("=")[0]
+        words = option.removeprefix("--").replace("_", "-").split("-")
+        initials = "--" + "".join(word[:1] for word in words)
+        if len(words) > 1 and any(initials in argument.names for argument in error.argument_collection):
+            return f"Unknown option: {option}. Did you mean {initials}?"
+    return str(error)
 
 
 def _expected(error: Exception) -> str | None:

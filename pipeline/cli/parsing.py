@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_origin
@@ -51,6 +52,14 @@ def parse(app: App, tokens: Sequence[str]) -> partial[Any]:
     return partial(chosen, *bound.args, **bound.kwargs)
 
 
+@dataclass(frozen=True)
+class _Given:
+    """The text given for one option; the option of a word that belongs to none is ""."""
+
+    option: str
+    text: str
+
+
 def _options(app: App, command: str) -> dict[str, Argument]:
     """The named options of a command, without their dashes."""
     chosen = app
@@ -69,8 +78,8 @@ def _renamed(words: Sequence[str], options: dict[str, Argument]) -> Iterator[str
     for word in words:
         name, equals, value = word.partition("=")
         now = FORMER_NAMES.get(name.removeprefix("--").replace("_", "-"), "")
-        known = name.startswith("--") and now in options
-        yield f"--{now}{equals}{value}" if known else word
+        is_former = name.startswith("--") and now in options
+        yield f"--{now}{equals}{value}" if is_former else word
 
 
 def _split_commas(words: Iterator[str], options: dict[str, Argument]) -> Iterator[str]:
@@ -88,31 +97,31 @@ def _split_commas(words: Iterator[str], options: dict[str, Argument]) -> Iterato
             yield from (f"{name}={part}" for part in joined.split(","))
 
 
-def _typed(words: Sequence[str], options: Mapping[str, Argument]) -> Iterator[tuple[str, str]]:
-    """(option, value) of the words; a word that belongs to no option has the option ""."""
+def _typed(words: Sequence[str], options: Mapping[str, Argument]) -> Iterator[_Given]:
+    """What the words give."""
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
         option = name.removeprefix("--").replace("_", "-") if name.startswith("--") else ""
         if option in options and options[option].hint is not bool:
-            yield option, value if equals else next(rest, "no value, which the parser will say")
+            yield _Given(option, value if equals else next(rest, "no value, which the parser will say"))
         elif not option:
-            yield "", word
+            yield _Given("", word)
 
 
-def _stated(settings: Mapping[str, object]) -> Iterator[tuple[str, str]]:
-    """(option, value) of the settings from files, which may hold lists of values."""
+def _stated(settings: Mapping[str, object]) -> Iterator[_Given]:
+    """What the settings from files give, which may hold lists of values."""
     for name, value in settings.items():
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, str | int | float):
-                yield name, str(each)
+                yield _Given(name, str(each))
 
 
-def _check_texts(given: Sequence[tuple[str, str]], options: Mapping[str, Argument]) -> None:
-    for option, text in given:
-        if option in options:
-            check_text(option.replace("-", "_"), text, options[option].hint)
-        elif not text:
+def _check_texts(every: Sequence[_Given], options: Mapping[str, Argument]) -> None:
+    for given in every:
+        if given.option in options:
+            check_text(given.option.replace("-", "_"), given.text, options[given.option].hint)
+        elif not given.text:
             raise OptionError("an empty word stands where the name of a file or folder was expected")
 
 
@@ -123,12 +132,12 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
         return {}
     from pipeline.options.yaml_file import check_count, find_preset, read_config
 
-    known = {name: [o for o in _options(app, name) if o not in ("config", "preset")] for name in COMMANDS}
+    options_of = {name: [o for o in _options(app, name) if o not in ("config", "preset")] for name in COMMANDS}
     settings: dict[str, Any] = {}
     for path in ([find_preset(preset)] if preset else []) + ([Path(config)] if config else []):
-        stated = read_config(path, known)[command]
+        stated = read_config(path, options_of)[command]
         settings |= stated
-        if "model" in known[command] and not {"--model", "--sha256"} & {word.partition("=")[0] for word in words}:
+        if "model" in options_of[command] and not {"--model", "--sha256"} & {word.partition("=")[0] for word in words}:
             _require_digest(path, stated)
             _require_digest(path, settings)
     options = _options(app, command)

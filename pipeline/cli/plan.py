@@ -111,18 +111,18 @@ def read_plan(path: Path, overrides: Overrides) -> Plan:
         check_option(name, ["out", "cache", *SECTIONS], str(path))
         if name in ("out", "cache") and not isinstance(value, str | None):
             raise OptionError(f"{path}, {name} holds {_said(value)}; expected the name of a folder")
-    extractions = _named(content.get("extractions"), path)
+    stated = _named(content.get("extractions"), path)
     rows = content.get("runs")
-    if not extractions or not isinstance(rows, list) or not rows:
+    if not stated or not isinstance(rows, list) or not rows:
         raise OptionError(f"{path} is no plan: it needs `extractions` (name: options) and a list of `runs`")
     split = _section("split", content.get("split"), f"{path}, split")
     cache = {"cache": overrides.cache or content.get("cache", "features")}
     data = _data(_section("data", content.get("data"), f"{path}, data") | dict(overrides.data))
     shared: Options = {name: split.pop(name) for name in ("group-column", "group-regex") if name in split}
-    shown = {name: _shown(options, overrides) for name, options in extractions.items()}
-    maker = _Maker(path, shown)
-    runs = maker.runs(rows, ({**data, **cache}, shared))
-    vectors = {_vectors(options): options for options, _ in shown.values()}
+    extractions = {name: _extraction(options, overrides) for name, options in stated.items()}
+    maker = _Maker(path, extractions, {**data, **cache}, shared)
+    runs = maker.runs(rows)
+    vectors = {_vectors(each.options): each.options for each in extractions.values()}
     used = dict.fromkeys(run.after for run in runs)
     return Plan(
         out=Path(overrides.out or content.get("out") or Path("runs") / path.stem),
@@ -133,24 +133,32 @@ def read_plan(path: Path, overrides: Overrides) -> Plan:
     )
 
 
+@dataclass(frozen=True)
+class _Extraction:
+    """Options of an extraction as the command line has them, and the label that the file gave them."""
+
+    options: Options
+    planned: str
+
+
 class _Maker:
     """Turns the rows of a file into runs.
 
     Attributes:
-        extractions: Name -> (options, the label the file gave them).
+        extractions: By name.
+        base: Data and cache options of every run.
+        grouping: Those that say which photos are of one product.
+        replaced: Why runs of the file are not planned.
     """
 
-    def __init__(self, path: Path, extractions: Mapping[str, tuple[Options, str]]) -> None:
+    def __init__(self, path: Path, extractions: Mapping[str, _Extraction], base: Options, grouping: Options) -> None:
         self.path = path
         self.extractions = extractions
+        self.base, self.grouping = base, grouping
         self.replaced: list[str] = []
 
-    def runs(self, rows: Sequence[object], base: tuple[Options, Options]) -> list[Step]:
-        """One run per row and extraction; equal ones once.
-
-        Args:
-            base: Data and cache options, grouping options.
-        """
+    def runs(self, rows: Sequence[object]) -> list[Step]:
+        """One run per row and extraction; equal ones once."""
         made: dict[str, Step] = {}
         for number, row in enumerate(rows, 1):
             where = f"{self.path}, run {number}"
@@ -163,22 +171,22 @@ class _Maker:
             for extraction in map(str, wanted) if isinstance(wanted, list) else [str(wanted)]:
                 if extraction not in self.extractions:
                     raise OptionError(f"{where}: no extraction {extraction!r}; there are {', '.join(self.extractions)}")
-                step = self._run(name, extraction, options, base)
+                step = self._run(name, extraction, options)
                 if made.setdefault(step.name, step).words != step.words:
                     raise OptionError(f"{where}: another run is named {step.name}; give them different names")
         return list(made.values())
 
-    def _run(self, name: str, extraction: str, options: Options, base: tuple[Options, Options]) -> Step:
-        shown, planned = self.extractions[extraction]
-        run = f"{label(shown)}-{name}"
+    def _run(self, name: str, extraction: str, options: Options) -> Step:
+        made, planned = self.extractions[extraction].options, self.extractions[extraction].planned
+        run = f"{label(made)}-{name}"
         if wrong := wrong_name(run):
             raise OptionError(f"{self.path}: the run {run!r} {wrong}; its run folder is named by it")
-        if label(shown) != planned:
+        if label(made) != planned:
             self.replaced.append(f"row not run: {planned}-{name}: the command line names another backbone; see {run}")
-        cache_key = {option: shown[option] for option in _names(CacheKeyOptions) if option in shown}
-        mine = {"use": shown.get("features", ["pooled"]), "views": shown.get("views", ["identity"])}
-        words = words_of({**base[0], **cache_key, **base[1], **mine, **options})
-        return Step(run, words, after=_vectors(shown))
+        cache_key = {option: made[option] for option in _names(CacheKeyOptions) if option in made}
+        mine = {"use": made.get("features", ["pooled"]), "views": made.get("views", ["identity"])}
+        words = words_of({**self.base, **cache_key, **self.grouping, **mine, **options})
+        return Step(run, words, after=_vectors(made))
 
 
 def label(extraction: Options) -> str:
@@ -192,12 +200,12 @@ def _vectors(extraction: Options) -> str:
     return " ".join(words_of(extraction))
 
 
-def _shown(options: Options, overrides: Overrides) -> tuple[Options, str]:
-    """Options of an extraction as the command line has them, and the label the file gave them."""
+def _extraction(options: Options, overrides: Overrides) -> _Extraction:
     base = {"backbone": BackboneOptions.backbone, "weights": BackboneOptions.weights}
     written = {**base, **options}
     changed = {"backbone": overrides.backbone, "weights": overrides.weights}
-    return {**written, **{name: value for name, value in changed.items() if value is not None}}, label(written)
+    asked = {**written, **{name: value for name, value in changed.items() if value is not None}}
+    return _Extraction(asked, label(written))
 
 
 def _data(options: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class Bar:
 
     def __init__(self, what: str, unit: str, say: Callable[[str], None]) -> None:
         self.what, self.unit, self.say = what, unit, say
-        self.told = time.monotonic()
+        self.last_line = time.monotonic()
         self.started, self.first = 0.0, 0
         self.bar: tqdm[NoReturn] | None = None
 
@@ -40,7 +40,7 @@ class Bar:
             self.bar.update(done - self.bar.n)
             return
         now = time.monotonic()
-        if now - self.told >= 10 and done > self.first:
-            self.told = now
+        if now - self.last_line >= 10 and done > self.first:
+            self.last_line = now
             rate = (done - self.first) / (now - self.started)
             self.say(f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {(total - done) / rate:.0f} s left")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline.errors import counted
+
 if TYPE_CHECKING:
     from cache import KeyInfo
     from cache.repair import RepairReport
@@ -23,8 +25,14 @@ REJECTS = 20
 def sample_lines(report: SampleReport) -> Iterator[str]:
     """The sample catalogue that was written."""
     odd = ", ".join(f"{what} {name}" for what, name in report.odd.items())
-    yield f"sample: {report.photos} photos of {report.products} products, {report.rows} rows -> {report.data}"
-    yield f"  {report.repeated} repeated rows, {report.without_photo} rows without a photo; odd files: {odd}"
+    yield (
+        f"sample: {counted(report.photos, 'photo')} of {counted(report.products, 'product')}, "
+        f"{counted(report.rows, 'row')} -> {report.data}"
+    )
+    yield (
+        f"  {counted(report.repeated, 'repeated row')}, {counted(report.without_photo, 'row')} without a photo; "
+        f"odd files: {odd}"
+    )
 
 
 def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
@@ -41,8 +49,9 @@ def extract_lines(report: ExtractReport) -> Iterator[str]:
     """What was computed, how fast, and what was rejected."""
     widths = " + ".join(f"{block}/{view} {dim}" for block, view, dim in report.columns)
     yield (
-        f"extract: {report.photos} photos, {report.unique} distinct contents: {report.written} computed, "
-        f"{report.reused} already cached, {report.duplicates} repeat another photo's bytes, "
+        f"extract: {counted(report.photos, 'photo')}, {counted(report.unique, 'distinct content')}: "
+        f"{report.written} computed, "
+        f"{report.reused} already cached, {counted(report.duplicates, 'repeats', 'repeat')} another photo's bytes, "
         f"{len(report.rejects)} rejected"
     )
     yield f"  vectors {widths}; cache key {report.key[:16]}"
@@ -62,7 +71,8 @@ def fit_lines(report: FitReport) -> Iterator[str]:
     """What was dropped or odd, what was fit and what was best on validation."""
     yield from finding_lines(report.findings)
     counts = ", ".join(f"{count} {part}" for part, count in report.parts.items())
-    yield f"fit-heads: {report.configs} configurations on {counts} photos in {report.seconds:.1f} s -> {report.run}"
+    fits = f"{counted(report.configs, 'configuration')} on {counts} photos"
+    yield f"fit-heads: {fits} in {report.seconds:.1f} s -> {report.run}"
     yield f"  best on validation: {report.best} with thresholds {report.policy}, score {report.score:.4f}"
     yield from (f"  note: {note}" for note in report.notes[:REJECTS])
     if len(report.notes) > REJECTS:
@@ -75,8 +85,8 @@ def finetune_lines(report: FinetuneReport) -> Iterator[str]:
     used, best, resumed = report.used, report.best, report.resumed_from
     how = "finished before" if report.finished_before else f"resumed after epoch {resumed}" if resumed else "done"
     yield (
-        f"finetune: {how}; {report.trains} of the backbone on {report.attribute} ({report.values} values), "
-        f"{used['train']} photos to train, {used['validation']} to choose the epoch -> {report.weights}"
+        f"finetune: {how}; {report.trains} of the backbone on {report.attribute} ({counted(report.values, 'value')}), "
+        f"{counted(used['train'], 'photo')} to train, {used['validation']} to choose the epoch -> {report.weights}"
     )
     yield (
         f"  epoch {int(best['epoch'])} of {report.epochs} kept: validation loss {best['validation_loss']:.4f}, "
@@ -89,14 +99,14 @@ def finetune_lines(report: FinetuneReport) -> Iterator[str]:
 
 def prediction_lines(prediction: Prediction, out: object) -> Iterator[str]:
     """How many photos were predicted, and which were rejected."""
-    yield f"predict: {len(prediction.frame)} photos, {len(prediction.rejects)} rejected -> {out}"
+    yield f"predict: {counted(len(prediction.frame), 'photo')}, {len(prediction.rejects)} rejected -> {out}"
     yield from (f"  note: {note}" for note in prediction.notes)
     yield from _rejects(prediction.rejects)
 
 
 def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:
     """What a cache holds, one paragraph per key."""
-    yield f"{root}: {len(infos)} cache key(s), {sum(info.bytes for info in infos) / 1e6:.1f} MB"
+    yield f"{root}: {counted(len(infos), 'cache key')}, {sum(info.bytes for info in infos) / 1e6:.1f} MB"
     for info in infos:
         key = info.key
         random = ", RANDOM WEIGHTS" if info.notes.get("random_weights") else ""
@@ -106,9 +116,10 @@ def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:
         yield f"{info.digest[:16]}  {key.architecture}, weights {source}{also}{random}"
         yield f"  {key.size} px, {key.fit}, {key.interpolation}, {key.precision}; {key.decoder}"
         for column in info.columns:
-            yield f"  {column.block.name}/{column.view}: {info.column_rows[column]} rows of {column.block.dim} numbers"
+            rows = counted(info.column_rows[column], "row")
+            yield f"  {column.block.name}/{column.view}: {rows} of {counted(column.block.dim, 'number')}"
         yield (
-            f"  {info.shards} shards, {info.bytes / 1e6:.1f} MB, made {info.created:%Y-%m-%d %H:%M}, "
+            f"  {counted(info.shards, 'shard')}, {info.bytes / 1e6:.1f} MB, made {info.created:%Y-%m-%d %H:%M}, "
             f"last written {info.modified:%Y-%m-%d %H:%M} UTC"
         )
 
@@ -116,29 +127,35 @@ def cache_lines(infos: Sequence[KeyInfo], root: object) -> Iterator[str]:
 def verify_lines(report: VerifyReport) -> Iterator[str]:
     """What a check of the cache saw."""
     how = "every byte read" if report.deep else "names, sizes, keys, ids; --deep reads every byte"
-    verdict = "clean" if report.ok else f"{len(report.problems)} problem(s)"
+    verdict = "clean" if report.ok else counted(len(report.problems), "problem")
     yield (
-        f"cache verify: {verdict}; {report.keys} cache key(s), {report.shards} shards, {report.rows} rows, "
+        f"cache verify: {verdict}; {counted(report.keys, 'cache key')}, {counted(report.shards, 'shard')}, "
+        f"{counted(report.rows, 'row')}, "
         f"{report.bytes / 1e6:.1f} MB ({how})"
     )
     if report.duplicate_rows:
-        yield f"  {report.duplicate_rows} rows lie in two shards: harmless, `cache compact` joins them"
+        yield f"  {_lie(report.duplicate_rows, 'row')} in two shards: harmless, `cache compact` joins the copies"
     yield from (f"  {problem.kind} {problem.path}: {problem.detail}" for problem in report.problems)
     if report.quarantined:
-        yield f"  {report.quarantined} files lie in quarantine: `cache prune --quarantine --yes` deletes them"
+        files = _lie(report.quarantined, "file")
+        yield f"  {files} in quarantine: `cache prune --quarantine --yes` deletes what is there"
 
 
 def repair_lines(done: RepairReport) -> Iterator[str]:
     """What a repair of the cache moved, removed, wrote again and left alone."""
     yield (
-        f"repaired: {len(done.moved)} moved to quarantine, {len(done.removed)} temporary files removed, "
-        f"{len(done.rewritten)} written again, {done.rows_lost} rows to extract"
+        f"repaired: {len(done.moved)} moved to quarantine, {counted(len(done.removed), 'temporary file')} removed, "
+        f"{len(done.rewritten)} written again, {counted(done.rows_lost, 'row')} to extract"
     )
     yield from (f"  moved {item.source} -> {item.target}" for item in done.moved)
     yield from (f"  written again {path}" for path in done.rewritten)
     yield from (f"  left alone {problem.path}: {problem.detail}" for problem in done.left)
     if done.moved:
         yield "  `cache prune --quarantine --yes` deletes what lies in quarantine"
+
+
+def _lie(count: int, noun: str) -> str:
+    return f"{counted(count, noun)} {'lies' if count == 1 else 'lie'}"
 
 
 def _rejects(rejects: Iterable[tuple[str, str]]) -> Iterator[str]:

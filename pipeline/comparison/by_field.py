@@ -16,7 +16,11 @@ RESULTS = ("config_id", "validation_", "best_epoch", "seconds", "not", "policy")
 """Fields, or beginnings of fields, that are outcomes rather than settings; not suggested for `--by`."""
 
 
-def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[Path, str], str]) -> tuple[ByRow, ...]:
+_Configuration = tuple[Path, str]
+"""A run folder, and the config_id of one of its configurations."""
+
+
+def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[_Configuration, str]) -> tuple[ByRow, ...]:
     """One row per value of `field`.
 
     The field is a column of configs.csv or a fact of the runs (backbone, size, na, use, ...).
@@ -26,12 +30,12 @@ def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[
     """
     if field is None:
         return ()
-    known = dict.fromkeys(name for run in runs for config_id in run.configs for name in run.settings(config_id))
-    field = now_named(field).replace("-", "_") if field not in known else field
-    if field not in known:
-        near = nearest(field, known)
+    settings = dict.fromkeys(name for run in runs for config_id in run.configs for name in run.settings(config_id))
+    field = now_named(field).replace("-", "_") if field not in settings else field
+    if field not in settings:
+        near = nearest(field, settings)
         hint = f"; did you mean {near!r}?" if near else ""
-        offered = ", ".join(name for name in known if not name.startswith(RESULTS))
+        offered = ", ".join(name for name in settings if not name.startswith(RESULTS))
         raise OptionError(f"--by {field}: configs.csv has no such field, it has {offered}{hint}")
     groups: dict[str, list[tuple[float, Run, str]]] = {}
     for run in runs:
@@ -48,19 +52,19 @@ def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[
 
 
 def differences_by_field(
-    field: str | None, rows: Sequence[ByRow], judges: PairedComparison
+    field: str | None, rows: Sequence[ByRow], paired: PairedComparison
 ) -> tuple[ByDifference, ...]:
     """Every two values of the field, their best configurations compared on the same resamples."""
-    found = []
+    differences = []
     for one, other in combinations(rows, 2):
         if field is not None and one.candidate is not None and other.candidate is not None:
-            pair = judges.pair(one.candidate, other.candidate)
-            found.append(
+            pair = paired.pair(one.candidate, other.candidate)
+            differences.append(
                 ByDifference(field, one.value, other.value, pair.first, pair.second, pair.differences, pair.verdict)
             )
-    return tuple(found)
+    return tuple(differences)
 
 
 def _by_number(value: str) -> tuple[bool, float, str]:
-    found = number(value)
-    return found is None, found or 0.0, value
+    figure = number(value)
+    return figure is None, figure or 0.0, value

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.arrays import Positions
+from pipeline.arrays import Bool, Float32, Positions
 from pipeline.comparison.by_field import best_by_field, differences_by_field
 from pipeline.comparison.details import confusions, curves, facts, given_notes, notes, policies, reliabilities
-from pipeline.comparison.pairs import Judged, PairedComparison, judged
+from pipeline.comparison.pairs import Judged, PairedComparison, Predicted, judged
 from pipeline.comparison.records import Candidate, Comparison, Interval
 from pipeline.comparison.same_rows import check_same_rows
 from pipeline.comparison.table import table
@@ -26,7 +26,7 @@ from pipeline.comparison.values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval_of
 from pipeline.evaluation.figures import Metrics
-from pipeline.evaluation.metrics import majority_baseline
+from pipeline.evaluation.majority import majority_baseline
 from pipeline.evaluation.thresholds import decide
 from pipeline.experiment.run_reader import Run, number, read_run
 from pipeline.options import CompareOptions
@@ -71,12 +71,12 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     best = entries[0]
     resamples = Bootstrap(best.run.groups[_test_rows(best.run)], options.bootstrap, options.seed)
     named = {entry.name: entry for entry in entries}
-    judges = PairedComparison(lambda name: _judge(named[name], resamples), resamples)
+    paired = PairedComparison(lambda name: _judge(named[name], resamples), resamples)
     reference = _judge(best, resamples)
-    judges.add(reference)
+    paired.add(reference)
     candidates = (
-        _candidate(best, reference, judges),
-        *(_candidate(entry, _judge(entry, resamples), judges, best.name) for entry in entries[1:]),
+        _candidate(best, reference, paired),
+        *(_candidate(entry, _judge(entry, resamples), paired, best.name) for entry in entries[1:]),
     )
     by_rows = best_by_field(loaded, options.by, {(e.run.path, e.config_id): e.name for e in entries})
     return Comparison(
@@ -91,12 +91,12 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         by=options.by,
         by_rows=by_rows,
         policies=policies(best.run, best.config_id, reference),
-        confusions=confusions(reference.D, reference.Y, reference.mask, best.run.schema),
+        confusions=confusions(reference),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
         notes=(*notes(loaded, candidates), *given_notes(options.notes)),
-        pairs=judges.pairs([entry.name for entry in entries]),
-        by_differences=differences_by_field(options.by, by_rows, judges),
+        pairs=paired.pairs([entry.name for entry in entries]),
+        by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),
         calibration=calibration_rows(best.run, best.config_id, reference, _test_order(best.run)),
     )
@@ -104,13 +104,13 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
 
 def _entries(runs: Sequence[Run]) -> list[_Entry]:
     names = Counter(run.name for run in runs)
-    found = []
+    entries = []
     for run in runs:
         prefix = "" if len(runs) == 1 else f"{run.name if names[run.name] == 1 else run.path}/"
-        found += [_Entry(f"{prefix}{config_id}", run, config_id) for config_id in run.predicted]
-    if not found:
+        entries += [_Entry(f"{prefix}{config_id}", run, config_id) for config_id in run.predicted]
+    if not entries:
         raise RunError(f"{runs[0].path} holds no predictions; run fit-heads again (it keeps the best of each head)")
-    return found
+    return entries
 
 
 def _test_rows(run: Run) -> Positions:
@@ -128,16 +128,20 @@ def _judge(entry: _Entry, resamples: Bootstrap) -> Judged:
     run, rows = entry.run, _test_rows(entry.run)
     P = run.probabilities(entry.config_id, "test")[_test_order(run)]
     D = decide(P, run.schema, run.thresholds(entry.config_id))
-    return judged(entry.name, run.schema, (P, D, run.Y[rows], run.mask[rows]), run.unseen.take(rows), resamples)
+    return judged(entry.name, _predicted(run, rows, P, D), resamples)
 
 
-def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str | None = None) -> Candidate:
+def _predicted(run: Run, rows: Positions, P: Float32, D: Bool) -> Predicted:
+    return Predicted(P, D, run.Y[rows], run.mask[rows], run.schema, run.unseen.take(rows))
+
+
+def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: str | None = None) -> Candidate:
     """The record of a candidate.
 
     Args:
         best: The name of the best one, None for itself.
     """
-    judges.add(found)
+    paired.add(result)
     run = entry.run
     settings = run.configs.get(entry.config_id, {})
     model = run.path / "models" / f"{entry.config_id}.joblib"
@@ -151,19 +155,19 @@ def _candidate(entry: _Entry, found: Judged, judges: PairedComparison, best: str
         policy=str(run.decisions[entry.config_id]["chosen"]),
         validation_score=run.score(entry.config_id),
         seconds=number(settings.get("seconds")),
-        metrics=found.metrics,
-        intervals=_intervals(found.figures, found.metrics),
-        attribute_intervals=_attribute_intervals(found.figures, found.metrics),
-        differences={} if best is None else judges.differences(entry.name, best),
+        metrics=result.metrics,
+        intervals=_intervals(result.figures, result.metrics),
+        attribute_intervals=_attribute_intervals(result.figures, result.metrics),
+        differences={} if best is None else paired.differences(entry.name, best),
         best=best is None,
         model=str(model) if model.is_file() else "",
     )
 
 
 def _majority(run: Run, resamples: Bootstrap) -> Candidate:
-    train, test, schema = run.rows("train"), _test_rows(run), run.schema
-    P, D = majority_baseline(run.Y[train], run.mask[train], schema).predict(len(test))
-    found = judged("majority", schema, (P, D, run.Y[test], run.mask[test]), run.unseen.take(test), resamples)
+    train, test = run.rows("train"), _test_rows(run)
+    P, D = majority_baseline(run.Y[train], run.mask[train], run.schema).predict(len(test))
+    baseline = judged("majority", _predicted(run, test, P, D), resamples)
     return Candidate(
         name="majority",
         run=run.name,
@@ -174,9 +178,9 @@ def _majority(run: Run, resamples: Bootstrap) -> Candidate:
         policy="",
         validation_score=None,
         seconds=None,
-        metrics=found.metrics,
-        intervals=_intervals(found.figures, found.metrics),
-        attribute_intervals=_attribute_intervals(found.figures, found.metrics),
+        metrics=baseline.metrics,
+        intervals=_intervals(baseline.figures, baseline.metrics),
+        attribute_intervals=_attribute_intervals(baseline.figures, baseline.metrics),
         differences={},
         best=False,
         model="",
@@ -184,13 +188,13 @@ def _majority(run: Run, resamples: Bootstrap) -> Candidate:
 
 
 def _intervals(figures: Resampled, metrics: Metrics) -> Mapping[str, Interval]:
-    found = {name: interval_of(name, figures.overall[name], getattr(metrics.overall, name)) for name in OVERALL}
-    return {name: span for name, span in found.items() if span is not None}
+    spans = {name: interval_of(name, figures.overall[name], getattr(metrics.overall, name)) for name in OVERALL}
+    return {name: span for name, span in spans.items() if span is not None}
 
 
 def _attribute_intervals(figures: Resampled, metrics: Metrics) -> Mapping[str, Mapping[str, Interval]]:
-    found: dict[str, dict[str, Interval]] = {}
+    intervals: dict[str, dict[str, Interval]] = {}
     for i, row in enumerate(metrics.attributes):
         spans = {name: interval_of(name, figures.attributes[name][:, i], getattr(row, name)) for name in PER_ATTRIBUTE}
-        found[row.attribute] = {name: span for name, span in spans.items() if span is not None}
-    return found
+        intervals[row.attribute] = {name: span for name, span in spans.items() if span is not None}
+    return intervals

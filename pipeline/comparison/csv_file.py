@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison.records import Candidate, Comparison, Difference, ValueRow
+from pipeline.comparison.records import Candidate, Comparison, Difference, Interval, ValueRow
 from pipeline.evaluation.metrics import FEW
 from pipeline.system import whole_file
 
@@ -67,8 +67,8 @@ def _figures(candidate: Candidate, verdict: str) -> Iterator[Row]:
         spans = candidate.attribute_intervals.get(row.attribute, {})
         for name, figure in asdict(row).items():
             if name not in ("attribute", "single"):
-                found = {"kind": "key", "candidate": candidate.name, "key": row.attribute, "figure": name}
-                yield {**found, "estimate": figure, **_span(spans.get(name))}
+                cell = {"kind": "key", "candidate": candidate.name, "key": row.attribute, "figure": name}
+                yield {**cell, "estimate": figure, **_span(spans.get(name))}
 
 
 def _each(base: Row, figures: Mapping[str, Any], leave: tuple[str, ...]) -> Iterator[Row]:
@@ -76,9 +76,9 @@ def _each(base: Row, figures: Mapping[str, Any], leave: tuple[str, ...]) -> Iter
 
 
 def _differences(base: Row, differences: Mapping[str, Difference]) -> Iterator[Row]:
-    for name, found in differences.items():
-        yield {**base, "figure": name, "estimate": found.value, "low": found.low, "high": found.high}
+    for name, difference in differences.items():
+        yield {**base, "figure": name, "estimate": difference.value, "low": difference.low, "high": difference.high}
 
 
-def _span(interval: tuple[float, float] | None) -> Row:
+def _span(interval: Interval | None) -> Row:
     return {} if interval is None else {"low": interval[0], "high": interval[1]}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float, Float32, Int64, UInt8
+from pipeline.arrays import Bool, Float, Float32, Int64, Positions, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name
-from pipeline.comparison.pairs import Judged
+from pipeline.comparison.pairs import Judged, Predicted
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Confusion, Curve, PolicyRow, Reliability, RunFacts
-from pipeline.errors import RunError
+from pipeline.errors import RunError, counted
 from pipeline.evaluation.metrics import evaluate, known_cells
 from pipeline.evaluation.ranking import reliability
 from pipeline.evaluation.thresholds import decide
@@ -48,31 +49,36 @@ def facts(run: Run) -> RunFacts:
 
 def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """Sentences a reader of the figures must not miss."""
-    found = []
+    sentences = []
     for run in runs:
         if run.random_weights:
-            found.append(f"{run.name} was made with RANDOM backbone weights: its figures say nothing about quality.")
+            sentences.append(
+                f"{run.name} was made with RANDOM backbone weights: its figures say nothing about quality."
+            )
         if near := sentence(run.info.get("near_duplicates")):
-            found.append(f"{run.name}: {near}.")
+            sentences.append(f"{run.name}: {near}.")
         lost = int((run.info.get("findings") or {}).get("never-in-train", 0))
         if lost and "unseen" not in run.info:
-            found.append(
-                f"{run.name} was fit by an earlier version, which did not store the {lost} values that only test photos"
-                " have: they are not counted, which flatters every figure; fit it again."
+            sentences.append(
+                f"{run.name} was fit by an earlier version, which did not store the {counted(lost, 'value')} that only"
+                f" test photos have: {'it is' if lost == 1 else 'they are'} not counted, which flatters every figure;"
+                " fit it again."
             )
     best = next(candidate for candidate in candidates if candidate.best)
     fewer = [c.name for c in candidates if set(c.attributes) != set(best.attributes)]
     if fewer:
-        found.append(
+        sentences.append(
             f"{len(fewer)} of {len(candidates)} candidates predict other attributes than the best; their overall"
             " figures are over their own attributes, their differences over the attributes they share with the best."
         )
     if best.metrics.overall.photos < 500:
-        found.append(f"Only {best.metrics.overall.photos} test photos: look at the intervals before the ranks.")
+        sentences.append(
+            f"Only {counted(best.metrics.overall.photos, 'test photo')}: look at the intervals before the ranks."
+        )
     unscored = [row.attribute for row in best.metrics.attributes if row.photos == 0]
     if unscored:
-        found.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")
-    return tuple(found)
+        sentences.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")
+    return tuple(sentences)
 
 
 def given_notes(path: Path | None) -> tuple[str, ...]:
@@ -102,60 +108,89 @@ def policies(run: Run, config_id: str, test: Judged) -> tuple[PolicyRow, ...]:
     return tuple(rows)
 
 
-def confusions(D: Bool, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Confusion, ...]:
-    """Confusion matrices of the single-valued attributes, at most `CONFUSION_VALUES` values each; arrays are (n, L)."""
-    true, known = known_cells(Y, mask, schema)
-    found = []
+def confusions(predicted: Predicted) -> tuple[Confusion, ...]:
+    """Confusion matrices of the single-valued attributes, at most `CONFUSION_VALUES` values each."""
+    schema, matrices = predicted.schema, []
+    true, known = known_cells(predicted.Y, predicted.mask, schema)
     for attribute, values, columns, single in zip(
         schema.attributes, schema.values, schema.slices, schema.single, strict=True
     ):
         real = [j for j, value in enumerate(values) if value != UNKNOWN]
         at = np.array(real, np.intp) + columns.start
-        rows = known[:, at].any(axis=1) & true[:, at].any(axis=1)
-        if not single or not rows.any():
+        never = [j for j in predicted.unseen.columns(attribute) if predicted.unseen.Y[:, j].any()]
+        rows, of_unseen = known[:, at].any(axis=1, keepdims=True) & true[:, at], predicted.unseen.Y[:, never]
+        if not single or not (rows.any() or of_unseen.any()):
             continue
-        decided = np.concatenate([D[:, at], ~D[:, at].any(axis=1, keepdims=True)], axis=1)
-        counts = true[rows][:, at].astype(np.int64).T @ decided[rows].astype(np.int64)
-        names = [values[j] for j in real]
-        mistakes = _mistakes(counts, names)
-        if len(names) > CONFUSION_VALUES:
-            counts, names = _most_frequent(counts, names)
-        cells = tuple(tuple(int(count) for count in row) for row in counts)
-        found.append(Confusion(attribute, tuple(names), cells, mistakes))
-    return tuple(found)
+        D = predicted.D[:, at]
+        decided = np.concatenate([D, ~D.any(axis=1, keepdims=True)], axis=1).astype(np.int64)
+        counts, unseen = (cells.T.astype(np.int64) @ decided for cells in (rows, of_unseen))
+        names, names_unseen = [values[j] for j in real], [predicted.unseen.labels[j][1] for j in never]
+        matrices.append(_confusion(attribute, _Rows(names, counts), _Rows(names_unseen, unseen)))
+    return tuple(matrices)
 
 
-def _most_frequent(counts: Int64, names: Sequence[str]) -> tuple[Int64, list[str]]:
-    """The matrix (V, V + 1) with all but the most frequent values added up in one row and one column."""
-    kept = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[: CONFUSION_VALUES - 1])
-    goes_to = np.full(len(names), len(kept))
-    goes_to[kept] = np.arange(len(kept))
-    small = np.zeros((len(kept) + 1, len(kept) + 2), np.int64)
-    columns = np.append(goes_to, len(kept) + 1)
-    np.add.at(small, (goes_to[:, None], columns[None, :]), counts)
-    return small, [*(names[j] for j in kept), OTHERS]
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a confusion matrix: the true values' names, and counts (rows, V + 1) of what is decided."""
+
+    names: list[str]
+    counts: Int64
+
+    def most_frequent(self, most: int) -> Positions:
+        """Per row its place among those that stay, the last of which takes all the less frequent ones together."""
+        if len(self.names) <= most:
+            return np.arange(len(self.names))
+        kept = np.sort(np.argsort(-self.counts.sum(axis=1), kind="stable")[: most - 1])
+        goes_to = np.full(len(self.names), len(kept))
+        goes_to[kept] = np.arange(len(kept))
+        return goes_to
+
+    def joined(self, rows: Positions, columns: Positions) -> _Rows:
+        """The rows and columns that go to one place added up."""
+        counts = np.zeros((rows.max(initial=-1) + 1, columns.max(initial=-1) + 1), np.int64)
+        np.add.at(counts, (rows[:, None], columns[None, :]), self.counts)
+        names = {int(at): name for at, name in zip(rows, self.names, strict=True)}
+        several = np.bincount(rows) > 1
+        return _Rows([OTHERS if several[at] else names[at] for at in range(len(counts))], counts)
 
 
-def _mistakes(counts: Int64, names: Sequence[str]) -> tuple[tuple[str, str, int], ...]:
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    decided = [*names, NOTHING]
+def _confusion(attribute: str, trained: _Rows, unseen: _Rows) -> Confusion:
+    places = trained.most_frequent(CONFUSION_VALUES)
+    columns = np.append(places, places.max(initial=-1) + 1)
+    few, few_unseen = trained.joined(places, columns), unseen.joined(unseen.most_frequent(CONFUSION_VALUES), columns)
+    return Confusion(
+        attribute,
+        tuple(few.names),
+        _whole(few.counts),
+        _mistakes(trained, unseen),
+        tuple(few_unseen.names),
+        _whole(few_unseen.counts),
+    )
+
+
+def _mistakes(trained: _Rows, unseen: _Rows) -> tuple[tuple[str, str, int], ...]:
+    wrong = np.concatenate([trained.counts, unseen.counts])
+    right = np.arange(len(trained.names))
+    wrong[right, right] = 0
+    true, decided = [*trained.names, *unseen.names], [*trained.names, NOTHING]
     order = np.argsort(-wrong, axis=None, kind="stable")[:MISTAKES]
     pairs = [divmod(int(at), len(decided)) for at in order]
-    return tuple((names[i], decided[j], int(wrong[i, j])) for i, j in pairs if wrong[i, j])
+    return tuple((true[i], decided[j], int(wrong[i, j])) for i, j in pairs if wrong[i, j])
+
+
+def _whole(counts: Int64) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(count) for count in row) for row in counts)
 
 
 def reliabilities(P: Float32, Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[Reliability, ...]:
     """Calibration of every attribute that is known on some photo; arrays are (n, L)."""
     true, known = known_cells(Y, mask, schema)
-    found = []
+    rows = []
     for attribute, columns, single in zip(schema.attributes, schema.slices, schema.single, strict=True):
         confidence, correct, count = reliability(P[:, columns], true[:, columns], known[:, columns], single)
         if count.sum():
-            found.append(
-                Reliability(attribute, _optional(confidence), _optional(correct), tuple(int(c) for c in count))
-            )
-    return tuple(found)
+            rows.append(Reliability(attribute, _optional(confidence), _optional(correct), tuple(int(c) for c in count)))
+    return tuple(rows)
 
 
 def curves(run: Run, config_id: str, name: str) -> Curve | None:

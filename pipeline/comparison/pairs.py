@@ -27,16 +27,30 @@ NO_DIFFERENCE = "no difference shown"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A candidate's arrays of the test photos, each (n, L), its figures, and its figures on every resample."""
+class Predicted:
+    """What a candidate says of the test photos, and what is true of them; arrays are (n, L).
 
-    name: str
-    schema: LabelSchema
+    Attributes:
+        P: Probabilities, float32.
+        D: Decisions.
+        Y: The truth, uint8, where `mask` says that it is known.
+        schema: Which columns are which attribute.
+        unseen: The values that training never saw: true, and never decided.
+    """
+
     P: Float32
     D: Bool
     Y: UInt8
     mask: Bool
+    schema: LabelSchema
     unseen: Unseen
+
+
+@dataclass(frozen=True)
+class Judged(Predicted):
+    """A candidate's predictions of the test photos, its figures, and its figures on every resample."""
+
+    name: str
     metrics: Metrics
     figures: Resampled
 
@@ -46,17 +60,10 @@ class Judged:
         return self.P, self.Y, self.mask
 
 
-def judged(
-    name: str,
-    schema: LabelSchema,
-    arrays: tuple[Float32, Bool, UInt8, Bool],
-    unseen: Unseen,
-    resamples: Bootstrap,
-) -> Judged:
-    """Figures of (P, D, Y, mask), each (n, L), on photos some of which have unseen values."""
-    metrics = evaluate(*arrays, schema, unseen)
-    figures = resamples.figures(photo_sums(*arrays, schema, unseen))
-    return Judged(name, schema, *arrays, unseen, metrics, figures)
+def judged(name: str, predicted: Predicted, resamples: Bootstrap) -> Judged:
+    """The figures of a candidate's predictions, on the photos themselves and on every resample of them."""
+    every = vars(predicted)
+    return Judged(**every, name=name, metrics=evaluate(**every), figures=resamples.figures(photo_sums(**every)))
 
 
 @dataclass(frozen=True)
@@ -70,15 +77,15 @@ class _Figures:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Compares candidates by name; `load` brings one back when it must be judged on some of its attributes only."""
+    """Compares candidates by name; `judge` gives one again when it must be judged on some of its attributes only."""
 
-    load: Callable[[str], Judged]
+    judge: Callable[[str], Judged]
     resamples: Bootstrap
-    _known: dict[tuple[str, tuple[str, ...] | None], _Figures] = field(default_factory=dict)
+    _figures_of: dict[tuple[str, tuple[str, ...] | None], _Figures] = field(default_factory=dict)
 
     def add(self, candidate: Judged) -> None:
         """Remember a candidate's figures."""
-        self._known[candidate.name, None] = _figures(candidate)
+        self._figures_of[candidate.name, None] = _figures(candidate)
 
     def pair(self, first: str, second: str) -> Pair:
         """The first minus the second, on the attributes that both predict."""
@@ -91,37 +98,35 @@ class PairedComparison:
 
     def differences(self, first: str, second: str) -> Mapping[str, Difference]:
         """Differences of the figures that both have; empty without an attribute in common."""
-        mine, theirs = self._known[first, None], self._known[second, None]
+        mine, theirs = self._figures_of[first, None], self._figures_of[second, None]
         shared = tuple(attribute for attribute in theirs.attributes if attribute in mine.attributes)
         if not shared:
             return {}
         mine, theirs = (self._restricted(name, shared) for name in (first, second))
-        found = {}
+        differences = {}
         for name in DIFFERENCES:
             here, there = mine.overall[name], theirs.overall[name]
             span = interval(mine.resampled[name] - theirs.resampled[name])
             if here is not None and there is not None and span is not None:
-                found[name] = Difference(here - there, *span, within_noise=span[0] <= 0.0 <= span[1])
-        return found
+                differences[name] = Difference(here - there, *span, within_noise=span[0] <= 0.0 <= span[1])
+        return differences
 
     def _restricted(self, name: str, attributes: tuple[str, ...]) -> _Figures:
-        whole = self._known[name, None]
+        whole = self._figures_of[name, None]
         if set(whole.attributes) == set(attributes):
             return whole
-        if (name, attributes) not in self._known:
-            found = self.load(name)
-            schema, at = subset(found.schema, attributes)
-            arrays = (found.P[:, at], found.D[:, at], found.Y[:, at], found.mask[:, at])
-            unseen = found.unseen.of_attributes(attributes)
-            self._known[name, attributes] = _figures(judged(name, schema, arrays, unseen, self.resamples))
-        return self._known[name, attributes]
+        if (name, attributes) not in self._figures_of:
+            whole_again = self.judge(name)
+            part = _of_attributes(whole_again, attributes)
+            self._figures_of[name, attributes] = _figures(judged(name, part, self.resamples))
+        return self._figures_of[name, attributes]
 
 
 def verdict(differences: Mapping[str, Difference]) -> str:
     """What the paired intervals show of two candidates; see `Pair`."""
-    shown = [d for name in DECIDING if (d := differences.get(name)) is not None and not d.within_noise]
-    signs = {d.value > 0 for d in shown}
-    if not shown:
+    decisive = [d for name in DECIDING if (d := differences.get(name)) is not None and not d.within_noise]
+    signs = {d.value > 0 for d in decisive}
+    if not decisive:
         return NO_DIFFERENCE
     return "mixed" if len(signs) > 1 else ("first better" if signs == {True} else "second better")
 
@@ -139,6 +144,12 @@ def subset(schema: LabelSchema, attributes: Sequence[str]) -> tuple[LabelSchema,
         category_attribute=None,
     )
     return part, columns.astype(np.intp)
+
+
+def _of_attributes(candidate: Predicted, attributes: Sequence[str]) -> Predicted:
+    schema, at = subset(candidate.schema, attributes)
+    P, D, Y, mask = candidate.P[:, at], candidate.D[:, at], candidate.Y[:, at], candidate.mask[:, at]
+    return Predicted(P, D, Y, mask, schema, candidate.unseen.of_attributes(attributes))
 
 
 def _figures(candidate: Judged) -> _Figures:

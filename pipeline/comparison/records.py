@@ -96,13 +96,17 @@ class Confusion:
     An attribute of very many values has its most frequent ones and, last, `OTHERS` for all the rest together.
 
     Attributes:
-        mistakes: The most frequent (true, decided, photos), over all values.
+        mistakes: The most frequent (true, decided, photos), over all values, those that training never saw included.
+        unseen: True values that training never saw, which are never decided; at most as many, too.
+        unseen_counts: Their rows, with the columns of `counts`.
     """
 
     attribute: str
     values: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
     mistakes: tuple[tuple[str, str, int], ...] = ()
+    unseen: tuple[str, ...] = ()
+    unseen_counts: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -253,6 +257,22 @@ class Comparison:
     def best_candidate(self) -> Candidate:
         """The candidate chosen on validation."""
         return next(candidate for candidate in self.candidates if candidate.best)
+
+    @property
+    def ahead(self) -> Candidate | None:
+        """The member, with a higher validation score, to which the best one's run preferred it; None as a rule.
+
+        A run prefers an ensemble to a member of it that is ahead within noise, the only way in which the highest
+        validation score among the candidates for as many attributes is not that of the best.
+        """
+        best = self.best_candidate
+        rivals = [
+            (each.validation_score, each.run == best.run, each)
+            for each in self.candidates
+            if each.validation_score is not None and len(each.attributes) == len(best.attributes)
+        ]
+        first = max(rivals, key=lambda rival: rival[:2])[2] if rivals else best
+        return None if (first.validation_score or 0.0) <= (best.validation_score or 0.0) else first
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; figures that do not exist are null."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.catalogue.labels import UNKNOWN, column_name
-from pipeline.errors import RunError
+from pipeline.errors import RunError, counted
 from pipeline.experiment.run_reader import Run
 
 
@@ -30,10 +30,12 @@ def _check_split(first: Run, other: Run) -> None:
     details = []
     if moved:
         photo = moved[0]
-        details.append(f"{_photos(len(moved))} in other parts (first: {photo}, {ours[photo]} and {theirs[photo]})")
+        details.append(
+            f"{counted(len(moved), 'photo')} in other parts (first: {photo}, {ours[photo]} and {theirs[photo]})"
+        )
     for run, photos in ((first, ours.keys() - theirs.keys()), (other, theirs.keys() - ours.keys())):
         if photos:
-            details.append(f"{_photos(len(photos))} in {run.path} only (first: {min(photos)})")
+            details.append(f"{counted(len(photos), 'photo')} in {run.path} only (first: {min(photos)})")
     raise RunError(
         f"{first.path} and {other.path} have different splits: {'; '.join(details)}. Only runs on the same split can "
         f"be compared: fit the second again with --split-from {first.path}"
@@ -49,8 +51,8 @@ def _check_truth(first: Run, other: Run) -> None:
     for attribute, values in zip(first.schema.attributes, first.schema.values, strict=True):
         if attribute not in other.schema.attributes:
             continue
-        known = other.schema.values[other.schema.attributes.index(attribute)]
-        odd = (set(values) ^ set(known)) - {UNKNOWN}
+        theirs_too = other.schema.values[other.schema.attributes.index(attribute)]
+        odd = (set(values) ^ set(theirs_too)) - {UNKNOWN}
         if odd:
             raise RunError(
                 f"{first.path} and {other.path} know different values of {attribute!r} ({len(odd)} differ, such as"
@@ -63,12 +65,9 @@ def _check_truth(first: Run, other: Run) -> None:
             i, j = first.schema.column_names.index(name), columns[name]
             same = (first.mask[ours, i] == other.mask[theirs, j]) & (first.Y[ours, i] == other.Y[theirs, j])
             if not same.all():
+                count = counted(int((~same).sum()), "photo")
                 photo = first.photos[int(ours[int(np.argmin(same))])]
                 raise RunError(
-                    f"{first.path} and {other.path} disagree on {name!r} of {_photos(int((~same).sum()))} of the test"
+                    f"{first.path} and {other.path} disagree on {name!r} of {count} of the test"
                     f" part (first: {photo}): their labels differ"
                 )
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count} photos"

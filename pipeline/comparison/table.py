@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
 from pipeline.comparison.records import Candidate, Comparison, Difference, Interval
+from pipeline.errors import counted
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.metrics import FEW
 
@@ -36,9 +37,9 @@ def table(comparison: Comparison, color: bool = False) -> str:
     """
     parts = comparison.parts
     head = (
-        f"{parts.get('train', 0)} photos to train, {parts.get('validation', 0)} to choose, {parts.get('test', 0)} to"
-        f" test ({comparison.groups} products). Test figures with 95 % intervals over products ({comparison.resamples}"
-        " resamples); known labels only."
+        f"{counted(parts.get('train', 0), 'photo')} to train, {parts.get('validation', 0)} to choose,"
+        f" {parts.get('test', 0)} to test ({counted(comparison.groups, 'product')}). Test figures with 95 %"
+        f" intervals over products ({counted(comparison.resamples, 'resample')}); known labels only."
     )
     best = comparison.best_candidate
     blocks: list[RenderableType] = [head, "", _overall(comparison)]
@@ -66,10 +67,10 @@ def _text(blocks: Sequence[RenderableType], color: bool) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    shown = [Text(one_line(block)) if isinstance(block, str) else block for block in blocks]
+    texts = [Text(one_line(block)) if isinstance(block, str) else block for block in blocks]
     console = Console(file=io.StringIO(), width=10_000, force_terminal=color, no_color=not color, legacy_windows=False)
     with console.capture() as captured:
-        for block in shown:
+        for block in texts:
             console.print(block, soft_wrap=isinstance(block, Text))
     return "\n".join(line.rstrip() for line in captured.get().split("\n"))
 
@@ -131,8 +132,8 @@ def _by(comparison: Comparison) -> RenderableType:
         overall = None if candidate is None else candidate.metrics.overall
         figures = [overall.accuracy, overall.key_macro_f1] if overall else [None, None]
         name = row.config_id if len(comparison.runs) == 1 else f"{row.run}/{row.config_id}"
-        shown = [row.value or "(none)", str(row.configurations), row.candidate or name]
-        rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
+        words = [row.value or "(none)", str(row.configurations), row.candidate or name]
+        rows.append([*words, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
     field = comparison.by or ""
     heads = [field, "configs", "best by validation", "valid.", *NAMES.values()]
     blocks: list[RenderableType] = [_grid(f"By {field}", heads, rows, left=(0, 2))]
@@ -149,8 +150,8 @@ def _by(comparison: Comparison) -> RenderableType:
 
 
 def _cells(differences: Mapping[str, Difference]) -> list[str]:
-    found = [differences.get(name) for name in DECIDING]
-    return [NONE if d is None else f"{d.value:+.3f} [{d.low:+.3f} {d.high:+.3f}]" for d in found]
+    deciding = [differences.get(name) for name in DECIDING]
+    return [NONE if d is None else f"{d.value:+.3f} [{d.low:+.3f} {d.high:+.3f}]" for d in deciding]
 
 
 def _per_attribute(comparison: Comparison) -> RenderableType:
@@ -180,17 +181,19 @@ def _per_attribute(comparison: Comparison) -> RenderableType:
             ]
         )
     grid = _grid(f"Per attribute: {best.name} against the majority baseline", heads, rows, left=(0,))
-    told = f"values: with a test photo / in all (of the former, those with fewer than {FEW}); macro F1 and mAP are over"
-    return Group(grid, f"{told} those with a test photo, values that training never saw included", "")
+    about = (
+        f"values: with a test photo / in all (of the former, those with fewer than {FEW}); macro F1 and mAP are over"
+    )
+    return Group(grid, f"{about} those with a test photo, values that training never saw included", "")
 
 
 def _about_macro_f1(best: Candidate) -> str:
     """What the means over values rest on, and how far their intervals can be trusted."""
     overall = best.metrics.overall
     return (
-        f"macro F1: mean over all {overall.scored_values} values with a test photo, {overall.rare_values} of them with"
-        f" fewer than {FEW}, too few to measure one by; attribute F1: mean over attributes of each one's macro F1."
-        f" {MACRO_INTERVALS}"
+        f"macro F1: mean over all {counted(overall.scored_values, 'value')} with a test photo,"
+        f" {overall.rare_values} of them with fewer than {FEW}, too few to measure one by; attribute F1: mean"
+        f" over attributes of each one's macro F1. {MACRO_INTERVALS}"
     )
 
 

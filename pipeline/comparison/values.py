@@ -18,7 +18,7 @@ def value_rows(run: Run, best: Judged) -> tuple[ValueRow, ...]:
     """One row per value in schema order, then the values that only test photos have."""
     true, known = known_cells(best.Y, best.mask, best.schema)
     train = run.rows("train")
-    seen = known_cells(run.Y[train], run.mask[train], best.schema)[0].sum(axis=0)
+    trained = known_cells(run.Y[train], run.mask[train], best.schema)[0].sum(axis=0)
     decided = best.D & known
     hits, support, chosen = ((cells.sum(axis=0)) for cells in (decided & true, true, decided))
     ranked = average_precision(best.P, true, known)
@@ -31,14 +31,14 @@ def value_rows(run: Run, best: Judged) -> tuple[ValueRow, ...]:
             ValueRow(
                 attribute=attribute,
                 value=value,
-                train=int(seen[j]),
+                train=int(trained[j]),
                 support=has,
                 decided=says,
                 precision=tp / says if says else None,
                 recall=tp / has if has else None,
                 f1=2 * tp / (says + has) if has else None,
                 average_precision=float(ranked[j]) if np.isfinite(ranked[j]) else None,
-                learnable=bool(seen[j]),
+                learnable=bool(trained[j]),
             )
         )
     return (*rows, *_unseen_rows(best))

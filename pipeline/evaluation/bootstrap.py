@@ -241,10 +241,10 @@ def resampled_score(figures: Resampled, single: Sequence[bool]) -> Float:
 
 def interval(figures: Float) -> tuple[float, float] | None:
     """The central 95 % of resampled figures (B,); None when fewer than half of the resamples define one."""
-    found = figures[np.isfinite(figures)]
-    if len(found) * 2 < max(1, len(figures)):
+    defined = figures[np.isfinite(figures)]
+    if len(defined) * 2 < max(1, len(figures)):
         return None
-    low, high = np.percentile(found, [2.5, 97.5])
+    low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -274,5 +274,5 @@ def _divide(part: Float, whole: Float) -> Float:
 
 def _nanmean(values: Float) -> Float:
     """Mean over the last axis of what is not NaN; NaN where nothing is, without a warning."""
-    found = np.isfinite(values)
-    return _divide(np.where(found, values, 0.0).sum(axis=-1), found.sum(axis=-1).astype(np.float64))
+    defined = np.isfinite(values)
+    return _divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))

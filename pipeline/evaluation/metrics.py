@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Bool, Float, Float32, UInt8
+from pipeline.arrays import Bool, Float, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
 from pipeline.evaluation.figures import AttributeMetrics, Metrics, OverallMetrics
@@ -145,34 +145,6 @@ def validation_score(P: Float, D: Bool, Y: Targets, mask: Bool, schema: LabelSch
     return float("nan") if score is None else score
 
 
-@dataclass(frozen=True)
-class Majority:
-    """The baseline that never looks at a photo: shares of training rows, each attribute's most common decision."""
-
-    rates: Float32
-    decided: Bool
-
-    def predict(self, n: int) -> tuple[Float32, Bool]:
-        """(P, D), both (n, L), the same for every photo."""
-        return np.tile(self.rates, (n, 1)), np.tile(self.decided, (n, 1))
-
-
-def majority_baseline(Y: Targets, mask: Bool, schema: LabelSchema) -> Majority:
-    """The majority baseline of training rows (n, L).
-
-    P is each value's share of the known rows (0 where there are none). A single-valued attribute decides its most
-    common value, a multi-valued one every value that at least half of the known rows have. No gate is applied.
-    """
-    true, mask = known_cells(Y, mask, schema)
-    rates = true.sum(axis=0) / np.maximum(mask.sum(axis=0), 1)
-    decided = rates >= 0.5
-    for columns, single in zip(schema.slices, schema.single, strict=True):
-        if single and columns.stop > columns.start:
-            width = columns.stop - columns.start
-            decided[columns] = (np.arange(width) == rates[columns].argmax()) & (rates[columns] > 0)
-    return Majority(rates.astype(np.float32), decided)
-
-
 def macro_f1(tp: Float, fp: Float, fn: Float) -> float | None:
     """Mean F1 over values (w,) with at least one positive; None when there is none."""
     scored = (tp + fn) > 0
@@ -183,8 +155,8 @@ def macro_f1(tp: Float, fp: Float, fn: Float) -> float | None:
 
 def mean_of(figures: Iterable[float | None]) -> float | None:
     """Mean of the figures that exist; None when there is none."""
-    found = [figure for figure in figures if figure is not None]
-    return float(np.mean(found)) if found else None
+    defined = [figure for figure in figures if figure is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _loss(P: Float, true: Bool, mask: Bool) -> Float:
@@ -313,6 +285,6 @@ def _finite(figures: Float) -> list[float]:
 
 
 def _check_shapes(schema: LabelSchema, **arrays: npt.NDArray[Any]) -> None:
-    found = {name: np.shape(array) for name, array in arrays.items()}
-    if len(set(found.values())) != 1 or len(found["P"]) != 2 or found["P"][1] != schema.size:
-        raise OptionError(f"metrics need P, D, Y and mask of one shape (n, {schema.size}), found {found}")
+    shapes = {name: np.shape(array) for name, array in arrays.items()}
+    if len(set(shapes.values())) != 1 or len(shapes["P"]) != 2 or shapes["P"][1] != schema.size:
+        raise OptionError(f"metrics need P, D, Y and mask of one shape (n, {schema.size}), found {shapes}")

@@ -37,14 +37,14 @@ def _average_precision(P: Float, true: Bool, mask: Bool) -> Float64:
     scores = np.take_along_axis(P, order, axis=1)
     known = np.take_along_axis(mask, order, axis=1)
     hits = np.cumsum(np.take_along_axis(true, order, axis=1), axis=1)
-    seen = np.cumsum(known, axis=1)
+    ranks = np.cumsum(known, axis=1)
     last = np.ones(P.shape, bool)
     last[:, :-1] = (scores[:, 1:] != scores[:, :-1]) | ~known[:, 1:]
     at_end = np.where(last, hits, 0)
     before = np.zeros_like(at_end)
     before[:, 1:] = np.maximum.accumulate(at_end, axis=1)[:, :-1]
     gained = np.where(last, hits - before, 0)
-    result: Float64 = (gained * (hits / np.maximum(seen, 1))).sum(axis=1) / hits[:, -1]
+    result: Float64 = (gained * (hits / np.maximum(ranks, 1))).sum(axis=1) / hits[:, -1]
     return result
 
 

@@ -136,7 +136,7 @@ def _narrowed(parts: Sequence[Codes], positives: int) -> tuple[Codes, tuple[Int6
     outside = np.ones(len(edges), bool)
     outside[kept] = False
     of_code = np.searchsorted(edges, codes, side="right") - 1
-    left_out = [_from_above(np.where(outside, found, 0))[of_code] for found in (count, true)]
+    left_out = [_from_above(np.where(outside, cells, 0))[of_code] for cells in (count, true)]
     return codes, (left_out[0], left_out[1])
 
 

@@ -52,25 +52,31 @@ class AttributeSweep:
 
 def sweep_thresholds(
     P: Float32,
-    truth: tuple[UInt8, Bool, Unseen],
+    Y: UInt8,
+    mask: Bool,
+    unseen: Unseen,
     schema: LabelSchema,
     thresholds: Float64,
 ) -> tuple[AttributeSweep, ...]:
-    """Counts for every attribute known on some photo; thresholds (L,) are the ones in use.
+    """Counts for every attribute known on some photo.
 
     What may be decided is what the decision rule would decide at threshold 0: the best value of a single-valued
     attribute, every value of a multi-valued one, nothing that the category silences.
 
     Args:
-        truth: Y and mask, (n, L) as P is, and the values that training never saw: true, and never decided.
+        P: Probabilities (n, L) of the test photos.
+        Y: Their targets (n, L).
+        mask: Which of these are known, (n, L).
+        unseen: The values that training never saw: true, and never decided.
+        schema: Which columns are which attribute.
+        thresholds: Those in use, (L,).
     """
-    Y, mask, unseen = truth
     true, known = known_cells(Y, mask, schema)
     possible = decide(P, schema, np.zeros(schema.size)) & known
     decided, right = _at_or_above(P, possible), _at_or_above(P, possible & true)
     positives = true.sum(axis=0)
     enough = np.sort(positives)[::-1][min(VALUES, len(positives)) - 1] if len(positives) else 0
-    found = []
+    sweeps = []
     for attribute, values, columns, single in zip(
         schema.attributes, schema.values, schema.slices, schema.single, strict=True
     ):
@@ -86,7 +92,7 @@ def sweep_thresholds(
             _whole(right[:, at].sum(axis=1)),
             limits.pop() if len(limits) == 1 else None,
         )
-        shown = [column for column in at if positives[column] >= max(1, int(enough))]
+        frequent = [column for column in at if positives[column] >= max(1, int(enough))]
         rows = tuple(
             Sweep(
                 values[column - columns.start],
@@ -95,10 +101,10 @@ def sweep_thresholds(
                 _whole(right[:, column]),
                 float(thresholds[column]),
             )
-            for column in sorted(shown, key=lambda column: -int(positives[column]))
+            for column in sorted(frequent, key=lambda column: -int(positives[column]))
         )
-        found.append(AttributeSweep(attribute, single, photos, overall, rows))
-    return tuple(found)
+        sweeps.append(AttributeSweep(attribute, single, photos, overall, rows))
+    return tuple(sweeps)
 
 
 def _at_or_above(P: Float32, cells: Bool) -> Counts:

@@ -35,10 +35,10 @@ class Unseen:
 
     @cached_property
     def _columns(self) -> dict[str, list[int]]:
-        found: dict[str, list[int]] = {}
+        columns: dict[str, list[int]] = {}
         for j, (attribute, _) in enumerate(self.labels):
-            found.setdefault(attribute, []).append(j)
-        return found
+            columns.setdefault(attribute, []).append(j)
+        return columns
 
     def columns(self, attribute: str) -> list[int]:
         """The columns of one attribute's values."""

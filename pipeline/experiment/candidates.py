@@ -90,11 +90,20 @@ class JudgedHead:
         return self.policies[self.chosen].thresholds
 
 
-def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth: Truth, threshold: str) -> JudgedHead:
+@dataclass(frozen=True)
+class Fit:
+    """One fitted head to be judged, and what it is made of: itself, or the configurations that an ensemble averages."""
+
+    config_id: str
+    head: FittedHead
+    made_of: tuple[FittedHead, ...]
+
+
+def judge(fit: Fit, P: Float32, truth: Truth, threshold: str) -> JudgedHead:
     """Tune thresholds on the head's probabilities P (n, L) of the validation rows and choose among the policies.
 
     Args:
-        fit: config_id, head, and what the head is made of.
+        fit: What made these probabilities.
         threshold: A policy, or auto for the best of `POLICIES` by score (the simplest of equals); it also stores
             `EXTRA`.
     """
@@ -107,7 +116,7 @@ def judge(fit: tuple[str, FittedHead, tuple[FittedHead, ...]], P: Float32, truth
     eligible = [policy for policy in policies if policy not in EXTRA] or list(policies)
     chosen = max(eligible, key=lambda policy: policies[policy].score)
     overall = evaluate(P, decided[chosen], truth.Y, truth.known, truth.schema).to_json()["overall"]
-    return JudgedHead(*fit, P, decided[chosen], policies, chosen, overall)
+    return JudgedHead(fit.config_id, fit.head, fit.made_of, P, decided[chosen], policies, chosen, overall)
 
 
 def cross_fitted(P: Float32, truth: Truth, policy: str) -> Bool:

@@ -7,17 +7,17 @@ its SQLite store would need SQLAlchemy and Alembic besides. Nothing is sent anyw
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import OptionError
+from pipeline.experiment.run_tables import read_rows
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -58,16 +58,16 @@ class MlflowStore:
             ) from error
         try:
             client = MlflowClient(tracking_uri=folder.absolute().as_uri())
-            known = client.get_experiment_by_name(EXPERIMENT)
-            experiment = client.create_experiment(EXPERIMENT) if known is None else known.experiment_id
+            earlier = client.get_experiment_by_name(EXPERIMENT)
+            experiment = client.create_experiment(EXPERIMENT) if earlier is None else earlier.experiment_id
         except MlflowException as error:
             raise OptionError(f"--mlflow {folder} cannot be used as an MLflow store: {error}") from error
         return cls(folder, client, experiment)
 
     def log(self, run: Path) -> int:
         """Log every configuration of a run folder; returns how many there were."""
-        configs, epochs = list(_rows(run / "configs.csv")), defaultdict(list)
-        for row in _rows(run / "history.csv"):
+        configs, epochs = read_rows(run / "configs.csv"), defaultdict(list)
+        for row in read_rows(run / "history.csv"):
             epochs[row["config_id"]].append(row)
         for row in configs:
             self._log_one(run, row, epochs[row["config_id"]])
@@ -93,8 +93,3 @@ class MlflowStore:
         for start in range(0, len(metrics), _MOST):
             self.client.log_batch(made, metrics=metrics[start : start + _MOST])
         self.client.set_terminated(made)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from cache import Column, FeatureCache, IdIndex, Reader
 from pipeline.arrays import Bool, Float32, Ids, Int64, Positions, UInt8
 from pipeline.catalogue import (
-    LARGEST_GROUP,
     UNKNOWN,
     Catalogue,
     Cell,
@@ -22,22 +20,18 @@ from pipeline.catalogue import (
     Split,
     coded,
     empty_attributes,
-    groups_of,
     infer_schema,
-    join_groups,
     never_in_train,
-    read_catalogue,
     same_content,
     split_rows,
 )
-from pipeline.errors import OptionError
+from pipeline.errors import OptionError, counted
 from pipeline.evaluation.unseen import Unseen
+from pipeline.experiment.cached_rows import cached_rows, first_of_each
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
-from pipeline.features.near_duplicates import all_pairs, check_cosine
-from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
+from pipeline.features.selection import CachedFeatures, read_pooled
 from pipeline.heads import ChunkedSource, FeatureChunk, FittedHead, Targets
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
-from pipeline.system import memory_limit
 
 Na = Literal["mask", "class", "negative"]
 
@@ -156,7 +150,7 @@ class Experiment:
 
     def pooled(self, limit: int) -> tuple[Positions, Float32]:
         """The first photo of each content, ascending, and their pooled vectors. Raises as `read_pooled` does."""
-        rows = _first_of_each(self.ids)
+        rows = first_of_each(self.ids)
         return rows, read_pooled(self.cache, self.features.info, self.ids[rows], limit)
 
     @cached_property
@@ -167,9 +161,9 @@ class Experiment:
         values = dict(zip(every.attributes, every.values, strict=True))
         labels = tuple(
             (attribute, value)
-            for attribute, seen in zip(schema.attributes, schema.values, strict=True)
+            for attribute, own in zip(schema.attributes, schema.values, strict=True)
             for value in values[attribute]
-            if value not in seen
+            if value not in own
         )
         has = [[cell is not None and value in cell for cell in cells[attribute]] for attribute, value in labels]
         Y = np.array(has, np.bool_).reshape(len(labels), len(self.ids)).T
@@ -201,53 +195,6 @@ class Experiment:
         return Targets(self.targets.Y[at], self.targets.mask[at], schema.slices, schema.single)
 
 
-@dataclass(frozen=True, eq=False)
-class CachedRows:
-    """Photos whose vectors are all there; n rows in catalogue order.
-
-    Attributes:
-        ids: Content ids, S32.
-        groups: int64, photos of one product.
-        findings: The catalogue's, and what was dropped.
-    """
-
-    catalogue: Catalogue
-    cache: FeatureCache
-    features: CachedFeatures
-    ids: Ids
-    groups: Int64
-    findings: tuple[Finding, ...]
-
-    def read(self) -> Float32:
-        """Vectors (n, d) of the first view."""
-        return np.asarray(self.cache.reader(self.features.info.digest).read(self.ids, self.features.columns[0]))
-
-
-def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
-    """Catalogue and cache joined. Photos that `extract` rejected are dropped and reported.
-
-    Raises:
-        OptionError: Vectors are missing (with the command that makes them).
-    """
-    check_cosine(split.near_duplicates)
-    if split.regroup and split.split_from is not None:
-        raise OptionError("--regroup makes another split, --split-from keeps a given one; leave one of them out")
-    if split.regroup and not split.near_duplicates:
-        raise OptionError("--regroup needs the cosine from which photos belong together, but --near-duplicates is 0")
-    cache = open_cache(options.cache)
-    catalogue = read_catalogue(data, split.group_column)
-    ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
-    readable = np.ones(len(ids), bool)
-    readable[list(problems)] = False
-    features = select_features(cache, cache_key, ids[readable], options.use, options.views)
-    there, dropped = _in_cache(catalogue, cache, features, (ids, problems))
-    catalogue, ids = catalogue.take(there), ids[there]
-    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
-    if split.regroup:
-        groups = _regroup(groups, ids, (cache, features), split.near_duplicates, memory_limit(options.memory))
-    return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *dropped))
-
-
 def load_experiment(
     data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptions, options: FitOptions
 ) -> Experiment:
@@ -259,9 +206,11 @@ def load_experiment(
     rows = cached_rows(data, cache_key, split, options)
     catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
     override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
-    parts, found = split_rows(catalogue, infer_schema(catalogue, single=override), ids, groups, split)
+    parts, split_findings = split_rows(catalogue, infer_schema(catalogue, single=override), ids, groups, split)
     if not all(parts.counts().values()):
-        raise OptionError(f"the split of {len(ids)} photos leaves a part empty: {parts.counts()}; change --split")
+        raise OptionError(
+            f"the split of {counted(len(ids), 'photo')} leaves a part empty: {parts.counts()}; change --split"
+        )
     info = rows.features.info
     require_unseen(seen_of_key(rows.cache, info), ids, parts, str(info.notes.get("weights_source", "")))
     visible = parts.rows("train", "validation")
@@ -269,7 +218,7 @@ def load_experiment(
     findings = (
         *rows.findings,
         *same_content(catalogue, ids),
-        *found,
+        *split_findings,
         *empty_attributes(catalogue, schema),
         *never_in_train(catalogue, schema),
     )
@@ -327,49 +276,3 @@ def inapplicable_negative(
         targets.mask[rows, columns] = True
         targets.known[rows, columns.start : columns.stop - (UNKNOWN in values)] = True
     return targets
-
-
-def _in_cache(
-    catalogue: Catalogue, cache: FeatureCache, features: CachedFeatures, hashed: tuple[Ids, Mapping[int, str]]
-) -> tuple[Positions, tuple[Finding, ...]]:
-    """Rows whose vectors are all there, and a finding per photo that cannot have one."""
-    ids, problems = hashed
-    reader = cache.reader(features.info.digest)
-    have = np.ones(len(ids), bool)
-    for columns in features.columns:
-        for column in columns:
-            have &= reader.contains(ids, column)
-    absent = np.flatnonzero(~have)
-    rejected = cache.files.rejected(ids[absent], features.info.digest)
-    reasons = {int(absent[i]): why for i, why in rejected.items()} | dict(problems)
-    lost = [int(i) for i in absent if int(i) not in reasons]
-    if lost:
-        raise OptionError(
-            f"{len(lost)} of {len(ids)} photos have no vectors in the cache yet "
-            f"(first: {catalogue.filenames[lost[0]]}). Run: {extract_command(features.info, features.options())}"
-        )
-    findings = tuple(Finding("rejected", catalogue.filenames[i], why) for i, why in sorted(reasons.items()))
-    return np.flatnonzero(have), findings
-
-
-def _first_of_each(ids: Ids) -> Positions:
-    return np.sort(np.unique(ids, return_index=True)[1])
-
-
-def _regroup(groups: Int64, ids: Ids, cached: tuple[FeatureCache, CachedFeatures], cosine: float, limit: int) -> Int64:
-    """Groups joined over near-duplicates.
-
-    Raises:
-        OptionError: One group becomes too large for a fair split.
-    """
-    cache, features = cached
-    rows = _first_of_each(ids)
-    pairs = all_pairs(read_pooled(cache, features.info, ids[rows], limit), cosine)
-    joined = join_groups(groups, ((rows[found.first], rows[found.second]) for found in pairs))
-    before, after = (int(np.bincount(numbers).max(initial=0)) for numbers in (groups, joined))
-    if before < after and after > LARGEST_GROUP * len(ids):
-        raise OptionError(
-            f"--regroup joins {after} of {len(ids)} photos into one group (cosine >= {cosine:g}, each like the next), "
-            f"more than {LARGEST_GROUP:.0%}: no fair split; raise --near-duplicates, or leave out --regroup"
-        )
-    return joined

@@ -7,13 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.arrays import Bool, Float, Float32, Positions, Texts, UInt8
 from pipeline.catalogue.labels import LabelSchema, column_name, first_repeated
-from pipeline.errors import RunError
+from pipeline.errors import RunError, counted
+from pipeline.system import whole_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, str]
 Labels = Sequence[tuple[str, str]]
@@ -37,6 +41,14 @@ class Rows:
         return np.flatnonzero(self.parts == part)
 
 
+def write_table(path: Path, table: pa.Table, **how: object) -> None:
+    """Write a table as Parquet, whole or not at all; `how` is given to the writer."""
+    import pyarrow.parquet as pq
+
+    with whole_file(path) as partial:
+        pq.write_table(table, partial, **how)
+
+
 def read_truth(path: Path, labels: Labels, photos: Sequence[str]) -> tuple[UInt8, Bool]:
     """labels.parquet: Y (n, L) uint8 and mask (n, L) bool, rows in the order of `photos`.
 
@@ -49,7 +61,9 @@ def read_truth(path: Path, labels: Labels, photos: Sequence[str]) -> tuple[UInt8
         at = _positions(have, photos, path, "split.csv")
         if len(have) != len(photos):
             stranger = next(iter(set(have) - set(photos)))
-            raise RunError(f"{path} has {len(have)} photos, split.csv {len(photos)}: {stranger} is not there")
+            raise RunError(
+                f"{path} has {counted(len(have), 'photo')}, split.csv {len(photos)}: {stranger} is not there"
+            )
         Y = np.zeros((len(photos), len(labels)), np.uint8)
         mask = np.zeros((len(photos), len(labels)), np.bool_)
         for j, name in enumerate(names):
@@ -97,7 +111,7 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> list[Row]:
 def _whole_lines(reader: csv.DictReader[str], path: Path) -> Iterator[Row]:
     for row in reader:
         if None in row or None in row.values():
-            raise RunError(f"{path}, line {reader.line_num}: expected {len(reader.fieldnames or ())} cells")
+            raise RunError(f"{path}, line {reader.line_num}: expected {counted(len(reader.fieldnames or ()), 'cell')}")
         yield row
 
 
@@ -109,7 +123,7 @@ def _parquet(path: Path, fixed: tuple[str, ...], labels: Labels, prefix: str) ->
 
     try:
         with pq.ParquetFile(path) as file:
-            names = _columns(path, file.schema_arrow.names, (fixed, labels, prefix))
+            names = _columns(path, file.schema_arrow.names, fixed, labels, prefix)
             table = file.read([*fixed, *names])
         yield table, names
     except RunError:
@@ -118,12 +132,11 @@ def _parquet(path: Path, fixed: tuple[str, ...], labels: Labels, prefix: str) ->
         raise RunError(f"{path} cannot be read as Parquet: {error}") from error
 
 
-def _columns(path: Path, there: Sequence[str], wanted: tuple[tuple[str, ...], Labels, str]) -> tuple[str, ...]:
+def _columns(path: Path, there: Sequence[str], fixed: tuple[str, ...], labels: Labels, prefix: str) -> tuple[str, ...]:
     """The label columns of a table, which must hold these and the fixed ones and nothing else.
 
     Files written before `=` in attributes was escaped have the plain `<attribute>=<value>`.
     """
-    fixed, labels, prefix = wanted
     names = tuple(prefix + column_name(attribute, value) for attribute, value in labels)
     plain = tuple(f"{prefix}{attribute}={value}" for attribute, value in labels)
     for columns in (names, plain):
@@ -131,8 +144,10 @@ def _columns(path: Path, there: Sequence[str], wanted: tuple[tuple[str, ...], La
             return columns
     absent = [name for name in (*fixed, *names) if name not in there]
     odd = f"no column {absent[0]!r}" if absent else f"the column {_odd_one(there, (*fixed, *names))!r} too many"
-    raise RunError(f"{path} has {odd} ({len(there)} columns, {len(fixed) + len(names)} expected); it does not belong"
-                   " to this run.json")  # fmt: skip
+    raise RunError(
+        f"{path} has {odd} ({counted(len(there), 'column')}, {len(fixed) + len(names)} expected); it does not belong to"
+        " this run.json"
+    )
 
 
 def _odd_one(there: Sequence[str], wanted: Sequence[str]) -> str:
@@ -154,7 +169,7 @@ def _labels(path: Path, table: Any, name: str) -> tuple[Bool, UInt8]:
     from pyarrow import types
 
     kinds = (types.is_integer, types.is_boolean, types.is_null)
-    column = _cells(path, table, name, ("integers 0, 1 or null", kinds))
+    column = _cells(path, table, name, "integers 0, 1 or null", kinds)
     known = column.is_valid().to_numpy(zero_copy_only=False)
     cells = np.zeros(len(known), np.int64)
     if known.any():
@@ -170,7 +185,7 @@ def _shares(path: Path, table: Any, name: str) -> Float:
     """A column of probabilities."""
     from pyarrow import types
 
-    column = _cells(path, table, name, ("floating-point numbers", (types.is_floating,)))
+    column = _cells(path, table, name, "floating-point numbers", (types.is_floating,))
     cells: Float = column.to_numpy(zero_copy_only=False)
     if not np.isfinite(cells).all():
         raise RunError(f"{path} holds probabilities that are not numbers; the fit diverged: fit {path.stem} again")
@@ -181,25 +196,25 @@ def _shares(path: Path, table: Any, name: str) -> Float:
     return cells
 
 
-def _cells(path: Path, table: Any, name: str, expected: tuple[str, Sequence[Callable[[Any], bool]]]) -> Any:
+def _cells(path: Path, table: Any, name: str, expected: str, kinds: Sequence[Callable[[Any], bool]]) -> Any:
     """One column as one array.
 
     Args:
-        expected: In words, and as questions to its type of which one must say yes.
+        expected: What it should hold, in words.
+        kinds: The same as questions to its type, of which one must say yes.
     """
-    words, kinds = expected
     column = table.column(name).combine_chunks()
     if not any(is_kind(column.type) for is_kind in kinds):
-        raise RunError(f"{path}: the column {name!r} holds {column.type}; expected {words}")
+        raise RunError(f"{path}: the column {name!r} holds {column.type}; expected {expected}")
     return column
 
 
 def _check_parts(path: Path, photos: Sequence[str], parts: Sequence[str], rows: Rows) -> None:
     """Each photo must be one of the run's, in the part that split.csv gives it."""
-    known: Mapping[str, str] = dict(zip(rows.photos, rows.parts.tolist(), strict=True))
+    part_of: Mapping[str, str] = dict(zip(rows.photos, rows.parts.tolist(), strict=True))
     for photo, part in zip(photos, parts, strict=True):
-        if known.get(photo) != part:
-            said = f"in part {known[photo]}" if photo in known else "not"
+        if part_of.get(photo) != part:
+            said = f"in part {part_of[photo]}" if photo in part_of else "not"
             raise RunError(f"{path} has {photo} in part {part!r}, which is {said} in split.csv")
 
 
@@ -207,5 +222,7 @@ def _positions(have: Sequence[str], want: Sequence[str], path: Path, part: str) 
     where = {photo: i for i, photo in enumerate(have)}
     lost = [photo for photo in want if photo not in where]
     if lost:
-        raise RunError(f"{path} has no row for {len(lost)} of the {len(want)} photos of {part} (first: {lost[0]})")
+        raise RunError(
+            f"{path} has no row for {len(lost)} of the {counted(len(want), 'photo')} of {part} (first: {lost[0]})"
+        )
     return np.fromiter((where[photo] for photo in want), np.intp, len(want))

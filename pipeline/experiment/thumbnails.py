@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.arrays import Ids, Int64
 from pipeline.errors import BadImage, RunError
+from pipeline.experiment.run_tables import write_table
 
 FILE = Path("thumbnails", "test.parquet")
 SIDE = 96
@@ -56,14 +57,12 @@ def write_thumbnails(run_folder: Path, photos: Sequence[str], paths: Sequence[st
     file is written when there is no thumbnail at all.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     pictures, problems = make_thumbnails(photos, paths)
     if pictures:
-        (run_folder / FILE).parent.mkdir(parents=True, exist_ok=True)
         columns = {"photo": pa.array(pictures.keys(), pa.string()), "webp": pa.array(pictures.values(), pa.binary())}
         table = pa.table(columns)
-        pq.write_table(table, run_folder / FILE, compression="none", use_dictionary=False, write_statistics=False)
+        write_table(run_folder / FILE, table, compression="none", use_dictionary=False, write_statistics=False)
     return problems
 
 
@@ -83,12 +82,12 @@ def read_thumbnails(run_folder: Path, photos: Iterable[str]) -> dict[str, bytes]
     wanted = pa.array(sorted(set(photos)), pa.string())
     try:
         table = pq.read_table(path, columns=["photo", "webp"])
-        found = table.filter(pc.is_in(table["photo"], wanted))
+        rows = table.filter(pc.is_in(table["photo"], wanted))
     except (pa.ArrowException, OSError, KeyError) as error:
         raise RunError(
             f"{path} cannot be read as thumbnails ({error}); remove it to have a report without them"
         ) from error
-    return dict(zip(found["photo"].to_pylist(), found["webp"].to_pylist(), strict=True))
+    return dict(zip(rows["photo"].to_pylist(), rows["webp"].to_pylist(), strict=True))
 
 
 def encode_thumbnail(data: bytes) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.arrays import Bool, Float32, UInt8
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, counted
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.fitted import FittedHead
 from pipeline.heads.source import check_finite
@@ -107,7 +107,7 @@ def fit_baseline(config: HeadConfig, data: BaselineData) -> FittedHead:
     targets = data.train[1]
     n, dim = np.shape(data.train[0])[-2:]
     expected = estimate_seconds(config, n, dim, targets.size, data.threads)
-    _tell(data, f"{config.config_id}: {targets.size} labels, about {expected:.0f} s")
+    _tell(data, f"{config.config_id}: {counted(targets.size, 'label')}, about {expected:.0f} s")
     started = time.perf_counter()
     shared = (_Standardised if config.head == "logreg" else _Raw)(_one_view(data.train, config.seed))
     estimators = []
@@ -245,7 +245,7 @@ def _one_view(part: Part, seed: int) -> Float32:
         views = np.random.default_rng(seed).integers(array.shape[0], size=array.shape[1])
         array = array[views, np.arange(array.shape[1])]
     if array.ndim != 2 or 0 in array.shape or len(array) != len(targets):
-        raise HeadError(f"features of shape {np.shape(X)} do not fit {len(targets)} rows of targets")
+        raise HeadError(f"features of shape {np.shape(X)} do not fit {counted(len(targets), 'row')} of targets")
     check_finite(array)
     return array
 

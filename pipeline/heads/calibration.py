@@ -60,12 +60,12 @@ def fit_calibration(head: FittedHead, X: Float, Y: UInt8, known: Bool) -> Calibr
     """
     views = X if X.ndim == 3 else X[None]
     logits = [dense_logits(member["layers"], view) for view in views for member in head.members]
-    found = []
+    per_attribute = []
     for columns, link in zip(head.slices, head.links, strict=True):
         Z = np.stack([z[:, columns] for z in logits]).astype(np.float64)
-        found.append(_softmax_key(Z, Y[:, columns], known[:, columns]) if link == "softmax" else
-                     _sigmoid_key(Z, Y[:, columns], known[:, columns]))  # fmt: skip
-    return Calibration(tuple(a for a, _ in found), tuple(b for _, b in found))
+        per_attribute.append(_of_softmax(Z, Y[:, columns], known[:, columns]) if link == "softmax" else
+                     _of_sigmoid(Z, Y[:, columns], known[:, columns]))  # fmt: skip
+    return Calibration(tuple(a for a, _ in per_attribute), tuple(b for _, b in per_attribute))
 
 
 def calibrated(head: FittedHead, calibration: Calibration) -> FittedHead:
@@ -82,7 +82,7 @@ def _folded(member: dict[str, Any], scale: Float64, shift: Float64) -> dict[str,
     return {**member, "layers": [*inner, last]}
 
 
-def _softmax_key(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
+def _of_softmax(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
     """(1 / temperature, 0) from logits (members, n, w)."""
     rows = (known & (Y > 0)).any(axis=1)
     if not rows.any():
@@ -104,7 +104,7 @@ def _softmax_key(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
     return float(np.exp(_minimum(loss, 1)[0])), 0.0
 
 
-def _sigmoid_key(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
+def _of_sigmoid(Z: Float64, Y: UInt8, known: Bool) -> tuple[float, float]:
     """(scale, shift) from logits (members, n, w)."""
     if not known.any():
         return 1.0, 0.0

@@ -66,8 +66,8 @@ def _of_estimator(estimator: Any, X: Float32) -> Float32:
     if not isinstance(answer, list):
         return np.asarray(answer, np.float32)
     P = np.zeros((len(X), len(answer)), np.float32)
-    for column, (fitted, found) in enumerate(zip(estimator.estimators_, answer, strict=True)):
+    for column, (fitted, P_classes) in enumerate(zip(estimator.estimators_, answer, strict=True)):
         classes = list(fitted.classes_)
         if 1 in classes:
-            P[:, column] = found[:, classes.index(1)]
+            P[:, column] = P_classes[:, classes.index(1)]
     return P

@@ -105,13 +105,13 @@ class ChunkedSource:
             raise HeadError(f"chunks hold different numbers of views: {sorted(views)}")
         self.dim, self._views = dims.pop(), views.pop()
         self._n = sum(len(chunk.rows) for chunk in used)
-        seen = np.zeros(self._n, np.bool_)
+        in_chunk = np.zeros(self._n, np.bool_)
         for chunk in used:
             if chunk.rows.min() < 0 or chunk.rows.max() >= self._n:
                 raise HeadError(f"chunk rows must lie in 0..{self._n - 1}, each once")
-            seen[chunk.rows] = True
-        if not seen.all():
-            raise HeadError(f"{int((~seen).sum())} of {self._n} rows are in no chunk")
+            in_chunk[chunk.rows] = True
+        if not in_chunk.all():
+            raise HeadError(f"{int((~in_chunk).sum())} of {self._n} rows are in no chunk")
 
     def __len__(self) -> int:
         return self._n

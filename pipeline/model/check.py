@@ -51,25 +51,25 @@ MODEL = record(
 """What every part of the program that takes a model relies on; arrays are checked one by one below."""
 
 
-def check_model(found: object, name: str) -> dict[str, Any]:
-    """`found` as a model dict with its arrays in native byte order, or a ModelFileError that names the field.
+def check_model(content: object, name: str) -> dict[str, Any]:
+    """`content` as a model dict with its arrays in native byte order, or a ModelFileError that names the field.
 
     Args:
-        found: Whatever a file held.
+        content: Whatever a file held.
         name: The file's, for errors.
     """
-    format_ = found.get("format") if isinstance(found, dict) else type(found).__name__
-    if not isinstance(found, dict) or not isinstance(format_, str) or format_ != FORMAT:
+    format_ = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if not isinstance(content, dict) or not isinstance(format_, str) or format_ != FORMAT:
         raise ModelFileError(
             f"{name} is not a model file of this program (format {FORMAT!r} expected, found {format_!r:.60})"
         )
-    version = found.get("version")
+    version = content.get("version")
     if not isinstance(version, int) or version != VERSION:
         newer = isinstance(version, int) and version > VERSION
         advice = "update this program" if newer else "fit the model again"
         raise ModelFileError(f"{name} has model file version {version!r:.60}, this program reads {VERSION}; {advice}")
-    _check_shape(found, MODEL, name)
-    model = dict(found)
+    _check_shape(content, MODEL, name)
+    model = dict(content)
     _check_labels(model, name)
     model["thresholds"] = _array(model["thresholds"], (len(model["labels"]),), f"{name}: thresholds", np.float64)
     model["members"] = [
@@ -146,9 +146,9 @@ def _array(value: object, shape: Any, name: str, dtype: Any = np.float32) -> Any
     Files written on a machine of the other byte order load as such; NumPy is slow on them.
     """
     if not isinstance(value, np.ndarray) or value.dtype.kind not in ("b" if dtype is np.bool_ else "fiu"):
-        found = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         raise ModelFileError(
-            f"{name} is {found}; expected an array of {'true and false' if dtype is np.bool_ else 'numbers'}"
+            f"{name} is {kind}; expected an array of {'true and false' if dtype is np.bool_ else 'numbers'}"
         )
     if value.shape != shape:
         raise ModelFileError(f"{name} has the shape {value.shape}; expected {shape}")

@@ -205,16 +205,16 @@ def _check_digests(path: Path, data: bytes, trusted: str | None) -> None:
     beside = digest_file.exists() or digest_file.is_symlink()
     if trusted is None and not beside:
         return
-    found = hashlib.sha256(data).hexdigest()
-    if trusted is not None and found != trusted.strip().lower():
-        raise ModelFileError(f"{path} has SHA-256 {found}, not {trusted} as asked; it was not loaded")
+    digest = hashlib.sha256(data).hexdigest()
+    if trusted is not None and digest != trusted.strip().lower():
+        raise ModelFileError(f"{path} has SHA-256 {digest}, not {trusted} as asked; it was not loaded")
     if beside:
         with parsed(ModelFileError, f"{digest_file} cannot be read (", "); copy it again, or remove it"):
             recorded = read_text(digest_file, _MOST_DIGEST_BYTES).split()
-        if not recorded or recorded[0].lower() != found:
+        if not recorded or recorded[0].lower() != digest:
             expected = recorded[0] if recorded else "nothing"
             raise ModelFileError(
-                f"{path} is damaged: its SHA-256 is {found}, {digest_file.name} says {expected}; copy it again"
+                f"{path} is damaged: its SHA-256 is {digest}, {digest_file.name} says {expected}; copy it again"
             )
 
 

@@ -89,15 +89,15 @@ class Predictor:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What a user of these predictions should know about the backbone."""
-        found = []
+        notes = []
         if self.backbone.random:
-            found.append("the backbone has RANDOM weights: these predictions mean nothing")
+            notes.append("the backbone has RANDOM weights: these predictions mean nothing")
         if self._precision != self.model["cache_key"].get("precision"):
-            found.append(
+            notes.append(
                 f"fitted on {self.model['cache_key'].get('precision')} vectors, predicted from {self._precision}"
                 " ones; probabilities may differ in the third decimal"
             )
-        return tuple(found)
+        return tuple(notes)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -130,9 +130,9 @@ class Predictor:
     def _check_blocks(self, backbone: Backbone, key: BaseKey) -> None:
         """A block's digest covers the key, so it is taken under the precision the model was fitted with."""
         key = replace(key, precision=self.model["cache_key"].get("precision", key.precision))
-        found = backbone.blocks([block["name"] for block in self.model["blocks"]])
+        blocks = backbone.blocks([block["name"] for block in self.model["blocks"]])
         for block in self.model["blocks"]:
-            mine = found[block["name"]]
+            mine = blocks[block["name"]]
             if (mine.dim, mine.digest(key)) != (block["dim"], block["digest"]):
                 raise ModelFileError(
                     f"the model was fitted on another block {block['name']!r}: {block['dim']} numbers, digest"
@@ -222,16 +222,16 @@ def find_photos(given: Sequence[str | os.PathLike[str]]) -> tuple[list[str], lis
     if not paths:
         where = ", ".join(os.fspath(each) for each in given) or "nothing"
         raise OptionError(f"no photo found in {where}; name image files, folders or patterns such as 'photos/*.jpg'")
-    found = list(paths)
+    files = list(paths)
     if len(given) == 1 and Path(given[0]).is_dir():
-        return [Path(path).relative_to(given[0]).as_posix() for path in found], found
-    return found, found
+        return [Path(path).relative_to(given[0]).as_posix() for path in files], files
+    return files, files
 
 
 def _photos_of(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        return sorted(str(found) for found in path.rglob("*") if is_photo(found.name) and found.is_file())
+        return sorted(str(file) for file in path.rglob("*") if is_photo(file.name) and file.is_file())
     if path.exists():
         return [name]
     # Path.glob refuses absolute patterns; the plain function takes what a shell would.

@@ -59,14 +59,14 @@ def prediction_frame(
     for attribute, values, at, single in zip(
         schema.attributes, schema.values, schema.slices, schema.single, strict=True
     ):
-        shown: list[Any] = []
+        cells: list[Any] = []
         chance: list[Any] = []
         for decided, p in zip(D[:, at], P[:, at], strict=True):
             picked = np.flatnonzero(decided)
             names, ps = [values[j] for j in picked], [round(float(p[j]), 6) for j in picked]
-            shown.append(UNKNOWN if not names else names[0] if single else names)
+            cells.append(UNKNOWN if not names else names[0] if single else names)
             chance.append(None if not names else ps[0] if single else ps)
-        columns[attribute] = shown
+        columns[attribute] = cells
         chances[f"{PROBABILITY}{attribute}"] = chance
     return pd.DataFrame({**columns, **(chances if probabilities else {})}, dtype=object)
 

@@ -198,7 +198,9 @@ def test_the_command_says_what_it_did_and_how_to_go_on(store, capsys):
     assert "repaired: 1 moved to quarantine, 0 temporary files removed, 0 written again, 4 rows to extract\n" in said
     assert f"-> {store.root / 'quarantine' / KEY.digest[:16]}" in said
     assert run.main(["cache", "verify", "--cache", str(store.root)]) == 0
-    assert "1 files lie in quarantine: `cache prune --quarantine --yes` deletes them" in capsys.readouterr().out
+    assert (
+        "1 file lies in quarantine: `cache prune --quarantine --yes` deletes what is there" in capsys.readouterr().out
+    )
     assert run.main(["cache", "prune", "--quarantine", "--yes", "--cache", str(store.root)]) == 0
     assert "cache prune: removed 0 rows, 0 cache keys" in capsys.readouterr().out
     assert not (store.root / "quarantine").exists()

@@ -57,6 +57,8 @@ def test_every_option_has_a_help_text() -> None:
     ("arguments", "code", "text"),
     [
         (["fit-heads", "--hedas", "linear"], 2, "Did you mean --heads?"),
+        (["fit-heads", "--learning-rate", "0.1"], 2, "Did you mean --lr?"),
+        (["fit-heads", "--learning_rate=0.1"], 2, "Did you mean --lr?"),
         (["extrct"], 2, 'Did you mean "extract"?'),
         (["extract", "--size", "big"], 2, "--size"),
         (["extract", "--data", "nowhere.csv"], 1, "error: "),

@@ -142,7 +142,7 @@ def test_an_incomplete_folder_names_what_is_missing(tmp_path: Path, name: str) -
         ("labels.parquet", "PAR1", "cannot be read as Parquet"),
         ("split.csv", "photo,group,part\na.jpg,0,test\n", "expected a split file with the columns photo, content"),
         ("split.csv", "photo,content,group,part\na.jpg,,0,holdout\n", "part 'holdout'; expected a number and one of"),
-        ("split.csv", "photo,content,group,part\nz.jpg,,0,test\n", r"no row for 1 of the 1 photos .*\(first: z"),
+        ("split.csv", "photo,content,group,part\nz.jpg,,0,test\n", r"no row for 1 of the 1 photo .*\(first: z"),
         (
             "decisions.json",
             '{"linear-adam-00000001": {"chosen": "best"}}',

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
-from pipeline.evaluation.metrics import evaluate, majority_baseline, validation_score
+from pipeline.evaluation.majority import majority_baseline
+from pipeline.evaluation.metrics import evaluate, validation_score
 from pipeline.evaluation.ranking import average_precision, calibration_error
 from pipeline.evaluation.thresholds import decide, default_thresholds
 from pipeline.evaluation.unseen import Unseen

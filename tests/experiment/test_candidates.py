@@ -10,7 +10,7 @@ import pytest
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.metrics import validation_score
 from pipeline.evaluation.thresholds import decide, tune
-from pipeline.experiment.candidates import JudgedHead, Truth, best_of, choose, cross_fitted, judge
+from pipeline.experiment.candidates import Fit, JudgedHead, Truth, best_of, choose, cross_fitted, judge
 from pipeline.heads import FittedHead, HeadConfig
 
 VALUES = 12
@@ -32,7 +32,7 @@ def noisy(seed: int, photos: int = 200) -> tuple[np.ndarray, Truth]:
 
 def judged(P: np.ndarray, truth: Truth, seed: int = 0, threshold: str = "auto") -> JudgedHead:
     head = fitted(seed)
-    return judge((f"head-{seed}", head, (head,)), P, truth, threshold)
+    return judge(Fit(f"head-{seed}", head, (head,)), P, truth, threshold)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -90,9 +90,9 @@ def candidates(lead: int) -> tuple[list[JudgedHead], Truth]:
 
     first, second = fitted(0), fitted(1)
     return [
-        judge(("first", first, (first,)), says(150 + lead), truth, "best"),
-        judge(("second", second, (second,)), says(120), truth, "best"),
-        judge(("ensemble-2", fitted(2), (first, second)), says(150), truth, "best"),
+        judge(Fit("first", first, (first,)), says(150 + lead), truth, "best"),
+        judge(Fit("second", second, (second,)), says(120), truth, "best"),
+        judge(Fit("ensemble-2", fitted(2), (first, second)), says(150), truth, "best"),
     ], truth
 
 

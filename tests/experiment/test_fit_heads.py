@@ -345,6 +345,17 @@ def test_a_refit_keeps_every_choice_and_is_the_best_model(small: SmallCatalogue,
     assert compare([run], CompareOptions(bootstrap=10)).best_candidate.config_id == info["best"]
 
 
+def test_lines_of_a_refit_say_that_they_are_its_own(small: SmallCatalogue, tmp_path: Path) -> None:
+    """It trains configurations of the same names, and its validation losses are of rows it has trained on."""
+    lines: list[str] = []
+    asked = options(small, tmp_path / "refit", optimizers=("lbfgs", "adam"), epochs=3, refit=True)
+    fit_heads(DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), asked, lines.append)
+    refit = [line for line in lines if line.startswith("refit on train + validation: ")]
+    first = [line for line in lines if line not in refit]
+    assert refit and lines == first + refit
+    assert sum(": validation loss" in line for line in first) == 1
+
+
 def test_thumbnails_of_test_photos_outlive_the_photos(tmp_path: Path) -> None:
     small = write_catalogue(tmp_path, photos=60, pictures=True)
     run = fit(small, options(small, tmp_path / "first"))
@@ -429,7 +440,7 @@ def test_photos_without_vectors_name_the_command_that_makes_them(small: SmallCat
     more = small.data.with_name("more.csv")
     write_rows(more, [*read_rows(small.data), ("new-1.jpg", "1", "long")])
     try:
-        with pytest.raises(OptionError, match=r"1 of 121 photos have no vectors .*new-1.jpg.*extract --backbone"):
+        with pytest.raises(OptionError, match=r"1 of 121 photos has no vectors .*new-1.jpg.*extract --backbone"):
             fit(replace(small, data=more), options(small, tmp_path / "x"))
     finally:
         new.unlink()

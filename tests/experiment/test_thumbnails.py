@@ -6,10 +6,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from pipeline.errors import RunError
+from pipeline.experiment.run_tables import write_table
 from pipeline.experiment.thumbnails import choose_photos, encode_thumbnail, read_thumbnails, write_thumbnails
 
 HOSTILE = ["plain.jpg", "a/b c.jpg", "</script><img src=x onerror=alert(1)>", "été 衣.jpg", 'x,"y"\n.jpg', "'; --"]
@@ -106,3 +108,9 @@ def test_more_photos_than_wanted_are_drawn_by_content_whatever_their_order() -> 
     assert set(ids[shuffled][choose_photos(ids[shuffled], 20)]) == set(ids[rows])
     assert choose_photos(ids, 5000).tolist() == list(range(50))
     assert len(choose_photos(ids, 0)) == 0
+
+
+def test_a_table_that_cannot_be_written_leaves_no_part_of_it(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="nonsense"):
+        write_table(tmp_path / "new" / "labels.parquet", pa.table({"photo": ["a.jpg"]}), compression="nonsense")
+    assert list((tmp_path / "new").iterdir()) == []

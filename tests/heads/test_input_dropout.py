@@ -52,5 +52,5 @@ def test_stop_at_keeps_that_epoch_whatever_the_validation_loss() -> None:
 
 def test_stop_at_needs_an_epoch_for_every_configuration() -> None:
     train, validation = problem()
-    with pytest.raises(HeadError, match="2 epochs to stop at, 1 configurations"):
+    with pytest.raises(HeadError, match="2 epochs to stop at, 1 configuration;"):
         fit_many([CONFIG], train, validation, SweepOptions(stop_at=(2, 3)))

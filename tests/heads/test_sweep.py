@@ -268,7 +268,7 @@ def test_progress_names_epochs_and_configurations() -> None:
     seen: list[str] = []
     fit_many([HeadConfig(epochs=2, lr=0.01)], TRAIN, HELD, replace(CPU, progress=seen.append))
     assert [line.split(",")[0] for line in seen] == [
-        "epoch 1: 1 configurations go on",
+        "epoch 1: 1 configuration goes on",
         "epoch 2: 0 configurations go on",
     ]
 

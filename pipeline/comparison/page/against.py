@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
 from pipeline.comparison.records import ByRow, Comparison, Difference, Pair
+from pipeline.comparison.table import decimal
 
 FIGURES = dict(zip(DECIDING, ("attribute accuracy", "attribute F1"), strict=True))
 OPEN = 6
@@ -83,10 +84,18 @@ def _best_against_others(comparison: Comparison) -> list[str]:
     best, following = comparison.best, comparison.candidates[1].name
     runner_up = next((pair for pair in comparison.pairs if {pair.first, pair.second} == {best, following}), None)
     sentences = []
+    second, comma = f"the runner-up by validation, {following}", ","
+    if (ahead := comparison.ahead) is not None:
+        sentences.append(
+            f"By validation {ahead.name} is ahead of {best}, {decimal(ahead.validation_score)} against"
+            f" {decimal(comparison.best_candidate.validation_score)}, but within noise, and then an ensemble is"
+            " preferred to its member: the best of many is ahead partly by luck."
+        )
+        second, comma = following, ""
     if runner_up is not None and not runner_up.differences:
-        sentences.append(f"{best} and the runner-up by validation, {following}, have no attribute in common.")
+        sentences.append(f"{best} and {second}{comma} have no attribute in common.")
     elif runner_up is not None:
-        verdict = f"{best} {WORDS[runner_up.verdict]} the runner-up by validation, {following}"
+        verdict = f"{best} {WORDS[runner_up.verdict]} {second}"
         sentences.append(f"{verdict}: {_in_words(runner_up.differences)}.")
     others = [pair for pair in comparison.pairs if pair.first == best and pair.differences]
     even = sum(pair.verdict == NO_DIFFERENCE for pair in others)

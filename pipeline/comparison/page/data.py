@@ -6,21 +6,21 @@ this is computed unless a page is asked for.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.comparison.page.photos import Gallery, gallery
 from pipeline.comparison.page.recipes import Recipe, recipe
+from pipeline.comparison.pairs import Predicted
 from pipeline.comparison.records import Comparison, RunFacts
 from pipeline.errors import RunError
 from pipeline.evaluation.threshold_sweep import AttributeSweep, sweep_thresholds
 from pipeline.evaluation.thresholds import decide
-from pipeline.experiment.run_reader import Row, Run, number, read_run
+from pipeline.experiment.run_reader import FINDING, Row, Run, number, read_run
+from pipeline.experiment.run_tables import read_rows
 from pipeline.features.near_duplicates import Neighbour
 
 EXAMPLES = 8
@@ -107,11 +107,12 @@ def page_data(comparison: Comparison) -> PageData:
     rows = run.rows("test")
     P = run.probabilities(best.config_id, "test")
     limits = run.thresholds(best.config_id, best.policy)
-    Y, mask = run.Y[rows], run.mask[rows]
+    D = decide(P, run.schema, limits)
+    test = Predicted(P, D, run.Y[rows], run.mask[rows], run.schema, run.unseen.take(rows))
     return PageData(
         tried=tuple(tried for each in runs for tried in _tried(each, several=len(runs) > 1)),
-        sweeps=sweep_thresholds(P, (Y, mask, run.unseen.take(rows)), run.schema, limits),
-        gallery=gallery(run, [run.photos[i] for i in rows], (P, decide(P, run.schema, limits), Y, mask)),
+        sweeps=sweep_thresholds(P, test.Y, test.mask, test.unseen, run.schema, limits),
+        gallery=gallery(run, [run.photos[i] for i in rows], test),
         dropped=tuple(kind for facts in comparison.runs for kind in _dropped(facts)),
         recipes=tuple(recipe(each.name, each.info) for each in runs),
         near=tuple(pairs for each in runs if (pairs := _near(each)) is not None),
@@ -163,14 +164,11 @@ def _curves(rows: Sequence[Row]) -> tuple[tuple[float, ...], dict[str, tuple[flo
 
 
 def _dropped(facts: RunFacts) -> list[Dropped]:
-    path = Path(facts.path) / "dropped.csv"
     examples: dict[str, list[tuple[str, str]]] = {}
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                of_kind = examples.setdefault(row.get("kind") or "", [])
-                if len(of_kind) < EXAMPLES:
-                    of_kind.append((row.get("photo") or "", row.get("detail") or ""))
+    for row in read_rows(Path(facts.path) / "dropped.csv", FINDING):
+        of_kind = examples.setdefault(row["kind"], [])
+        if len(of_kind) < EXAMPLES:
+            of_kind.append((row["photo"], row["detail"]))
     return [
         Dropped(facts.name, kind, count, tuple(examples.get(kind, ())))
         for kind, count in sorted(facts.findings.items(), key=lambda pair: -pair[1])
@@ -183,10 +181,8 @@ def _near(run: Run) -> NearPairs | None:
     count = sum(facts["pairs"].values()) if facts else 0
     if not facts or not count:
         return None
-    path, examples = run.path / "neighbours.csv", []
-    if path.is_file():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in islice(csv.DictReader(file), EXAMPLES):
-                one, of_one, other, of_other = (row.get(name) or "" for name in NEAR_COLUMNS)
-                examples.append(Neighbour(one, of_one, other, of_other, number(row.get("cosine")) or 0.0))
+    examples = []
+    for row in read_rows(run.path / "neighbours.csv")[:EXAMPLES]:
+        one, of_one, other, of_other = (row.get(name, "") for name in NEAR_COLUMNS)
+        examples.append(Neighbour(one, of_one, other, of_other, number(row.get("cosine")) or 0.0))
     return NearPairs(run.name, count, facts["cosine"], facts["test_photos"], tuple(examples))

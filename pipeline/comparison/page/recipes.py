@@ -65,7 +65,7 @@ def _extract(
     info: Mapping[str, Any], cache_key: Mapping[str, Any], data: Mapping[str, Any], fit: Mapping[str, Any]
 ) -> str:
     backbone = {"backbone": cache_key.get("architecture"), "weights": info.get("weights_source")}
-    seen = {"size": cache_key.get("size"), "resize": cache_key.get("fit")}
+    transform = {"size": cache_key.get("size"), "resize": cache_key.get("fit")}
     features = {
         "cache": fit.get("cache"),
         "features": [block["name"] for block in info.get("blocks") or ()],
@@ -73,7 +73,7 @@ def _extract(
         "precision": cache_key.get("precision"),
     }
     # The backbone is said even where it is the default: it is what a reader looks for first.
-    options = recorded(DataOptions, data) | backbone | recorded(BackboneOptions, seen)
+    options = recorded(DataOptions, data) | backbone | recorded(BackboneOptions, transform)
     return command("extract", options | recorded(ExtractOptions, features))
 
 

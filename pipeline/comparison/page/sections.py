@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pipeline.catalogue import split_column
 from pipeline.catalogue.findings import KINDS
 from pipeline.comparison.page.data import PageData
+from pipeline.comparison.page.photos import NEVER
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Comparison, Confusion, Interval, ValueRow
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.figures import AttributeMetrics
 from pipeline.evaluation.metrics import FEW
-from pipeline.options.words import PROGRAM, words_of
+from pipeline.options import CompareOptions
+from pipeline.options.words import PROGRAM, changed, words_of
 
 SETTINGS = ("head", "optimizer", "lr", "weight_decay", "hidden", "dropout", "loss", "seed")
 """Settings that get a column in the table of all configurations, where they differ."""
@@ -46,18 +48,21 @@ class ConfusionTable:
     """One confusion matrix.
 
     Attributes:
+        rows: True value to its cells.
+        unseen: The same of values that training never saw.
         others: What the less frequent values together are called, "" when there are none.
     """
 
     attribute: str
     columns: Sequence[str]
     rows: Sequence[tuple[str, list[Count]]]
+    unseen: Sequence[tuple[str, list[Count]]]
     others: str
     mistakes: Sequence[tuple[str, str, str]]
 
 
-def prepare(comparison: Comparison, data: PageData) -> dict[str, object]:
-    """What the templates of the sections name beside the comparison and the page's data."""
+def prepare(comparison: Comparison, data: PageData, options: CompareOptions) -> dict[str, object]:
+    """What the templates of the sections name beside the comparison, the page's data and the options of both."""
     return {
         "scale": _scale(comparison.candidates),
         "per_attribute": _per_attribute(comparison),
@@ -68,7 +73,8 @@ def prepare(comparison: Comparison, data: PageData) -> dict[str, object]:
         "confusions": [_confusion(confusion) for confusion in comparison.confusions],
         "kinds": KINDS,
         "too_rare": _too_rare(comparison),
-        "command": _command(comparison),
+        "command": _command(comparison, options),
+        "never": NEVER,
         "loading": _loading(comparison.best_candidate.model),
         "few": FEW,
         "macro_intervals": MACRO_INTERVALS,
@@ -126,15 +132,23 @@ def _calibration(comparison: Comparison) -> Calibrated | None:
 def _confusion(confusion: Confusion) -> ConfusionTable:
     values = confusion.values
     columns = [*values, NOTHING]
-    drawn = [j for j in range(len(columns)) if j < len(values) or any(row[j] for row in confusion.counts)]
+    every = (*confusion.counts, *confusion.unseen_counts)
+    drawn = [j for j in range(len(columns)) if j < len(values) or any(row[j] for row in every)]
+
+    def cells(row: Sequence[int], right: int | None) -> list[Count]:
+        return [Count(row[j], row[j] / max(1, sum(row)), j == right) for j in drawn]
+
     return ConfusionTable(
         attribute=confusion.attribute,
         columns=[columns[j] for j in drawn],
         rows=[
-            (value, [Count(row[j], row[j] / max(1, sum(row)), i == j and value != OTHERS) for j in drawn])
+            (value, cells(row, None if value == OTHERS else i))
             for i, (value, row) in enumerate(zip(values, confusion.counts, strict=True))
         ],
-        others=OTHERS if OTHERS in values else "",
+        unseen=[
+            (value, cells(row, None)) for value, row in zip(confusion.unseen, confusion.unseen_counts, strict=True)
+        ],
+        others=OTHERS if OTHERS in (*values, *confusion.unseen) else "",
         mistakes=[(true, decided, f"{count:,}") for true, decided, count in confusion.mistakes[:MISTAKES]],
     )
 
@@ -148,10 +162,10 @@ def _too_rare(comparison: Comparison) -> dict[str, list[str]]:
     return of_attribute
 
 
-def _command(comparison: Comparison) -> str:
+def _command(comparison: Comparison, options: CompareOptions) -> str:
     """The comparison's own command."""
-    options = {"by": comparison.by, "bootstrap": comparison.resamples, "report": "report.html"}
-    return f"{PROGRAM} compare {shlex.join([*(run.path for run in comparison.runs), *words_of(options)])}"
+    runs = [run.path for run in comparison.runs]
+    return f"{PROGRAM} compare {shlex.join([*runs, *words_of(changed(options))])}"
 
 
 def _loading(model: str) -> tuple[str, str, str]:

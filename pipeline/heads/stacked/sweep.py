@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.arrays import Float
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, counted
 from pipeline.heads.baselines import BaselineData, check_label_limit, fit_baseline
 from pipeline.heads.config import HeadConfig, known
 from pipeline.heads.fitted import FittedHead
@@ -181,7 +181,9 @@ def _prepare(train: Side, validation: Side, options: SweepOptions) -> FitData:
     device, dtype = torch.device(choose_device(options.device)), _DTYPES[options.dtype]
     sources = [_source(X, targets, device) for X, targets in (train, validation)]
     if sources[0].dim != sources[1].dim:
-        raise HeadError(f"training features have {sources[0].dim} numbers per photo, validation {sources[1].dim}")
+        raise HeadError(
+            f"training features have {counted(sources[0].dim, 'number')} per photo, validation {sources[1].dim}"
+        )
     mean, deviation = moments(sources[0])
     data, validation_data = (LossData(t, train[1], device, dtype) for _, t in (train, validation))
     return FitData(
@@ -198,14 +200,15 @@ def _prepare(train: Side, validation: Side, options: SweepOptions) -> FitData:
 def _source(X: Features, targets: Targets, device: torch.device) -> FeatureSource:
     source = ArraySource(X, device) if isinstance(X, np.ndarray) else X
     if len(source) != len(targets):
-        raise HeadError(f"{len(source)} rows of features but {len(targets)} rows of targets")
+        raise HeadError(f"{counted(len(source), 'row')} of features but {counted(len(targets), 'row')} of targets")
     return source
 
 
 def _check_targets(train: Targets, validation: Targets) -> None:
     if train.slices != validation.slices or train.single != validation.single:
         raise HeadError(
-            f"training targets have {train.size} labels, validation {validation.size}; the attributes must agree"
+            f"training targets have {counted(train.size, 'label')}, validation {validation.size}; the attributes must"
+            " agree"
         )
     for part, targets in (("training", train), ("validation", validation)):
         if not len(targets):
@@ -218,7 +221,10 @@ def _check_configs(configs: Sequence[HeadConfig], train: Side, options: SweepOpt
     if not configs:
         raise HeadError("no configuration to fit; name at least one head")
     if options.stop_at and (len(options.stop_at) != len(configs) or options.halving):
-        raise HeadError(f"{len(options.stop_at)} epochs to stop at, {len(configs)} configurations; give one for each")
+        raise HeadError(
+            f"{counted(len(options.stop_at), 'epoch')} to stop at, {counted(len(configs), 'configuration')}; give one"
+            " for each"
+        )
     if options.halving and options.rung < 1:
         raise HeadError(f"the first rung of halving is epoch {options.rung}, expected 1 or later")
     for config in configs:
@@ -243,7 +249,7 @@ def _reporter(options: SweepOptions) -> Report | None:
         finite = {loss: value for loss, value in lowest.items() if math.isfinite(value)}
         figures = [f"{loss} {value:.4f}" if len(lowest) > 1 else f"{value:.4f}" for loss, value in finite.items()]
         best = f", best validation loss {', '.join(figures)}" if figures else ""
-        _tell(options, f"epoch {epoch}: {active} configurations go on{best}")
+        _tell(options, f"epoch {epoch}: {counted(active, 'configuration')} {'goes' if active == 1 else 'go'} on{best}")
 
     return report
 

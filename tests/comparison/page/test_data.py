@@ -14,16 +14,18 @@ from pipeline.cli.parsing import parse
 from pipeline.comparison.compare import compare
 from pipeline.comparison.details import CONFUSION_VALUES, confusions
 from pipeline.comparison.page import photos as photos
+from pipeline.comparison.page import render
 from pipeline.comparison.page.data import PageData, page_data
 from pipeline.comparison.page.photos import badness
 from pipeline.comparison.page.recipes import recipe
+from pipeline.comparison.pairs import Predicted
 from pipeline.errors import RunError
 from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.threshold_sweep import sweep_thresholds
 from pipeline.evaluation.thresholds import decide
 from pipeline.evaluation.unseen import Unseen
 from pipeline.options import CacheKeyOptions, CompareOptions, DataOptions, FitOptions, SplitOptions
-from tests.comparison.runfolder import CONFIGS, write_run
+from tests.comparison.runfolder import CONFIGS, ROWS, write_run
 
 LINEAR, MLP = CONFIGS
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual", "sporty")), (True, False))
@@ -60,7 +62,7 @@ def test_counts_at_every_threshold_are_those_of_deciding_there() -> None:
     Y = (random.random((60, 5)) < 0.4).astype(np.uint8)
     mask = np.repeat(random.random((60, 2)) < 0.8, (2, 3), axis=1)
     truth = (Y, mask, Unseen((), np.zeros((len(Y), 0), bool)))
-    found = sweep_thresholds(P, truth, SCHEMA, np.array([0.0, 0.0, 0.3, 0.5, 0.5]))
+    found = sweep_thresholds(P, *truth, SCHEMA, np.array([0.0, 0.0, 0.3, 0.5, 0.5]))
     assert [(sweep.attribute, sweep.overall.threshold) for sweep in found] == [("neck", 0.0), ("style", None)]
     for t in (0, 7, 29, 50, 58, 100):
         D = decide(P, SCHEMA, np.full(5, t / 100))
@@ -85,9 +87,7 @@ def test_values_that_training_never_saw_are_true_at_every_threshold() -> None:
     nothing = Unseen((), np.zeros((2, 0), bool))
     unseen = Unseen(((name, "another"),), np.array([[True], [False]]))
     limits = np.zeros(SCHEMA.size)
-    (before, *_), (after, *others) = (
-        sweep_thresholds(P, (Y, mask, each), SCHEMA, limits) for each in (nothing, unseen)
-    )
+    (before, *_), (after, *others) = (sweep_thresholds(P, Y, mask, each, SCHEMA, limits) for each in (nothing, unseen))
     assert (before.overall.positives, after.overall.positives) == (0, 1)
     assert [each.overall.positives for each in others] == [0] * len(others)
 
@@ -97,7 +97,7 @@ def test_the_surest_mistakes_come_first_and_unknown_truth_is_no_mistake() -> Non
     Y = np.array([[0, 1, 1, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 0, 0]], np.uint8)
     known = np.array([[1] * 5, [1] * 5, [0, 0, 1, 1, 1]], bool)
     D = decide(P, SCHEMA, np.array([0, 0, 0.5, 0.5, 0.5]))
-    assert badness(P, D, Y == 1, known, SCHEMA) == pytest.approx([0.9, 0.6, 0.9])
+    assert badness(Predicted(P, D, Y, known, SCHEMA, Unseen.none(3))) == pytest.approx([0.9, 0.6, 0.9])
 
 
 def test_gallery_holds_the_worst_and_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_a_large_confusion_matrix_keeps_every_photo_and_its_worst_mistakes() -> 
     said[:12] = 59
     Y, D = np.eye(60, dtype=np.uint8)[true], np.eye(60, dtype=bool)[said]
     D[599] = False
-    (found,) = confusions(D, Y, np.ones(Y.shape, bool), schema)
+    (found,) = confusions(Predicted(D.astype(np.float32), D, Y, np.ones(Y.shape, bool), schema, Unseen.none(600)))
     assert len(found.values) == CONFUSION_VALUES
     assert found.values[:3] == ("v0", "v1", "v2")
     assert found.values[-1] == "all others"
@@ -175,6 +175,43 @@ def test_a_large_confusion_matrix_keeps_every_photo_and_its_worst_mistakes() -> 
     assert sum(row[-1] for row in found.counts) == 1
     assert sorted(found.mistakes)[:3] == [("v0", "v59", 4), ("v1", "v59", 4), ("v2", "v59", 4)]
     assert ("v59", "nothing", 1) in found.mistakes
+
+
+def test_values_that_training_never_saw_are_shown_as_such(tmp_path: Path) -> None:
+    """Two test photos of a value that no other photo has, taken for another one: they may not be left out."""
+    odd = [(*row[:3], "polo", row[4]) if row[0] in ("i1.jpg", "j1.jpg") else row for row in ROWS]
+    comparison = compare([write_run(tmp_path / "a", rows=odd, unseen=[["neck", "polo"]])], CompareOptions(bootstrap=5))
+    neck = comparison.confusions[0]
+    assert (neck.values, neck.counts) == (("round", "v"), ((2, 0, 0), (1, 1, 0)))
+    assert (neck.unseen, neck.unseen_counts) == (("polo",), ((2, 0, 0),))
+    assert neck.mistakes[0] == ("polo", "round", 2)
+    data = page_data(comparison)
+    assert data.gallery.values[0] == ("round", "v", "polo (never in training)")
+    cells = {photo.name: photo.attributes[0] for photo in data.gallery.photos}
+    assert cells["i1.jpg"] == ((0, 700, False, True), (2, 0, True, False))
+    assert "i1.jpg" in [photo.name for photo in data.gallery.photos[:3]]
+    page = render(comparison, data)
+    assert '<th scope="row">polo <span class="badge warn">never in training</span></th>' in page
+
+
+def test_a_true_value_that_training_never_saw_is_the_surest_mistake() -> None:
+    """Where nothing is decided, too: it would look right."""
+    nothing = np.zeros((2, SCHEMA.size), bool)
+    P, known = nothing.astype(np.float32), np.ones_like(nothing)
+    unseen = Unseen((("neck", "polo"),), np.array([[False], [True]]))
+    assert badness(Predicted(P, nothing, nothing.astype(np.uint8), known, SCHEMA, unseen)).tolist() == [0.0, 1.0]
+
+
+def test_unseen_values_of_a_large_confusion_matrix_are_taken_together_too() -> None:
+    schema = LabelSchema(("type",), (tuple(f"v{i}" for i in range(60)),), (True,))
+    Y = np.zeros((80, 60), np.uint8)
+    D = np.eye(60, dtype=bool)[np.arange(80) % 60]
+    unseen = Unseen(tuple(("type", f"new{i}") for i in range(40)), np.eye(40, dtype=bool)[np.arange(80) % 40])
+    (found,) = confusions(Predicted(D.astype(np.float32), D, Y, np.ones(Y.shape, bool), schema, unseen))
+    assert len(found.unseen) == CONFUSION_VALUES
+    assert found.unseen[-1] == "all others"
+    assert {len(row) for row in (*found.counts, *found.unseen_counts)} == {CONFUSION_VALUES + 1}
+    assert (sum(map(sum, found.counts)), sum(map(sum, found.unseen_counts))) == (0, 80)
 
 
 def _words(command: str) -> list[str]:

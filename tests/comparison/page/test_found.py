@@ -67,6 +67,19 @@ def test_every_verdict_has_its_words(judged: tuple[Comparison, PageData], verdic
     assert f"{LINEAR} {MLP} {verdict} " in shown
 
 
+def test_an_ensemble_that_a_member_is_ahead_of_is_explained(tmp_path: Path) -> None:
+    """The chosen one is not the one with the highest validation score; the page must say why."""
+    run = write_run(tmp_path / "a", best=MLP)
+    comparison = compare([run], CompareOptions(bootstrap=20))
+    assert comparison.best == MLP
+    shown = text_of((comparison, page_data(comparison)), "Against each other")
+    assert (
+        f"By validation {LINEAR} is ahead of {MLP}, 0.900 against 0.400, but within noise, and then an ensemble is"
+        " preferred to its member"
+    ) in shown
+    assert "runner-up" not in shown
+
+
 def test_candidates_without_a_common_attribute_get_no_verdict(judged: tuple[Comparison, PageData]) -> None:
     nothing = Pair(LINEAR, MLP, {}, "no difference shown")
     shown = text_of(judged, "Against each other", pairs=(nothing,))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.main import main
 from pipeline.comparison.compare import compare
 from pipeline.comparison.page import render, scripts, write_report
 from pipeline.comparison.page.data import PageData, page_data
@@ -246,6 +247,15 @@ def test_the_page_is_written_whole(tmp_path: Path) -> None:
     path = write_report(comparison, data, tmp_path / "new" / "report.html")
     assert path.read_text(encoding="utf-8") == render(comparison, data)
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_the_page_says_the_whole_command_that_makes_it_again(tmp_path: Path) -> None:
+    run, page, table = write_run(tmp_path / "a"), tmp_path / "new" / "page.html", tmp_path / "c.json"
+    assert main(["compare", str(run), "--bootstrap", "5", "--json", str(table), "--report", str(page)]) == 0
+    command = f"compare {run} --report {page} --json {table} --bootstrap 5"
+    assert f" {command}</code>" in page.read_text(encoding="utf-8")
+    assert main(["compare", str(run), "--bootstrap", "5"]) == 0
+    assert f"compare {run} --report {run}/report.html --bootstrap 5</code>" in (run / "report.html").read_text()
 
 
 def _judged(folder: Path) -> tuple[Comparison, PageData]:

@@ -1,0 +1,119 @@
+"""Photos of a catalogue whose vectors are in the cache: both joined, before there is a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from cache import FeatureCache
+from pipeline.arrays import Float32, Ids, Int64, Positions
+from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, join_groups, read_catalogue
+from pipeline.errors import OptionError, counted
+from pipeline.features.near_duplicates import all_pairs, check_cosine
+from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
+from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
+from pipeline.system import memory_limit
+
+
+@dataclass(frozen=True, eq=False)
+class CachedRows:
+    """Photos whose vectors are all there; n rows in catalogue order.
+
+    Attributes:
+        ids: Content ids, S32.
+        groups: int64, photos of one product.
+        findings: The catalogue's, and what was dropped.
+    """
+
+    catalogue: Catalogue
+    cache: FeatureCache
+    features: CachedFeatures
+    ids: Ids
+    groups: Int64
+    findings: tuple[Finding, ...]
+
+    def read(self) -> Float32:
+        """Vectors (n, d) of the first view."""
+        return np.asarray(self.cache.reader(self.features.info.digest).read(self.ids, self.features.columns[0]))
+
+
+def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
+    """Catalogue and cache joined. Photos that `extract` rejected are dropped and reported.
+
+    Raises:
+        OptionError: Vectors are missing (with the command that makes them).
+    """
+    check_cosine(split.near_duplicates)
+    if split.regroup and split.split_from is not None:
+        raise OptionError("--regroup makes another split, --split-from keeps a given one; leave one of them out")
+    if split.regroup and not split.near_duplicates:
+        raise OptionError("--regroup needs the cosine from which photos belong together, but --near-duplicates is 0")
+    cache = open_cache(options.cache)
+    catalogue = read_catalogue(data, split.group_column)
+    ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
+    readable = np.ones(len(ids), bool)
+    readable[list(problems)] = False
+    features = select_features(cache, cache_key, ids[readable], options.use, options.views)
+    there, dropped = _in_cache(catalogue, cache, features, ids, problems)
+    catalogue, ids = catalogue.take(there), ids[there]
+    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
+    if split.regroup:
+        limit = memory_limit(options.memory)
+        groups = _regroup(groups, ids, partial(read_pooled, cache, features.info, limit=limit), split.near_duplicates)
+    return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *dropped))
+
+
+def _in_cache(
+    catalogue: Catalogue, cache: FeatureCache, features: CachedFeatures, ids: Ids, problems: Mapping[int, str]
+) -> tuple[Positions, tuple[Finding, ...]]:
+    """Rows whose vectors are all there, and a finding per photo that cannot have one."""
+    reader = cache.reader(features.info.digest)
+    have = np.ones(len(ids), bool)
+    for columns in features.columns:
+        for column in columns:
+            have &= reader.contains(ids, column)
+    absent = np.flatnonzero(~have)
+    rejected = cache.files.rejected(ids[absent], features.info.digest)
+    reasons = {int(absent[i]): why for i, why in rejected.items()} | dict(problems)
+    lost = [int(i) for i in absent if int(i) not in reasons]
+    if lost:
+        have_none = f"{counted(len(ids), 'photo')} {'has' if len(lost) == 1 else 'have'} no vectors in the cache yet"
+        raise OptionError(
+            f"{len(lost)} of {have_none} (first: {catalogue.filenames[lost[0]]}). "
+            f"Run: {extract_command(features.info, features.options())}"
+        )
+    findings = tuple(Finding("rejected", catalogue.filenames[i], why) for i, why in sorted(reasons.items()))
+    return np.flatnonzero(have), findings
+
+
+def first_of_each(ids: Ids) -> Positions:
+    """Positions, ascending, of the first row of each content id, S32 (n,)."""
+    return np.sort(np.unique(ids, return_index=True)[1])
+
+
+def _regroup(groups: Int64, ids: Ids, pooled: Callable[[Ids], Float32], cosine: float) -> Int64:
+    """Groups joined over near-duplicates.
+
+    Args:
+        groups: int64 (n,).
+        ids: Content ids, S32 (n,).
+        pooled: Gives the pooled vectors of contents.
+        cosine: From which two of these are near.
+
+    Raises:
+        OptionError: One group becomes too large for a fair split.
+    """
+    rows = first_of_each(ids)
+    pairs = all_pairs(pooled(ids[rows]), cosine)
+    joined = join_groups(groups, ((rows[block.first], rows[block.second]) for block in pairs))
+    before, after = (int(np.bincount(numbers).max(initial=0)) for numbers in (groups, joined))
+    if before < after and after > LARGEST_GROUP * len(ids):
+        raise OptionError(
+            f"--regroup joins {after} of {len(ids)} photos into one group (cosine >= {cosine:g}, each like the next), "
+            f"more than {LARGEST_GROUP:.0%}: no fair split; raise --near-duplicates, or leave out --regroup"
+        )
+    return joined
