@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import operator
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -160,9 +161,13 @@ class Block:
     def __post_init__(self) -> None:
         if not _SLUG.fullmatch(self.name):
             raise CacheError(f"block name {self.name!r}: expected lower-case letters, digits and _ (at most 32)")
-        if int(self.dim) < 1:
-            raise CacheError(f"block {self.name} has {self.dim} dimensions; expected at least 1")
-        object.__setattr__(self, "dim", int(self.dim))
+        try:
+            dim = operator.index(self.dim)
+        except TypeError:
+            dim = 0
+        if dim < 1:
+            raise CacheError(f"block {self.name} has {self.dim!r:.40} dimensions; expected a whole number, 1 or more")
+        object.__setattr__(self, "dim", dim)
         object.__setattr__(self, "params", _plain(dict(self.params)))
 
     def __hash__(self) -> int:

@@ -259,6 +259,6 @@ def _commit(folder: KeyFolder, like: Shard, ids: Ids, features: npt.NDArray[Any]
 def _bytes(folder: KeyFolder) -> int:
     size = 0
     for name in folder.shard_names():
-        with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
+        with contextlib.suppress(OSError):  # pruned meanwhile, or a link that leads nowhere
             size += (folder.path / name.text).stat().st_size
     return size

@@ -20,8 +20,20 @@ LONGEST_COMPARED = 100
 """Characters of the longest name that is compared with others: the comparison is quadratic in them."""
 
 
+LONGEST_TEXT = 4_000
+"""Characters of an error's text; of a longer one, which quotes what a file holds, the middle is left out."""
+
+_ENDING = 1_000
+
+
 class PipelineError(ValueError):
     """Root of everything this package raises on purpose."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= LONGEST_TEXT:
+            return text
+        return f"{text[: LONGEST_TEXT - _ENDING]} [...] {text[-_ENDING:]}"
 
 
 class OptionError(PipelineError):

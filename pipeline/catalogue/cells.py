@@ -121,7 +121,7 @@ class ColumnBuilder(Generic[T]):
 
     def _fill(self, rows: int) -> None:
         if len(self._codes) < rows:
-            self._codes.extend([0] * (rows - len(self._codes)))
+            self._codes.frombytes(bytes(self._codes.itemsize * (rows - len(self._codes))))
 
 
 def natural(text: str) -> tuple[Any, ...]:

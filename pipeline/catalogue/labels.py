@@ -13,10 +13,17 @@ import numpy as np
 
 from pipeline.arrays import Bool, UInt8
 from pipeline.catalogue.cells import Cell, coded
+from pipeline.errors import CatalogueError
+from pipeline.shapes import flag, mapping, optional, record, sequence, text
+from pipeline.system import parsed
 
 UNKNOWN = "#N/A"
 """How an unknown cell is written, and the name of the extra value under `--na class`."""
 
+_SCHEMA = record(
+    {"keys": sequence(text), "values": sequence(sequence(text)), "single": sequence(flag)},
+    {"gate": optional(mapping(sequence(text))), "category_key": optional(text)},
+)
 _ESCAPED = {"=": "%3D", "%": "%25"}
 _TO_ESCAPE = re.compile(r"=|%(?=3D|25)")
 _TO_RESTORE = re.compile(r"%(?:3D|25)")
@@ -141,7 +148,13 @@ class LabelSchema:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelSchema:
-        """The schema that `to_json` wrote."""
+        """The schema that `to_json` wrote.
+
+        Raises:
+            CatalogueError: The fields are of other kinds; whether they fit together, `wrong_labels` says.
+        """
+        with parsed(CatalogueError, "the label schema cannot be read (", ")"):
+            _SCHEMA(data, "")
         gate = data.get("gate")
         return cls(
             attributes=tuple(data["keys"]),

@@ -16,6 +16,7 @@ from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.keyed_split import keyed_split
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.records import Catalogue
+from pipeline.catalogue.split_digest import check_digest, digest_path, write_digest
 from pipeline.catalogue.splits import PARTS, Split, identities_of, lacking_labels, parse_split
 from pipeline.catalogue.stratified import make_split, place_groups
 from pipeline.errors import CatalogueError
@@ -47,29 +48,32 @@ def hex_ids(ids: Ids) -> list[str]:
 
 
 def write_split(path: Path, filenames: Sequence[str], ids: Ids, groups: Int64, split: Split) -> None:
-    """Write split.csv in one step: photo, content (hex), group, part."""
+    """Write split.csv in one step: photo, content (hex), group, part; then its digest beside it."""
+    # Without a digest the split is merely unverified; with an old one it would look damaged.
+    digest_path(path).unlink(missing_ok=True)
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         write_rows(file, [COLUMNS])
         write_rows(file, zip(filenames, hex_ids(ids), groups.tolist(), split.parts.tolist(), strict=True))
+    write_digest(path)
 
 
 def read_split(path: Path) -> SplitFile:
     """Read a split.csv, or the one in a run folder.
 
     Raises:
-        CatalogueError: There is none, it is no regular file, a line of it is damaged, a photo is on two lines, or one
-            content is in two parts: which line is meant is not ours to guess, and a test photo that was trained on
-            flatters every figure.
+        CatalogueError: There is none, it is no regular file, it is not what its digest says, a line of it is damaged,
+            a photo is on two lines, or one content is in two parts: which line is meant is not ours to guess, and a
+            test photo that was trained on flatters every figure.
     """
     path = path / "split.csv" if path.is_dir() else path
     table = SplitFile(path, [], [], [], [])
     if not path.exists():
         raise CatalogueError(f"--split-from {path}: no such file. It takes a split.csv or a run folder.")
-    with (
-        parsed(CatalogueError, f"{path}: cannot be read as a split file (", ")."),
-        io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file,
-    ):
-        header, rows = read_dicts(file)
+    with parsed(CatalogueError, f"{path}: cannot be read as a split file (", ")."):
+        with open_regular(path) as file:
+            data = file.read()
+        check_digest(path, data)
+        header, rows = read_dicts(io.StringIO(data.decode("utf-8-sig"), newline=""))
         if header != COLUMNS:
             raise CatalogueError(f"{path}: expected a split file with the columns {', '.join(COLUMNS)}.")
         for line, row in rows:

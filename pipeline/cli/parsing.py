@@ -131,7 +131,7 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
     preset, config = _value_of(words, "--preset"), _value_of(words, "--config")
     if not (preset or config):
         return {}
-    from pipeline.options.yaml_file import find_preset, read_config
+    from pipeline.options.yaml_file import check_count, find_preset, read_config
 
     options_of = {name: [o for o in _options(app, name) if o not in ("config", "preset")] for name in COMMANDS}
     settings: dict[str, Any] = {}
@@ -144,7 +144,10 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
     options = _options(app, command)
     several = {name for name, value in settings.items() if isinstance(value, str | int | float)}
     several = {name for name in several if name in options and _takes_several(options[name])}
-    return {name: str(value).split(",") if name in several else value for name, value in settings.items()}
+    settings = {name: str(value).split(",") if name in several else value for name, value in settings.items()}
+    for name, value in settings.items():
+        check_count(name, value, config or preset or "")
+    return settings
 
 
 def _require_digest(path: Path, settings: Mapping[str, object]) -> None:

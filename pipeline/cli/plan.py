@@ -26,7 +26,7 @@ from pipeline.errors import OptionError
 from pipeline.names import tidied, wrong_name
 from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
 from pipeline.options.words import words_of
-from pipeline.options.yaml_file import all_now_named, check_option, load_yaml
+from pipeline.options.yaml_file import all_now_named, check_count, check_option, load_yaml
 
 Words = tuple[str, ...]
 Options = Mapping[str, Any]
@@ -227,6 +227,7 @@ def _section(name: str, content: object, where: str) -> dict[str, Any]:
     section = all_now_named(content, where)
     for option, value in section.items():
         check_option(option, SECTIONS[name], where)
+        check_count(option, value, where)
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, list | tuple | set | Mapping | bytes):
                 raise OptionError(f"{where}, {option} holds {_said(each)}; expected a value or a list of values")

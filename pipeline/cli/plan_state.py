@@ -10,7 +10,11 @@ from pathlib import Path
 from pipeline.cli.plan import Plan, Step, Words
 from pipeline.errors import RunError
 from pipeline.names import BEGUN
-from pipeline.system import write_text
+from pipeline.shapes import mapping, record, sequence, text
+from pipeline.system import parsed, read_text, write_text
+
+_STATE = record({"split": sequence(text), "runs": mapping(sequence(text))})
+_MOST_BYTES = 16 * 2**20
 
 
 class PlanState:
@@ -25,7 +29,7 @@ class PlanState:
         self.plan = plan
         self.path = plan.out / "plan.json"
         self._begun: dict[str, list[str]] = {}
-        if self.path.is_file():
+        if self.path.exists():
             self._read()
         for run in plan.runs:
             self._check(run)
@@ -66,11 +70,10 @@ class PlanState:
         return path
 
     def _read(self) -> None:
-        try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+        with parsed(RunError, f"{self.path} cannot be read (", "); remove it, or name another --out"):
+            content = json.loads(read_text(self.path, _MOST_BYTES))
+            _STATE(content, "")
             split, self._begun = content["split"], dict(content["runs"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{self.path} cannot be read ({error}); remove it, or name another --out") from error
         if self._begun and split != list(self.plan.split):
             raise RunError(
                 f"{self.plan.out} was begun with the split {' '.join(split)}, now asked for "

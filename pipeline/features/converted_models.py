@@ -15,11 +15,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline import shapes
 from pipeline.errors import BackboneError
-from pipeline.system import sync_folder
+from pipeline.system import open_regular, parsed, read_text, sync_folder
 
 SEAL = "seal.json"
 _TEMPORARY = ".converting-"
+_SEAL = shapes.record({"model": shapes.text, "files": shapes.mapping(shapes.text)})
+_MOST_SEAL_BYTES = 2**20
 
 
 def check_converted(folder: Path) -> str | None:
@@ -54,7 +57,7 @@ def damaged_models(store: Path) -> list[tuple[Path, str]]:
         try:
             detail = check_converted(folder)
         except OSError as error:
-            detail = f"cannot be read ({error.strerror})"
+            detail = f"cannot be read ({error.strerror or error})"
         if detail is not None:
             damaged.append((folder, detail))
     return damaged
@@ -74,22 +77,30 @@ def read_converted(folder: Path) -> dict[str, bytes]:
         OSError: the files cannot be read.
     """
     try:
-        seal = json.loads((folder / SEAL).read_bytes())
-        model, digests = str(seal["model"]), dict(seal["files"])
+        text = read_text(folder / SEAL, _MOST_SEAL_BYTES)
     except FileNotFoundError:
         raise BackboneError(f"{folder} has no {SEAL}, so its files cannot be checked") from None
-    except (ValueError, KeyError, TypeError):
+    except UnicodeDecodeError:
         raise BackboneError(f"{folder / SEAL} is damaged") from None
+    with parsed(BackboneError, f"{folder / SEAL} is damaged (", ")"):
+        seal = json.loads(text)
+        _SEAL(seal, "")
+        model, digests = seal["model"], seal["files"]
     if model != folder.name:
         raise BackboneError(f"{folder} holds the model of another folder, {model}")
     there = {path.name for path in folder.iterdir()} - {SEAL}
     if there != set(digests):
         raise BackboneError(f"{folder} holds {', '.join(sorted(there)) or 'nothing'} instead of what was written")
-    files = {name: (folder / name).read_bytes() for name in sorted(digests)}
+    files = {name: _content(folder / name) for name in sorted(digests)}
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != digests[name]:
             raise BackboneError(f"{folder / name} is not what was written: its SHA-256 differs")
     return files
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def store_converted(folder: Path, save: Callable[[Path], None], replace: bool = False) -> None:

@@ -7,7 +7,8 @@ and transform as JSON; weights_source; members [{"kind": "dense", "layers": [(W,
 {"kind": "estimator", "estimator": object}]; links (per attribute "sigmoid" or "softmax", for members with layers);
 thresholds (L,); decision, the policy that chose them; training, where the file says it, which photos had a part in the
 model and how often each value was true (`pipeline.model.training`); selftest {X (4, d), P (4, L), decisions (4, L)};
-info, what a person wants to know about its making.
+info, what a person wants to know about its making; sealed, where the file ends in its own digest
+(`pipeline.model.seal`).
 
 Version 2 adds members {"kind": "kernel", "offset" (d,), "scale" (d,), "landmarks" (m, d) float16, "layers", "hidden"}:
 the layers take exp(-|(x - offset) * scale - landmark|^2) for each landmark; and "weight" of any member: probabilities
@@ -18,13 +19,11 @@ joblib runs code on load: read only files you trust. The `.sha256` beside a file
 
 from __future__ import annotations
 
-import lzma
-import struct
-import zlib
+import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -36,10 +35,16 @@ from pipeline.errors import ModelFileError
 from pipeline.evaluation.thresholds import decide
 from pipeline.heads.probabilities import mean_probabilities
 from pipeline.model.check import FORMAT, VERSION, check_model
+from pipeline.model.seal import sealed, unsealed
 from pipeline.model.training import TrainingRecord
-from pipeline.system import file_digest, whole_file, write_text
+from pipeline.system import file_digest, open_regular, parsed, read_text, whole_file, write_text
 
 Model = dict[str, Any]
+
+SEALED = "sealed"
+"""Field of a model that carries its own digest; so a file that has lost it is not taken for one from before."""
+
+_MOST_DIGEST_BYTES = 4096
 
 TOLERANCE = 1e-4
 """Largest absolute difference of a self-test probability: other BLAS libraries round float32 differently."""
@@ -145,8 +150,10 @@ def save_model(model: Model, path: Path) -> str:
     """Write the model and `<name>.sha256` beside it, each whole or not at all; returns the SHA-256."""
     import joblib
 
+    stream = io.BytesIO()
+    joblib.dump({**model, SEALED: True}, stream)
     with whole_file(path) as partial:
-        joblib.dump(model, partial, compress=3 if _compression_pays(model) else 0)
+        partial.write_bytes(sealed(stream.getvalue(), _compression_pays(model)))
         digest = file_digest(partial)
         # Without a digest file the model is merely unverified; with an old one it would look damaged.
         _digest_file(path).unlink(missing_ok=True)
@@ -162,8 +169,10 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
     """
     if not path.is_file():
         raise ModelFileError(f"no model file {path}")
-    _check_digests(path, sha256)
-    model = check_model(_load(path), str(path))
+    with parsed(ModelFileError, f"{path} cannot be read (", "); copy it again"), open_regular(path) as file:
+        data = file.read()
+    _check_digests(path, data, sha256)
+    model = check_model(_load(path, data), str(path))
     if "selftest" not in model:
         raise ModelFileError(f"{path} has no 'selftest'; it is not whole")
     _self_test(model, path)
@@ -210,15 +219,17 @@ def _digest_file(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def _check_digests(path: Path, trusted: str | None) -> None:
+def _check_digests(path: Path, data: bytes, trusted: str | None) -> None:
     digest_file = _digest_file(path)
-    if trusted is None and not digest_file.is_file():
+    beside = digest_file.exists() or digest_file.is_symlink()
+    if trusted is None and not beside:
         return
-    digest = file_digest(path)
+    digest = hashlib.sha256(data).hexdigest()
     if trusted is not None and digest != trusted.strip().lower():
         raise ModelFileError(f"{path} has SHA-256 {digest}, not {trusted} as asked; it was not loaded")
-    if digest_file.is_file():
-        recorded = digest_file.read_text(encoding="utf-8", errors="replace").split()
+    if beside:
+        with parsed(ModelFileError, f"{digest_file} cannot be read (", "); copy it again, or remove it"):
+            recorded = read_text(digest_file, _MOST_DIGEST_BYTES).split()
         if not recorded or recorded[0].lower() != digest:
             expected = recorded[0] if recorded else "nothing"
             raise ModelFileError(
@@ -226,39 +237,30 @@ def _check_digests(path: Path, trusted: str | None) -> None:
             )
 
 
-def _load(path: Path) -> object:
+def _load(path: Path, data: bytes) -> object:
     import joblib
 
-    try:
-        return joblib.load(path)
-    except ImportError as error:
-        missing = error.name or str(error)
-        raise ModelFileError(
-            f"{path} needs the package {missing!r}, which is not installed; a baseline's model needs its own library"
-        ) from error
-    except (OSError, EOFError, UnpicklingError, zlib.error, lzma.LZMAError, struct.error, *_FOREIGN) as error:
-        raise ModelFileError(f"{path} cannot be read as a joblib file ({error}); copy it again") from error
-
-
-_TORN = (ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError, MemoryError, UnicodeDecodeError)
-"""What unpickling torn bytes may raise."""
-
-_FOREIGN = (*_TORN, ArithmeticError, AssertionError, RuntimeError)
-"""What the code of another library may raise on top of that."""
+    with parsed(ModelFileError, f"{path} cannot be read as a joblib file (", "); copy it again"):
+        content, whole = unsealed(data, str(path))
+        try:
+            held = joblib.load(io.BytesIO(content))
+        except ImportError as error:
+            missing = error.name or str(error)
+            raise ModelFileError(
+                f"{path} needs the package {missing!r}, which is not installed; "
+                "a baseline's model needs its own library"
+            ) from error
+    if isinstance(held, dict) and SEALED in held and not whole:
+        raise ModelFileError(f"{path} is damaged: the digest at its end is gone; copy it again")
+    return held
 
 
 def _self_test(model: Model, path: Path) -> None:
     test = model["selftest"]
-    try:
+    # Layers are checked; an estimator is an object of another library, and of the version that made it.
+    unlike = "); was it made with another version of its library? Install that one, or fit the model again"
+    with parsed(ModelFileError, f"{path}: the estimator in it cannot predict (", unlike):
         P = proba(model, test["X"])
-    except ModelFileError:
-        raise
-    except _FOREIGN as error:
-        # Layers are checked; an estimator is an object of another library, and of the version that made it.
-        raise ModelFileError(
-            f"{path}: the estimator in it cannot predict ({str(error)[:200]}); was it made with another version of its "
-            "library? Install that one, or fit the model again"
-        ) from error
     gap = float(np.abs(P - test["P"]).max()) if P.shape == np.shape(test["P"]) else float("inf")
     if not gap <= TOLERANCE:
         raise ModelFileError(

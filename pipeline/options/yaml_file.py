@@ -43,6 +43,12 @@ MOST_BYTES = 2**20
 MOST_NODES, DEEPEST = 2_000_000, 50
 """Most values of a YAML file, those that aliases repeat counted each time, and the deepest nesting of them."""
 
+LONGEST_TEXT = 131_072
+"""Characters of the longest text in a YAML file; as many as a cell of a CSV file may have."""
+
+MOST_VALUES = 1_000
+"""Most values of one option of several: the command line's parser is quadratic in them."""
+
 # Mappings merged into mappings grow by a factor each time.
 _MOST_MERGED, _MOST_NAMES = 100, 10_000
 
@@ -112,11 +118,37 @@ def parse_yaml(text: str, text_only: bool = False) -> Any:
 
 
 @cache
+def _parts_of_loader(text_only: bool) -> tuple[Any, ...]:
+    """The classes that a loader is made of: where libyaml is installed, it finds the tokens, several times faster."""
+    import yaml
+    from yaml import composer, constructor, resolver
+
+    if not yaml.__with_libyaml__:
+        return (yaml.BaseLoader if text_only else yaml.SafeLoader,)
+    from yaml import cyaml
+
+    kinds = (
+        (constructor.BaseConstructor, resolver.BaseResolver)
+        if text_only
+        else (constructor.SafeConstructor, resolver.Resolver)
+    )
+    return (
+        composer.Composer,
+        cyaml.CParser,  # type: ignore[attr-defined]
+        *kinds,
+    )
+
+
+@cache
 def _loader(text_only: bool) -> Any:
     import yaml
 
-    class Loader(yaml.BaseLoader if text_only else yaml.SafeLoader):  # type: ignore[misc]
+    class Loader(*_parts_of_loader(text_only)):  # type: ignore[misc]
         """Refuses a name that stands twice; YAML forbids it, and PyYAML takes the last."""
+
+        def __init__(self, stream: str) -> None:
+            for part in _parts_of_loader(text_only):
+                part.__init__(self, *((stream,) if hasattr(part, "get_event") else ()))
 
         def compose_mapping_node(self, anchor: Any) -> Any:
             node = super().compose_mapping_node(anchor)
@@ -155,6 +187,8 @@ def _check_extent(content: object) -> None:
         inside = (*value, *value.values()) if isinstance(value, dict) else value
         if depth > DEEPEST:
             raise ValueError(f"it is nested more than {DEEPEST} times, or holds itself by an alias")
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            raise ValueError(f"a text in it has {len(value)} characters; expected at most {LONGEST_TEXT}")
         if isinstance(value, str) and (wrong := wrong_text(value)):
             raise ValueError(f"the text {value[:60]!a} holds {wrong}")
         if isinstance(value, int) and value.bit_length() > _MOST_BITS:
@@ -184,6 +218,12 @@ def all_now_named(content: Mapping[Any, Any], place: str) -> dict[str, Any]:
 def is_plan(content: Mapping[Any, Any]) -> bool:
     """Whether this is what `reproduce` runs, and no set of options."""
     return "extractions" in content and "runs" in content
+
+
+def check_count(name: str, value: object, where: str) -> None:
+    """OptionError for an option with more values than `MOST_VALUES`."""
+    if isinstance(value, list) and len(value) > MOST_VALUES:
+        raise OptionError(f"{where}: the option {name!r} has {len(value)} values; expected at most {MOST_VALUES}")
 
 
 def find_preset(name: str) -> Path:

@@ -111,7 +111,7 @@ def test_impossible_keys_are_refused(change, text):
 def test_impossible_blocks_and_views_are_refused():
     with pytest.raises(CacheError, match=r"block name '\.\./x'"):
         Block("../x", 8)
-    with pytest.raises(CacheError, match="expected at least 1"):
+    with pytest.raises(CacheError, match="expected a whole number, 1 or more"):
         Block("pooled", 0)
     with pytest.raises(CacheError, match="view 'h flip'"):
         Column(Block("pooled", 8), "h flip")

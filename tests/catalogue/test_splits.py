@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -181,7 +183,25 @@ def test_the_file_has_one_line_per_photo(written: Path) -> None:
         f'photo,content,group,part\na.jpg,{"41" * 32},0,train\n"quo""te,\n.jpg",{b},1,validation\nü.jpg,,2,test\n'
     )
     assert written.read_text(encoding="utf-8") == expected
-    assert [p.name for p in written.parent.iterdir()] == ["split.csv"]
+    assert sorted(p.name for p in written.parent.iterdir()) == ["split.csv", "split.csv.sha256"]
+    digest = hashlib.sha256(expected.encode()).hexdigest()
+    assert (written.parent / "split.csv.sha256").read_text() == f"{digest}  split.csv\n"
+
+
+def test_a_split_that_is_not_what_was_written_is_refused_until_its_digest_is_removed(written: Path) -> None:
+    written.write_text(written.read_text().replace(",0,train", ",0,test"))
+    with pytest.raises(CatalogueError, match=r"split.csv is not the split that was written: .*remove split.csv.sha256"):
+        read_split(written)
+    digest = written.with_name("split.csv.sha256")
+    digest.write_text("none")
+    with pytest.raises(CatalogueError, match=r"split.csv.sha256: cannot be read as a SHA-256 .*64 hexadecimal"):
+        read_split(written)
+    digest.unlink()
+    os.mkfifo(digest)
+    with pytest.raises(CatalogueError, match=r"split.csv.sha256: cannot be read as a SHA-256 .not a regular file"):
+        read_split(written)
+    digest.unlink()
+    assert read_split(written).parts == ["test", "validation", "test"]
 
 
 def test_a_split_is_read_back_from_the_file_or_its_folder(written: Path) -> None:

@@ -52,7 +52,16 @@ def run(small: SmallCatalogue, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_run_folder_holds_every_file_that_other_code_relies_on(run: Path) -> None:
     names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
-    fixed = {"run.json", "split.csv", "labels.parquet", "configs.csv", "history.csv", "decisions.json", "dropped.csv"}
+    fixed = {
+        "split.csv.sha256",
+        "run.json",
+        "split.csv",
+        "labels.parquet",
+        "configs.csv",
+        "history.csv",
+        "decisions.json",
+        "dropped.csv",
+    }
     fixed |= {"neighbours.csv"}
     configs = pd.read_csv(run / "configs.csv")["config_id"].tolist()
     assert len(configs) == 5

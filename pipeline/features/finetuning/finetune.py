@@ -19,6 +19,7 @@ import numpy as np
 import safetensors.torch
 
 from pipeline.catalogue import count_kinds, write_split
+from pipeline.catalogue.split_digest import move_split, remove_split
 from pipeline.errors import OptionError, RunError
 from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, require_unseen
@@ -29,9 +30,20 @@ from pipeline.features.finetuning.objective import objective
 from pipeline.features.finetuning.report import FinetuneReport
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
 from pipeline.options.words import commands_to_compare, now_named
-from pipeline.system import file_digest, host_facts, package_versions, whole_file, write_json, write_records, write_text
+from pipeline.system import (
+    file_digest,
+    host_facts,
+    package_versions,
+    parsed,
+    read_text,
+    whole_file,
+    write_json,
+    write_records,
+    write_text,
+)
 
 WEIGHTS = "backbone.safetensors"
+_MOST_BYTES = 2**20
 _SPLIT, _STARTED, _RUN = "split.csv", "started.json", "run.json"
 
 
@@ -131,18 +143,21 @@ def _begin(folder: Path, made_with: Mapping[str, Any]) -> bool:
 
     Raises:
         OptionError: The folder holds another training.
+        RunError: What the folder says of its training cannot be read.
     """
     new, finished = folder / f".{_SPLIT}.new", (folder / _RUN).is_file() and (folder / WEIGHTS).is_file()
     try:
         if (finished or (folder / NAME).is_file()) and (folder / _STARTED).is_file():
-            held = json.loads((folder / _STARTED).read_text(encoding="utf-8"))
-            require_same(folder, made_with, {now_named(name).replace("-", "_"): value for name, value in held.items()})
+            with parsed(RunError, f"{folder / _STARTED} is damaged (", "); name another folder with --out"):
+                held = json.loads(read_text(folder / _STARTED, _MOST_BYTES))
+                named = {now_named(name).replace("-", "_"): value for name, value in held.items()}
+            require_same(folder, made_with, named)
         if finished:
             (folder / NAME).unlink(missing_ok=True)
             return True
-        new.replace(folder / _SPLIT)
+        move_split(new, folder / _SPLIT)
     finally:
-        new.unlink(missing_ok=True)
+        remove_split(new)
     text = json.dumps(made_with, indent=1)
     write_text(folder / _STARTED, text)
     return False

@@ -22,17 +22,18 @@ import torch
 from torch import Tensor
 
 from pipeline.arrays import Int64, Pixels
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, RunError
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.finetuning.augment import augment
-from pipeline.features.finetuning.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.features.finetuning.checkpoint import NAME, load_checkpoint, save_checkpoint
+from pipeline.features.finetuning.checkpoint_content import check_moments, check_state
 from pipeline.features.finetuning.examples import Examples
 from pipeline.features.finetuning.model import Model, autocast_type, make_optimizer
 from pipeline.features.finetuning.objective import Objective, score
 from pipeline.features.finetuning.stages import Part
 from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.options import FinetuneOptions
-from pipeline.system import choose_device
+from pipeline.system import choose_device, parsed
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,10 @@ class Training:
         held = load_checkpoint(folder)
         if held is None:
             return
-        self._model.load_state_dict(held["model"])
-        self._optimizer.load_state_dict(held["optimizer"])
-        self._scaler.load_state_dict(held["scaler"])
-        self._history, self._best = held["history"], held["best"]
+        with parsed(RunError, f"{folder / NAME} does not fit this training (", "); remove it to start again", lines=2):
+            check_state(held, self._state())
+            self._model.load_state_dict(held["model"])
+            self._optimizer.load_state_dict(held["optimizer"])
+            check_moments(self._optimizer)
+            self._scaler.load_state_dict(held["scaler"])
+            self._history, self._best = [dict(record) for record in held["history"]], dict(held["best"])

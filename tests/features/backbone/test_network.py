@@ -294,8 +294,8 @@ class TestPackage:
             backbone("tf_efficientnet_lite0", source="package")
 
     def test_tensors_in_another_order_are_refused(self, monkeypatch):
-        read = weights._read_file
-        monkeypatch.setattr(weights, "_read_file", lambda path: dict(reversed(read(path).items())))
+        read = weights.read_tensors
+        monkeypatch.setattr(weights, "read_tensors", lambda path: dict(reversed(read(path).items())))
         with pytest.raises(BackboneError, match="does not map onto timm's tf_efficientnet_lite0"):
             backbone("tf_efficientnet_lite0", source="package")
 

@@ -90,7 +90,8 @@ def test_learning_falls_and_the_best_epoch_is_kept(tuned: Tuned) -> None:
 
 def test_folder_holds_what_is_promised_and_no_leftovers(tuned: Tuned) -> None:
     names = {path.name for path in tuned.report.folder.iterdir()}
-    assert names == {"backbone.safetensors", "split.csv", "history.csv", "run.json", "started.json", "lock"}
+    own = {"backbone.safetensors", "history.csv", "run.json", "started.json", "lock"}
+    assert names == {*own, "split.csv", "split.csv.sha256"}
     content = json.loads((tuned.report.folder / "run.json").read_text())
     assert content["weights_sha256"] == load_backbone(tuned.weights).weights_sha256 != content["start_sha256"]
     assert tuned.report.weights.stat().st_mode & 0o077 == (tuned.report.folder / "run.json").stat().st_mode & 0o077

@@ -1,0 +1,23 @@
+"""The readers by name."""
+
+from __future__ import annotations
+
+from benchmarks.fuzzing.binary import CacheReader, CheckpointReader, ModelReader, WeightsReader
+from benchmarks.fuzzing.plain import (
+    CatalogueReader,
+    ListsReader,
+    MappingReader,
+    OptionsReader,
+    PhotosReader,
+    RunsReader,
+    SplitReader,
+)
+from benchmarks.fuzzing.reader import Reader
+
+READERS: dict[str, type[Reader]] = {
+    each.name: each
+    for each in (
+        *(CatalogueReader, ListsReader, MappingReader, SplitReader, OptionsReader),
+        *(ModelReader, WeightsReader, CheckpointReader, CacheReader, PhotosReader, RunsReader),
+    )
+}

@@ -1,0 +1,80 @@
+"""A checkpoint is taken up only by the training that it is of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.errors import RunError
+from pipeline.features.backbone.network import load_backbone
+from pipeline.features.finetuning.checkpoint import save_checkpoint
+from pipeline.features.finetuning.loop import Training
+from pipeline.features.finetuning.objective import Objective
+from pipeline.options import BackboneOptions, FinetuneOptions
+
+RECORD = dict.fromkeys(("lr", "train_loss", "validation_loss", "validation_score", "seconds"), 0.5)
+
+
+@pytest.fixture(scope="module")
+def training() -> Training:
+    options = FinetuneOptions(attribute="neck", train="head", device="cpu", amp="off")
+    backbone = load_backbone(BackboneOptions(backbone="test_resnet", weights="random:0", size=32))
+    return Training(backbone, Objective(True, torch.ones(3)), 3, options)
+
+
+def state(training: Training) -> dict[str, Any]:
+    held = training._state()
+    groups = [dict(group) for group in held["optimizer"]["param_groups"]]
+    moments = {
+        0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3, 256), "exp_avg_sq": torch.zeros(3, 256)},
+    }
+    moments[0] |= {name: torch.zeros_like(held["model"]["classifier.weight"]) for name in ("exp_avg", "exp_avg_sq")}
+    model = dict(held["model"])
+    optimizer = {"state": moments, "param_groups": groups}
+    return {**held, "history": [{"epoch": 1, **RECORD}], "model": model, "best": dict(model), "optimizer": optimizer}
+
+
+def put(*path: Any) -> Callable[[dict[str, Any]], None]:
+    *way, last, value = path
+
+    def change(content: dict[str, Any]) -> None:
+        for name in way:
+            content = content[name]
+        content[last] = value
+
+    return change
+
+
+def test_a_sound_checkpoint_goes_on(training: Training, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, state(training))
+    training._resume(tmp_path)
+    assert training._history == [{"epoch": 1, **RECORD}]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (put("history", 7), "history is 7; expected a list"),
+        (put("history", 0, "train_loss", float("nan")), r"history\[0\].train_loss is nan; expected a finite number"),
+        (put("history", 0, "epoch", 2), "history does not count the epochs from 1"),
+        (put("model", "classifier.bias", torch.zeros(4)), r"model.classifier.bias is no tensor .* shape \(3,\)"),
+        (put("best", "classifier.bias", torch.full((3,), torch.nan)), "best.classifier.bias holds .* not finite"),
+        (put("best", {}), "best holds other tensors"),
+        (put("optimizer", "param_groups", 0, "weight_decay", 0.5), r"param_groups\[0\].weight_decay is another"),
+        (put("optimizer", "param_groups", []), "other groups"),
+        (put("optimizer", "state", 0, "exp_avg", torch.zeros(7)), r"optimizer.exp_avg has the shape \(7,\)"),
+        (put("scaler", {"scale": 1.0}), "scaler has other fields"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(
+    training: Training, tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    content = state(training)
+    change(content)
+    save_checkpoint(tmp_path, content)
+    with pytest.raises(RunError, match=rf"does not fit this training \(.*{said}.*\); remove it to start again"):
+        training._resume(tmp_path)
