@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.arrays import Ids, Int64
+from pipeline.arrays import Bool, Ids, Int64, Texts, UInt8
 from pipeline.catalogue.findings import Finding
+from pipeline.catalogue.keyed_split import keyed_split
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.records import Catalogue
-from pipeline.catalogue.splits import PARTS, Split, make_split, parse_split
+from pipeline.catalogue.splits import PARTS, Split, identities_of, lacking_labels, parse_split
+from pipeline.catalogue.stratified import make_split, place_groups
 from pipeline.errors import CatalogueError
 from pipeline.options import SplitOptions
 from pipeline.system import open_regular, parsed, whole_file, wrong_text
@@ -114,21 +117,40 @@ def _check_unique(table: SplitFile) -> None:
 
 def apply_split(
     table: SplitFile, filenames: Sequence[str], ids: Ids, groups: Int64
-) -> tuple[Split, tuple[Finding, ...]]:
-    """Give each photo the part it has in another run: by its name, else by its content.
+) -> tuple[list[str], tuple[Finding, ...]]:
+    """The part that a split made earlier gives to each photo: by its name, else by its content, else its product's.
 
-    Rows of the file whose photo is gone are reported; so are groups that the file spreads over parts, and photos whose
-    bytes are others than those the file has under their name, which keep the part of the name.
+    A new photo of a product that the file spreads over parts joins the one in train, else in validation: no photo is
+    tested on whose product was trained on. Rows of the file whose photo is gone are reported; so are such products, and
+    photos whose bytes are others than those the file has under their name, which keep the part of the name.
+
+    Returns:
+        The part of each photo, "" of one that is neither named nor of a product that is; and what was found.
 
     Raises:
-        CatalogueError: A photo is not in the file, or when its name says one part and its bytes another (the same
-            picture would then be in two parts).
+        CatalogueError: The file names no photo at all, or a name says one part and the bytes another (the same picture
+            would then be in two parts).
     """
+    contents = hex_ids(ids)
+    given = _given(table, filenames, contents)
+    if filenames and not any(given):
+        raise CatalogueError(
+            f"{table.path} names none of the {len(filenames)} photos, such as {filenames[0]!r}; its own are such as "
+            f"{next(iter(table.photos), 'none')!r}. Is it the split of another catalogue? Leave out --split-from for a "
+            "new one."
+        )
+    named = sorted((-PARTS.index(part), group) for group, part in zip(groups.tolist(), given, strict=True) if part)
+    of_group = {group: PARTS[-place] for place, group in named}
+    parts = [part or of_group.get(group, "") for group, part in zip(groups.tolist(), given, strict=True)]
+    found = [*_unused(table, filenames, contents), *_changed(table, filenames, contents), *_crossing(groups, given)]
+    return parts, tuple(found)
+
+
+def _given(table: SplitFile, filenames: Sequence[str], contents: Sequence[str]) -> list[str]:
+    """The part that the file gives to each photo, "" for none."""
     by_name = dict(zip(table.photos, table.parts, strict=True))
     by_content = {c: p for c, p in zip(table.contents, table.parts, strict=True) if c}
     parts: list[str] = []
-    new: list[str] = []
-    contents = hex_ids(ids)
     for name, content in zip(filenames, contents, strict=True):
         named, seen = by_name.get(name), by_content.get(content)
         if named is not None and seen is not None and named != seen:
@@ -136,17 +158,8 @@ def apply_split(
                 f"{name} is in part {named} of {table.path}, but the same bytes are in part {seen} there: the photo "
                 "was replaced. Make a new split, or restore the photo."
             )
-        part = named or seen
-        parts.append(part or "")
-        if part is None:
-            new.append(name)
-    if new:
-        raise CatalogueError(
-            f"{len(new)} of {len(filenames)} photos are not in {table.path}, such as {new[0]!r}. "
-            "A given split must cover every photo: make a new split, or leave these photos out of --data."
-        )
-    found = [*_unused(table, filenames, contents), *_changed(table, filenames, contents), *_crossing(groups, parts)]
-    return Split(np.array(parts, f"<U{max(map(len, PARTS))}")), tuple(found)
+        parts.append(named or seen or "")
+    return parts
 
 
 def _unused(table: SplitFile, filenames: Sequence[str], contents: Sequence[str]) -> list[Finding]:
@@ -166,7 +179,7 @@ def _changed(table: SplitFile, filenames: Sequence[str], contents: Sequence[str]
 
 
 def _crossing(groups: Int64, parts: list[str]) -> list[Finding]:
-    pairs = set(zip(groups.tolist(), parts, strict=True))
+    pairs = {(group, part) for group, part in zip(groups.tolist(), parts, strict=True) if part}
     crossing = len(pairs) - len({group for group, _ in pairs})
     if not crossing:
         return []
@@ -177,7 +190,7 @@ def _crossing(groups: Int64, parts: list[str]) -> list[Finding]:
 def split_rows(
     catalogue: Catalogue, schema: LabelSchema, ids: Ids, groups: Int64, options: SplitOptions
 ) -> tuple[Split, tuple[Finding, ...]]:
-    """The parts of a catalogue's photos: those of the file or run that `options` names, else made anew.
+    """The parts of a catalogue's photos: those that `options` names a file or run for, the others made anew.
 
     Args:
         catalogue: n photos.
@@ -187,10 +200,46 @@ def split_rows(
         options: How to split.
     """
     Y, mask = schema.encode(catalogue.cells, catalogue.categories)
-    if options.split_from is None:
-        fractions = parse_split(options.split)
-        return make_split(groups, Y, mask, fractions, options.split_seed, schema.column_names), ()
-    given, findings = apply_split(read_split(options.split_from), catalogue.filenames, ids, groups)
-    positives = np.stack([(Y * mask)[given.rows(part)].sum(0) for part in PARTS])
-    lacking = np.flatnonzero((positives.sum(0) > 0) & (positives == 0).any(0))
-    return replace(given, not_measurable=tuple(schema.column_names[i] for i in lacking)), findings
+    fractions, seed, labels = parse_split(options.split), options.split_seed, schema.column_names
+    if options.split_from is not None:
+        table = read_split(options.split_from)
+        given, found = apply_split(table, catalogue.filenames, ids, groups)
+        parts = _with_new_ones(given, groups, (Y, mask), fractions, seed)
+        taken = _taken(table, catalogue.filenames, hex_ids(ids), (given, parts))
+        return Split(parts, lacking_labels(parts, Y, mask, labels)), (*found, taken)
+    if options.split_by == "labels":
+        return make_split(groups, Y, mask, fractions, seed, labels), ()
+    by_class = catalogue.format == "folder"
+    names = identities_of(catalogue.filenames, options.group_regex, catalogue.groups, ids, by_class)
+    parts = keyed_split(groups, names, fractions, seed)
+    return Split(parts, lacking_labels(parts, Y, mask, labels)), ()
+
+
+def _with_new_ones(
+    given: Sequence[str], groups: Int64, labels: tuple[UInt8, Bool], fractions: tuple[float, float, float], seed: int
+) -> Texts:
+    """The given parts, (n,) with "" for none, and those of the other photos, dealt around them."""
+    places = np.array([PARTS.index(part) if part else -1 for part in given], np.int64)
+    placed = np.full(int(groups.max(initial=-1)) + 1, -1, np.int64)
+    placed[groups[places >= 0]] = places[places >= 0]
+    dealt = place_groups(groups, placed, *labels, fractions, seed)
+    return np.array(PARTS)[np.where(places >= 0, places, dealt[groups])]
+
+
+def _taken(
+    table: SplitFile,
+    filenames: Sequence[str],
+    contents: Sequence[str],
+    parts: tuple[Sequence[str], Texts],
+) -> Finding:
+    """How many photos the file named, how many joined their product, and where the others were placed."""
+    given, made = parts
+    named, seen = set(table.photos), {content for content in table.contents if content}
+    own = sum(name in named or content in seen for name, content in zip(filenames, contents, strict=True))
+    counts = Counter(part for part, known in zip(made.tolist(), given, strict=True) if not known)
+    detail = f"{own} photo(s) keep the part that {table.path} gives them"
+    if new := len(filenames) - own:
+        dealt = ", ".join(f"{counts[part]} {part}" for part in PARTS)
+        joined = new - counts.total()
+        detail += f"; of {new} new one(s) {joined} joined the part of their product, the others were placed: {dealt}"
+    return Finding("split-taken", "", detail)

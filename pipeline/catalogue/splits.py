@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.arrays import Bool, Float64, Ids, Int64, Texts, UInt8
+from pipeline.arrays import Bool, Ids, Int64, Texts, UInt8
 from pipeline.errors import CatalogueError, OptionError
 
 PARTS = ("train", "validation", "test")
 """Names of the parts, in the order of the fractions."""
 
+Identity = tuple[int, str]
 
 LARGEST_GROUP = 0.2
 """Largest share of all photos that one group may have."""
 
-_FEWEST_GROUPS = 4
 _PRODUCT = re.compile(r"(.+?)-[0-9]+")
-_SIZE_WEIGHT = 5.0
-_BLOCK = 1 << 16
+BLOCK = 1 << 16
+"""Rows of labels that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +93,42 @@ def groups_of(
     return names if ids is None else _number(_linked(names, ids).tolist())
 
 
+def identities_of(
+    filenames: Sequence[str],
+    regex: str | None = None,
+    column: Sequence[str | None] | None = None,
+    ids: Ids | None = None,
+    class_folders: bool = False,
+) -> list[Identity]:
+    """What each photo's part hangs on, from what the data says of it alone, never from other rows or its labels.
+
+    That is its product's name as in `groups_of`; of a photo without one its bytes, and where these cannot be read its
+    file name. A folder that is a class is a label: there only a name such as x-1.jpg names a product, x, in whatever
+    folder, and other photos go by their bytes.
+
+    Returns:
+        (rank, text) per photo; in a group, that of the lowest rank counts.
+
+    Args:
+        ids: S32 (n,), content ids.
+        class_folders: Whether the folders in the file names are classes.
+    """
+    products: Iterable[object]
+    if column is not None:
+        products = column
+    elif regex is not None:
+        products = _matches(filenames, regex)
+    else:
+        products = map(_numbered if class_folders else _product, filenames)
+    contents: Iterable[bytes] = itertools.repeat(b"") if ids is None else ids.tolist()
+    return [
+        (0, f"product {product}")
+        if isinstance(product, str)
+        else ((1, f"content {content.hex()}") if content else (2, f"photo {name}"))
+        for name, product, content in zip(filenames, products, contents, strict=ids is not None)
+    ]
+
+
 def _number(attributes: Iterable[object]) -> Int64:
     seen: dict[object, int] = {}
     return np.array([seen.setdefault(attribute, len(seen)) for attribute in attributes], np.int64)
@@ -104,6 +139,11 @@ def _product(filename: str) -> str:
     folder, slash, base = stem.rpartition("/")
     match = _PRODUCT.fullmatch(base)
     return folder + slash + (match[1] if match else base)
+
+
+def _numbered(filename: str) -> str | None:
+    match = _PRODUCT.fullmatch(posixpath.splitext(posixpath.basename(filename))[0])
+    return match[1] if match else None
 
 
 def _matches(filenames: Sequence[str], regex: str) -> list[object]:
@@ -161,39 +201,19 @@ def _union(groups: Int64, pairs: Iterable[tuple[Int64, Int64]]) -> Int64:
     return groups
 
 
-def make_split(
-    groups: Int64,
-    Y: UInt8,
-    mask: Bool,
-    fractions: tuple[float, float, float] = (0.64, 0.16, 0.20),
-    seed: int = 0,
-    labels: Sequence[str] | None = None,
-) -> Split:
-    """Deal whole groups to train, validation and test, keeping every label's share equal in the parts.
-
-    Greedy: groups with the rarest label come first (then the larger ones, then by the seed), and each goes to the part
-    that lacks its labels most, counted as the missing share of the part's quota and weighted by rarity. Groups with a
-    label of fewer than four groups go to train as long as train has room.
-
-    Args:
-        groups: int64 (n,), from `groups_of`.
-        Y, mask: (n, L), from `LabelSchema.encode`.
-        labels: (L,) names for `not_measurable` (default: column numbers).
-
-    Raises:
-        CatalogueError: There are fewer than three groups, or one group of several photos is larger than 20 % of all.
-    """
-    count = _check_groups(groups)
-    pairs = _Pairs.of(groups, Y, mask, count)
-    sizes = np.bincount(groups, minlength=count)
-    part = _fill_empty(_deal(pairs, sizes, np.array(fractions), np.random.default_rng(seed)), sizes)
-    positives = pairs.positives(part)
+def lacking_labels(parts: Texts, Y: UInt8, mask: Bool, labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels that occur but lack a positive in one of the parts."""
+    positives = np.zeros((len(PARTS), Y.shape[1]), np.int64)
+    for first in range(0, len(parts), BLOCK):
+        block = slice(first, first + BLOCK)
+        true = Y[block] * mask[block]
+        positives += [true[parts[block] == part].sum(0, dtype=np.int64) for part in PARTS]
     lacking = np.flatnonzero((positives.sum(0) > 0) & (positives == 0).any(0))
-    names = labels if labels is not None else [str(i) for i in range(Y.shape[1])]
-    return Split(np.array(PARTS)[part][groups], tuple(names[i] for i in lacking.tolist()))
+    return tuple(labels[i] for i in lacking.tolist())
 
 
-def _check_groups(groups: Int64) -> int:
+def check_groups(groups: Int64) -> int:
+    """How many groups there are; CatalogueError when they are too few, or one is too large, for a fair split."""
     sizes = np.bincount(groups) if len(groups) else np.zeros(0, np.int64)
     if np.count_nonzero(sizes) < len(PARTS):
         raise CatalogueError(
@@ -209,89 +229,3 @@ def _check_groups(groups: Int64) -> int:
             '--group-regex what a product is, such as --group-regex "^(.+)_[0-9]+[.]jpg$", or name a --group-column.'
         )
     return len(sizes)
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """How many positives of each label each group has, sparse and sorted by group.
-
-    Attributes:
-        start: (G + 1,), where the entries of a group begin.
-        label, photos: One entry per (group, label) that occurs.
-    """
-
-    start: Int64
-    label: Int64
-    photos: Int64
-    labels: int
-
-    @classmethod
-    def of(cls, groups: Int64, Y: UInt8, mask: Bool, count: int) -> _Pairs:
-        width = Y.shape[1]
-        found = [np.zeros(0, np.int64)]
-        for first in range(0, len(groups), _BLOCK):
-            rows, columns = np.nonzero(Y[first : first + _BLOCK] * mask[first : first + _BLOCK])
-            found.append(groups[first + rows] * width + columns)
-        attributes, photos = np.unique(np.concatenate(found), return_counts=True)
-        group, label = np.divmod(attributes, max(width, 1))
-        start = np.searchsorted(group, np.arange(count + 1))
-        return cls(start, label, photos, width)
-
-    def per_group(self, values: npt.NDArray[Any], empty: int) -> Int64:
-        """The smallest value among each group's entries; `empty` for a group without."""
-        result = np.full(len(self.start) - 1, empty, np.int64)
-        filled = np.flatnonzero(np.diff(self.start))
-        if len(filled):
-            result[filled] = np.minimum.reduceat(values, self.start[filled])
-        return result
-
-    def positives(self, part: Int64) -> Int64:
-        """(3, L): photos per part and label."""
-        owner = np.repeat(part, np.diff(self.start))
-        place = owner * self.labels + self.label
-        cells = np.bincount(place, weights=self.photos, minlength=len(PARTS) * self.labels)
-        return cells.reshape(len(PARTS), self.labels).astype(np.int64)
-
-
-def _deal(pairs: _Pairs, sizes: Int64, fractions: Float64, rng: np.random.Generator) -> Int64:
-    """Part of each group: int64 (G,). The column after the labels counts photos, so that the sizes come out right."""
-    spread = np.bincount(pairs.label, minlength=pairs.labels)
-    totals = np.append(np.bincount(pairs.label, weights=pairs.photos, minlength=pairs.labels), sizes.sum())
-    quota = 1.0 / (fractions[:, None] * np.maximum(totals, 1.0))
-    need = np.ones_like(quota)
-    rank = np.empty(pairs.labels, np.int64)
-    rank[np.argsort(spread, kind="stable")] = np.arange(pairs.labels)
-    rarest = pairs.per_group(rank[pairs.label], empty=pairs.labels)
-    scarce = pairs.per_group(spread[pairs.label], empty=_FEWEST_GROUPS) < _FEWEST_GROUPS
-    order = np.lexsort((rng.random(len(sizes)), -sizes, rarest, ~scarce))
-    # Ties go to the part with the largest share, so that a rare label is met in training first.
-    by_share = np.argsort(-fractions, kind="stable")
-    part = np.zeros(len(sizes), np.int64)
-    start = pairs.start.tolist()
-    for group in order.tolist():
-        if sizes[group] == 0:
-            continue
-        entries = slice(start[group], start[group + 1])
-        columns = np.append(pairs.label[entries], pairs.labels)
-        photos = np.append(pairs.photos[entries], sizes[group])
-        if scarce[group] and need[0, -1] > 0:
-            chosen = 0
-        else:
-            weights = photos / totals[columns]
-            weights[-1] *= _SIZE_WEIGHT
-            wanted = need[:, columns] @ weights
-            chosen = int(by_share[np.argmax(wanted[by_share])])
-        part[group] = chosen
-        need[chosen, columns] -= photos * quota[chosen, columns]
-    return part
-
-
-def _fill_empty(part: Int64, sizes: Int64) -> Int64:
-    """Give a part that got nothing the smallest group of the part with the most groups."""
-    for empty in range(len(PARTS)):
-        used = sizes > 0
-        counts = np.bincount(part[used], minlength=len(PARTS))
-        if counts[empty] == 0:
-            donors = np.flatnonzero(used & (part == int(np.argmax(counts))))
-            part[donors[np.argmin(sizes[donors])]] = empty
-    return part

@@ -1,4 +1,4 @@
-"""The stage that judges: joins run folders with the truth of their test photos. Only here are test metrics computed.
+"""The stage that paired: joins run folders with the truth of their test photos. Only here are test metrics computed.
 
 Candidates are the configurations whose probabilities a run kept, each with the thresholds chosen on validation. The
 best is the one with the highest *validation* score, or what its run preferred to that within noise; the test figures
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float32, Positions
-from pipeline.comparison.by_field import best_by_field, differences_by_field
+from pipeline.comparison.by_field import best_by_field, differences_by_field, nothing_alike
 from pipeline.comparison.details import confusions, curves, facts, given_notes, notes, policies, reliabilities
-from pipeline.comparison.pairs import Judged, PairedComparison, Predicted, judged
-from pipeline.comparison.records import Candidate, Comparison, Interval
-from pipeline.comparison.same_rows import check_same_rows
+from pipeline.comparison.left_out import labels_of
+from pipeline.comparison.pairs import Judged, PairedComparison, judged
+from pipeline.comparison.records import Candidate, Comparison, Interval, OnPhotos, PhotoSet
+from pipeline.comparison.shared import JudgingPhotos, Shared, share
 from pipeline.comparison.table import table
 from pipeline.comparison.values import calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
@@ -55,10 +55,13 @@ class _Entry:
 
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
-    """Judge every candidate of these run folders on their common test photos.
+    """Judge every candidate of these run folders on the test photos that all of them have.
+
+    What else they do not share (`comparison.shared`) is left out and said; the best of each run is judged on the photos
+    that only some of them have too.
 
     Raises:
-        RunError: For incomplete folders and for runs on different splits or labels.
+        RunError: For incomplete folders and for runs that have no test photo in common.
         OptionError: For a `by` field that configs.csv does not have.
     """
     if options.bootstrap < 1:
@@ -66,27 +69,26 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     loaded = [read_run(path) for path in dict.fromkeys(runs)]
     if not loaded:
         raise RunError("no run folder given; compare needs at least one")
-    check_same_rows(loaded)
+    shared = share(loaded)
     entries = sorted(_entries(loaded), key=lambda entry: entry.rank, reverse=True)
-    best = entries[0]
-    resamples = Bootstrap(best.run.groups[_test_rows(best.run)], options.bootstrap, options.seed)
-    named = {entry.name: entry for entry in entries}
-    paired = PairedComparison(lambda name: _judge(named[name], resamples), resamples)
-    reference = _judge(best, resamples)
+    best, test = entries[0], shared.common
+    paired = _paired(entries, test, options)
+    resamples = paired.resamples
+    reference = _judge(best, test, resamples)
     paired.add(reference)
     candidates = (
         _candidate(best, reference, paired),
-        *(_candidate(entry, _judge(entry, resamples), paired, best.name) for entry in entries[1:]),
+        *(_candidate(entry, _judge(entry, test, resamples), paired, best.name) for entry in entries[1:]),
     )
     by_rows = best_by_field(loaded, options.by, {(e.run.path, e.config_id): e.name for e in entries})
     return Comparison(
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         runs=tuple(facts(run) for run in loaded),
-        parts=dict(Counter(best.run.parts.tolist())),
+        parts=Counter(best.run.parts.tolist()) | {"test": len(test.photos)},
         groups=resamples.count,
         resamples=options.bootstrap,
         candidates=candidates,
-        majority=_majority(best.run, resamples),
+        majority=_majority(best.run, test, resamples),
         best=best.name,
         by=options.by,
         by_rows=by_rows,
@@ -98,41 +100,72 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         pairs=paired.pairs([entry.name for entry in entries]),
         by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),
-        calibration=calibration_rows(best.run, best.config_id, reference, _test_order(best.run)),
+        calibration=calibration_rows(best.run, best.config_id, reference, test.of[best.run.path].order),
+        by_note=nothing_alike(options.by, by_rows),
+        left_out=shared.left_out,
+        photo_sets=_photo_sets(shared, entries, options),
     )
 
 
 def _entries(runs: Sequence[Run]) -> list[_Entry]:
-    names = Counter(run.name for run in runs)
+    called = labels_of(runs)
     entries = []
     for run in runs:
-        prefix = "" if len(runs) == 1 else f"{run.name if names[run.name] == 1 else run.path}/"
+        prefix = "" if len(runs) == 1 else f"{called[run.path]}/"
         entries += [_Entry(f"{prefix}{config_id}", run, config_id) for config_id in run.predicted]
     if not entries:
         raise RunError(f"{runs[0].path} holds no predictions; run fit-heads again (it keeps the best of each head)")
     return entries
 
 
-def _test_rows(run: Run) -> Positions:
-    """Test rows in the order of their photos' names, which is the same in every run."""
-    rows = run.rows("test")
-    return rows[np.argsort([run.photos[i] for i in rows], kind="stable")]
+def _paired(entries: Sequence[_Entry], test: JudgingPhotos, options: CompareOptions) -> PairedComparison:
+    """Nobody judged yet, on resamples of these photos by the products of the first entry's run."""
+    run = entries[0].run
+    resamples = Bootstrap(run.groups[test.of[run.path].rows], options.bootstrap, options.seed)
+    named = {entry.name: entry for entry in entries}
+    return PairedComparison(lambda name: _judge(named[name], test, resamples), resamples)
 
 
-def _test_order(run: Run) -> Positions:
-    """Where the rows of `_test_rows` stand among the run's test rows."""
-    return np.searchsorted(run.rows("test"), _test_rows(run))
-
-
-def _judge(entry: _Entry, resamples: Bootstrap) -> Judged:
-    run, rows = entry.run, _test_rows(entry.run)
-    P = run.probabilities(entry.config_id, "test")[_test_order(run)]
+def _judge(entry: _Entry, test: JudgingPhotos, resamples: Bootstrap) -> Judged:
+    run, at = entry.run, test.of[entry.run.path]
+    P = run.probabilities(entry.config_id, "test")[at.order]
     D = decide(P, run.schema, run.thresholds(entry.config_id))
-    return judged(entry.name, _predicted(run, rows, P, D), resamples)
+    return judged(entry.name, at.predicted(P, D, run.schema), resamples)
 
 
-def _predicted(run: Run, rows: Positions, P: Float32, D: Bool) -> Predicted:
-    return Predicted(P, D, run.Y[rows], run.mask[rows], run.schema, run.unseen.take(rows))
+def _photo_sets(shared: Shared, entries: Sequence[_Entry], options: CompareOptions) -> tuple[PhotoSet, ...]:
+    """The best of each run, newest run first, on the photos of all runs and on those of some; none when all are one."""
+    if all(len(run.rows("test")) == len(shared.common.photos) for run in shared.common.runs):
+        return ()
+    best: dict[Path, _Entry] = {}
+    for entry in entries:
+        best.setdefault(entry.run.path, entry)
+    newest = sorted(best.values(), key=lambda entry: str(entry.run.info.get("created", "")), reverse=True)
+    found = []
+    for test in (shared.common, *shared.apart):
+        having = [entry for entry in newest if entry.run.path in test.of]
+        if having:
+            found.append(_photo_set(having, test, options, everybody=test is shared.common))
+    return tuple(found)
+
+
+def _photo_set(having: Sequence[_Entry], test: JudgingPhotos, options: CompareOptions, everybody: bool) -> PhotoSet:
+    paired = _paired(having, test, options)
+    figures = []
+    for entry in having:
+        found = _judge(entry, test, paired.resamples)
+        paired.add(found)
+        figures.append(OnPhotos(entry.name, found.metrics, _intervals(found.figures, found.metrics)))
+    base = _majority(having[0].run, test, paired.resamples)
+    return PhotoSet(
+        photos=len(test.photos),
+        groups=paired.resamples.count,
+        runs=tuple(entry.run.name for entry in having),
+        everybody=everybody,
+        best=tuple(figures),
+        majority=OnPhotos(base.name, base.metrics, base.intervals),
+        pairs=paired.pairs([entry.name for entry in having]),
+    )
 
 
 def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: str | None = None) -> Candidate:
@@ -164,10 +197,10 @@ def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: st
     )
 
 
-def _majority(run: Run, resamples: Bootstrap) -> Candidate:
-    train, test = run.rows("train"), _test_rows(run)
-    P, D = majority_baseline(run.Y[train], run.mask[train], run.schema).predict(len(test))
-    baseline = judged("majority", _predicted(run, test, P, D), resamples)
+def _majority(run: Run, test: JudgingPhotos, resamples: Bootstrap) -> Candidate:
+    train, at, schema = run.rows("train"), test.of[run.path], run.schema
+    P, D = majority_baseline(run.Y[train], run.mask[train], schema).predict(len(test.photos))
+    baseline = judged("majority", at.predicted(P, D, schema), resamples)
     return Candidate(
         name="majority",
         run=run.name,

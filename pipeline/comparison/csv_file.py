@@ -8,12 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.comparison.records import Candidate, Comparison, Difference, Interval, ValueRow
+from pipeline.comparison.records import Candidate, Comparison, Difference, Interval, PhotoSet, ValueRow
 from pipeline.evaluation.metrics import FEW
 from pipeline.system import whole_file
 
 COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
-"""kind : overall, key (an attribute), value, calibration, pair or by (then key and value hold the field's two)."""
+"""kind : overall, key (an attribute), value, calibration, pair, by (then key and value hold the field's two) or photos
+(then key says on whose test photos: all, or the runs that have them)."""
 
 Row = dict[str, Any]
 
@@ -46,9 +47,22 @@ def rows(comparison: Comparison) -> Iterator[Row]:
     for pair in comparison.pairs:
         base = {"kind": "pair", "candidate": pair.first, "against": pair.second, "verdict": pair.verdict}
         yield from _differences(base, pair.differences)
+    for on in comparison.photo_sets:
+        yield from _on_photos(on)
     for by in comparison.by_differences:
         base = {"kind": "by", "candidate": by.first, "against": by.second, "verdict": by.verdict}
         yield from _differences({**base, "key": by.first_value, "value": by.second_value}, by.differences)
+
+
+def _on_photos(found: PhotoSet) -> Iterator[Row]:
+    whose = "all" if found.everybody else " ".join(found.runs)
+    for each in (*found.best, found.majority):
+        for name, figure in asdict(each.metrics.overall).items():
+            base = {"kind": "photos", "candidate": each.name, "key": whose, "figure": name, "estimate": figure}
+            yield {**base, **_span(each.intervals.get(name))}
+    for pair in found.pairs:
+        base = {"kind": "photos", "candidate": pair.first, "against": pair.second, "verdict": pair.verdict}
+        yield from _differences({**base, "key": whose}, pair.differences)
 
 
 def _measured(value: ValueRow) -> str:

@@ -24,6 +24,13 @@ MOST = 24
 """Candidates of which every two are compared; the verdict of each on the best is there for all of them."""
 
 NO_DIFFERENCE = "no difference shown"
+WORDS = {
+    "first better": "is shown to be better than",
+    "second better": "is shown to be worse than",
+    NO_DIFFERENCE: "shows no difference from",
+    "mixed": "is better in one figure and worse in the other than",
+}
+"""What a verdict says of the first, before the name of the second."""
 
 
 @dataclass(frozen=True)

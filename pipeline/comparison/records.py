@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class ByRow:
-    """The best configuration, by validation, among those with one value of a field; `candidate` when it was judged."""
+    """The best configuration, by validation, among those that are alike and have one value of a field.
+
+    Attributes:
+        configurations: How many these are.
+        candidate: Its name among the candidates, None when it was not judged.
+        among: In what they are alike, where others of the comparison differ: head, features, photos and so on.
+        settings: Its own settings, of those in which configurations differ.
+    """
 
     value: str
     configurations: int
@@ -77,6 +84,8 @@ class ByRow:
     run: str
     validation_score: float | None
     candidate: str | None
+    among: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class ByDifference:
-    """The best configurations, by validation, of two values of the `--by` field, as a `Pair` of candidates."""
+    """The best like configurations, by validation, of two values of the `--by` field, as a `Pair` of candidates.
+
+    Attributes:
+        among: In what the two are alike, where others of the comparison differ.
+    """
 
     field: str
     first_value: str
@@ -155,6 +168,38 @@ class ByDifference:
     second: str
     differences: Mapping[str, Difference]
     verdict: str
+    among: str = ""
+
+
+@dataclass(frozen=True)
+class OnPhotos:
+    """What one candidate, or the majority baseline, reaches on some photos."""
+
+    name: str
+    metrics: Metrics
+    intervals: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The best configuration of each run, by its own validation, on test photos that these runs have.
+
+    Attributes:
+        groups: Products among the photos.
+        runs: Names of the runs, the newest first.
+        everybody: Whether these are the test photos of all runs; else the other runs do not know the photos.
+        best: One per run, in their order.
+        majority: The baseline, from the training photos of the first run.
+        pairs: Every two of `best`, the newer minus the older.
+    """
+
+    photos: int
+    groups: int
+    runs: tuple[str, ...]
+    everybody: bool
+    best: tuple[OnPhotos, ...]
+    majority: OnPhotos
+    pairs: tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
@@ -225,12 +270,15 @@ class Comparison:
     """Every candidate on the same test photos, best first by validation score.
 
     Attributes:
-        parts: Photos per part.
+        parts: Photos per part of the best candidate's run; of test those that judge all candidates.
         groups: Products among the test photos, the unit of resampling.
         majority: The baseline that never looks at a photo, from the training rows of the run with the most attributes.
         best: Name of the candidate with the highest validation score among those with the most attributes.
         pairs: Every two of the first candidates, best first.
-        by_differences: Every two values of `by` whose best configurations were judged.
+        by_differences: Every two values of `by` whose best configurations were judged and are alike in all else.
+        by_note: That no two values of `by` can be compared, and why; "" when some can.
+        left_out: What the runs do not share, and what became of it, in sentences.
+        photo_sets: The best of each run on the photos of all runs, then on those of some; none when all have the same.
     """
 
     created: str
@@ -252,6 +300,9 @@ class Comparison:
     by_differences: tuple[ByDifference, ...] = ()
     values: tuple[ValueRow, ...] = ()
     calibration: tuple[CalibrationRow, ...] = ()
+    by_note: str = ""
+    left_out: tuple[str, ...] = ()
+    photo_sets: tuple[PhotoSet, ...] = ()
 
     @property
     def best_candidate(self) -> Candidate:

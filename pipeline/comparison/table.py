@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
-from pipeline.comparison.records import Candidate, Comparison, Difference, Interval
+from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE, WORDS
+from pipeline.comparison.records import ByRow, Candidate, Comparison, Difference, Interval, Pair, PhotoSet
 from pipeline.errors import counted
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.metrics import FEW
@@ -42,9 +42,11 @@ def table(comparison: Comparison, color: bool = False) -> str:
         f" intervals over products ({counted(comparison.resamples, 'resample')}); known labels only."
     )
     best = comparison.best_candidate
-    blocks: list[RenderableType] = [head, "", _overall(comparison)]
+    blocks: list[RenderableType] = [head, *(f"not shared: {each}" for each in comparison.left_out), ""]
+    blocks.append(_overall(comparison))
     if comparison.pairs:
         blocks.append(_pairs(comparison))
+    blocks += [block for each in comparison.photo_sets for block in _on_photos(each)]
     if comparison.by is not None:
         blocks.append(_by(comparison))
     blocks.append(_per_attribute(comparison))
@@ -122,6 +124,33 @@ def _pairs(comparison: Comparison) -> RenderableType:
     return _grid(title, heads, rows, left=(0, 1, 4))
 
 
+def _on_photos(found: PhotoSet) -> Iterator[RenderableType]:
+    heads = ["best of its run", *(NAMES[name] for name in DECIDING), "macro F1", "all right"]
+    rows = []
+    for each in (*found.best, found.majority):
+        overall = each.metrics.overall
+        figures = [with_interval(getattr(overall, name), each.intervals.get(name)) for name in (*DECIDING, "macro_f1")]
+        rows.append([each.name, *figures, decimal(overall.all_keys_right)])
+    yield _grid(title_of(found), heads, rows, left=(0,))
+    yield from map(in_words, found.pairs)
+    yield ""
+
+
+def title_of(found: PhotoSet) -> str:
+    """Which photos these are, and how many."""
+    whose = "all runs" if found.everybody else f"{', '.join(found.runs)} alone"
+    return f"On the {counted(found.photos, 'test photo')} of {whose} ({counted(found.groups, 'product')})"
+
+
+def in_words(pair: Pair) -> str:
+    """The verdict on two candidates, with the differences behind it."""
+    if not pair.differences:
+        return f"{pair.first} and {pair.second} have no attribute in common."
+    cells = zip(DECIDING, _cells(pair.differences), strict=True)
+    figures = ", ".join(f"{NAMES[name]} {cell}" for name, cell in cells)
+    return f"{pair.first} {WORDS[pair.verdict]} {pair.second} ({figures})."
+
+
 def _by(comparison: Comparison) -> RenderableType:
     from rich.console import Group
 
@@ -132,21 +161,29 @@ def _by(comparison: Comparison) -> RenderableType:
         overall = None if candidate is None else candidate.metrics.overall
         figures = [overall.accuracy, overall.key_macro_f1] if overall else [None, None]
         name = row.config_id if len(comparison.runs) == 1 else f"{row.run}/{row.config_id}"
-        words = [row.value or "(none)", str(row.configurations), row.candidate or name]
-        rows.append([*words, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
+        shown = [row.value or "(none)", row.among, str(row.configurations), row.candidate or name, settings_text(row)]
+        rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
     field = comparison.by or ""
-    heads = [field, "configs", "best by validation", "valid.", *NAMES.values()]
-    blocks: list[RenderableType] = [_grid(f"By {field}", heads, rows, left=(0, 2))]
+    heads = [field, "among", "configs", "best by validation", "its settings", "valid.", *NAMES.values()]
+    title = f"By {field}, among configurations that are alike in head, features and photos"
+    blocks: list[RenderableType] = [_grid(title, heads, rows, left=(0, 1, 3, 4))]
+    if comparison.by_note:
+        blocks.append(comparison.by_note)
     if any(row.candidate is None for row in comparison.by_rows):
         blocks.append(f"{NONE}: no test predictions kept; fit-heads --keep all keeps them")
     if comparison.by_differences:
-        heads = ["first", "second", *(f"{NAMES[name]}, first - second" for name in DECIDING), "verdict"]
+        heads = ["among", "first", "second", *(f"{NAMES[name]}, first - second" for name in DECIDING), "verdict"]
         against = [
-            [d.first_value or "(none)", d.second_value or "(none)", *_cells(d.differences), d.verdict]
+            [d.among, d.first_value or "(none)", d.second_value or "(none)", *_cells(d.differences), d.verdict]
             for d in comparison.by_differences
         ]
-        blocks.append(_grid(f"{field} against {field}", heads, against, left=(0, 1, 4)))
+        blocks.append(_grid(f"{field} against {field}", heads, against, left=(0, 1, 2, 5)))
     return Group(*blocks)
+
+
+def settings_text(row: ByRow) -> str:
+    """The settings of a configuration, in words."""
+    return ", ".join(f"{name} {value}" for name, value in row.settings.items()) or NONE
 
 
 def _cells(differences: Mapping[str, Difference]) -> list[str]:

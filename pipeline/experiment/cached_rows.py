@@ -48,8 +48,6 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
         OptionError: Vectors are missing (with the command that makes them).
     """
     check_cosine(split.near_duplicates)
-    if split.regroup and split.split_from is not None:
-        raise OptionError("--regroup makes another split, --split-from keeps a given one; leave one of them out")
     if split.regroup and not split.near_duplicates:
         raise OptionError("--regroup needs the cosine from which photos belong together, but --near-duplicates is 0")
     cache = open_cache(options.cache)

@@ -30,10 +30,12 @@ class Run:
     """One run folder. Rows are those of split.csv, in its order.
 
     Attributes:
-        photos, parts, groups: (n,). Y (n, L) uint8 and mask (n, L) bool: the truth.
+        photos, parts, groups: (n,).
+        Y (n, L) uint8 and mask (n, L) bool: the truth.
         configs: config_id -> its row of configs.csv.
         history: Rows of history.csv.
         decisions: config_id -> links, policies, chosen.
+        contents: (n,), hex digests of the photos' bytes, "" where they could not be read.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Run:
     configs: Mapping[str, Row]
     history: Sequence[Row]
     decisions: Mapping[str, Mapping[str, Any]]
+    contents: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -155,6 +158,7 @@ def read_run(path: Path) -> Run:
         _configs(path / "configs.csv"),
         read_rows(path / "history.csv"),
         read_decisions(path / "decisions.json", schema),
+        tuple(split.contents),
     )
 
 

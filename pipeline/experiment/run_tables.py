@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Row = dict[str, str]
 Labels = Sequence[tuple[str, str]]
 
+_SHOWN = 80
+"""Characters of a name that a message shows: one in a damaged file may have thousands."""
+
 ROUNDING = 1e-6
 """How far outside 0 to 1 a probability may lie: float32 sums round."""
 
@@ -143,7 +146,8 @@ def _columns(path: Path, there: Sequence[str], fixed: tuple[str, ...], labels: L
         if sorted(there) == sorted((*fixed, *columns)):
             return columns
     absent = [name for name in (*fixed, *names) if name not in there]
-    odd = f"no column {absent[0]!r}" if absent else f"the column {_odd_one(there, (*fixed, *names))!r} too many"
+    missing, stranger = next(iter(absent), "")[:_SHOWN], _odd_one(there, (*fixed, *names))[:_SHOWN]
+    odd = f"no column {missing!r}" if absent else f"the column {stranger!r} too many"
     raise RunError(
         f"{path} has {odd} ({counted(len(there), 'column')}, {len(fixed) + len(names)} expected); it does not belong to"
         " this run.json"

@@ -55,17 +55,21 @@ class SplitOptions:
 
     Attributes:
         split: Shares of train, validation and test, in percent.
-        split_from: Take the split from a split.csv or from a run folder instead.
+        split_from: Take the parts from a split.csv or from a run folder; photos that it does not name are placed.
         split_seed: Seed of the split.
+        split_by: What a new split goes by: hash (of the product's name; photos that are added, removed or labelled
+            anew move no other) or labels (every part gets its share of each value; one photo more may move many).
         group_column: Column of the CSV that names the product; photos of one product stay in one part.
         group_regex: Regular expression whose first group (or whole match) in the file name is the product.
         near_duplicates: Cosine of pooled vectors from which photos of different parts are listed (0 is off).
-        regroup: Keep photos with such a cosine in one part, as if they were of one product.
+        regroup: Keep photos with such a cosine in one part, as if they were of one product (with split_from: the new
+            ones with those that have a part).
     """
 
     split: str = "64/16/20"
     split_from: Path | None = None
     split_seed: int = 0
+    split_by: Literal["hash", "labels"] = "hash"
     group_column: str | None = None
     group_regex: str | None = None
     near_duplicates: float = 0.98

@@ -190,22 +190,34 @@ def test_a_split_is_read_back_from_the_file_or_its_folder(written: Path) -> None
         assert table.photos == NAMES
         assert table.parts == ["train", "validation", "test"]
         assert table.groups == [0, 1, 2]
-        split, findings = apply_split(table, NAMES, IDS, np.arange(3))
-        assert split.parts.tolist() == SPLIT.parts.tolist()
+        parts, findings = apply_split(table, NAMES, IDS, np.arange(3))
+        assert parts == SPLIT.parts.tolist()
         assert findings == ()
 
 
 def test_a_renamed_photo_is_known_by_its_bytes(written: Path) -> None:
-    split, findings = apply_split(read_split(written), ["new.jpg"], IDS[1:2], np.zeros(1, np.int64))
-    assert split.parts.tolist() == ["validation"]
+    parts, findings = apply_split(read_split(written), ["new.jpg"], IDS[1:2], np.zeros(1, np.int64))
+    assert parts == ["validation"]
     assert [(f.kind, f.detail) for f in findings] == [
         ("split-row-unused", f"2 row(s) of {written} name no photo of this catalogue")
     ]
 
 
-def test_a_photo_that_is_not_in_the_file_is_an_error(written: Path) -> None:
-    with pytest.raises(CatalogueError, match=r"1 of 2 photos are not in .*split.csv, such as 'new.jpg'"):
-        apply_split(read_split(written), ["a.jpg", "new.jpg"], ids_of("x", "y"), np.arange(2))
+def test_a_file_that_names_no_photo_is_another_catalogues(written: Path) -> None:
+    with pytest.raises(
+        CatalogueError, match=r"split.csv names none of the 1 photos, such as 'new.jpg'; its own are .*'a"
+    ):
+        apply_split(read_split(written), ["new.jpg"], ids_of("x"), np.arange(1))
+
+
+def test_a_new_photo_joins_its_product_and_of_a_torn_one_what_is_trained_on(written: Path) -> None:
+    names, ids = ["n-1.jpg", *NAMES, "n-2.jpg", "n-3.jpg"], ids_of("x", "A" * 32, "B" * 31, "", "y", "z")
+    parts, findings = apply_split(read_split(written), names, ids, np.array([1, 0, 1, 2, 2, 3]))
+    assert parts == ["validation", "train", "validation", "test", "test", ""]
+    assert findings == ()
+    parts, findings = apply_split(read_split(written), names, ids, np.array([0, 0, 1, 0, 0, 3]))
+    assert parts == ["train", "train", "validation", "test", "train", ""]
+    assert [f.kind for f in findings] == ["group-crosses-parts"]
 
 
 def test_a_photo_whose_bytes_are_in_another_part_is_an_error(written: Path) -> None:
@@ -219,8 +231,8 @@ def test_products_that_a_given_split_tears_apart_are_reported(written: Path) -> 
 
 
 def test_a_photo_with_other_bytes_than_the_file_says_is_reported(written: Path) -> None:
-    split, findings = apply_split(read_split(written), NAMES, ids_of("new", "B" * 31, "x"), np.arange(3))
-    assert split.parts.tolist() == SPLIT.parts.tolist()
+    parts, findings = apply_split(read_split(written), NAMES, ids_of("new", "B" * 31, "x"), np.arange(3))
+    assert parts == SPLIT.parts.tolist()
     detail = f"1 photo(s) have other bytes than {written} says; each keeps the part of its name"
     assert [(f.kind, f.filename, f.detail) for f in findings] == [("split-content-changed", "a.jpg", detail)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "linear-adam-00000001": {"head": "linear", "optimizer": "adam", "lr": "0.001", "P": GOOD, "score": 0.9},
     "mlp-sgd-00000002": {"head": "mlp", "optimizer": "sgd", "lr": "0.1", "P": POOR, "score": 0.4},
 }
+CONTENTS: dict[str, str] = {}
+"""What stands for a photo's bytes, where that is not its name."""
+
 UNKEPT = {"config_id": "mlp-sgd-00000003", "head": "mlp", "optimizer": "sgd", "lr": "0.01", "validation_score": "0.6"}
 
 
@@ -52,14 +56,19 @@ def write_run(
     rows: Sequence[tuple[str, int, str, str | None, tuple[str, ...] | None]] = ROWS,
     configs: Mapping[str, Mapping[str, Any]] = CONFIGS,
     attributes: Sequence[str] = ("neck", "style"),
+    unkept: bool = True,
     **info: Any,
 ) -> Path:
-    """Write the folder and return it; `info` overrides fields of run.json."""
+    """Write the folder and return it; `info` overrides fields of run.json.
+
+    Args:
+        unkept: With one more configuration, whose predictions were not kept.
+    """
     (folder / "predictions").mkdir(parents=True)
     labels = [(attribute, value) for attribute in attributes for value in ATTRIBUTES[attribute]]
     _write_csv(
         folder / "split.csv",
-        [{"photo": r[0], "content": f"{i:064x}", "group": r[1], "part": r[2]} for i, r in enumerate(rows)],
+        [{"photo": r[0], "content": _content(r[0]), "group": r[1], "part": r[2]} for r in rows],
     )
     _write_labels(folder / "labels.parquet", rows, [*labels, *map(tuple, info.get("unseen", ()))])
     judged = [row for row in rows if row[2] != "train"]
@@ -67,7 +76,9 @@ def write_run(
     for config_id, config in configs.items():
         P = [[config["P"][i][j] for j in at] for i in range(len(judged))]
         _write_predictions(folder / "predictions" / f"{config_id}.parquet", judged, P, labels)
-    _write_csv(folder / "configs.csv", [_config_row(name, config) for name, config in configs.items()] + [UNKEPT])
+    _write_csv(
+        folder / "configs.csv", [_config_row(name, config) for name, config in configs.items()] + [UNKEPT] * unkept
+    )
     _write_csv(
         folder / "history.csv",
         [
@@ -81,6 +92,10 @@ def write_run(
     (folder / "decisions.json").write_text(json.dumps(decisions))
     (folder / "run.json").write_text(json.dumps(_info(folder.name, attributes) | info))
     return folder
+
+
+def _content(photo: str) -> str:
+    return sha256(CONTENTS.get(photo, photo).encode()).hexdigest()
 
 
 def _info(name: str, attributes: Sequence[str]) -> dict[str, Any]:

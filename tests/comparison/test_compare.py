@@ -102,30 +102,6 @@ def test_a_run_with_fewer_keys_is_compared_on_the_keys_it_has(tmp_path: Path) ->
     assert any("predict other attributes than the best" in note for note in comparison.notes)
 
 
-def test_runs_on_different_splits_are_refused(tmp_path: Path) -> None:
-    rows = [(*ROWS[0][:2], "test", *ROWS[0][3:]), *ROWS[1:]]
-    P = [*GOOD, GOOD[0]]
-    write_run(tmp_path / "a")
-    write_run(tmp_path / "b", rows=rows, configs={LINEAR: {**CONFIGS[LINEAR], "P": P}})
-    with pytest.raises(RunError, match=r"different splits: 1 photo in other parts \(first: a1\.jpg, train and test\)"):
-        compare([tmp_path / "a", tmp_path / "b"], QUICK)
-
-
-def test_runs_on_other_photos_are_refused(tmp_path: Path) -> None:
-    write_run(tmp_path / "a")
-    write_run(tmp_path / "b", rows=ROWS[:-1])
-    with pytest.raises(RunError, match=r"1 photo in .*a only \(first: j1\.jpg\).*--split-from"):
-        compare([tmp_path / "a", tmp_path / "b"], QUICK)
-
-
-def test_runs_with_other_labels_are_refused(tmp_path: Path) -> None:
-    rows = [*ROWS[:-1], ("j1.jpg", 9, "test", "v", ("sporty",))]
-    write_run(tmp_path / "a")
-    write_run(tmp_path / "b", rows=rows)
-    with pytest.raises(RunError, match=r"disagree on 'neck=round' of 1 photo of the test part \(first: j1\.jpg\)"):
-        compare([tmp_path / "a", tmp_path / "b"], QUICK)
-
-
 @pytest.mark.parametrize("name", ["run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json"])
 def test_an_incomplete_folder_names_what_is_missing(tmp_path: Path, name: str) -> None:
     (write_run(tmp_path / "a") / name).unlink()
@@ -323,17 +299,71 @@ def test_csv_has_every_figure_with_its_interval(tmp_path: Path) -> None:
 
 def test_by_lists_the_best_per_value_of_a_field(tmp_path: Path) -> None:
     comparison = compare([write_run(tmp_path / "a")], CompareOptions(bootstrap=10, by="lr"))
-    assert [(row.value, row.config_id, row.candidate) for row in comparison.by_rows] == [
-        ("0.001", LINEAR, LINEAR),
-        ("0.01", "mlp-sgd-00000003", None),
-        ("0.1", MLP, MLP),
+    assert [(row.value, row.among, row.config_id, row.candidate) for row in comparison.by_rows] == [
+        ("0.01", "head mlp", "mlp-sgd-00000003", None),
+        ("0.1", "head mlp", MLP, MLP),
+        ("0.001", "head linear", LINEAR, LINEAR),
     ]
     # Of the two sgd configurations the one without predictions is better on validation.
     by_optimizer = compare([tmp_path / "a"], CompareOptions(bootstrap=10, by="optimizer")).by_rows
-    assert [(row.value, row.configurations, row.config_id) for row in by_optimizer] == [
-        ("adam", 1, LINEAR),
-        ("sgd", 2, "mlp-sgd-00000003"),
+    assert [(row.value, row.configurations, row.config_id, row.settings) for row in by_optimizer] == [
+        ("adam", 1, LINEAR, {"lr": "0.001"}),
+        ("sgd", 2, "mlp-sgd-00000003", {"lr": "0.01"}),
     ]
+
+
+def test_by_compares_like_with_like(tmp_path: Path) -> None:
+    """Adam was best with an MLP, SGD was tried with the linear head alone: the linear heads are compared."""
+    configs = {
+        LINEAR: {**CONFIGS[LINEAR], "score": 0.5},
+        "linear-adam-00000007": {**CONFIGS[LINEAR], "lr": "0.1", "P": POOR, "score": 0.4},
+        "linear-sgd-00000008": {**CONFIGS[LINEAR], "optimizer": "sgd", "P": POOR, "score": 0.7},
+        "mlp-adam-00000009": {**CONFIGS[MLP], "optimizer": "adam", "score": 0.9},
+    }
+    run = write_run(tmp_path / "a", configs=configs, unkept=False)
+    comparison = compare([run], CompareOptions(bootstrap=50, by="optimizer"))
+    (found,) = comparison.by_differences
+    assert (found.first_value, found.second_value, found.among) == ("adam", "sgd", "head linear")
+    assert (found.first, found.second) == (LINEAR, "linear-sgd-00000008")
+    assert comparison.by_note == ""
+    text = table(comparison)
+    row = next(line.split() for line in text.splitlines() if line.split()[:3] == ["adam", "head", "linear"])
+    assert row[3:7] == ["2", LINEAR, "lr", "0.001"]
+
+
+def test_by_says_when_nothing_is_comparable(tmp_path: Path) -> None:
+    """An MLP under Adam and a linear head under SGD: no word on the optimizers."""
+    configs = {
+        "linear-sgd-00000008": {**CONFIGS[LINEAR], "optimizer": "sgd"},
+        "mlp-adam-00000009": {**CONFIGS[MLP], "optimizer": "adam", "score": 0.95},
+    }
+    run = write_run(tmp_path / "a", configs=configs, unkept=False)
+    comparison = compare([run], CompareOptions(bootstrap=50, by="optimizer"))
+    assert comparison.by_differences == ()
+    said = (
+        "nothing comparable: no two values of optimizer were tried with the same head, features and photos"
+        " (adam with head mlp; sgd with head linear). Fit them in one run"
+    )
+    assert comparison.by_note == said
+    assert said in table(comparison)
+    only = compare([run], CompareOptions(bootstrap=50, by="lr"))
+    assert only.by_note.startswith("nothing comparable: no two values of lr")
+    single = {"linear-sgd-00000008": configs["linear-sgd-00000008"]}
+    one = compare([write_run(tmp_path / "b", configs=single, unkept=False)], CompareOptions(bootstrap=50, by="head"))
+    assert one.by_note == "nothing comparable: linear is the only value of head"
+
+
+def test_by_does_not_compare_over_other_training_photos(tmp_path: Path) -> None:
+    """One optimizer on this month's photos, the other on next month's: the photos could be the reason."""
+    write_run(tmp_path / "a", configs={LINEAR: CONFIGS[LINEAR]}, unkept=False)
+    sgd = {"linear-sgd-00000008": {**CONFIGS[LINEAR], "optimizer": "sgd"}}
+    write_run(tmp_path / "b", rows=ROWS[1:], configs=sgd, unkept=False)
+    runs = [tmp_path / "a", tmp_path / "b"]
+    comparison = compare(runs, CompareOptions(bootstrap=50, by="optimizer"))
+    assert comparison.by_differences == ()
+    assert "adam with photos of a; sgd with photos of b" in comparison.by_note
+    (whole,) = compare(runs, CompareOptions(bootstrap=50, by="run")).by_differences
+    assert (whole.first_value, whole.second_value) == ("a", "b")
 
 
 def test_by_an_unknown_field_names_the_nearest(tmp_path: Path) -> None:

@@ -412,7 +412,6 @@ def test_near_duplicates_across_parts_are_listed_and_regroup_keeps_them_together
             r"--regroup joins \d+ of 120 photos into one group .*raise --near",
         ),
         (SplitOptions(near_duplicates=0.0, regroup=True), "--regroup needs the cosine .* --near-duplicates is 0"),
-        (SplitOptions(split_from=Path("x"), regroup=True), "--regroup makes another split, --split-from keeps"),
         (SplitOptions(near_duplicates=98), "--near-duplicates is 98; expected a cosine"),
     ],
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE
+from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE, WORDS
 from pipeline.comparison.records import ByRow, Comparison, Difference, Pair
-from pipeline.comparison.table import decimal
+from pipeline.comparison.table import decimal, in_words, settings_text, title_of
 
 FIGURES = dict(zip(DECIDING, ("attribute accuracy", "attribute F1"), strict=True))
 OPEN = 6
@@ -19,12 +19,6 @@ NAMED = 6
 MARKS = {"first better": "▲", "second better": "▼", NO_DIFFERENCE: "≈", "mixed": "±"}
 MIRRORED = {"first better": "second better", "second better": "first better"}
 KINDS = {"first better": "better", "second better": "worse"}
-WORDS = {
-    "first better": "is shown to be better than",
-    "second better": "is shown to be worse than",
-    NO_DIFFERENCE: "shows no difference from",
-    "mixed": "is better in one figure and worse in the other than",
-}
 
 
 @dataclass(frozen=True)
@@ -61,23 +55,26 @@ def prepare(comparison: Comparison) -> dict[str, object]:
     """What `candidates.html` names of pairs: of candidates, and of the values of the field given to `--by`."""
     candidates = list(dict.fromkeys(name for pair in comparison.pairs for name in (pair.first, pair.second)))
     by_pairs = [
-        Pair(named(each.first_value), named(each.second_value), each.differences, each.verdict)
+        Pair(named(each.first_value, each.among), named(each.second_value, each.among), each.differences, each.verdict)
         for each in comparison.by_differences
     ]
-    values = [named(row.value) for row in comparison.by_rows if row.candidate is not None]
+    values = [named(row.value, row.among) for row in comparison.by_rows if row.candidate is not None]
     field = comparison.by or ""
     return {
+        "title_of": title_of,
+        "in_words": in_words,
         "judged": {candidate.name: candidate.metrics.overall for candidate in comparison.candidates},
         "best_against_others": _best_against_others(comparison) if comparison.pairs else [],
         "candidate_pairs": _every_two(comparison.pairs, candidates, "candidates"),
-        "first_against_others": _first_against_others(field, comparison.by_rows, by_pairs) if by_pairs else "",
+        "first_against_others": _per_kind(field, comparison.by_rows, by_pairs),
+        "settings_text": settings_text,
         "field_pairs": _every_two(by_pairs, values, f"values of {field}"),
     }
 
 
-def named(value: str) -> str:
-    """A value of a field as the page shows it."""
-    return value or "(none)"
+def named(value: str, among: str = "") -> str:
+    """A value of a field as the page shows it, with the kind of configurations it was tried among."""
+    return (value or "(none)") + (f" ({among})" if among else "")
 
 
 def _best_against_others(comparison: Comparison) -> list[str]:
@@ -107,10 +104,18 @@ def _best_against_others(comparison: Comparison) -> list[str]:
     return sentences
 
 
+def _per_kind(field: str, rows: Sequence[ByRow], pairs: Sequence[Pair]) -> list[str]:
+    """One sentence per kind of configurations among which several values were tried."""
+    kinds: dict[str, list[ByRow]] = {}
+    for row in rows:
+        kinds.setdefault(row.among, []).append(row)
+    return [_first_against_others(field, of_kind, pairs) for of_kind in kinds.values() if len(of_kind) > 1]
+
+
 def _first_against_others(field: str, rows: Sequence[ByRow], pairs: Sequence[Pair]) -> str:
     """Which value leads by validation, and what its best configuration shows against those of the other values."""
     leader = max(rows, key=lambda row: -1.0 if row.validation_score is None else row.validation_score)
-    name = named(leader.value)
+    name = named(leader.value, leader.among)
     lead = f"By validation {field} {name} comes first"
     if leader.candidate is None:
         return f"{lead}; its test predictions were not kept."

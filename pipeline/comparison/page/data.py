@@ -14,8 +14,8 @@ import numpy as np
 
 from pipeline.comparison.page.photos import Gallery, gallery
 from pipeline.comparison.page.recipes import Recipe, recipe
-from pipeline.comparison.pairs import Predicted
 from pipeline.comparison.records import Comparison, RunFacts
+from pipeline.comparison.shared import share
 from pipeline.errors import RunError
 from pipeline.evaluation.threshold_sweep import AttributeSweep, sweep_thresholds
 from pipeline.evaluation.thresholds import decide
@@ -104,15 +104,14 @@ def page_data(comparison: Comparison) -> PageData:
     run = runs[_home(comparison)]
     if best.config_id not in run.predicted:
         raise RunError(f"{run.path} no longer holds the predictions of {best.config_id}; compare again")
-    rows = run.rows("test")
-    P = run.probabilities(best.config_id, "test")
+    test = share(runs).common
+    at = test.of[run.path]
+    P = run.probabilities(best.config_id, "test")[at.order]
     limits = run.thresholds(best.config_id, best.policy)
-    D = decide(P, run.schema, limits)
-    test = Predicted(P, D, run.Y[rows], run.mask[rows], run.schema, run.unseen.take(rows))
     return PageData(
         tried=tuple(tried for each in runs for tried in _tried(each, several=len(runs) > 1)),
-        sweeps=sweep_thresholds(P, test.Y, test.mask, test.unseen, run.schema, limits),
-        gallery=gallery(run, [run.photos[i] for i in rows], test),
+        sweeps=sweep_thresholds(P, at.Y, at.mask, at.unseen, run.schema, limits),
+        gallery=gallery(run, test.photos, at.predicted(P, decide(P, run.schema, limits), run.schema)),
         dropped=tuple(kind for facts in comparison.runs for kind in _dropped(facts)),
         recipes=tuple(recipe(each.name, each.info) for each in runs),
         near=tuple(pairs for each in runs if (pairs := _near(each)) is not None),

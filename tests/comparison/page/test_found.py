@@ -112,6 +112,21 @@ def test_a_field_says_which_value_leads_and_over_which(judged: tuple[Comparison,
     assert "adam sgd no difference shown +0.020 [-0.010 +0.050]" in shown
 
 
+def test_a_field_is_compared_among_like_configurations(judged: tuple[Comparison, PageData]) -> None:
+    """One sentence per kind, settings beside each row, and a plain word where nothing is comparable."""
+    kinds = [("head mlp", "adam", 0.9), ("head mlp", "sgd", 0.7), ("head linear", "adam", 0.8)]
+    rows = [ByRow(v, 2, LINEAR, "a", score, LINEAR, among, {"lr": "0.01"}) for among, v, score in kinds]
+    differences = pair("adam", "sgd", "first better").differences
+    found = ByDifference("x", "adam", "sgd", LINEAR, MLP, differences, "first better", "head mlp")
+    shown = text_of(judged, "By x", by="x", by_rows=tuple(rows), by_differences=(found,))
+    assert "By validation x adam (head mlp) comes first." in shown
+    assert "it is shown to be better than sgd (head mlp), each by its best configuration." in shown
+    assert "comes first" not in shown.replace("x adam (head mlp) comes first", "")
+    assert f"adam head linear 2 {LINEAR} lr 0.01 0.800" in shown
+    nothing = "nothing comparable: no two values of x"
+    assert nothing in text_of(judged, "By x", by="x", by_rows=tuple(rows), by_note=nothing)
+
+
 def test_values_are_folded_per_attribute_the_most_frequent_first(judged: tuple[Comparison, PageData]) -> None:
     page = html_of(judged, "Value by value")
     assert [re.sub("<[^>]+>", "", each) for each in re.findall(r"<summary>(.*?)</summary>", page)] == [
