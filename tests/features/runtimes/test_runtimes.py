@@ -13,7 +13,8 @@ import torch
 
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features import runtimes
-from pipeline.features.backbone.network import BLOCKS, load_backbone
+from pipeline.features.backbone.blocks import NETWORK_BLOCKS
+from pipeline.features.backbone.network import load_backbone
 from pipeline.features.converted_models import SEAL, check_converted, converted_models, store_converted
 from pipeline.features.runtimes import RuntimeOptions, make_runtime
 from pipeline.features.runtimes.openvino import OpenVinoRuntime
@@ -42,7 +43,7 @@ def options(**changes):
 @functools.cache
 def _pair(name, net, device, precision):
     """The eager reference and the runtime, made once for all tests of it."""
-    return load(net), make_runtime(name, load(net), BLOCKS, options(device=device, precision=precision))
+    return load(net), make_runtime(name, load(net), NETWORK_BLOCKS, options(device=device, precision=precision))
 
 
 class RuntimeContract:
@@ -61,9 +62,10 @@ class RuntimeContract:
     def test_gives_the_eager_vectors(self, pair, photos):
         reference, runtime = pair
         with torch.inference_mode():
-            expected = {name: rows.numpy() for name, rows in reference.module(BLOCKS)(torch.from_numpy(photos)).items()}
+            made = reference.module(NETWORK_BLOCKS)(torch.from_numpy(photos))
+            expected = {name: rows.numpy() for name, rows in made.items()}
         found = runtime(photos)
-        assert list(found) == list(BLOCKS)
+        assert list(found) == list(NETWORK_BLOCKS)
         for name, rows in expected.items():
             lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(found[name], axis=1)
             assert ((rows * found[name]).sum(axis=1) >= self.cosine * lengths).all(), name
@@ -75,7 +77,7 @@ class RuntimeContract:
     def test_a_short_batch_gives_the_same_rows(self, pair, photos):
         runtime = pair[1]
         full, short = runtime(photos), runtime(photos[1:3])
-        for name in BLOCKS:
+        for name in NETWORK_BLOCKS:
             scale = np.abs(full[name]).max()
             assert short[name].shape == full[name][1:3].shape
             assert np.abs(short[name] - full[name][1:3]).max() <= 1e-5 * scale
