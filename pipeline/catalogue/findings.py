@@ -25,6 +25,8 @@ KINDS: Mapping[str, str] = {
     "category-without-attributes": "a category that the category-attributes file does not list",
     "value-not-allowed": "a value that the allowed-values file does not list for its attribute",
     "attribute-not-allowed": "an attribute that the allowed-values file does not list",
+    "several-values": "cells of an attribute hold several values, and what separates them",
+    "one-value": "cells of an attribute look like several values and are kept as one",
     "unknown-cells": "how many photos have no known value for an attribute",
     "empty-key": "an attribute without a single known value; it is left out",
     "many-values": "an attribute has so many values that it looks like an identifier",

@@ -20,6 +20,8 @@ class DataOptions:
         attributes: Which attributes to use, separated by commas (default: all that the format offers).
         image_column: Column of a products CSV that holds the photo's file name.
         image_name: Pattern that makes a photo's file name from a row of a products CSV, such as "{id}.jpg".
+        separator: What stands between several values in one cell of format A or a products CSV, such as "|"; none for
+            one value per cell (default: recognised where the values of such cells occur elsewhere too).
         unknown: More spellings of "unknown", beside the empty cell, #N/A, N/A, NA and nan.
         single: Attributes to take as single-valued (default: those of which no photo has two values).
         multi: Attributes to take as multi-valued.
@@ -39,6 +41,7 @@ class DataOptions:
     attributes: tuple[str, ...] = ()
     image_column: str | None = None
     image_name: str | None = None
+    separator: str | None = None
     unknown: tuple[str, ...] = ()
     single: tuple[str, ...] = ()
     multi: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.catalogue.reading.attributes import B_COLUMNS, read_b
+from pipeline.catalogue.reading.columns.several import check_separator, split_columns
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
     TextColumn,
@@ -27,7 +28,7 @@ NameOf = Callable[[list[str]], str]
 
 
 def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
-    """Format A: a `filename` column; every other column is an attribute with at most one value."""
+    """Format A: a `filename` column; every other column is an attribute; a cell may hold several values."""
     position = need_column(table, "filename", "format A needs it")
     return _read_wide(table, options, group, _FileNames(lambda row: row[position], {position}))
 
@@ -35,7 +36,7 @@ def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
 def read_products(table: Table, options: DataOptions, group: str | None) -> RawRows:
     """Any CSV whose file names are a column (`--image-column`) or made of columns (`--image-name "{id}.jpg"`).
 
-    Every other column is an attribute with at most one value.
+    Every other column is an attribute; a cell may hold several values.
     """
     if options.image_column and options.image_name:
         raise CatalogueError("--image-column and --image-name both say where a row's photo is; give only one of them.")
@@ -78,6 +79,7 @@ class _FileNames:
 
 
 def _read_wide(table: Table, options: DataOptions, group: str | None, names: _FileNames) -> RawRows:
+    check_separator(options.separator)
     grouping = group_column(table, group)
     reserved = names.columns | ({grouping} if grouping is not None else set())
     offered = [h for i, h in enumerate(table.header) if h and i not in reserved]
@@ -96,6 +98,7 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: _Fi
     for _ in read_rows(table, raw, names.of, [*columns, *groups]):
         pass
     raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}
+    split_columns(raw, options)
     raw.groups = first_values(groups[0].finish()) if groups else None
     return raw
 

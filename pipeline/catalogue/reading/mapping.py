@@ -178,7 +178,9 @@ def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOpt
     for attribute in (attribute for attribute in catalogue.attributes if attribute in renames):
         column = coded(catalogue.cells[attribute])
         findings += _report(attribute, column, renames[attribute], unknown)
-        several = catalogue.format == "B" and attribute != CATEGORY
+        several = attribute != CATEGORY and (
+            catalogue.format == "B" or any(cell is not None and len(cell) != 1 for cell in column.table)
+        )
         cells[attribute] = _recoded(
             column, [_renamed(cell, renames[attribute], unknown, several) for cell in column.table]
         )

@@ -127,6 +127,9 @@ def _ignored(options: DataOptions, chosen: str) -> list[Finding]:
             if value and value.casefold() != "filename":
                 detail = f"not used: the header says format {chosen}; --format products would use it"
                 findings.append(Finding("option-ignored", option, detail))
+    if chosen == "B" and options.separator is not None:
+        detail = "not used: format B states the values of a cell as a list"
+        findings.append(Finding("option-ignored", "--separator", detail))
     if chosen != "B" and options.category_attributes is not None:
         findings.append(
             Finding("option-ignored", "--category-attributes", f"not used: format {chosen} has no categories")
