@@ -25,6 +25,7 @@ KINDS: Mapping[str, str] = {
     "category-without-attributes": "a category that the category-attributes file does not list",
     "value-not-allowed": "a value that the allowed-values file does not list for its attribute",
     "attribute-not-allowed": "an attribute that the allowed-values file does not list",
+    "no-attribute": "a column whose values are no attribute's; it is left out",
     "several-values": "cells of an attribute hold several values, and what separates them",
     "one-value": "cells of an attribute look like several values and are kept as one",
     "unknown-cells": "how many photos have no known value for an attribute",

@@ -17,7 +17,8 @@ class DataOptions:
         data: A CSV file, or a folder holding one CSV (or one sub-folder of photos per class).
         images: Folder the photo names are relative to (default: `images/` beside the CSV, or the CSV's folder).
         format: How to read the labels; auto decides by the header.
-        attributes: Which attributes to use, separated by commas (default: all that the format offers).
+        attributes: Which attributes to use, separated by commas (default: all that the format offers, less
+            identifiers, addresses, prices, texts and dates, which are named).
         image_column: Column of a products CSV that holds the photo's file name.
         image_name: Pattern that makes a photo's file name from a row of a products CSV, such as "{id}.jpg".
         separator: What stands between several values in one cell of format A or a products CSV, such as "|"; none for

@@ -71,7 +71,8 @@ def evaluate(data: DataOptions, options: EvaluateOptions, progress: Progress | N
     predictors = _predictors(options)
     home = options.out or Path("evaluations") / datetime.now().strftime("%Y%m%d-%H%M%S")
     RunFolder.new(home)
-    catalogue = read_catalogue(data, options.group_column)
+    known = {attribute for predictor in predictors for attribute in predictor.schema.attributes}
+    catalogue = read_catalogue(data, options.group_column, known)
     _check_attributes(catalogue, predictors, options)
     cache = None if options.cache is None else open_cache(options.cache)
     ids, unreadable = _content_ids(catalogue, cache)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed_values
 from pipeline.catalogue.reading.attributes import CATEGORY, read_category_attributes
 from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
+from pipeline.catalogue.reading.columns.no_attributes import leave_out
 from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
@@ -28,10 +30,14 @@ FORMATS = ("auto", *READERS, "folder")
 _MANY_VALUES = 100
 
 
-def read_catalogue(options: DataOptions, group_column: str | None = None) -> Catalogue:
+def read_catalogue(options: DataOptions, group_column: str | None = None, wanted: Collection[str] = ()) -> Catalogue:
     """Read the photos and labels that the options describe; nothing is dropped without a finding.
 
-    `group_column` names a column of the CSV that says which product a photo shows; it is no attribute then.
+    Args:
+        options: Where and how.
+        group_column: A column of the table that says which product a photo shows; it is no attribute then.
+        wanted: Attributes that are read, if the data has them, even if they look like none (identifiers, texts, dates).
+            Those that the options name, under whatever option, are so anyway.
 
     Raises:
         CatalogueError: There is no such data, nothing says which photo a row is about, an attribute or column does not
@@ -46,7 +52,8 @@ def read_catalogue(options: DataOptions, group_column: str | None = None) -> Cat
     allowed = None if options.allowed_values is None else read_allowed_values(options.allowed_values)
     table = _table_path(options.data, options.format)
     if table is not None:
-        catalogue = _read_table(table, options, group_column)
+        named = {*wanted, *options.attributes, *options.single, *options.multi, *(allowed.values if allowed else ())}
+        catalogue = _read_table(table, options, group_column, named)
     elif group_column is not None:
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
     else:
@@ -75,7 +82,7 @@ def _table_path(data: Path, wanted: str) -> Path | None:
     return tables[0] if tables else None
 
 
-def _read_table(path: Path, options: DataOptions, group_column: str | None) -> Catalogue:
+def _read_table(path: Path, options: DataOptions, group_column: str | None, wanted: Collection[str]) -> Catalogue:
     table = open_table(path)
     chosen = choose_format(table, options)
     images = _images_folder(options.images, path.parent)
@@ -89,17 +96,20 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None) -> C
     kept = keep_rows(raw, folder)
     if not kept.names:
         raise CatalogueError(no_photo(path, raw, folder))
+    columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
+    columns, no_attributes = (columns, []) if chosen == "B" else leave_out(columns, wanted)
     own = frozenset({path.name}) if path.parent == images else frozenset()
     catalogue = Catalogue(
         images=images,
         filenames=kept.names,
         paths=PhotoPaths(images, kept.places),
-        attributes=tuple(raw.columns),
-        cells={attribute: column.take(kept.rows) for attribute, column in raw.columns.items()},
+        attributes=tuple(columns),
+        cells=columns,
         findings=(
             *table.findings,
             *_ignored(options, chosen),
             *raw.findings,
+            *no_attributes,
             *kept.findings,
             *folder.findings,
             *leftovers(folder, own),

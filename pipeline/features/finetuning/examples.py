@@ -69,7 +69,7 @@ def load_rows(
     Raises:
         OptionError: The attribute does not exist or too few photos of a part have a known value of it.
     """
-    catalogue = read_catalogue(data, split.group_column)
+    catalogue = read_catalogue(data, split.group_column, [options.attribute])
     if options.attribute not in catalogue.attributes:
         said = (
             f"there is no attribute {options.attribute!r}"
