@@ -44,6 +44,8 @@ KINDS: Mapping[str, str] = {
     "split-taken": "how many photos have the part that a split file gives them, and where the others went",
     "split-row-unused": "rows of a split file whose photo is not in the catalogue",
     "split-content-changed": "photos that a split file names had other bytes when it was made",
+    "products-together": "a column or folders that name products were recognised; each stays in one part",
+    "products-apart": "several photos per product are likely, and nothing says which",
     "group-crosses-parts": "a given split puts one product into several parts",
     "no-thumbnail": "test photos of which no small picture could be made for the report; they are judged all the same",
 }

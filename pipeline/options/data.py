@@ -63,7 +63,8 @@ class SplitOptions:
         split_seed: Seed of the split.
         split_by: What a new split goes by: hash (of the product's name; photos that are added, removed or labelled
             anew move no other) or labels (every part gets its share of each value; one photo more may move many).
-        group_column: Column of the CSV that names the product; photos of one product stay in one part.
+        group_column: Column of the CSV that names the product; photos of one product stay in one part (default: a
+            column or folders that look so; none for the file's name alone).
         group_regex: Regular expression whose first group (or whole match) in the file name is the product.
         near_duplicates: Cosine of pooled vectors from which photos of different parts are listed (0 is off).
         regroup: Keep photos with such a cosine in one part, as if they were of one product (with split_from: the new
@@ -78,6 +79,11 @@ class SplitOptions:
     group_regex: str | None = None
     near_duplicates: float = 0.98
     regroup: bool = False
+
+
+def grouping(column: str | None, regex: str | None) -> str | None:
+    """The group column to read a catalogue with: a regular expression that says what a product is needs none found."""
+    return "none" if column is None and regex is not None else column
 
 
 @dataclass(frozen=True)

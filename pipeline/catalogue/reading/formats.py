@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.catalogue.reading.attributes import B_COLUMNS, read_b
+from pipeline.catalogue.reading.columns.products import product_columns
 from pipeline.catalogue.reading.columns.several import check_separator, split_columns
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
@@ -94,12 +95,14 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: _Fi
     place = {name: i for i, name in reversed(list(enumerate(table.header)))}
     columns = [TextColumn(place[attribute], unknown) for attribute in attributes]
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
+    candidates = {name: TextColumn(at, unknown) for name, at in product_columns(table.header, group).items()}
     raw = RawRows(offered=tuple(offered))
-    for _ in read_rows(table, raw, names.of, [*columns, *groups]):
+    for _ in read_rows(table, raw, names.of, [*columns, *groups, *candidates.values()]):
         pass
     raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}
     split_columns(raw, options)
     raw.groups = first_values(groups[0].finish()) if groups else None
+    raw.products = {name: first_values(column.finish()) for name, column in candidates.items()}
     return raw
 
 

@@ -14,6 +14,9 @@ from pipeline.errors import CatalogueError, nearest
 from pipeline.options import DataOptions
 from pipeline.system import wrong_text
 
+NONE = "none"
+"""The word for "do not", where leaving the option out means "find out"."""
+
 MOST_CELLS = 2**28
 """Rows times attributes of the largest catalogue: each cell takes four bytes, and as many again while it is read."""
 
@@ -37,6 +40,7 @@ class RawRows:
         columns: Per attribute, (n,) cells.
         offered: Every attribute of the data, those that are not in use included.
         categories, groups: (n,) or None.
+        products: Columns that may name products, where nobody said which does; (n,) each.
     """
 
     names: list[str] = field(default_factory=list)
@@ -45,6 +49,7 @@ class RawRows:
     offered: tuple[str, ...] = ()
     categories: Coded[str | None] | None = None
     groups: Coded[str | None] | None = None
+    products: dict[str, Coded[str | None]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -132,8 +137,8 @@ def need_column(table: Table, name: str, why: str) -> int:
 
 
 def group_column(table: Table, name: str | None) -> int | None:
-    """Position of the column that `--group-column` names, None when it names none."""
-    return None if name is None else need_column(table, name, "--group-column asks for it")
+    """Position of the column that `--group-column` names, None when it names none, or says "none"."""
+    return None if name is None or name == NONE else need_column(table, name, "--group-column asks for it")
 
 
 def choose_attributes(wanted: Sequence[str], offered: Sequence[str], extra: Sequence[str] = ()) -> tuple[str, ...]:

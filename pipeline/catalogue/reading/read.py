@@ -14,11 +14,12 @@ from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed
 from pipeline.catalogue.reading.attributes import CATEGORY, read_category_attributes
 from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
 from pipeline.catalogue.reading.columns.no_attributes import leave_out
+from pipeline.catalogue.reading.columns.products import Products, products_of
 from pipeline.catalogue.reading.formats import READERS, choose_format
-from pipeline.catalogue.reading.keep import keep_rows, no_photo
+from pipeline.catalogue.reading.keep import Kept, keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
 from pipeline.catalogue.reading.photos import PhotoPaths, leftovers, search
-from pipeline.catalogue.reading.raw_rows import hint
+from pipeline.catalogue.reading.raw_rows import NONE, RawRows, hint
 from pipeline.catalogue.reading.table import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
@@ -35,7 +36,8 @@ def read_catalogue(options: DataOptions, group_column: str | None = None, wanted
 
     Args:
         options: Where and how.
-        group_column: A column of the table that says which product a photo shows; it is no attribute then.
+        group_column: A column of the table that says which product a photo shows; it is no attribute then. "none" for
+            no such column, None to find out.
         wanted: Attributes that are read, if the data has them, even if they look like none (identifiers, texts, dates).
             Those that the options name, under whatever option, are so anyway.
 
@@ -54,10 +56,10 @@ def read_catalogue(options: DataOptions, group_column: str | None = None, wanted
     if table is not None:
         named = {*wanted, *options.attributes, *options.single, *options.multi, *(allowed.values if allowed else ())}
         catalogue = _read_table(table, options, group_column, named)
-    elif group_column is not None:
+    elif group_column not in (None, NONE):
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
     else:
-        folder = read_folder(options.images or options.data, options)
+        folder = read_folder(options.images or options.data, options, group_column)
         catalogue = apply_mapping(folder, (CLASS_ATTRIBUTE,), options)
     if allowed is not None:
         catalogue = hold_against(catalogue, allowed, keep=options.outside == "keep")
@@ -97,6 +99,9 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
     if not kept.names:
         raise CatalogueError(no_photo(path, raw, folder))
     columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
+    products = _products(raw, kept, group_column)
+    if products.column is not None and products.column not in wanted:
+        columns.pop(products.column, None)
     columns, no_attributes = (columns, []) if chosen == "B" else leave_out(columns, wanted)
     own = frozenset({path.name}) if path.parent == images else frozenset()
     catalogue = Catalogue(
@@ -110,6 +115,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
             *_ignored(options, chosen),
             *raw.findings,
             *no_attributes,
+            *products.findings,
             *kept.findings,
             *folder.findings,
             *leftovers(folder, own),
@@ -117,9 +123,15 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
         format=chosen,
         categories=None if raw.categories is None else raw.categories.take(kept.rows),
         category_attributes=category_attributes,
-        groups=None if raw.groups is None else raw.groups.take(kept.rows),
+        groups=products.names,
     )
     return apply_mapping(catalogue, raw.offered, options)
+
+
+def _products(raw: RawRows, kept: Kept, group_column: str | None) -> Products:
+    if group_column is not None:
+        return Products(None if raw.groups is None else raw.groups.take(kept.rows))
+    return products_of(kept.names, {name: column.take(kept.rows) for name, column in raw.products.items()})
 
 
 def _images_folder(given: Path | None, beside: Path) -> Path:

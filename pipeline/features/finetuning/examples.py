@@ -19,7 +19,7 @@ from pipeline.catalogue import (
 from pipeline.errors import OptionError
 from pipeline.features.backbone.transform import Transform
 from pipeline.features.finetuning.pixels import DecodedPhotos, Feeding, decode_all
-from pipeline.options import DataOptions, FinetuneOptions, SplitOptions
+from pipeline.options import DataOptions, FinetuneOptions, SplitOptions, grouping
 from pipeline.system import memory_limit
 
 
@@ -69,7 +69,7 @@ def load_rows(
     Raises:
         OptionError: The attribute does not exist or too few photos of a part have a known value of it.
     """
-    catalogue = read_catalogue(data, split.group_column, [options.attribute])
+    catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex), [options.attribute])
     if options.attribute not in catalogue.attributes:
         said = (
             f"there is no attribute {options.attribute!r}"

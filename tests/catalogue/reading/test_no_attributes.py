@@ -26,7 +26,7 @@ def read(make: Maker, columns: dict[str, Cells], rows: int = ROWS, attributes: S
     ("name", "of", "reason"),
     [
         ("code", lambda i: f"K{i}", "an identifier or a name, 240 values on 240 photos"),
-        ("styleId", lambda i: f"P{i // 3}", "an identifier or a name, 80 values on 240 photos"),
+        ("vendorId", lambda i: f"P{i // 3}", "an identifier or a name, 80 values on 240 photos"),
         ("page", lambda i: f"https://shop.example/p/{i % 7}?size=1", "addresses of pages or files"),
         ("price", lambda i: f"{i % 50 + 9},99", "prices or other numbers, 50 values on 240 photos"),
         ("cost", lambda i: f"€ {i % 30 * 10}", "prices or other numbers, 30 values on 240 photos"),

@@ -7,12 +7,9 @@ from functools import partial
 from pipeline.catalogue.cells import Cell, Coded, several_values
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.joined import SEPARATOR, has_escapes, holding, parts, separator_of
-from pipeline.catalogue.reading.raw_rows import RawRows, unknown_tokens
+from pipeline.catalogue.reading.raw_rows import NONE, RawRows, unknown_tokens
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
-
-NONE = "none"
-"""The word for "do not": no separator."""
 
 
 def check_separator(given: str | None) -> None:
