@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.catalogue.cells import Cell, Coded, coded, natural
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.attributes import CATEGORY, read_lists
+from pipeline.catalogue.reading.columns.numbers import plain_number
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 
@@ -35,7 +36,8 @@ class AllowedValues:
 
     def of(self, attribute: str) -> frozenset[str]:
         """What a cell of the attribute may hold; `none` is no value but the lack of one."""
-        return frozenset(value.strip() for value in self.values[attribute] if not _is_none(value))
+        values = {value.strip() for value in self.values[attribute] if not _is_none(value)}
+        return frozenset(values | set(map(plain_number, values)))
 
 
 def read_allowed_values(path: Path) -> AllowedValues:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.catalogue.reading.attributes import B_COLUMNS, read_b
+from pipeline.catalogue.reading.columns.numbers import plain_numbers
 from pipeline.catalogue.reading.columns.products import product_columns
 from pipeline.catalogue.reading.columns.several import check_separator, split_columns
 from pipeline.catalogue.reading.raw_rows import (
@@ -101,6 +102,7 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: _Fi
         pass
     raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}
     split_columns(raw, options)
+    plain_numbers(raw)
     raw.groups = first_values(groups[0].finish()) if groups else None
     raw.products = {name: first_values(column.finish()) for name, column in candidates.items()}
     return raw

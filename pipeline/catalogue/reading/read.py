@@ -12,6 +12,7 @@ from pipeline.catalogue.cells import Coded, coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed_values
 from pipeline.catalogue.reading.attributes import CATEGORY, read_category_attributes
+from pipeline.catalogue.reading.by_base_name import rename_by_base
 from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
 from pipeline.catalogue.reading.columns.no_attributes import leave_out
 from pipeline.catalogue.reading.columns.products import Products, products_of
@@ -96,6 +97,8 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
     if not raw.names:
         raise CatalogueError(f"{path}: there is a header but no row below it.")
     kept = keep_rows(raw, folder)
+    if not kept.names and rename_by_base(raw, folder):
+        kept = keep_rows(raw, folder)
     if not kept.names:
         raise CatalogueError(no_photo(path, raw, folder))
     columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
