@@ -34,6 +34,7 @@ KINDS: Mapping[str, str] = {
     "empty-key": "an attribute without a single known value; it is left out",
     "many-values": "an attribute has so many values that it looks like an identifier",
     "encoding": "the table is not UTF-8",
+    "other-sheets": "a workbook has several sheets; only the first is read",
     "unnamed-column": "a column without a name is left out",
     "mapped": "a value that the mapping file replaces",
     "mapping-unused": "values that the mapping file replaces and no photo has",

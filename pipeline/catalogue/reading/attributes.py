@@ -24,7 +24,7 @@ from pipeline.catalogue.reading.raw_rows import (
     read_rows,
     unknown_tokens,
 )
-from pipeline.catalogue.reading.table import Table
+from pipeline.catalogue.reading.tables.table import Table
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.system import parsed, read_text, wrong_text

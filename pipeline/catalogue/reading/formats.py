@@ -20,7 +20,7 @@ from pipeline.catalogue.reading.raw_rows import (
     read_rows,
     unknown_tokens,
 )
-from pipeline.catalogue.reading.table import Table
+from pipeline.catalogue.reading.tables.table import Table
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.system import wrong_text
@@ -97,7 +97,7 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: _Fi
     columns = [TextColumn(place[attribute], unknown) for attribute in attributes]
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
     candidates = {name: TextColumn(at, unknown) for name, at in product_columns(table.header, group).items()}
-    raw = RawRows(offered=tuple(offered))
+    raw = RawRows(offered=tuple(offered), lists=table.lists)
     for _ in read_rows(table, raw, names.of, [*columns, *groups, *candidates.values()]):
         pass
     raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}

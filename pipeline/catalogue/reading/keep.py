@@ -95,6 +95,6 @@ def no_photo(path: Path, raw: RawRows, folder: Folder) -> str:
     there = f"it holds {len(photos)} photos, such as {printable(photos[0])!r}" if photos else "it holds no photo at all"
     return (
         f"No photo found: {path} names {len(raw.names)} files, such as {printable(raw.names[0])!r}, "
-        f"but none of "
-        f"them is in {folder.root}, neither as written nor by its base name; {there}. Say where the photos are with --images."
+        f"but none of them is in {folder.root}, neither as written nor by its base name; {there}. "
+        "Say where the photos are with --images."
     )

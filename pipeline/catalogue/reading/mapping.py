@@ -19,7 +19,7 @@ from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import UNKNOWN
 from pipeline.catalogue.reading.attributes import CATEGORY
 from pipeline.catalogue.reading.raw_rows import hint, unknown_tokens
-from pipeline.catalogue.reading.table import open_table
+from pipeline.catalogue.reading.tables.opened import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, single_value
 from pipeline.catalogue.findings import Finding
-from pipeline.catalogue.reading.table import Table
+from pipeline.catalogue.reading.tables.table import Table, position
 from pipeline.errors import CatalogueError, nearest
 from pipeline.options import DataOptions
 from pipeline.system import wrong_text
@@ -40,6 +40,7 @@ class RawRows:
         columns: Per attribute, (n,) cells.
         offered: Every attribute of the data, those that are not in use included.
         categories, groups: (n,) or None.
+        lists: Attributes whose cells are lists in the file; as text they are joined.
         products: Columns that may name products, where nobody said which does; (n,) each.
     """
 
@@ -51,6 +52,7 @@ class RawRows:
     groups: Coded[str | None] | None = None
     products: dict[str, Coded[str | None]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    lists: frozenset[str] = frozenset()
 
 
 class WrongTextError(ValueError):
@@ -145,12 +147,15 @@ def choose_attributes(wanted: Sequence[str], offered: Sequence[str], extra: Sequ
     """The attributes to read: those of `--attributes` in its order, else all on offer (`extra` only when asked for)."""
     if not wanted:
         return tuple(offered)
-    there = {*offered, *extra}
+    there = (*offered, *extra)
+    chosen = []
     for attribute in wanted:
-        if attribute not in there:
+        place = position(there, attribute)
+        if place is None:
             near = hint(attribute, [*offered, *extra])
             raise CatalogueError(f"--attributes: there is no attribute {attribute!r} in this catalogue.{near}")
-    return tuple(dict.fromkeys(wanted))
+        chosen.append(there[place])
+    return tuple(dict.fromkeys(chosen))
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from pipeline.catalogue.reading.keep import Kept, keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
 from pipeline.catalogue.reading.photos import PhotoPaths, leftovers, search
 from pipeline.catalogue.reading.raw_rows import NONE, RawRows, hint
-from pipeline.catalogue.reading.table import open_table
+from pipeline.catalogue.reading.tables.opened import OTHER_TABLES, open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
@@ -55,7 +55,7 @@ def read_catalogue(options: DataOptions, group_column: str | None = None, wanted
     allowed = None if options.allowed_values is None else read_allowed_values(options.allowed_values)
     table = _table_path(options.data, options.format)
     if table is not None:
-        named = {*wanted, *options.attributes, *options.single, *options.multi, *(allowed.values if allowed else ())}
+        named = {*wanted, *options.single, *options.multi, *(allowed.values if allowed else ())}
         catalogue = _read_table(table, options, group_column, named)
     elif group_column not in (None, NONE):
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
@@ -74,11 +74,15 @@ def _table_path(data: Path, wanted: str) -> Path | None:
         return data
     if wanted == "folder":
         return None
-    tables = sorted(p for p in data.iterdir() if p.suffix.casefold() == ".csv" and p.is_file() and p.name[0] != ".")
+    files = sorted(p for p in data.iterdir() if p.is_file() and p.name[0] not in ".~")
+    tables = [p for p in files if p.suffix.casefold() == ".csv"]
+    if not tables:
+        tables = [p for p in files if p.suffix.casefold() in OTHER_TABLES]
     if len(tables) > 1:
         names = ", ".join(p.name for p in tables[:5])
         raise CatalogueError(
-            f"{data} holds {len(tables)} CSV files ({names}); one was expected. Name the one you mean as --data."
+            f"{data} holds {len(tables)} {tables[0].suffix[1:].upper()} files ({names}); one was expected. "
+            "Name the one you mean as --data."
         )
     if not tables and wanted != "auto":
         raise CatalogueError(f"{data} holds no CSV file, but format {wanted} needs one.")
@@ -102,6 +106,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
     if not kept.names:
         raise CatalogueError(no_photo(path, raw, folder))
     columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
+    wanted = columns.keys() if options.attributes else wanted
     products = _products(raw, kept, group_column)
     if products.column is not None and products.column not in wanted:
         columns.pop(products.column, None)

@@ -28,7 +28,7 @@ def split_columns(raw: RawRows, options: DataOptions) -> None:
     """
     unknown = unknown_tokens(options)
     for attribute, column in raw.columns.items():
-        separator = _separator(attribute, column, options)
+        separator = SEPARATOR if attribute in raw.lists else _separator(attribute, column, options)
         raw.findings += _said(attribute, column, separator, options)
         if separator is not None:
             raw.columns[attribute] = column.map(partial(_split, separator, unknown))
