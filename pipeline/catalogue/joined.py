@@ -60,7 +60,7 @@ def separator_of(texts: Mapping[str, int]) -> str | None:
 
 def holding(texts: Mapping[str, int], separator: str) -> int:
     """How many rows have several parts by this separator."""
-    return sum(rows for text, rows in texts.items() if len(parts(text, separator)) > 1)
+    return sum(rows for text, rows in texts.items() if separator in text and len(parts(text, separator)) > 1)
 
 
 def has_escapes(texts: Iterable[str]) -> bool:
@@ -70,9 +70,12 @@ def has_escapes(texts: Iterable[str]) -> bool:
 
 
 def _separates(separator: str, texts: Mapping[str, int]) -> bool:
+    holders = [text for text in texts if separator in text]
+    if not holders:
+        return False
     several: dict[str, set[str]] = {}
-    uses: Counter[str] = Counter()
-    for text in texts:
+    uses = Counter(text for text in texts if separator not in text)
+    for text in holders:
         values = set(parts(text, separator))
         uses.update(values)
         if len(values) > 1:

@@ -26,6 +26,8 @@ class DataOptions:
         unknown: More spellings of "unknown", beside the empty cell, #N/A, N/A, NA and nan.
         single: Attributes to take as single-valued (default: those of which no photo has two values).
         multi: Attributes to take as multi-valued.
+        category_column: Column of format A or a products CSV that holds the category (default: `category`, if
+            --category-attributes is given); attributes that none of its photos has are not asked of a category.
         category_attributes: JSON file {category: [attributes that apply to it]} (default: learnt from the training
             rows).
         mapping: Mapping file of `vocabulary`: values to replace, .csv or .yaml; only lines you filled in are applied.
@@ -46,6 +48,7 @@ class DataOptions:
     unknown: tuple[str, ...] = ()
     single: tuple[str, ...] = ()
     multi: tuple[str, ...] = ()
+    category_column: str | None = None
     category_attributes: Path | None = None
     allowed_values: Path | None = None
     outside: Literal["drop", "keep"] = "drop"

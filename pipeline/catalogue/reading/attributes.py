@@ -25,12 +25,10 @@ from pipeline.catalogue.reading.raw_rows import (
     unknown_tokens,
 )
 from pipeline.catalogue.reading.tables.table import Table
+from pipeline.catalogue.records import CATEGORY
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.system import parsed, read_text, wrong_text
-
-CATEGORY = "category"
-"""Name of the attribute that holds the category."""
 
 B_COLUMNS = ("id", "filename", CATEGORY, "attributes")
 """The header of format B."""
@@ -80,7 +78,7 @@ def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
     columns = {CATEGORY: categories, **sparse.finish(categories)}
     raw.offered = tuple(columns)
     raw.columns = {attribute: columns[attribute] for attribute in choose_attributes(options.attributes, tuple(columns))}
-    raw.categories = first_values(categories)
+    raw.categories, raw.category_attribute = first_values(categories), CATEGORY
     raw.groups = first_values(fixed[1].finish()) if grouping is not None else None
     raw.products = {each: first_values(column.finish()) for each, column in candidates.items()}
     return raw

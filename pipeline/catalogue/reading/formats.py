@@ -21,6 +21,7 @@ from pipeline.catalogue.reading.raw_rows import (
     unknown_tokens,
 )
 from pipeline.catalogue.reading.tables.table import Table
+from pipeline.catalogue.records import CATEGORY
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.system import wrong_text
@@ -98,14 +99,33 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: _Fi
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
     candidates = {name: TextColumn(at, unknown) for name, at in product_columns(table.header, group).items()}
     raw = RawRows(offered=tuple(offered), lists=table.lists)
-    for _ in read_rows(table, raw, names.of, [*columns, *groups, *candidates.values()]):
+    categories = _categories(table, options, raw)
+    for _ in read_rows(table, raw, names.of, [*columns, *groups, *candidates.values(), *categories]):
         pass
     raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}
     split_columns(raw, options)
     plain_numbers(raw)
+    if categories:
+        column = raw.columns.get(raw.category_attribute or "")
+        raw.categories = first_values(categories[0].finish() if column is None else column)
     raw.groups = first_values(groups[0].finish()) if groups else None
     raw.products = {name: first_values(column.finish()) for name, column in candidates.items()}
     return raw
+
+
+def _categories(table: Table, options: DataOptions, raw: RawRows) -> list[TextColumn]:
+    """The column of the category, where an option asks for categories; `raw` learns its name."""
+    if options.category_column is None and options.category_attributes is None:
+        return []
+    if options.category_column is None and table.column(CATEGORY) is None:
+        raise CatalogueError(
+            f"{table.path}: --category-attributes needs a column with the category of each photo, and there is no "
+            f"column {CATEGORY!r}. Name the one that holds it with --category-column; there are: "
+            f"{', '.join(filter(None, table.header))}."
+        )
+    position = need_column(table, options.category_column or CATEGORY, "--category-column asks for it")
+    raw.category_attribute = table.header[position]
+    return [TextColumn(position, unknown_tokens(options))]
 
 
 def _pattern(table: Table, pattern: str) -> _FileNames:

@@ -40,6 +40,7 @@ class RawRows:
         columns: Per attribute, (n,) cells.
         offered: Every attribute of the data, those that are not in use included.
         categories, groups: (n,) or None.
+        category_attribute: The attribute that holds the category, if there is one.
         lists: Attributes whose cells are lists in the file; as text they are joined.
         products: Columns that may name products, where nobody said which does; (n,) each.
     """
@@ -49,6 +50,7 @@ class RawRows:
     columns: dict[str, Coded[Cell]] = field(default_factory=dict)
     offered: tuple[str, ...] = ()
     categories: Coded[str | None] | None = None
+    category_attribute: str | None = None
     groups: Coded[str | None] | None = None
     products: dict[str, Coded[str | None]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.catalogue.cells import Coded, coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed_values
-from pipeline.catalogue.reading.attributes import CATEGORY, read_category_attributes
+from pipeline.catalogue.reading.attributes import read_category_attributes
 from pipeline.catalogue.reading.by_base_name import rename_by_base
 from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
 from pipeline.catalogue.reading.columns.no_attributes import leave_out
@@ -22,7 +22,7 @@ from pipeline.catalogue.reading.mapping import apply_mapping
 from pipeline.catalogue.reading.photos import PhotoPaths, leftovers, search
 from pipeline.catalogue.reading.raw_rows import NONE, RawRows, hint
 from pipeline.catalogue.reading.tables.opened import OTHER_TABLES, open_table
-from pipeline.catalogue.records import Catalogue
+from pipeline.catalogue.records import CATEGORY, Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 
@@ -93,9 +93,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
     table = open_table(path)
     chosen = choose_format(table, options)
     images = _images_folder(options.images, path.parent)
-    category_attributes = (
-        read_category_attributes(options.category_attributes) if options.category_attributes and chosen == "B" else None
-    )
+    category_attributes = read_category_attributes(options.category_attributes) if options.category_attributes else None
     folder = search(images)
     raw = READERS[chosen](table, options, group_column)
     if not raw.names:
@@ -110,7 +108,8 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
     products = _products(raw, kept, group_column)
     if products.column is not None and products.column not in wanted:
         columns.pop(products.column, None)
-    columns, no_attributes = (columns, []) if chosen == "B" else leave_out(columns, wanted)
+    category = raw.category_attribute or CATEGORY
+    columns, no_attributes = (columns, []) if chosen == "B" else leave_out(columns, {*wanted, category})
     own = frozenset({path.name}) if path.parent == images else frozenset()
     catalogue = Catalogue(
         images=images,
@@ -132,6 +131,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
         categories=None if raw.categories is None else raw.categories.take(kept.rows),
         category_attributes=category_attributes,
         groups=products.names,
+        category_attribute=category,
     )
     return apply_mapping(catalogue, raw.offered, options)
 
@@ -160,10 +160,9 @@ def _ignored(options: DataOptions, chosen: str) -> list[Finding]:
     if chosen == "B" and options.separator is not None:
         detail = "not used: format B states the values of a cell as a list"
         findings.append(Finding("option-ignored", "--separator", detail))
-    if chosen != "B" and options.category_attributes is not None:
-        findings.append(
-            Finding("option-ignored", "--category-attributes", f"not used: format {chosen} has no categories")
-        )
+    if chosen == "B" and options.category_column is not None and options.category_column.casefold() != CATEGORY:
+        detail = f"not used: in format B the column {CATEGORY!r} holds it"
+        findings.append(Finding("option-ignored", "--category-column", detail))
     return findings
 
 
@@ -210,7 +209,7 @@ def _carried(catalogue: Catalogue, categories: Coded[str | None]) -> list[list[t
     """Per code of a category, the attributes that its photos carry, and how many do."""
     carried: list[list[tuple[str, int]]] = [[] for _ in categories.table]
     for attribute in catalogue.attributes:
-        if attribute != CATEGORY:
+        if attribute != catalogue.category_attribute:
             column = coded(catalogue.cells[attribute])
             codes = categories.codes[~column.where(()) & ~column.where(None)]
             for code, count in zip(*np.unique(codes, return_counts=True), strict=True):

@@ -70,7 +70,12 @@ class _Values:
         return cls(name, tuple({value: None for cell, _ in used for value in cell}), sum(count for _, count in used))
 
     def mostly(self, test: Callable[[str], object]) -> bool:
-        return sum(1 for value in self.distinct if test(value)) >= 0.95 * len(self.distinct)
+        others, most = 0, 0.05 * len(self.distinct)
+        for value in self.distinct:
+            others += not test(value)
+            if others > most:
+                return False
+        return True
 
     @property
     def on_few_photos(self) -> bool:
@@ -79,8 +84,12 @@ class _Values:
     @cached_property
     def numbers(self) -> list[str]:
         """The values without currencies; none unless all are numbers."""
-        bare = [_CURRENCY.sub("", value).strip() for value in self.distinct]
-        return bare if all(NUMBER.fullmatch(value) for value in bare) else []
+        bare = []
+        for value in self.distinct:
+            bare.append(_CURRENCY.sub("", value).strip())
+            if not NUMBER.fullmatch(bare[-1]):
+                return []
+        return bare
 
 
 def _why(values: _Values) -> str:

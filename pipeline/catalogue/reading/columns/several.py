@@ -28,6 +28,8 @@ def split_columns(raw: RawRows, options: DataOptions) -> None:
     """
     unknown = unknown_tokens(options)
     for attribute, column in raw.columns.items():
+        if attribute == raw.category_attribute:
+            continue
         separator = SEPARATOR if attribute in raw.lists else _separator(attribute, column, options)
         raw.findings += _said(attribute, column, separator, options)
         if separator is not None:
@@ -65,6 +67,6 @@ def _said(attribute: str, column: Coded[Cell], separator: str | None, options: D
     rows = holding(texts, SEPARATOR)
     if options.separator is not None or attribute in options.single or not rows:
         return []
-    example = next(text for text in texts if len(parts(text, SEPARATOR)) > 1)
+    example = next(text for text in texts if SEPARATOR in text and len(parts(text, SEPARATOR)) > 1)
     detail = f"{rows} row(s), such as {example!r}, are taken as one value each; --separator '|' splits them"
     return [Finding("one-value", attribute, detail)]
