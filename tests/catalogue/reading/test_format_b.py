@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalogue import Catalogue, count_kinds, infer_schema, read_catalogue
+from pipeline.catalogue import Catalogue, infer_schema, read_catalogue
 from pipeline.catalogue.cells import UNKNOWN_TOKENS
 from pipeline.catalogue.reading.attributes import parse_attributes
 from pipeline.errors import CatalogueError
