@@ -83,7 +83,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels
         if image.format == "TIFF" and orientation in _TURNS:
             # Pillow turns these while it loads them. Reading them right would give this policy two kinds of pixels:
             # vectors computed by earlier versions, which turned them once more, are in caches under the same key.
-            raise BadImage(f"a TIFF that lies turned (EXIF orientation {orientation}); save it upright, or as PNG or JPEG")
+            raise BadImage(f"a TIFF that lies turned (EXIF orientation {orientation}); save it upright, or as PNG")
         turn = _TURNS.get(orientation)
         if image.format in _JPEGS:
             shrink = next((by for by in _SHRINKS if enough and min(image.size) >= by * enough), 1)
