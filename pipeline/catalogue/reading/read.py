@@ -19,7 +19,7 @@ from pipeline.catalogue.reading.columns.products import Products, products_of
 from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import Kept, keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
-from pipeline.catalogue.reading.photos import PhotoPaths, leftovers, search
+from pipeline.catalogue.reading.photos import Folder, PhotoPaths, leftovers, search
 from pipeline.catalogue.reading.raw_rows import NONE, RawRows, hint
 from pipeline.catalogue.reading.tables.opened import OTHER_TABLES, open_table
 from pipeline.catalogue.records import CATEGORY, Catalogue
@@ -76,7 +76,8 @@ def _table_path(data: Path, wanted: str) -> Path | None:
         return None
     files = sorted(p for p in data.iterdir() if p.is_file() and p.name[0] not in ".~")
     tables = [p for p in files if p.suffix.casefold() == ".csv"]
-    if not tables:
+    if not tables and ((data / "images").is_dir() or not any(p.is_dir() for p in data.iterdir())):
+        # Beside class folders another file than a CSV is a note.
         tables = [p for p in files if p.suffix.casefold() in OTHER_TABLES]
     if len(tables) > 1:
         names = ", ".join(p.name for p in tables[:5])
@@ -96,13 +97,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
     category_attributes = read_category_attributes(options.category_attributes) if options.category_attributes else None
     folder = search(images)
     raw = READERS[chosen](table, options, group_column)
-    if not raw.names:
-        raise CatalogueError(f"{path}: there is a header but no row below it.")
-    kept = keep_rows(raw, folder)
-    if not kept.names and rename_by_base(raw, folder):
-        kept = keep_rows(raw, folder)
-    if not kept.names:
-        raise CatalogueError(no_photo(path, raw, folder))
+    kept = _kept(path, raw, folder)
     columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
     wanted = columns.keys() if options.attributes else wanted
     products = _products(raw, kept, group_column)
@@ -134,6 +129,17 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
         category_attribute=category,
     )
     return apply_mapping(catalogue, raw.offered, options)
+
+
+def _kept(path: Path, raw: RawRows, folder: Folder) -> Kept:
+    if not raw.names:
+        raise CatalogueError(f"{path}: there is a header but no row below it.")
+    kept = keep_rows(raw, folder)
+    if not kept.names and rename_by_base(raw, folder):
+        kept = keep_rows(raw, folder)
+    if not kept.names:
+        raise CatalogueError(no_photo(path, raw, folder))
+    return kept
 
 
 def _products(raw: RawRows, kept: Kept, group_column: str | None) -> Products:

@@ -107,6 +107,13 @@ def test_an_excel_workbook_without_its_library(tmp_path: Path, monkeypatch: pyte
         read_catalogue(DataOptions(data=tmp_path / "labels.xlsx"))
 
 
+def test_a_table_that_is_no_csv_beside_class_folders_is_a_note(tmp_path: Path) -> None:
+    for name in ("shirt/a.jpg", "dress/b.jpg", "notes.xlsx"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert read_catalogue(DataOptions(data=tmp_path)).format == "folder"
+
+
 @pytest.mark.parametrize(
     ("name", "match"),
     [("a.parquet", "cannot be read as a Parquet file"), ("a.xls", "before 2007 is not read; save it as .xlsx or CSV")],
