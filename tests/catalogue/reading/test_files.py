@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import sys
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
 from pipeline.catalogue import read_catalogue
+from pipeline.catalogue.reading.tables import other_files
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from tests.catalogue.conftest import Maker
@@ -102,7 +104,8 @@ def test_an_excel_workbook(make: Maker, tmp_path: Path) -> None:
 
 def test_an_excel_workbook_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    (tmp_path / "labels.xlsx").write_bytes(b"PK")
+    with ZipFile(tmp_path / "labels.xlsx", "w"):
+        pass
     with pytest.raises(CatalogueError, match="not installed. Run: pip install openpyxl, or save the table as CSV"):
         read_catalogue(DataOptions(data=tmp_path / "labels.xlsx"))
 
@@ -124,8 +127,15 @@ def test_broken_and_old_files_are_named(tmp_path: Path, name: str, match: str) -
         read_catalogue(DataOptions(data=tmp_path / name))
 
 
+def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_files, "MOST_BYTES", 999)
+    with ZipFile(tmp_path / "a.xlsx", "w", ZIP_DEFLATED) as archive:
+        archive.writestr("xl/sharedStrings.xml", b" " * 1000)
+    with pytest.raises(CatalogueError, match="unpacked it has 1000 bytes, more than the 999. Save the table as CSV"):
+        read_catalogue(DataOptions(data=tmp_path / "a.xlsx"))
+
+
 def test_a_broken_workbook_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("openpyxl")
     (tmp_path / "a.xlsx").write_bytes(b"nonsense")
     with pytest.raises(CatalogueError, match="cannot be read as an Excel workbook"):
         read_catalogue(DataOptions(data=tmp_path / "a.xlsx"))

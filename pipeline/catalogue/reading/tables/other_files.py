@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.joined import joined
@@ -15,6 +16,8 @@ from pipeline.errors import CatalogueError
 from pipeline.system import open_regular, parsed
 
 _BATCH = 4096
+MOST_BYTES = 2**30
+"""Of a workbook, unpacked: a small file may stand for any number, and its texts are held in memory."""
 _INDEX = "__index_level_"
 """How pandas calls an index without a name in a Parquet file."""
 
@@ -55,6 +58,13 @@ def open_parquet(path: Path) -> Table:
 
 @contextmanager
 def _sheet(path: Path) -> Iterator[Any]:
+    unreadable = (f"{path}: cannot be read as an Excel workbook (", ").")
+    with parsed(CatalogueError, *unreadable), open_regular(path) as file, ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > MOST_BYTES:
+        raise CatalogueError(
+            f"{path}: unpacked it has {size} bytes, more than the {MOST_BYTES}. Save the table as CSV."
+        )
     try:
         from openpyxl import load_workbook
     except ImportError:
@@ -62,7 +72,7 @@ def _sheet(path: Path) -> Iterator[Any]:
             f"{path}: Excel files are read with openpyxl, which is not installed. Run: pip install openpyxl, or save "
             "the table as CSV."
         ) from None
-    with parsed(CatalogueError, f"{path}: cannot be read as an Excel workbook (", ")."), open_regular(path) as file:
+    with parsed(CatalogueError, *unreadable), open_regular(path) as file:
         book = load_workbook(file, read_only=True, data_only=True)
         try:
             yield book.worksheets[0]
