@@ -66,7 +66,7 @@ class HeadContract:
         assert np.allclose(two, (P + P[::-1]) / 2, atol=1e-6)
 
     def test_one_class_columns_are_constant_and_listed(self) -> None:
-        """In an attribute of several values beside columns to learn, and in a single-valued one, of which one is true."""
+        """In a many-valued attribute beside columns to learn, and in a single-valued one of which one value is true."""
         only = Y.copy()
         only[:, 5], only[:, 6] = 0, 1
         only[:, :3] = 0, 1, 0
