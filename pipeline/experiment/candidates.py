@@ -17,7 +17,7 @@ from pipeline.arrays import Bool, Float32, Float64, Int64, Positions, UInt8
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.bootstrap import Bootstrap, interval, resampled_score
 from pipeline.evaluation.metrics import evaluate, photo_sums, validation_score
-from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, is_tuned, tune
+from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, full_name, is_tuned, tune
 from pipeline.heads import FittedHead, ensemble
 from pipeline.heads.calibration import Calibration
 
@@ -110,7 +110,7 @@ def judge(fit: Fit, P: Float32, truth: Truth, threshold: str) -> JudgedHead:
             `EXTRA`.
     """
     policies, decided = {}, {}
-    for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (threshold,):
+    for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (full_name(threshold),):
         limits = tune(P, truth.Y, truth.known, truth.schema, policy)
         D = cross_fitted(P, truth, policy) if is_tuned(policy) else decide(P, truth.schema, limits)
         policies[policy] = Policy(limits, validation_score(P, D, truth.Y, truth.known, truth.schema))

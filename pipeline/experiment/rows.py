@@ -23,6 +23,7 @@ from pipeline.catalogue import (
     infer_schema,
     never_in_train,
     same_content,
+    single_or_multi,
     split_rows,
 )
 from pipeline.errors import OptionError, counted
@@ -190,7 +191,7 @@ def load_experiment(
     """
     rows = cached_rows(data, cache_key, split, options)
     catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
-    override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
+    override = single_or_multi(data.single, data.multi)
     parts, split_findings = split_rows(catalogue, infer_schema(catalogue, single=override), ids, groups, split)
     if not all(parts.counts().values()):
         raise OptionError(

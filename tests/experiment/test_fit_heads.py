@@ -504,6 +504,19 @@ def test_options_that_cannot_work_fail_before_anything_is_written(
     assert not (tmp_path / "x").exists()
 
 
+def test_a_bare_number_is_a_fixed_threshold(small: SmallCatalogue, tmp_path: Path) -> None:
+    run = fit(small, options(small, tmp_path / "run", threshold="0.7", epochs=2))
+    (entry,) = json.loads((run / "decisions.json").read_text()).values()
+    assert entry["chosen"] == "fixed:0.7"
+    assert set(entry["policies"]["fixed:0.7"]["thresholds"]) == {0.7}
+
+
+def test_an_attribute_is_not_single_and_multi_valued_at_once(small: SmallCatalogue, tmp_path: Path) -> None:
+    data = DataOptions(data=small.data, single=("neck",), multi=("sleeve", "neck"))
+    with pytest.raises(OptionError, match="--single and --multi both name neck"):
+        fit_heads(data, CacheKeyOptions(), SplitOptions(), options(small, tmp_path / "x"))
+
+
 def test_a_run_folder_is_never_overwritten(small: SmallCatalogue, run: Path) -> None:
     before = (run / "run.json").read_bytes()
     with pytest.raises(RunError, match="already exists and is not empty"):

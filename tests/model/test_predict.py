@@ -169,8 +169,22 @@ def test_threshold_override(photos: Path, model_path: Path, tmp_path: Path) -> N
     options = replace(EAGER, out=tmp_path / "p.jsonl", threshold="1")
     predict([photos / "a.jpg"], model_path, options)
     assert json.loads(options.out.read_text()) == {"filename": str(photos / "a.jpg"), "neck": None, "style": None}
-    with pytest.raises(OptionError, match="can be best, or one number from 0 to 1"):
+    with pytest.raises(OptionError, match="no threshold policy 'often'"):
         predict([photos], model_path, replace(options, threshold="often"))
+
+
+def test_threshold_has_the_grammar_of_fit_heads(photos: Path, model_path: Path, tmp_path: Path) -> None:
+    written = []
+    for threshold in ("fixed:0.4", "0.4"):
+        options = replace(EAGER, out=tmp_path / "p.csv", threshold=threshold)
+        predict([photos / "a.jpg"], model_path, options)
+        written.append(options.out.read_bytes())
+    assert written[0] == written[1]
+    with pytest.raises(OptionError, match="fixed: comes a number from 0 to 1"):
+        predict([photos], model_path, replace(options, threshold="1.5"))
+    for threshold in ("precision:0.9", "per-label", "auto"):
+        with pytest.raises(OptionError, match=f"needs labelled photos .*fit-heads --threshold {threshold} puts it"):
+            predict([photos], model_path, replace(options, threshold=threshold))
 
 
 def test_json_lines_keep_lists_and_csv_joins_them(tmp_path: Path) -> None:
