@@ -39,7 +39,7 @@ from pipeline.evaluation.figures import Metrics
 from pipeline.evaluation.majority import majority_of_counts
 from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.thresholds import decide
-from pipeline.experiment.run_reader import Run, number, read_run
+from pipeline.experiment.run_reader import Run, number, read_run, runs_in
 from pipeline.options import CompareOptions
 
 __all__ = ["compare", "table"]
@@ -66,7 +66,7 @@ class _Entry:
 
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
-    """Judge every candidate of these run folders on the test photos that all of them have.
+    """Judge every candidate of these run folders, or of those in a folder, on the test photos that all of them have.
 
     What else they do not share (`comparison.shared`) is left out and said; the best of each run is judged on the photos
     that only some of them have too.
@@ -77,9 +77,10 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     """
     if options.bootstrap < 1:
         raise OptionError(f"--bootstrap must be at least 1, found {options.bootstrap}")
-    loaded = [read_run(path) for path in dict.fromkeys(runs)]
-    if not loaded:
+    if not runs:
         raise RunError("no run folder given; compare needs at least one")
+    folders, taken = runs_in(runs)
+    loaded = [read_run(path) for path in folders]
     shared = share(loaded)
     entries = sorted(_entries(loaded), key=lambda entry: entry.rank, reverse=True)
     best, test = entries[0], shared.common
@@ -107,7 +108,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         confusions=confusions(reference),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
-        notes=(*notes(loaded, candidates), *given_notes(options.notes)),
+        notes=(*taken, *notes(loaded, candidates), *given_notes(options.notes)),
         pairs=paired.pairs([entry.name for entry in entries]),
         by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),

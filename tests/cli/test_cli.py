@@ -286,6 +286,27 @@ def test_a_wrong_digest_names_no_cache_key(tmp_path: Path, capsys: pytest.Captur
     assert digest[:16] in capsys.readouterr().out
 
 
+def test_prune_wants_to_know_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    features = str(write_catalogue(tmp_path).cache)
+    assert main(["cache", "prune", "--cache", features]) == 1
+    assert "nothing to remove was named: give --data" in capsys.readouterr().err
+    assert main(["cache", "prune", "--cache", features, "--quarantine"]) == 0
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "compact", "prune", "export"])
+def test_a_folder_of_other_things_is_no_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    assert main(["cache", command, "--cache", "photos"]) == 1
+    assert "photos is no embedding cache but an empty folder" in capsys.readouterr().err
+    Path("photos/a.jpg").write_bytes(b"")
+    assert main(["cache", command, "--cache", "photos"]) == 1
+    assert "photos is no embedding cache but a folder of other things, such as a.jpg" in capsys.readouterr().err
+    assert [path.name for path in Path("photos").iterdir()] == ["a.jpg"]
+
+
 def test_a_seed_of_random_weights_is_held_to_its_limits(tmp_path: Path) -> None:
     done = cli(
         "extract", "--data", tmp_path, "--backbone", "test_resnet", "--weights", "random:99999999999999999999999"

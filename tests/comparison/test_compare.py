@@ -149,6 +149,18 @@ def test_predictions_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
         compare([tmp_path / "a"], QUICK)
 
 
+def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path: Path) -> None:
+    first, second = (write_run(tmp_path / "runs" / name) for name in ("a", "b"))
+    (tmp_path / "runs" / "begun").mkdir()
+    comparison, by_name = compare([tmp_path / "runs"], QUICK), compare([first, second], QUICK)
+    assert [c.name for c in comparison.candidates] == [c.name for c in by_name.candidates]
+    assert comparison.notes[0].endswith("runs is a folder of runs; in it: a, b; no finished run: begun")
+    assert [run.path for run in compare([first, tmp_path / "runs"], QUICK).runs] == [str(first), str(second)]
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(RunError, match=r"photos is no run folder, and holds none: it has no run\.json"):
+        compare([tmp_path / "photos"], QUICK)
+
+
 def test_no_runs_no_folder_no_predictions(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run folder given"):
         compare([], QUICK)

@@ -474,12 +474,16 @@ def test_two_kinds_of_vectors_are_told_apart(tmp_path: Path) -> None:
     other = base_key(architecture="resnet34")
     with cache.writer(other, notes={"weights_source": "random:0"}) as writer:
         writer.append(ids, {small.columns[0]: reader.read(ids, [small.columns[0]])})
-    with pytest.raises(OptionError, match=r"differ in architecture: resnet18 \| resnet34"):
-        fit(small, options(small, tmp_path / "x"))
-    with pytest.raises(OptionError, match="no cached vectors .* fit backbone resnet50; the cache holds: resnet18"):
+    with cache.writer(base_key(architecture="resnet50"), notes={"weights_source": "random:0"}) as writer:
+        writer.append(ids[:3], {small.columns[0]: reader.read(ids[:3], [small.columns[0]])})
+    with pytest.raises(OptionError, match=r"differ in architecture: resnet18 \| resnet34 \| resnet50"):
+        fit(small, options(small, tmp_path / "x", views=("vflip",)))
+    for model in ("resnet18", "resnet34"):
+        cache.prune(drop_keys=[base_key(architecture=model).digest], dry_run=False)
+    with pytest.raises(OptionError, match="no cached vectors .* fit backbone vgg; the cache holds: resnet50"):
         fit_heads(
             DataOptions(data=small.data),
-            CacheKeyOptions(backbone="resnet50"),
+            CacheKeyOptions(backbone="vgg"),
             SplitOptions(),
             options(small, tmp_path / "x"),
         )
@@ -502,6 +506,35 @@ def test_options_that_cannot_work_fail_before_anything_is_written(
     with pytest.raises(error, match=text):
         fit(small, options(small, tmp_path / "x", **changes))
     assert not (tmp_path / "x").exists()
+
+
+def test_an_extraction_with_other_settings_breaks_no_command(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path, photos=60)
+    first = fit(small, options(small, tmp_path / "first", epochs=1))
+    cache = FeatureCache(small.cache)
+    reader = cache.reader(small.attribute.digest)
+    ids = reader.ids(small.columns[0])
+    for size, count in ((288, 60), (320, 59)):
+        with cache.writer(base_key(size=size), notes={"weights_source": "random:0"}) as writer:
+            writer.append(ids[:count], {small.columns[0]: reader.read(ids[:count], [small.columns[0]])})
+    report = fit_heads(
+        DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), options(small, tmp_path / "new")
+    )
+    assert json.loads((report.run / "run.json").read_text())["cache_key"]["size"] == 288, "320 lacks a photo"
+    (said,) = [finding.detail for finding in report.findings if finding.kind == "kind-of-vectors"]
+    assert "differ in size: 288 | 320 | 64." in said and "the newest that has all these photos" in said
+    again = fit(small, options(small, tmp_path / "again", epochs=1), SplitOptions(split_from=first))
+    assert json.loads((again / "run.json").read_text())["cache_key"]["size"] == 64, "that of the run it goes on from"
+    named = fit_heads(
+        DataOptions(data=small.data), CacheKeyOptions(size=64), SplitOptions(), options(small, tmp_path / "named")
+    )
+    assert "kind-of-vectors" not in {finding.kind for finding in named.findings}
+
+
+def test_a_run_folder_is_no_cache(small: SmallCatalogue, run: Path, tmp_path: Path) -> None:
+    for folder, what in ((run, "a run folder, whose run.json says"), (small.data.parent, "such as attributes.csv")):
+        with pytest.raises(OptionError, match=f"is no embedding cache but .*{what}"):
+            fit(small, options(small, tmp_path / "x", cache=folder))
 
 
 def test_a_bare_number_is_a_fixed_threshold(small: SmallCatalogue, tmp_path: Path) -> None:
