@@ -123,7 +123,7 @@ def _require_photo(path: Path) -> None:
     where = f"; labelled photos of a catalogue are for evaluate --data {path}" if path.suffix == ".csv" else ""
     advice = f"); name photos, folders of photos or patterns{where}"
     with parsed(OptionError, f"{path} is no photo (", advice), open_regular(path) as file:
-        Image.open(file).load()
+        Image.open(file)
 
 
 def _photos_of(name: str) -> list[str]:
