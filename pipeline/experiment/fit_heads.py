@@ -14,7 +14,17 @@ from pathlib import Path
 
 from pipeline.errors import HeadError, OptionError, counted
 from pipeline.evaluation.thresholds import parse_policy
-from pipeline.experiment.candidates import Fit, JudgedHead, Truth, averaged, best_of, choose, judge, worth_keeping
+from pipeline.experiment.candidates import (
+    Fit,
+    JudgedHead,
+    Truth,
+    averaged,
+    best_of,
+    choose,
+    doubts,
+    judge,
+    worth_keeping,
+)
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment
@@ -34,6 +44,8 @@ from pipeline.features.backbone.blocks import BLOCKS
 from pipeline.features.near_duplicates import Neighbours
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, ensemble, fit_many, grid
 from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
+from pipeline.heads.fitted import with_far_off_marked
+from pipeline.heads.idle import idle_options
 from pipeline.heads.kernel import parse_block_weights
 from pipeline.heads.stacked.sweep import Features, SweepProgress
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
@@ -68,6 +80,9 @@ def fit_heads(
         request = Request(data, cache_key, split, options)
         write_run(folder, experiment, request, outcome.best, near, seconds)
     best = outcome.best
+    test_groups = experiment.groups[experiment.split.rows("test")]
+    doubtful = doubts(best, _truth(experiment, "train"), _truth(experiment), test_groups)
+    about = (*_margin(best, outcome.ahead), *doubtful, *idle_options(options, configs))
     logged = (
         ()
         if store is None
@@ -81,7 +96,7 @@ def fit_heads(
         configs=len(outcome.fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*_margin(best, outcome.ahead), *near_notes, *_notes(experiment, outcome.fitted), *logged),
+        notes=(*about, *near_notes, *_notes(experiment, outcome.fitted), *logged),
         findings=experiment.findings,
     )
 
@@ -152,7 +167,7 @@ def _fit(
         progress=progress,
         blocks=tuple((c.block.name, c.block.dim) for c in experiment.features.columns[0]),
     )
-    fitted = fit_many(configs, *_sides(experiment, options, configs, "train"), sweep)
+    fitted = with_far_off_marked(fit_many(configs, *_sides(experiment, options, configs, "train"), sweep))
     candidates = _judge_all(fitted, experiment, options)
     best, ahead = choose(candidates, _truth(experiment)), best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
@@ -162,8 +177,8 @@ def _fit(
     return _Outcome(fitted, candidates, best, ahead, kept)
 
 
-def _truth(experiment: Experiment) -> Truth:
-    at, targets = experiment.split.rows("validation"), experiment.targets
+def _truth(experiment: Experiment, part: str = "validation") -> Truth:
+    at, targets = experiment.split.rows(part), experiment.targets
     return Truth(targets.schema, targets.Y[at], targets.known[at], experiment.groups[at])
 
 

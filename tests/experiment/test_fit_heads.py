@@ -531,6 +531,54 @@ def test_an_extraction_with_other_settings_breaks_no_command(tmp_path: Path) -> 
     assert "kind-of-vectors" not in {finding.kind for finding in named.findings}
 
 
+def notes_of(small: SmallCatalogue, out: Path, **changes: object) -> str:
+    fit_options = options(small, out, **{"epochs": 2, **changes})
+    return "\n".join(fit_heads(DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), fit_options).notes)
+
+
+def test_labels_that_are_all_alike_are_nothing_to_learn(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path, photos=60)
+    write_rows(small.data, [(name, "1", "short") for name, *_ in read_rows(small.data)])
+    with pytest.raises(OptionError, match=r"nothing to learn: .*training photos \(neck: 1, sleeve_length: short\)"):
+        fit(small, options(small, tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
+    # Not all alike, if unknown is a value too.
+    unknown = [(name, "#N/A" if i % 4 < 2 else "1", "short") for i, (name, *_) in enumerate(read_rows(small.data))]
+    write_rows(small.data, unknown)
+    fit(small, options(small, tmp_path / "x", na="class", epochs=1))
+
+
+def test_options_that_do_nothing_for_the_heads_are_named(small: SmallCatalogue, tmp_path: Path) -> None:
+    said = notes_of(small, tmp_path / "a", dropout=(0.5,), trees=10, nesterov=True, ensemble=3)
+    assert "--nesterov, --dropout, --trees do nothing for linear under adam" in said
+    assert "--ensemble 3: one configuration was fit, so there is nothing to average" in said
+    lr, optimizers = (0.01,), ("adam", "sgd")
+    said = notes_of(small, tmp_path / "b", nesterov=True, heads=("linear", "mlp"), optimizers=optimizers, lr=lr)
+    assert "do nothing" not in said and "does nothing" not in said
+    said = notes_of(small, tmp_path / "c", heads=("logreg",), optimizers=("sgd",), lr=lr, logreg_c=0.5)
+    assert "--optimizers, --lr, --epochs do nothing for logreg" in said
+
+
+def test_a_best_that_only_names_the_most_common_value_is_said_to(tmp_path: Path) -> None:
+    noise = write_catalogue(tmp_path / "noise", photos=60, informative=False)
+    said = notes_of(noise, tmp_path / "run", lr=(1e-7,), epochs=1)
+    assert "no better on validation than always naming the most common value" in said
+    assert "can hardly tell heads from each other" in said
+
+
+def test_a_good_head_on_many_products_is_not_doubted(tmp_path: Path) -> None:
+    said = notes_of(write_catalogue(tmp_path, photos=400), tmp_path / "run", epochs=15)
+    assert "no better" not in said and "hardly tell" not in said
+
+
+def test_a_learning_rate_that_is_far_off_is_no_best(small: SmallCatalogue, tmp_path: Path) -> None:
+    with pytest.raises(HeadError, match="every configuration diverged; try smaller learning rates"):
+        fit(small, options(small, tmp_path / "x", lr=(1e4,), epochs=3))
+    said = notes_of(small, tmp_path / "y", lr=(1e4, 0.05), epochs=3)
+    assert "diverged: validation loss" in said and "lower the learning rate" in said
+    assert len(list((tmp_path / "y" / "predictions").glob("*.parquet"))) == 1
+
+
 def test_a_run_folder_is_no_cache(small: SmallCatalogue, run: Path, tmp_path: Path) -> None:
     for folder, what in ((run, "a run folder, whose run.json says"), (small.data.parent, "such as attributes.csv")):
         with pytest.raises(OptionError, match=f"is no embedding cache but .*{what}"):
