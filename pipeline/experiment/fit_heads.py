@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from pipeline.catalogue import PARTS
 from pipeline.errors import HeadError, OptionError, counted
 from pipeline.evaluation.thresholds import parse_policy
 from pipeline.experiment.candidates import (
@@ -32,6 +33,7 @@ from pipeline.experiment.run_writer import (
     Request,
     RunFolder,
     write_configs,
+    write_final_model,
     write_models,
     write_neighbours,
     write_pictures,
@@ -96,7 +98,7 @@ def fit_heads(
         configs=len(outcome.fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*about, *near_notes, *_notes(experiment, outcome.fitted), *logged),
+        notes=(*_final(outcome, experiment), *about, *near_notes, *_notes(experiment, outcome.fitted), *logged),
         findings=experiment.findings,
     )
 
@@ -111,6 +113,7 @@ class _Outcome:
         best: The one chosen; its refit where one was asked for.
         ahead: The one with the highest validation score.
         kept: Those whose predictions and models are written.
+        final: The best one's recipe fit on every labelled photo, where that was asked for.
     """
 
     fitted: Sequence[FittedHead]
@@ -118,6 +121,7 @@ class _Outcome:
     best: JudgedHead
     ahead: JudgedHead
     kept: Sequence[JudgedHead]
+    final: JudgedHead | None
 
 
 def _write_folder(
@@ -133,6 +137,8 @@ def _write_folder(
     write_predictions(folder, experiment, outcome.kept)
     write_uncalibrated(folder, experiment, best)
     write_models(folder, experiment, outcome.kept, best)
+    if outcome.final is not None:
+        write_final_model(folder, experiment, outcome.final)
     sync_tree(folder.path)
     return experiment, near, near_notes
 
@@ -174,7 +180,10 @@ def _fit(
     if options.refit:
         best = _refit(best, experiment, options, sweep)
         kept.insert(0, best)
-    return _Outcome(fitted, candidates, best, ahead, kept)
+    # Here alone test labels are learnt from, when everything has been chosen and no figure will be computed of it.
+    everything = replace(experiment, targets=experiment.truth)
+    final = _fit_again(best, everything, options, sweep, PARTS) if options.final else None
+    return _Outcome(fitted, candidates, best, ahead, kept, final)
 
 
 def _truth(experiment: Experiment, part: str = "validation") -> Truth:
@@ -233,23 +242,31 @@ def _refit(best: JudgedHead, experiment: Experiment, options: FitOptions, sweep:
 
     Its thresholds and validation figures stay those of the fit it repeats: on rows it has now seen they would flatter.
     """
+    again = _fit_again(best, experiment, options, sweep, ("train", "validation"))
+    note = f"{best.config_id} fit again on {again.fitted_on}; validation figures are those before"
+    blank = replace(again.head, validation_loss=best.head.validation_loss, history=[], note=note)
+    return replace(again, config_id=f"{best.config_id}-refit", head=blank)
+
+
+def _fit_again(
+    best: JudgedHead, experiment: Experiment, options: FitOptions, sweep: SweepOptions, parts: tuple[str, ...]
+) -> JudgedHead:
+    """A candidate with heads fit on these parts, every choice as made before."""
     configs = [head.config for head in best.made_of]
     stops = tuple(head.best_epoch for head in best.made_of)
-    again = replace(sweep, halving=False, stop_at=stops, progress=_as_refit(sweep.progress))
-    heads = fit_many(configs, *_sides(experiment, options, configs, "train", "validation"), again)
+    on = " + ".join(parts)
+    again = replace(sweep, halving=False, stop_at=stops, progress=_as_refit(sweep.progress, on))
+    heads = fit_many(configs, *_sides(experiment, options, configs, *parts), again)
     if any(head.diverged for head in heads):
-        raise HeadError(f"{best.config_id} diverged when fit again on train + validation; leave out --refit")
+        raise HeadError(f"{best.config_id} diverged when fit again on {on}; leave out --refit and --final")
     head = ensemble(heads, best.shares) if len(heads) > 1 else heads[0]
     head = head if best.calibration is None else calibrated(head, best.calibration)
-    note = f"{best.config_id} fit again on train + validation; validation figures are those before"
-    blank = replace(head, validation_loss=best.head.validation_loss, history=[], note=note)
-    both = "train + validation"
-    return replace(best, config_id=f"{best.config_id}-refit", head=blank, made_of=tuple(heads), fitted_on=both)
+    return replace(best, head=head, made_of=tuple(heads), fitted_on=on)
 
 
-def _as_refit(progress: SweepProgress | None) -> SweepProgress | None:
+def _as_refit(progress: SweepProgress | None, parts: str) -> SweepProgress | None:
     """Lines that say they are of a refit: they name configurations again, and losses of rows now trained on."""
-    return None if progress is None else lambda text: progress(f"refit on train + validation: {text}")
+    return None if progress is None else lambda text: progress(f"refit on {parts}: {text}")
 
 
 def _margin(best: JudgedHead, ahead: JudgedHead) -> tuple[str, ...]:
@@ -258,6 +275,13 @@ def _margin(best: JudgedHead, ahead: JudgedHead) -> tuple[str, ...]:
     if gap <= 0.0:
         return ()
     return (f"{best.config_id} is taken: its member {ahead.config_id} is {gap:.4f} ahead on validation, within noise",)
+
+
+def _final(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
+    if outcome.final is None:
+        return ()
+    photos = counted(len(experiment.ids), "photo")
+    return (f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; its figures are those before",)
 
 
 def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, ...]:

@@ -246,6 +246,30 @@ def write_uncalibrated(folder: RunFolder, experiment: Experiment, best: JudgedHe
 
 def write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[JudgedHead], best: JudgedHead) -> None:
     """Write a model file of each of these, and that of the best once more as best.joblib."""
+    rows, training = experiment.sample(4), _training(experiment, ("train",), ("validation",))
+    for candidate in kept:
+        model = _model(folder, experiment, candidate, training, rows)
+        save_model(model, folder.model_path(candidate.config_id))
+        if candidate.config_id == best.config_id:
+            save_model(model, folder.model_path("best"))
+
+
+def write_final_model(folder: RunFolder, experiment: Experiment, final: JudgedHead) -> None:
+    """Write final.joblib, of a candidate that was fit on all parts: it says where its figures come from."""
+    experiment = replace(experiment, targets=experiment.truth)
+    measured = f"by {final.config_id} of the run {folder.path.name}, on its test photos, before they were learnt from"
+    model = _model(folder, experiment, final, _training(experiment, PARTS), experiment.sample(4), measured=measured)
+    save_model(model, folder.model_path("final"))
+
+
+def _model(
+    folder: RunFolder,
+    experiment: Experiment,
+    candidate: JudgedHead,
+    training: TrainingRecord,
+    rows: Float32,
+    **more: str,
+) -> dict[str, Any]:
     features = experiment.features
     origin = FeatureOrigin(
         blocks=_blocks(experiment),
@@ -253,24 +277,19 @@ def write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Judge
         weights_source=str(features.info.notes.get("weights_source", "")),
         views=features.views,
     )
-    rows, training = experiment.sample(4), _training(experiment)
-    for candidate in kept:
-        info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": candidate.fitted_on}
-        parts = Parts(candidate.head.members, candidate.head.links, info, training)
-        decision = Decision(candidate.thresholds, candidate.chosen)
-        model = build_model(experiment.targets.schema, parts, decision, origin, rows)
-        save_model(model, folder.model_path(candidate.config_id))
-        if candidate.config_id == best.config_id:
-            save_model(model, folder.model_path("best"))
+    info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": candidate.fitted_on, **more}
+    parts = Parts(candidate.head.members, candidate.head.links, info, training)
+    decision = Decision(candidate.thresholds, candidate.chosen)
+    return build_model(experiment.targets.schema, parts, decision, origin, rows)
 
 
-def _training(experiment: Experiment) -> TrainingRecord:
+def _training(experiment: Experiment, fitted: Sequence[str], chose: Sequence[str] = ()) -> TrainingRecord:
     """Which photos had a part in the models: nobody may judge these by them."""
     split, targets = experiment.split, experiment.targets
     backbone = seen_of_key(experiment.cache, experiment.features.info)
-    ids = [experiment.ids[split.rows("train", "validation")], backbone.train, backbone.choice]
-    train = split.rows("train")
-    return training_record(np.concatenate(ids), *known_cells(targets.Y[train], targets.known[train], targets.schema))
+    ids = [experiment.ids[split.rows(*fitted, *chose)], backbone.train, backbone.choice]
+    rows = split.rows(*fitted)
+    return training_record(np.concatenate(ids), *known_cells(targets.Y[rows], targets.known[rows], targets.schema))
 
 
 def write_run(

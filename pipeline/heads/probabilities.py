@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.arrays import Float, Float32
 
@@ -48,9 +47,9 @@ def kernel_rows(member: Mapping[str, Any], X: Float) -> Float32:
     return gaussian((np.asarray(X, np.float32) - member["offset"]) * member["scale"], member["landmarks"])
 
 
-def gaussian(Z: Float32, landmarks: npt.NDArray[np.float16]) -> Float32:
+def gaussian(Z: Float32, landmarks: Float) -> Float32:
     """exp(-|z - c|^2), (n, m) float32, of Z (n, d) and landmarks (m, d)."""
-    centres = landmarks.astype(np.float32)
+    centres = landmarks.astype(np.float32, copy=False)
     squares = 2.0 * (Z @ centres.T)
     squares -= np.einsum("nd,nd->n", Z, Z)[:, None]
     squares -= np.einsum("md,md->m", centres, centres)

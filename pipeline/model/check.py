@@ -150,7 +150,8 @@ def _check_kernel(member: dict[str, Any], width: int, name: str) -> dict[str, An
         **member,
         "offset": _array(member.get("offset"), (width,), f"{name}: offset"),
         "scale": _array(member.get("scale"), (width,), f"{name}: scale"),
-        "landmarks": _array(landmarks, (count, width), f"{name}: landmarks", np.float16),
+        # In single precision once and for all: every batch of photos is compared with all of them.
+        "landmarks": _array(landmarks, (count, width), f"{name}: landmarks"),
     }
 
 

@@ -90,8 +90,11 @@ class Predictor:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user of the predictions so far should know about the backbone."""
-        return self.feature_source.notes
+        """What a user of the predictions so far should know about the model and the backbone."""
+        info = self.model.get("info") or {}
+        measured = info.get("measured")
+        of_fit = () if measured is None else (f"fit on {info.get('fitted_on')}; measured {measured}",)
+        return (*of_fit, *self.feature_source.notes)
 
     def predict(self, photos: Any, errors: Errors = "raise") -> list[Values | BadImage]:
         """The decided values of photos.

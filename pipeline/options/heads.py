@@ -50,6 +50,8 @@ class FitOptions:
         ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike
             (each-head).
         refit: Fit the best once more on train and validation rows, with every choice made before.
+        final: Fit the best once more on every labelled photo, test photos included, as models/final.joblib; the figures
+            stay those of the fit before.
         ridge: Penalties of kernel-ridge to try.
         bandwidth: Widths of kernel-ridge's Gaussian to try, in median distances between training photos.
         landmarks: Most training photos that kernel-ridge keeps in the model.
@@ -95,6 +97,7 @@ class FitOptions:
     ensemble: int = 0
     ensemble_from: Literal["best", "each-head"] = "best"
     refit: bool = False
+    final: bool = False
     ridge: tuple[float, ...] = (0.03,)
     bandwidth: tuple[float, ...] = (0.5,)
     landmarks: int = 8000

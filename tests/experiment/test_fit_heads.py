@@ -24,7 +24,15 @@ from pipeline.experiment.rows import Experiment, load_experiment
 from pipeline.experiment.thumbnails import read_thumbnails
 from pipeline.heads import HeadConfig, bytes_copied
 from pipeline.model.file import decisions, proba, read_model
-from pipeline.options import CacheKeyOptions, CompareOptions, DataOptions, FitOptions, SplitOptions
+from pipeline.model.predictor import Predictor
+from pipeline.options import (
+    CacheKeyOptions,
+    CompareOptions,
+    DataOptions,
+    FitOptions,
+    PredictOptions,
+    SplitOptions,
+)
 from tests import small_cache
 from tests.small_cache import SmallCatalogue, base_key, read_rows, write_catalogue, write_rows
 
@@ -335,6 +343,26 @@ def test_ensemble_is_one_more_configuration_and_one_model_file(small: SmallCatal
     configs = pd.read_csv(run / "configs.csv")
     assert configs["config_id"].iloc[-1] == "ensemble-2"
     assert len(read_model(run / "models" / "ensemble-2.joblib")["members"]) == 2
+
+
+def test_a_final_model_has_learnt_from_every_label_and_nothing_else_has(small: SmallCatalogue, tmp_path: Path) -> None:
+    several = {"heads": ("linear",), "lr": (0.05, 0.02), "keep": "all", "ensemble": 2}
+    plain = fit(small, options(small, tmp_path / "plain", **several))
+    final = fit(small, options(small, tmp_path / "final", **several, final=True))
+    assert {path.name for path in final.rglob("*.joblib")} - {path.name for path in plain.rglob("*.joblib")} == {
+        "final.joblib"
+    }
+    for name in ("best", "ensemble-2"):
+        before, after = (read_model(run / "models" / f"{name}.joblib")["selftest"]["P"] for run in (plain, final))
+        assert np.array_equal(before, after)
+    best, last = (read_model(final / "models" / f"{name}.joblib") for name in ("best", "final"))
+    assert len(last["training"]["seen"]) > len(best["training"]["seen"])
+    assert (last["training"]["known"] > best["training"]["known"]).all()
+    assert last["info"]["fitted_on"] == "train + validation + test" and "test photos" in last["info"]["measured"]
+    assert np.array_equal(last["thresholds"], best["thresholds"])
+    assert not np.array_equal(last["selftest"]["P"], best["selftest"]["P"])
+    notes = Predictor(last, PredictOptions()).notes
+    assert any("fit on train + validation + test; measured" in note for note in notes)
 
 
 def test_an_ensemble_of_each_head_counts_every_head_alike(small: SmallCatalogue, tmp_path: Path) -> None:

@@ -79,7 +79,12 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels
     image = _open(data)
     try:
         _check_size(image, max_pixels)
-        turn = _TURNS.get(_orientation(image))
+        orientation = _orientation(image)
+        if image.format == "TIFF" and orientation in _TURNS:
+            # Pillow turns these while it loads them. Reading them right would give this policy two kinds of pixels:
+            # vectors computed by earlier versions, which turned them once more, are in caches under the same key.
+            raise BadImage(f"a TIFF that lies turned (EXIF orientation {orientation}); save it upright, or as PNG")
+        turn = _TURNS.get(orientation)
         if image.format in _JPEGS:
             shrink = next((by for by in _SHRINKS if enough and min(image.size) >= by * enough), 1)
             pixels = _jpeg(data, image.size, shrink)

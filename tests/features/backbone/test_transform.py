@@ -147,6 +147,18 @@ class TestOrientation:
         plain = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
         assert np.array_equal(decode(data), turned(plain))
 
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_a_tiff_that_lies_turned_is_refused(self, orientation):
+        """Pillow turns it on loading; it used to be turned a second time."""
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = encoded(scene(), "TIFF", exif=exif)
+        if orientation == 1:
+            assert np.array_equal(decode(data), np.asarray(scene()))
+            return
+        with pytest.raises(BadImage, match=f"orientation {orientation}.*save it upright"):
+            decode(data)
+
     def test_a_broken_exif_block_counts_as_none(self):
         data = encoded(scene(), "JPEG", exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff broken")
         with warnings.catch_warnings():
