@@ -82,9 +82,7 @@ def fit_heads(
         request = Request(data, cache_key, split, options)
         write_run(folder, experiment, request, outcome.best, near, seconds)
     best = outcome.best
-    test_groups = experiment.groups[experiment.split.rows("test")]
-    doubtful = doubts(best, _truth(experiment, "train"), _truth(experiment), test_groups)
-    about = (*_margin(best, outcome.ahead), *doubtful, *idle_options(options, configs))
+    about = (*_final(outcome, experiment), *_about_best(outcome, experiment), *idle_options(options, configs))
     logged = (
         ()
         if store is None
@@ -98,7 +96,7 @@ def fit_heads(
         configs=len(outcome.fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*_final(outcome, experiment), *about, *near_notes, *_notes(experiment, outcome.fitted), *logged),
+        notes=(*about, *near_notes, *_notes(experiment, outcome.fitted), *logged),
         findings=experiment.findings,
     )
 
@@ -267,6 +265,13 @@ def _fit_again(
 def _as_refit(progress: SweepProgress | None, parts: str) -> SweepProgress | None:
     """Lines that say they are of a refit: they name configurations again, and losses of rows now trained on."""
     return None if progress is None else lambda text: progress(f"refit on {parts}: {text}")
+
+
+def _about_best(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
+    """Why it is the best, and what stands against believing it."""
+    test_groups = experiment.groups[experiment.split.rows("test")]
+    doubtful = doubts(outcome.best, _truth(experiment, "train"), _truth(experiment), test_groups)
+    return (*_margin(outcome.best, outcome.ahead), *doubtful)
 
 
 def _margin(best: JudgedHead, ahead: JudgedHead) -> tuple[str, ...]:
