@@ -68,12 +68,25 @@ class Limits:
         if self.file_bytes:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_bytes, self.file_bytes))
         if self.memory_bytes:
+            _take_scratch_memory()
             pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
             most = pages * resource.getpagesize() + self.memory_bytes
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
         if self.powerless:
             nothing = (ctypes.c_uint32 * 6)()
             ctypes.CDLL(None, use_errno=True).capset((ctypes.c_uint32 * 2)(0x20080522, 0), nothing)
+
+
+def _take_scratch_memory() -> None:
+    """Have every OpenBLAS take the memory it works in, on one thread: where it gets none, it asks again for ever."""
+    import numpy as np
+    from scipy.linalg import blas
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    square = np.ones((256, 256))
+    square @ square
+    blas.dgemm(1.0, square, square)
 
 
 class Command:

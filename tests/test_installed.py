@@ -57,7 +57,7 @@ def python(code: str, cwd: Path, *path: Path) -> subprocess.CompletedProcess[str
 def test_it_has_one_top_level_name(installed: Path) -> None:
     assert sorted(p.name for p in installed.iterdir() if p.suffix != ".dist-info") == ["selvedge"]
     entry = next(installed.glob("*.dist-info/entry_points.txt")).read_text()
-    assert "selvedge = selvedge.pipeline.cli.main:main" in entry
+    assert "selvedge = selvedge.pipeline.cli:start" in entry
 
 
 def test_templates_styles_scripts_and_presets_travel_with_it(installed: Path) -> None:
@@ -86,7 +86,7 @@ assert not {"pipeline", "cache"} & set(sys.modules)
 
 
 def test_presets_and_the_hints_are_those_of_the_installed_program(installed: Path, tmp_path: Path) -> None:
-    code = "from selvedge.pipeline.cli.main import main; raise SystemExit(main({!r}))"
+    code = "from selvedge.pipeline.cli import start; raise SystemExit(start({!r}))"
     assert "Usage: selvedge" in python(code.format(["--help"]), tmp_path, installed).stdout
     missing = python(code.format(["fit-heads", "--preset", "best", "--data", "."]), tmp_path, installed)
     assert missing.returncode == 1 and "Traceback" not in missing.stderr

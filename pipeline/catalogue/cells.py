@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -19,6 +19,7 @@ UNKNOWN_TOKENS = frozenset({"", "#N/A", "N/A", "NA", "nan"})
 """Spellings of an unknown label, beside those of `--unknown`."""
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Coded(Sequence[T], Generic[T]):
@@ -87,6 +88,12 @@ class Coded(Sequence[T], Generic[T]):
         rank = np.empty(len(order), np.int32)
         rank[order] = np.arange(len(order), dtype=np.int32)
         return Coded(rank[inverse.reshape(-1)], (self.table[used[i]] for i in order))
+
+    def map(self, of: Callable[[T], U]) -> Coded[U]:
+        """The column with another entry for each; `of` is called once per distinct entry."""
+        table: dict[U, int] = {}
+        place = np.array([table.setdefault(of(entry), len(table)) for entry in self.table], np.int32)
+        return Coded(place[self.codes], table)
 
     def counts(self) -> Int64:
         """int64 (len(table),): rows per distinct entry."""

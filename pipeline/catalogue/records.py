@@ -16,6 +16,9 @@ from pipeline.catalogue.cells import Cell, coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.photos import PhotoPaths
 
+CATEGORY = "category"
+"""Name of the attribute that holds the category, unless a table calls it otherwise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
@@ -27,8 +30,9 @@ class Catalogue:
         paths: (n,), the files (a name may differ from its file in spelling, never in meaning).
         attributes: Names of the attributes, in the order of the data.
         cells: Per attribute, (n,) cells: a tuple of values, () for none, None for unknown.
-        categories: (n,) category of each photo or None for unknown; None for formats without categories. category_keys
-            : category -> attributes that apply, when a file said so.
+        categories: (n,) category of each photo or None for unknown; None without categories.
+        category_attributes: Category -> attributes that apply, when a file said so.
+        category_attribute: The attribute that holds the category, where there are categories.
         groups: (n,) product names from a column, None for unknown; None without such a column.
         findings: Everything that was dropped or odd.
         format: "A", "B", "products" or "folder".
@@ -44,6 +48,7 @@ class Catalogue:
     categories: Sequence[str | None] | None = None
     category_attributes: Mapping[str, tuple[str, ...]] | None = None
     groups: Sequence[str | None] | None = None
+    category_attribute: str = CATEGORY
 
     def __len__(self) -> int:
         return len(self.filenames)

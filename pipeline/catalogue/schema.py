@@ -12,7 +12,6 @@ from pipeline.arrays import Ids
 from pipeline.catalogue.cells import Cell, Coded, cell_text, coded, differences, natural
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema, column_name
-from pipeline.catalogue.reading.attributes import CATEGORY
 from pipeline.catalogue.reading.raw_rows import hint
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError, OptionError
@@ -65,7 +64,9 @@ def infer_schema(
             for attribute in attributes
         ),
         gate=_gate(selected, attributes, gate if gate is not None else catalogue.category_attributes),
-        category_attribute=CATEGORY if catalogue.categories is not None and CATEGORY in attributes else None,
+        category_attribute=catalogue.category_attribute
+        if catalogue.categories is not None and catalogue.category_attribute in attributes
+        else None,
     )
 
 
@@ -155,7 +156,9 @@ def _gate(
     for attribute in attributes:
         column = coded(catalogue.cells[attribute])
         for code in (
-            np.unique(categories.codes[~column.where(None) & ~column.where(())]) if attribute != CATEGORY else ()
+            np.unique(categories.codes[~column.where(None) & ~column.where(())])
+            if attribute != catalogue.category_attribute
+            else ()
         ):
             carried[code].append(attribute)
     return {

@@ -89,7 +89,7 @@ def groups_of(
     elif regex is not None:
         names = _number(_matches(filenames, regex))
     else:
-        names = _number(map(_product, filenames))
+        names = _number(map(product_name, filenames))
     return names if ids is None else _number(_linked(names, ids).tolist())
 
 
@@ -119,7 +119,7 @@ def identities_of(
     elif regex is not None:
         products = _matches(filenames, regex)
     else:
-        products = map(_numbered if class_folders else _product, filenames)
+        products = map(_numbered if class_folders else product_name, filenames)
     contents: Iterable[bytes] = itertools.repeat(b"") if ids is None else ids.tolist()
     return [
         (0, f"product {product}")
@@ -134,7 +134,8 @@ def _number(attributes: Iterable[object]) -> Int64:
     return np.array([seen.setdefault(attribute, len(seen)) for attribute in attributes], np.int64)
 
 
-def _product(filename: str) -> str:
+def product_name(filename: str) -> str:
+    """What a file's name alone says the product is: the name, folder included, up to `-<n>.ext`."""
     stem = posixpath.splitext(filename)[0]
     folder, slash, base = stem.rpartition("/")
     match = _PRODUCT.fullmatch(base)

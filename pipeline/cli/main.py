@@ -18,6 +18,9 @@ from pipeline.options.words import PROGRAM, by_initials
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command after it has put in order what it was at."""
 
+_came: list[int] = []
+"""Those that came while this command ran."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -54,6 +57,9 @@ def _run(words: Sequence[str]) -> int:
         _close(sys.stdout)
         return 1
     except Exception as error:
+        if _came:
+            # A library that calls Python back may make an error of its own of what the handler raised there.
+            raise KeyboardInterrupt from error
         text = told(error)
         if text is None:
             raise
@@ -101,7 +107,8 @@ def _close(stream: TextIO) -> None:
 
 def _listen() -> None:
     """Have every stopping signal end the command as Ctrl-C does; one that is ignored, as nohup does, stays so."""
-    for number in STOPPING[1:]:
+    _came.clear()
+    for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
 
@@ -113,4 +120,5 @@ def _ignore_signals() -> None:
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:
+    _came.append(signum)
     raise KeyboardInterrupt

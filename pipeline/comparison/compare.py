@@ -156,13 +156,17 @@ def _judge(entry: _Entry, test: JudgingPhotos, resamples: Bootstrap) -> Judged:
 
 
 def _photo_sets(shared: Shared, entries: Sequence[_Entry], options: CompareOptions) -> tuple[PhotoSet, ...]:
-    """The best of each run, newest run first, on the photos of all runs and on those of some; none when all are one."""
+    """The best of each run, newest run first, on the photos of all runs and on those of some; none when all are one.
+
+    Of two runs made within one second, which is as fine as their time is kept, the one named later counts as newer.
+    """
     if all(len(run.rows("test")) == len(shared.common.photos) for run in shared.common.runs):
         return ()
     best: dict[Path, _Entry] = {}
     for entry in entries:
         best.setdefault(entry.run.path, entry)
-    newest = sorted(best.values(), key=lambda entry: str(entry.run.info.get("created", "")), reverse=True)
+    last_first = [best[run.path] for run in reversed(shared.common.runs) if run.path in best]
+    newest = sorted(last_first, key=lambda entry: str(entry.run.info.get("created", "")), reverse=True)
     found = []
     for test in (shared.common, *shared.apart):
         having = [entry for entry in newest if entry.run.path in test.of]

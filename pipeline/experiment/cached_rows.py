@@ -17,7 +17,7 @@ from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, joi
 from pipeline.errors import OptionError, RunError, counted
 from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
-from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
+from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions, grouping
 from pipeline.system import memory_limit, parsed, read_text
 
 _MOST_BYTES = 2**28
@@ -56,7 +56,7 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
     if split.regroup and not split.near_duplicates:
         raise OptionError("--regroup needs the cosine from which photos belong together, but --near-duplicates is 0")
     cache = open_cache(options.cache)
-    catalogue = read_catalogue(data, split.group_column)
+    catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex))
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.arrays import Bool, Float32
+from pipeline.catalogue.joined import escaped, joined
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError
 from pipeline.spreadsheet import write_rows
@@ -19,9 +20,6 @@ from pipeline.system import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SEPARATOR = "|"
-"""Between the values of a multi-valued attribute in a CSV cell; JSON lines keep them as a list."""
 
 PROBABILITY = "p:"
 
@@ -105,8 +103,9 @@ def as_dicts(frame: pd.DataFrame) -> pd.DataFrame:
 def write_predictions(frame: pd.DataFrame, out: Path) -> None:
     """Write a prediction table whole or not at all: .csv in the shape of an attributes CSV, or .jsonl.
 
-    CSV: `#N/A` where nothing is decided, several values joined by `|`, dicts (`as_dicts`) as Python literals. JSON
-    lines: null, lists and objects.
+    CSV: `#N/A` where nothing is decided, several values joined by `|`, which in a value is written `\\|`, dicts
+    (`as_dicts`) as Python literals. Read as a catalogue with `--separator "|"` the values come back. JSON lines: null,
+    lists and objects.
 
     Raises:
         OptionError: For another suffix.
@@ -119,7 +118,8 @@ def write_predictions(frame: pd.DataFrame, out: Path) -> None:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    table = ([_cell(value) for value in row] for row in frame.itertuples(index=False, name=None))
+    # The first column has the file names.
+    table = ([row[0], *map(_cell, row[1:])] for row in frame.itertuples(index=False, name=None))
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         write_rows(file, chain([map(str, frame.columns)], table))
 
@@ -134,6 +134,6 @@ def _write_jsonl(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return SEPARATOR.join(str(item) for item in value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return joined(value)
+    return escaped(value) if isinstance(value, str) else "" if value is None else str(value)

@@ -6,7 +6,7 @@ The command line and the YAML file are generated from these dataclasses; nothing
 from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
-from pipeline.options.data import DataOptions, SampleOptions, SplitOptions
+from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grouping
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
@@ -29,4 +29,5 @@ __all__ = [
     "SampleOptions",
     "SplitOptions",
     "VocabularyOptions",
+    "grouping",
 ]

@@ -17,12 +17,17 @@ class DataOptions:
         data: A CSV file, or a folder holding one CSV (or one sub-folder of photos per class).
         images: Folder the photo names are relative to (default: `images/` beside the CSV, or the CSV's folder).
         format: How to read the labels; auto decides by the header.
-        attributes: Which attributes to use, separated by commas (default: all that the format offers).
+        attributes: Which attributes to use, separated by commas (default: all that the format offers, less
+            identifiers, addresses, prices, texts and dates, which are named).
         image_column: Column of a products CSV that holds the photo's file name.
         image_name: Pattern that makes a photo's file name from a row of a products CSV, such as "{id}.jpg".
+        separator: What stands between several values in one cell of format A or a products CSV, such as "|"; none for
+            one value per cell (default: recognised where the values of such cells occur elsewhere too).
         unknown: More spellings of "unknown", beside the empty cell, #N/A, N/A, NA and nan.
         single: Attributes to take as single-valued (default: those of which no photo has two values).
         multi: Attributes to take as multi-valued.
+        category_column: Column of format A or a products CSV that holds the category (default: `category`, if
+            --category-attributes is given); attributes that none of its photos has are not asked of a category.
         category_attributes: JSON file {category: [attributes that apply to it]} (default: learnt from the training
             rows).
         mapping: Mapping file of `vocabulary`: values to replace, .csv or .yaml; only lines you filled in are applied.
@@ -39,9 +44,11 @@ class DataOptions:
     attributes: tuple[str, ...] = ()
     image_column: str | None = None
     image_name: str | None = None
+    separator: str | None = None
     unknown: tuple[str, ...] = ()
     single: tuple[str, ...] = ()
     multi: tuple[str, ...] = ()
+    category_column: str | None = None
     category_attributes: Path | None = None
     allowed_values: Path | None = None
     outside: Literal["drop", "keep"] = "drop"
@@ -59,7 +66,8 @@ class SplitOptions:
         split_seed: Seed of the split.
         split_by: What a new split goes by: hash (of the product's name; photos that are added, removed or labelled
             anew move no other) or labels (every part gets its share of each value; one photo more may move many).
-        group_column: Column of the CSV that names the product; photos of one product stay in one part.
+        group_column: Column of the CSV that names the product; photos of one product stay in one part (default: a
+            column or folders that look so; none for the file's name alone).
         group_regex: Regular expression whose first group (or whole match) in the file name is the product.
         near_duplicates: Cosine of pooled vectors from which photos of different parts are listed (0 is off).
         regroup: Keep photos with such a cosine in one part, as if they were of one product (with split_from: the new
@@ -74,6 +82,11 @@ class SplitOptions:
     group_regex: str | None = None
     near_duplicates: float = 0.98
     regroup: bool = False
+
+
+def grouping(column: str | None, regex: str | None) -> str | None:
+    """The group column to read a catalogue with: a regular expression that says what a product is needs none found."""
+    return "none" if column is None and regex is not None else column
 
 
 @dataclass(frozen=True)

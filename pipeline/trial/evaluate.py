@@ -28,7 +28,7 @@ from pipeline.model.feature_source import grouped
 from pipeline.model.file import read_model
 from pipeline.model.predictor import Predictor, sound_rows
 from pipeline.model.training import was_seen
-from pipeline.options import DataOptions, EvaluateOptions, PredictOptions
+from pipeline.options import DataOptions, EvaluateOptions, PredictOptions, grouping
 from pipeline.trial.folders import Tried, write_folders
 
 Progress = Callable[[int, int], None]
@@ -71,7 +71,8 @@ def evaluate(data: DataOptions, options: EvaluateOptions, progress: Progress | N
     predictors = _predictors(options)
     home = options.out or Path("evaluations") / datetime.now().strftime("%Y%m%d-%H%M%S")
     RunFolder.new(home)
-    catalogue = read_catalogue(data, options.group_column)
+    known = {attribute for predictor in predictors for attribute in predictor.schema.attributes}
+    catalogue = read_catalogue(data, grouping(options.group_column, options.group_regex), known)
     _check_attributes(catalogue, predictors, options)
     cache = None if options.cache is None else open_cache(options.cache)
     ids, unreadable = _content_ids(catalogue, cache)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.catalogue.cells import UNKNOWN_TOKENS, natural
-from pipeline.catalogue.reading.table import open_table
+from pipeline.catalogue.reading.tables.opened import open_table
 from pipeline.errors import CatalogueError
 
 

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -222,6 +223,40 @@ def test_an_error_of_the_system_names_the_file_and_a_missing_file_of_ours_is_a_b
     monkeypatch.setattr("pipeline.catalogue.generated.sample.write_sample", lambda *_: ours.read_text())
     with pytest.raises(FileNotFoundError):
         main(["sample", str(tmp_path / "other")])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_of_which_a_library_makes_an_error_is_an_interrupt(
+    number: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def library(*_: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            raise RuntimeError("the conversion failed") from None
+
+    monkeypatch.setattr("pipeline.catalogue.generated.sample.write_sample", library)
+    assert main(["sample", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err.startswith("interrupted; what was finished is kept")
+    # It is forgotten with the command.
+    assert main(["compare", str(tmp_path / "none")]) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["pipeline.cli.main", "cyclopts"])
+def test_a_signal_while_the_program_is_being_imported_ends_it_without_a_traceback(
+    number: signal.Signals, moment: str
+) -> None:
+    code = (
+        "import signal, sys, run\n"
+        "class Signalling:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {moment!r}: signal.raise_signal({int(number)})\n"
+        "sys.meta_path.insert(0, Signalling())\n"
+        "sys.exit(run.main(['compare', 'none']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (ended.returncode, ended.stderr) == (130, "interrupted; nothing was begun\n")
 
 
 def test_an_interrupt_while_an_error_is_told_is_an_interrupt(

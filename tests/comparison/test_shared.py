@@ -50,6 +50,16 @@ def test_a_photo_that_a_run_was_fit_on_judges_nobody(tmp_path: Path) -> None:
     assert alone.left_out == () and alone.photo_sets == ()
 
 
+@pytest.mark.parametrize("better", ["first", "second"])
+def test_of_two_runs_of_one_second_the_one_named_later_stands_first(tmp_path: Path, better: str) -> None:
+    """Whichever is the better: how fast the machine fits must not decide who is compared with whom."""
+    old = [row for row in ROWS if row[0] != "j1.jpg"]
+    write_run(tmp_path / "first", rows=old, configs=one(POOR[:-1], 0.95 if better == "first" else 0.5))
+    write_run(tmp_path / "second", configs=one(GOOD))
+    everybody, _ = compare([tmp_path / "first", tmp_path / "second"], QUICK).photo_sets
+    assert [each.name for each in everybody.best] == [f"second/{LINEAR}", f"first/{LINEAR}"]
+
+
 def test_photos_of_one_run_alone_judge_it_apart(tmp_path: Path) -> None:
     """Next month's run has one more test photo: both are judged on the old ones, it alone on the new one."""
     at = [i for i, row in enumerate(ROWS) if row[2] != "train"]

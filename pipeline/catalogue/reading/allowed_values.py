@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.catalogue.cells import Cell, Coded, coded, natural
 from pipeline.catalogue.findings import Finding
-from pipeline.catalogue.reading.attributes import CATEGORY, read_lists
+from pipeline.catalogue.reading.attributes import read_lists
+from pipeline.catalogue.reading.columns.numbers import plain_number
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 
@@ -35,7 +36,8 @@ class AllowedValues:
 
     def of(self, attribute: str) -> frozenset[str]:
         """What a cell of the attribute may hold; `none` is no value but the lack of one."""
-        return frozenset(value.strip() for value in self.values[attribute] if not _is_none(value))
+        values = {value.strip() for value in self.values[attribute] if not _is_none(value)}
+        return frozenset(values | set(map(plain_number, values)))
 
 
 def read_allowed_values(path: Path) -> AllowedValues:
@@ -69,9 +71,9 @@ def hold_against(catalogue: Catalogue, allowed: AllowedValues, keep: bool) -> Ca
                     Finding("value-not-allowed", attribute, f"{value!r} on {photos[value]} photo(s); {done}")
                 )
             continue
-        if attribute == CATEGORY or keep:
+        if attribute == catalogue.category_attribute or keep:
             cells[attribute] = column
-        if attribute != CATEGORY:
+        if attribute != catalogue.category_attribute:
             carried = int((~column.where(()) & ~column.where(None)).sum())
             findings.append(Finding("attribute-not-allowed", attribute, f"{carried} photo(s) carry it; {done}"))
     if not cells:

@@ -12,6 +12,7 @@ from pipeline.arrays import Bool
 from pipeline.catalogue.cells import Cell, Coded, ColumnBuilder, several_values
 from pipeline.catalogue.findings import Finding, printable
 from pipeline.catalogue.labels import first_repeated
+from pipeline.catalogue.reading.columns.products import product_columns
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
     TextColumn,
@@ -23,13 +24,11 @@ from pipeline.catalogue.reading.raw_rows import (
     read_rows,
     unknown_tokens,
 )
-from pipeline.catalogue.reading.table import Table
+from pipeline.catalogue.reading.tables.table import Table
+from pipeline.catalogue.records import CATEGORY
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.system import parsed, read_text, wrong_text
-
-CATEGORY = "category"
-"""Name of the attribute that holds the category."""
 
 B_COLUMNS = ("id", "filename", CATEGORY, "attributes")
 """The header of format B."""
@@ -63,9 +62,10 @@ def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
     fixed = [TextColumn(category, unknown)]
     if (grouping := group_column(table, group)) is not None:
         fixed.append(TextColumn(grouping, unknown))
+    candidates = {each: TextColumn(at, unknown) for each, at in product_columns(table.header, group).items()}
     sparse = _SparseColumns()
     parse = lru_cache(maxsize=1 << 16)(lambda text: parse_attributes(text, unknown))
-    for cells in read_rows(table, raw, lambda row: row[name], fixed):
+    for cells in read_rows(table, raw, lambda row: row[name], [*fixed, *candidates.values()]):
         _check_attributes(table.path, raw.lines[-1], sparse.count)
         try:
             sparse.add(parse(cells[attributes]))
@@ -78,8 +78,9 @@ def read_b(table: Table, options: DataOptions, group: str | None) -> RawRows:
     columns = {CATEGORY: categories, **sparse.finish(categories)}
     raw.offered = tuple(columns)
     raw.columns = {attribute: columns[attribute] for attribute in choose_attributes(options.attributes, tuple(columns))}
-    raw.categories = first_values(categories)
+    raw.categories, raw.category_attribute = first_values(categories), CATEGORY
     raw.groups = first_values(fixed[1].finish()) if grouping is not None else None
+    raw.products = {each: first_values(column.finish()) for each, column in candidates.items()}
     return raw
 
 

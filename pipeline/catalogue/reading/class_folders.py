@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.catalogue.cells import Cell, Coded
 from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.reading.columns.products import Products, folder_products
 from pipeline.catalogue.reading.photos import Folder, PhotoPaths, is_photo, leftovers, search
 from pipeline.catalogue.reading.raw_rows import choose_attributes
 from pipeline.catalogue.records import Catalogue
@@ -18,8 +19,11 @@ CLASS_ATTRIBUTE = "class"
 """Name of the one attribute: the name of the sub-folder, however deep in it the photo is."""
 
 
-def read_folder(root: Path, options: DataOptions) -> Catalogue:
+def read_folder(root: Path, options: DataOptions, group: str | None = None) -> Catalogue:
     """One class per sub-folder of `root`; photos are sorted by name, files that are no photos are reported.
+
+    Folders inside a class are products if they look so, unless `group` is given. A product is named by its folder
+    below the class, so that a photo of another class keeps its place in a split.
 
     Raises:
         CatalogueError: No sub-folder holds a photo, or when the classes seem to lie one folder deeper.
@@ -38,10 +42,11 @@ def read_folder(root: Path, options: DataOptions) -> Catalogue:
     for name in photos:
         folder.files[name] = 0
     column: Coded[Cell] = Coded(np.array(codes, np.int32), table)
-    findings = (*folder.findings, *_skipped(folder, loose, odd), *leftovers(folder))
-    return Catalogue(
-        root, names, PhotoPaths(root, names), (CLASS_ATTRIBUTE,), {CLASS_ATTRIBUTE: column}, findings, "folder"
-    )
+    below = ["/".join(name.split("/")[1:-1]) for name in names]
+    products = folder_products(names, below) if group is None else Products(None)
+    findings = (*products.findings, *folder.findings, *_skipped(folder, loose, odd), *leftovers(folder))
+    cells, paths = {CLASS_ATTRIBUTE: column}, PhotoPaths(root, names)
+    return Catalogue(root, names, paths, (CLASS_ATTRIBUTE,), cells, findings, "folder", groups=products.names)
 
 
 def _skipped(folder: Folder, loose: set[str], odd: set[str]) -> list[Finding]:

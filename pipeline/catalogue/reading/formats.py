@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.catalogue.reading.attributes import B_COLUMNS, read_b
+from pipeline.catalogue.reading.columns.numbers import plain_numbers
+from pipeline.catalogue.reading.columns.products import product_columns
+from pipeline.catalogue.reading.columns.several import check_separator, split_columns
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
     TextColumn,
@@ -17,7 +20,8 @@ from pipeline.catalogue.reading.raw_rows import (
     read_rows,
     unknown_tokens,
 )
-from pipeline.catalogue.reading.table import Table
+from pipeline.catalogue.reading.tables.table import Table
+from pipeline.catalogue.records import CATEGORY
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 from pipeline.system import wrong_text
@@ -27,7 +31,7 @@ NameOf = Callable[[list[str]], str]
 
 
 def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
-    """Format A: a `filename` column; every other column is an attribute with at most one value."""
+    """Format A: a `filename` column; every other column is an attribute; a cell may hold several values."""
     position = need_column(table, "filename", "format A needs it")
     return _read_wide(table, options, group, _FileNames(lambda row: row[position], {position}))
 
@@ -35,7 +39,7 @@ def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
 def read_products(table: Table, options: DataOptions, group: str | None) -> RawRows:
     """Any CSV whose file names are a column (`--image-column`) or made of columns (`--image-name "{id}.jpg"`).
 
-    Every other column is an attribute with at most one value.
+    Every other column is an attribute; a cell may hold several values.
     """
     if options.image_column and options.image_name:
         raise CatalogueError("--image-column and --image-name both say where a row's photo is; give only one of them.")
@@ -78,6 +82,7 @@ class _FileNames:
 
 
 def _read_wide(table: Table, options: DataOptions, group: str | None, names: _FileNames) -> RawRows:
+    check_separator(options.separator)
     grouping = group_column(table, group)
     reserved = names.columns | ({grouping} if grouping is not None else set())
     offered = [h for i, h in enumerate(table.header) if h and i not in reserved]
@@ -92,12 +97,35 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: _Fi
     place = {name: i for i, name in reversed(list(enumerate(table.header)))}
     columns = [TextColumn(place[attribute], unknown) for attribute in attributes]
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
-    raw = RawRows(offered=tuple(offered))
-    for _ in read_rows(table, raw, names.of, [*columns, *groups]):
+    candidates = {name: TextColumn(at, unknown) for name, at in product_columns(table.header, group).items()}
+    raw = RawRows(offered=tuple(offered), lists=table.lists)
+    categories = _categories(table, options, raw)
+    for _ in read_rows(table, raw, names.of, [*columns, *groups, *candidates.values(), *categories]):
         pass
     raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}
+    split_columns(raw, options)
+    plain_numbers(raw)
+    if categories:
+        column = raw.columns.get(raw.category_attribute or "")
+        raw.categories = first_values(categories[0].finish() if column is None else column)
     raw.groups = first_values(groups[0].finish()) if groups else None
+    raw.products = {name: first_values(column.finish()) for name, column in candidates.items()}
     return raw
+
+
+def _categories(table: Table, options: DataOptions, raw: RawRows) -> list[TextColumn]:
+    """The column of the category, where an option asks for categories; `raw` learns its name."""
+    if options.category_column is None and options.category_attributes is None:
+        return []
+    if options.category_column is None and table.column(CATEGORY) is None:
+        raise CatalogueError(
+            f"{table.path}: --category-attributes needs a column with the category of each photo, and there is no "
+            f"column {CATEGORY!r}. Name the one that holds it with --category-column; there are: "
+            f"{', '.join(filter(None, table.header))}."
+        )
+    position = need_column(table, options.category_column or CATEGORY, "--category-column asks for it")
+    raw.category_attribute = table.header[position]
+    return [TextColumn(position, unknown_tokens(options))]
 
 
 def _pattern(table: Table, pattern: str) -> _FileNames:

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.arrays import Int64
 from pipeline.catalogue.cells import cell_text, differences
 from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.reading.by_base_name import ambiguous
 from pipeline.catalogue.reading.photos import Folder, Found, find, is_photo
 from pipeline.catalogue.reading.raw_rows import RawRows
 
@@ -85,8 +86,15 @@ def _tell_repeats(raw: RawRows, findings: list[Finding], repeats: list[_Repeat])
 def no_photo(path: Path, raw: RawRows, folder: Folder) -> str:
     """Text of the error when not one row's photo is on disk."""
     photos = sorted(n for n in folder.files if is_photo(n))
+    if photos and (twice := ambiguous(raw, folder)):
+        return (
+            f"No photo found: {path} names {len(raw.names)} files, such as {printable(raw.names[0])!r}. For {twice} of "
+            f"them {folder.root} holds several photos of that base name in different folders, so none is certain. Name "
+            "the photos with their folders, or give one of these as --images."
+        )
     there = f"it holds {len(photos)} photos, such as {printable(photos[0])!r}" if photos else "it holds no photo at all"
     return (
         f"No photo found: {path} names {len(raw.names)} files, such as {printable(raw.names[0])!r}, "
-        f"but none of them is in {folder.root}; {there}. Say where the photos are with --images."
+        f"but none of them is in {folder.root}, neither as written nor by its base name; {there}. "
+        "Say where the photos are with --images."
     )

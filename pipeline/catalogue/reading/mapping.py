@@ -17,9 +17,8 @@ import numpy as np
 from pipeline.catalogue.cells import Cell, Coded, coded, several_values, single_value
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import UNKNOWN
-from pipeline.catalogue.reading.attributes import CATEGORY
 from pipeline.catalogue.reading.raw_rows import hint, unknown_tokens
-from pipeline.catalogue.reading.table import open_table
+from pipeline.catalogue.reading.tables.opened import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
@@ -160,7 +159,7 @@ def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOpt
     there = set(offered)
     values_of = {attribute: _values(catalogue.cells[attribute]) for attribute in catalogue.attributes}
     if catalogue.categories is not None:
-        values_of[CATEGORY] = {c for c in coded(catalogue.categories).table if c is not None}
+        values_of[catalogue.category_attribute] = {c for c in coded(catalogue.categories).table if c is not None}
     for line in lines:
         if line.attribute not in there and line.attribute not in values_of:
             near = hint(line.attribute, offered)
@@ -178,14 +177,19 @@ def apply_mapping(catalogue: Catalogue, offered: Sequence[str], options: DataOpt
     for attribute in (attribute for attribute in catalogue.attributes if attribute in renames):
         column = coded(catalogue.cells[attribute])
         findings += _report(attribute, column, renames[attribute], unknown)
-        several = catalogue.format == "B" and attribute != CATEGORY
+        several = attribute != catalogue.category_attribute and (
+            catalogue.format == "B" or any(cell is not None and len(cell) != 1 for cell in column.table)
+        )
         cells[attribute] = _recoded(
             column, [_renamed(cell, renames[attribute], unknown, several) for cell in column.table]
         )
     categories = catalogue.categories
-    if categories is not None and CATEGORY in renames:
+    if categories is not None and catalogue.category_attribute in renames:
         held = coded(categories)
-        mapped = (_renamed((c,), renames[CATEGORY], unknown, False) if c is not None else None for c in held.table)
+        mapped = (
+            _renamed((c,), renames[catalogue.category_attribute], unknown, False) if c is not None else None
+            for c in held.table
+        )
         categories = _recoded(held, [cell[0] if cell else None for cell in mapped])
     return replace(catalogue, cells=cells, categories=categories, findings=(*catalogue.findings, *findings))
 

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, single_value
 from pipeline.catalogue.findings import Finding
-from pipeline.catalogue.reading.table import Table
+from pipeline.catalogue.reading.tables.table import Table, position
 from pipeline.errors import CatalogueError, nearest
 from pipeline.options import DataOptions
 from pipeline.system import wrong_text
+
+NONE = "none"
+"""The word for "do not", where leaving the option out means "find out"."""
 
 MOST_CELLS = 2**28
 """Rows times attributes of the largest catalogue: each cell takes four bytes, and as many again while it is read."""
@@ -37,6 +40,9 @@ class RawRows:
         columns: Per attribute, (n,) cells.
         offered: Every attribute of the data, those that are not in use included.
         categories, groups: (n,) or None.
+        category_attribute: The attribute that holds the category, if there is one.
+        lists: Attributes whose cells are lists in the file; as text they are joined.
+        products: Columns that may name products, where nobody said which does; (n,) each.
     """
 
     names: list[str] = field(default_factory=list)
@@ -44,8 +50,11 @@ class RawRows:
     columns: dict[str, Coded[Cell]] = field(default_factory=dict)
     offered: tuple[str, ...] = ()
     categories: Coded[str | None] | None = None
+    category_attribute: str | None = None
     groups: Coded[str | None] | None = None
+    products: dict[str, Coded[str | None]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    lists: frozenset[str] = frozenset()
 
 
 class WrongTextError(ValueError):
@@ -132,20 +141,23 @@ def need_column(table: Table, name: str, why: str) -> int:
 
 
 def group_column(table: Table, name: str | None) -> int | None:
-    """Position of the column that `--group-column` names, None when it names none."""
-    return None if name is None else need_column(table, name, "--group-column asks for it")
+    """Position of the column that `--group-column` names, None when it names none, or says "none"."""
+    return None if name is None or name == NONE else need_column(table, name, "--group-column asks for it")
 
 
 def choose_attributes(wanted: Sequence[str], offered: Sequence[str], extra: Sequence[str] = ()) -> tuple[str, ...]:
     """The attributes to read: those of `--attributes` in its order, else all on offer (`extra` only when asked for)."""
     if not wanted:
         return tuple(offered)
-    there = {*offered, *extra}
+    there = (*offered, *extra)
+    chosen = []
     for attribute in wanted:
-        if attribute not in there:
+        place = position(there, attribute)
+        if place is None:
             near = hint(attribute, [*offered, *extra])
             raise CatalogueError(f"--attributes: there is no attribute {attribute!r} in this catalogue.{near}")
-    return tuple(dict.fromkeys(wanted))
+        chosen.append(there[place])
+    return tuple(dict.fromkeys(chosen))
 
 
 def hint(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +11,18 @@ import numpy as np
 from pipeline.catalogue.cells import Coded, coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed_values
-from pipeline.catalogue.reading.attributes import CATEGORY, read_category_attributes
+from pipeline.catalogue.reading.attributes import read_category_attributes
+from pipeline.catalogue.reading.by_base_name import rename_by_base
 from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
+from pipeline.catalogue.reading.columns.no_attributes import leave_out
+from pipeline.catalogue.reading.columns.products import Products, products_of
 from pipeline.catalogue.reading.formats import READERS, choose_format
-from pipeline.catalogue.reading.keep import keep_rows, no_photo
+from pipeline.catalogue.reading.keep import Kept, keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
-from pipeline.catalogue.reading.photos import PhotoPaths, leftovers, search
-from pipeline.catalogue.reading.raw_rows import hint
-from pipeline.catalogue.reading.table import open_table
-from pipeline.catalogue.records import Catalogue
+from pipeline.catalogue.reading.photos import Folder, PhotoPaths, leftovers, search
+from pipeline.catalogue.reading.raw_rows import NONE, RawRows, hint
+from pipeline.catalogue.reading.tables.opened import OTHER_TABLES, open_table
+from pipeline.catalogue.records import CATEGORY, Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
 
@@ -28,10 +32,15 @@ FORMATS = ("auto", *READERS, "folder")
 _MANY_VALUES = 100
 
 
-def read_catalogue(options: DataOptions, group_column: str | None = None) -> Catalogue:
+def read_catalogue(options: DataOptions, group_column: str | None = None, wanted: Collection[str] = ()) -> Catalogue:
     """Read the photos and labels that the options describe; nothing is dropped without a finding.
 
-    `group_column` names a column of the CSV that says which product a photo shows; it is no attribute then.
+    Args:
+        options: Where and how.
+        group_column: A column of the table that says which product a photo shows; it is no attribute then. "none" for
+            no such column, None to find out.
+        wanted: Attributes that are read, if the data has them, even if they look like none (identifiers, texts, dates).
+            Those that the options name, under whatever option, are so anyway.
 
     Raises:
         CatalogueError: There is no such data, nothing says which photo a row is about, an attribute or column does not
@@ -46,11 +55,12 @@ def read_catalogue(options: DataOptions, group_column: str | None = None) -> Cat
     allowed = None if options.allowed_values is None else read_allowed_values(options.allowed_values)
     table = _table_path(options.data, options.format)
     if table is not None:
-        catalogue = _read_table(table, options, group_column)
-    elif group_column is not None:
+        named = {*wanted, *options.single, *options.multi, *(allowed.values if allowed else ())}
+        catalogue = _read_table(table, options, group_column, named)
+    elif group_column not in (None, NONE):
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
     else:
-        folder = read_folder(options.images or options.data, options)
+        folder = read_folder(options.images or options.data, options, group_column)
         catalogue = apply_mapping(folder, (CLASS_ATTRIBUTE,), options)
     if allowed is not None:
         catalogue = hold_against(catalogue, allowed, keep=options.outside == "keep")
@@ -64,42 +74,50 @@ def _table_path(data: Path, wanted: str) -> Path | None:
         return data
     if wanted == "folder":
         return None
-    tables = sorted(p for p in data.iterdir() if p.suffix.casefold() == ".csv" and p.is_file() and p.name[0] != ".")
+    files = sorted(p for p in data.iterdir() if p.is_file() and p.name[0] not in ".~")
+    tables = [p for p in files if p.suffix.casefold() == ".csv"]
+    if not tables and ((data / "images").is_dir() or not any(p.is_dir() for p in data.iterdir())):
+        # Beside class folders another file than a CSV is a note.
+        tables = [p for p in files if p.suffix.casefold() in OTHER_TABLES]
     if len(tables) > 1:
         names = ", ".join(p.name for p in tables[:5])
         raise CatalogueError(
-            f"{data} holds {len(tables)} CSV files ({names}); one was expected. Name the one you mean as --data."
+            f"{data} holds {len(tables)} {tables[0].suffix[1:].upper()} files ({names}); one was expected. "
+            "Name the one you mean as --data."
         )
     if not tables and wanted != "auto":
         raise CatalogueError(f"{data} holds no CSV file, but format {wanted} needs one.")
     return tables[0] if tables else None
 
 
-def _read_table(path: Path, options: DataOptions, group_column: str | None) -> Catalogue:
+def _read_table(path: Path, options: DataOptions, group_column: str | None, wanted: Collection[str]) -> Catalogue:
     table = open_table(path)
     chosen = choose_format(table, options)
     images = _images_folder(options.images, path.parent)
-    category_attributes = (
-        read_category_attributes(options.category_attributes) if options.category_attributes and chosen == "B" else None
-    )
+    category_attributes = read_category_attributes(options.category_attributes) if options.category_attributes else None
     folder = search(images)
     raw = READERS[chosen](table, options, group_column)
-    if not raw.names:
-        raise CatalogueError(f"{path}: there is a header but no row below it.")
-    kept = keep_rows(raw, folder)
-    if not kept.names:
-        raise CatalogueError(no_photo(path, raw, folder))
+    kept = _kept(path, raw, folder)
+    columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
+    wanted = columns.keys() if options.attributes else wanted
+    products = _products(raw, kept, group_column)
+    if products.column is not None and products.column not in wanted:
+        columns.pop(products.column, None)
+    category = raw.category_attribute or CATEGORY
+    columns, no_attributes = (columns, []) if chosen == "B" else leave_out(columns, {*wanted, category})
     own = frozenset({path.name}) if path.parent == images else frozenset()
     catalogue = Catalogue(
         images=images,
         filenames=kept.names,
         paths=PhotoPaths(images, kept.places),
-        attributes=tuple(raw.columns),
-        cells={attribute: column.take(kept.rows) for attribute, column in raw.columns.items()},
+        attributes=tuple(columns),
+        cells=columns,
         findings=(
             *table.findings,
             *_ignored(options, chosen),
             *raw.findings,
+            *no_attributes,
+            *products.findings,
             *kept.findings,
             *folder.findings,
             *leftovers(folder, own),
@@ -107,9 +125,27 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None) -> C
         format=chosen,
         categories=None if raw.categories is None else raw.categories.take(kept.rows),
         category_attributes=category_attributes,
-        groups=None if raw.groups is None else raw.groups.take(kept.rows),
+        groups=products.names,
+        category_attribute=category,
     )
     return apply_mapping(catalogue, raw.offered, options)
+
+
+def _kept(path: Path, raw: RawRows, folder: Folder) -> Kept:
+    if not raw.names:
+        raise CatalogueError(f"{path}: there is a header but no row below it.")
+    kept = keep_rows(raw, folder)
+    if not kept.names and rename_by_base(raw, folder):
+        kept = keep_rows(raw, folder)
+    if not kept.names:
+        raise CatalogueError(no_photo(path, raw, folder))
+    return kept
+
+
+def _products(raw: RawRows, kept: Kept, group_column: str | None) -> Products:
+    if group_column is not None:
+        return Products(None if raw.groups is None else raw.groups.take(kept.rows))
+    return products_of(kept.names, {name: column.take(kept.rows) for name, column in raw.products.items()})
 
 
 def _images_folder(given: Path | None, beside: Path) -> Path:
@@ -127,10 +163,12 @@ def _ignored(options: DataOptions, chosen: str) -> list[Finding]:
             if value and value.casefold() != "filename":
                 detail = f"not used: the header says format {chosen}; --format products would use it"
                 findings.append(Finding("option-ignored", option, detail))
-    if chosen != "B" and options.category_attributes is not None:
-        findings.append(
-            Finding("option-ignored", "--category-attributes", f"not used: format {chosen} has no categories")
-        )
+    if chosen == "B" and options.separator is not None:
+        detail = "not used: format B states the values of a cell as a list"
+        findings.append(Finding("option-ignored", "--separator", detail))
+    if chosen == "B" and options.category_column is not None and options.category_column.casefold() != CATEGORY:
+        detail = f"not used: in format B the column {CATEGORY!r} holds it"
+        findings.append(Finding("option-ignored", "--category-column", detail))
     return findings
 
 
@@ -177,7 +215,7 @@ def _carried(catalogue: Catalogue, categories: Coded[str | None]) -> list[list[t
     """Per code of a category, the attributes that its photos carry, and how many do."""
     carried: list[list[tuple[str, int]]] = [[] for _ in categories.table]
     for attribute in catalogue.attributes:
-        if attribute != CATEGORY:
+        if attribute != catalogue.category_attribute:
             column = coded(catalogue.cells[attribute])
             codes = categories.codes[~column.where(()) & ~column.where(None)]
             for code, count in zip(*np.unique(codes, return_counts=True), strict=True):

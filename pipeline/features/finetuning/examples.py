@@ -20,7 +20,7 @@ from pipeline.catalogue import (
 from pipeline.errors import OptionError
 from pipeline.features.backbone.transform import Transform
 from pipeline.features.finetuning.pixels import DecodedPhotos, Feeding, decode_all
-from pipeline.options import DataOptions, FinetuneOptions, SplitOptions
+from pipeline.options import DataOptions, FinetuneOptions, SplitOptions, grouping
 from pipeline.system import memory_limit
 
 
@@ -59,7 +59,7 @@ def catalogue_with(attribute: str, data: DataOptions, split: SplitOptions) -> Ca
         OptionError: It does not have the attribute, or none was named.
         CatalogueError: It cannot be read.
     """
-    catalogue = read_catalogue(data, split.group_column)
+    catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex), [attribute])
     if attribute not in catalogue.attributes:
         said = (
             f"there is no attribute {attribute!r}" if attribute else "name the attribute to train on with --attribute"

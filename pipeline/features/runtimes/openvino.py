@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import signal
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ class OpenVinoRuntime(Runtime):
         reader = FrontEndManager().load_by_framework("pytorch")
         # Kept for as long as the model, whose constants may lie in the traced module's memory.
         self._decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
-        model = reader.convert(reader.load(self._decoder))
+        with _signals_held():
+            model = reader.convert(reader.load(self._decoder))
         model.reshape(list(example.shape))
         return model
 
@@ -102,6 +104,27 @@ class OpenVinoRuntime(Runtime):
         blocks = [block.digest(key) for block in self.backbone.blocks(self.blocks).values()]
         parts = ("openvino", version, torch.__version__, key.digest, self.batch_size, self.size, *blocks)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Have stopping signals wait: the reader calls Python, and makes an error of its own of what a handler raises."""
+    if threading.current_thread() is not threading.main_thread():
+        # Python runs the handlers in the main thread alone.
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _save(model: Any, path: Path) -> None:

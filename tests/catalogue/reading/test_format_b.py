@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalogue import Catalogue, count_kinds, infer_schema, read_catalogue
+from pipeline.catalogue import Catalogue, infer_schema, read_catalogue
 from pipeline.catalogue.cells import UNKNOWN_TOKENS
 from pipeline.catalogue.reading.attributes import parse_attributes
 from pipeline.errors import CatalogueError
@@ -151,9 +151,3 @@ def test_bad_category_files(make: Maker, tmp_path: Path) -> None:
         read(make, ROWS, category_attributes=gate)
     with pytest.raises(CatalogueError, match=r"cannot be read as JSON"):
         read(make, ROWS, category_attributes=tmp_path / "nowhere.json")
-
-
-def test_category_keys_have_no_effect_on_format_a(make: Maker, tmp_path: Path) -> None:
-    table = make("filename,neck\na.jpg,1\n", "a.jpg")
-    catalogue = read_catalogue(DataOptions(data=table, category_attributes=tmp_path / "gate.json"))
-    assert count_kinds(catalogue.findings) == {"option-ignored": 1}

@@ -210,10 +210,10 @@ def test_a_pattern_cannot_climb_out(make: Maker) -> None:
     assert [f.filename for f in of_kind(catalogue, "outside-images")] == ["../../etc/x.jpg"]
 
 
-def test_an_identifier_among_the_keys_is_reported(make: Maker) -> None:
+def test_an_identifier_that_is_asked_for_is_reported(make: Maker) -> None:
     names = [f"{i}.jpg" for i in range(101)]
     table = make("photo,id,neck\n" + "".join(f"{name},{i},1\n" for i, name in enumerate(names)), *names)
-    catalogue = read_catalogue(DataOptions(data=table, image_column="photo"))
+    catalogue = read_catalogue(DataOptions(data=table, image_column="photo", attributes=("id", "neck")))
     assert [(f.kind, f.filename) for f in catalogue.findings] == [("many-values", "id")]
 
 

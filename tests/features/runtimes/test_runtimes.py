@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -252,3 +253,24 @@ class TestChoice:
 def test_every_registered_runtime_has_its_contract_here():
     tested = {cls.name for cls in RuntimeContract.__subclasses__()}
     assert tested == set(runtimes.RUNTIMES)
+
+
+def test_an_interrupt_waits_until_openvino_has_read_the_model(monkeypatch):
+    """The reader calls Python for every node, and what is raised there it takes for a model that it cannot read."""
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    asked = []
+
+    def interrupted(self, *words):
+        if not asked:
+            asked.append(True)
+            signal.raise_signal(signal.SIGINT)
+        return op_type(self, *words)
+
+    op_type = TorchScriptPythonDecoder.get_op_type
+    monkeypatch.setattr(TorchScriptPythonDecoder, "get_op_type", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        make_runtime("openvino", load("test_resnet"), NETWORK_BLOCKS, options())
+    assert asked and signal.getsignal(signal.SIGINT) is before
+    make_runtime("openvino", load("test_resnet"), NETWORK_BLOCKS, options())

@@ -1,0 +1,1 @@
+"""Files of rows and columns (CSV, Excel, Parquet) as tables of text."""
