@@ -45,11 +45,15 @@ class ExportReport:
         path: The file.
         rows: Rows in it.
         dim: Length of a row.
+        left_out: Contents that have vectors under the key, or photos that were asked for, and have no row.
+        notes: What whoever chose the rows has to say of them.
     """
 
     path: Path
     rows: int
     dim: int
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def export_h5(reader: Reader, selection: Selection, out: Path | str) -> ExportReport:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cache.durable import FolderLock, commit_file, make_folder, remove_files, temporary_files
 from cache.errors import CacheError, CacheLayoutError, CacheReadError, NotAFile
+from cache.index import INDEX_NAME
 from cache.key import LAYOUT_VERSION, BaseKey, canonical_json
 from cache.key_file import (
     MOST_BYTES,
@@ -22,6 +23,7 @@ from cache.key_file import (
     merged_notes,
     parse_key_file,
 )
+from cache.quarantine import FOLDER as QUARANTINE
 from cache.quarantine import quarantine
 from cache.regular import entries, read_whole
 from cache.shard import ShardName
@@ -37,7 +39,21 @@ files.sqlite remembers which path has which content; it may be deleted and is th
 quarantine holds what a repair took out; `python run.py cache prune --quarantine --yes` deletes it.
 Look inside with `python run.py cache info`, check with `cache verify`, shrink with `cache prune` and `cache compact`.
 """
+_README_NAME = "README.txt"
 _KEY_FOLDER = re.compile(r"[0-9a-f]{16}")
+
+
+def is_cache(root: Path) -> bool:
+    """Whether a folder is a cache, whole or damaged: some folder of a key lies in it, or what a cache has beside them.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        CacheReadError: It cannot be listed.
+    """
+    beside = {INDEX_NAME, QUARANTINE}
+    return any(entry.name in beside or _KEY_FOLDER.fullmatch(entry.name) for entry in entries(root))
 
 
 class KeyState(enum.Enum):
@@ -261,7 +277,7 @@ def other_layout(folder: KeyFolder) -> int | None:
 def make_root(root: Path) -> None:
     """Create the cache folder and the text that says what it is; remove temporary files of dead processes."""
     make_folder(root)
-    readme = root / "README.txt"
+    readme = root / _README_NAME
     if readme.exists() and not temporary_files(root):
         return
     lock = FolderLock(root)

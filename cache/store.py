@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cache.attached import attached_path, read_attached
 from cache.errors import CacheError, CacheReadError, ShardDamaged
 from cache.files import FileIndex
-from cache.folder import KeyFolder, require_layout
+from cache.folder import KeyFolder, is_cache, require_layout
 from cache.ids import Ids
 from cache.key import BaseKey, Column
 from cache.quarantine import quarantine
@@ -66,6 +66,10 @@ class FeatureCache:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
         self.files = FileIndex(self.root)
+
+    def is_there(self) -> bool:
+        """Whether the folder is a cache, whole or damaged, and not a folder of other things or an empty one."""
+        return is_cache(self.root)
 
     def keys(self) -> list[KeyInfo]:
         """Keys of this layout version, oldest first; folders without a readable key are left to `verify`."""

@@ -13,7 +13,15 @@ from pipeline.audit.label_noise import DoubtfulCell, multi_issues, single_issues
 from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
-from pipeline.catalogue import Finding, LabelSchema, coded, empty_attributes, infer_schema, same_content
+from pipeline.catalogue import (
+    Finding,
+    LabelSchema,
+    coded,
+    empty_attributes,
+    infer_schema,
+    same_content,
+    single_or_multi,
+)
 from pipeline.errors import OptionError, counted
 from pipeline.experiment.cached_rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
@@ -63,7 +71,7 @@ def audit(
     folder = RunFolder.new(options.out)
     split = SplitOptions(group_column=options.group_column, group_regex=options.group_regex)
     rows = cached_rows(data, cache_key, split, FitOptions(cache=options.cache, use=options.use))
-    override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
+    override = single_or_multi(data.single, data.multi)
     plain = infer_schema(rows.catalogue, single=override)
     labels = _labels(rows, plain)
     _require_memory(rows, options.memory)

@@ -6,7 +6,13 @@ from pipeline.catalogue.keyed_split import keyed_split
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name, split_column
 from pipeline.catalogue.reading.read import FORMATS, read_catalogue
 from pipeline.catalogue.records import Catalogue
-from pipeline.catalogue.schema import empty_attributes, infer_schema, never_in_train, same_content
+from pipeline.catalogue.schema import (
+    empty_attributes,
+    infer_schema,
+    never_in_train,
+    same_content,
+    single_or_multi,
+)
 from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, split_rows, write_split
 from pipeline.catalogue.splits import LARGEST_GROUP, PARTS, Split, groups_of, identities_of, join_groups, parse_split
 from pipeline.catalogue.stratified import make_split, place_groups
@@ -42,6 +48,7 @@ __all__ = [
     "read_catalogue",
     "read_split",
     "same_content",
+    "single_or_multi",
     "split_column",
     "split_rows",
     "write_split",

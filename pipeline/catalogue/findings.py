@@ -39,6 +39,7 @@ KINDS: Mapping[str, str] = {
     "mapped": "a value that the mapping file replaces",
     "mapping-unused": "values that the mapping file replaces and no photo has",
     "option-ignored": "an option has no effect on this format",
+    "kind-of-vectors": "the cache holds several kinds of vectors that fit, and one was taken",
     "rejected": "a photo that could not be decoded; the row is dropped",
     "fitted": "a photo that had a part in a model; it is left out of the evaluation of that model",
     "same-content": "several photos have identical bytes; all rows are kept, in one part of the split",

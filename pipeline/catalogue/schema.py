@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import LabelSchema, column_name
 from pipeline.catalogue.reading.raw_rows import hint
 from pipeline.catalogue.records import Catalogue
-from pipeline.errors import CatalogueError
+from pipeline.errors import CatalogueError, OptionError
 
 if TYPE_CHECKING:
     pass
@@ -68,6 +68,18 @@ def infer_schema(
         if catalogue.categories is not None and catalogue.category_attribute in attributes
         else None,
     )
+
+
+def single_or_multi(single: Sequence[str], multi: Sequence[str]) -> dict[str, bool]:
+    """Which attributes were said to be single-valued, and which not, as `infer_schema` takes it.
+
+    Raises:
+        OptionError: One was said to be both.
+    """
+    both = [attribute for attribute in single if attribute in multi]
+    if both:
+        raise OptionError(f"--single and --multi both name {', '.join(both)}; leave it in one of them")
+    return dict.fromkeys(single, True) | dict.fromkeys(multi, False)
 
 
 def empty_attributes(catalogue: Catalogue, schema: LabelSchema) -> tuple[Finding, ...]:

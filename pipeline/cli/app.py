@@ -190,7 +190,7 @@ def compare(
     """Which head, optimizer and threshold is best, by how much, and whether that is more than noise.
 
     Args:
-        runs: Run folders written by fit-heads; they are judged on the test photos that all of them have.
+        runs: Run folders written by fit-heads, or a folder of them; judged on the test photos that all of them have.
     """
     from pipeline.comparison.compare import compare as run_compare
     from pipeline.comparison.csv_file import save_csv

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from pipeline.cli.output import say, say_all
 from pipeline.cli.parameters import NO_NEGATIVE, FileOptions, Flat
 from pipeline.cli.summaries import cache_lines, repair_lines, verify_lines
-from pipeline.errors import counted
+from pipeline.errors import OptionError, counted
 from pipeline.options import CacheKeyOptions, DataOptions, ExportOptions, PruneOptions
 
 CACHE = Parameter(help="Folder of the embedding cache.")
@@ -67,6 +67,12 @@ def cache_export(
     model = None if options.model is None else read_model(options.model, options.sha256)
     report = export(data, cache_key, options, model)
     say(f"cache export: {counted(report.rows, 'row')} of {counted(report.dim, 'number')} -> {report.path}")
+    if report.left_out and data.data is None:
+        lack = f"{counted(report.left_out, 'cached content')} {'lacks' if report.left_out == 1 else 'lack'}"
+        say(f"  {lack} a block or view that is written, and is left out; --use or --view writes another choice")
+    elif report.left_out:
+        say(f"  {counted(report.left_out, 'photo')} of the catalogue left out: rejected, so without vectors")
+    say_all(f"  note: {note}" for note in report.notes)
 
 
 @cache_app.command(name="prune")
@@ -81,6 +87,11 @@ def cache_prune(
     from pipeline.features.selection import open_cache
 
     opened = open_cache(options.cache)
+    if data.data is None and not (options.drop_cache_key or options.quarantine) and not opened.prune().old_layouts:
+        raise OptionError(
+            "nothing to remove was named: give --data (rows of photos that it does not name go), --drop-cache-key or"
+            " --quarantine"
+        )
     keep = None if data.data is None else ids_of_catalogue(opened, data)
     report = opened.prune(keep, options.drop_cache_key, dry_run=not options.yes, quarantine=options.quarantine)
     verb = "removed" if options.yes else "would remove (dry run; --yes removes)"

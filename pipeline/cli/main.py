@@ -13,7 +13,7 @@ from cyclopts import CycloptsError, UnknownOptionError
 from pipeline.cli.app import app
 from pipeline.cli.faults import told
 from pipeline.cli.parsing import parse
-from pipeline.options.words import PROGRAM
+from pipeline.options.words import PROGRAM, by_initials
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command after it has put in order what it was at."""
@@ -80,10 +80,9 @@ def _wrong_usage(error: CycloptsError) -> str:
     """The parser's text, with the option that the initials of an unknown one name: its letters are nearer to others."""
     if isinstance(error, UnknownOptionError):
         option = (error.token.keyword or error.token.value or "").partition("=")[0]
-        words = option.removeprefix("--").replace("_", "-").split("-")
-        initials = "--" + "".join(word[:1] for word in words)
-        if len(words) > 1 and any(initials in argument.names for argument in error.argument_collection):
-            return f"Unknown option: {option}. Did you mean {initials}?"
+        names = {name.removeprefix("--") for argument in error.argument_collection for name in argument.names}
+        if short := by_initials(option.removeprefix("--"), names):
+            return f"Unknown option: {option}. Did you mean --{short}?"
     return str(error)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from cyclopts import App, Argument
 from cyclopts.config import Dict
@@ -95,7 +95,12 @@ def _split_commas(words: Iterator[str], options: dict[str, Argument]) -> Iterato
         if joined is None:
             yield name
         else:
-            yield from (f"{name}={part}" for part in joined.split(","))
+            yield from (f"{name}={part}" for part in _parts(joined))
+
+
+def _parts(joined: str) -> list[str]:
+    """The values that commas, and spaces beside them, separate."""
+    return [part.strip() for part in joined.split(",")]
 
 
 def _typed(words: Sequence[str], options: Mapping[str, Argument]) -> Iterator[_Given]:
@@ -144,10 +149,19 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
     options = _options(app, command)
     several = {name for name, value in settings.items() if isinstance(value, str | int | float)}
     several = {name for name in several if name in options and _takes_several(options[name])}
-    settings = {name: str(value).split(",") if name in several else value for name, value in settings.items()}
+    settings = {name: _parts(str(value)) if name in several else value for name, value in settings.items()}
+    settings = {
+        name: _switch(value, options[name].hint) if name in options else value for name, value in settings.items()
+    }
     for name, value in settings.items():
         check_count(name, value, config or preset or "")
     return settings
+
+
+def _switch(value: object, hint: object) -> object:
+    """The words on and off, which YAML reads as booleans, where an option has them as values."""
+    word = {True: "on", False: "off"}.get(value) if isinstance(value, bool) else None
+    return word if word in get_args(hint) else value
 
 
 def _require_digest(path: Path, settings: Mapping[str, object]) -> None:

@@ -52,7 +52,7 @@ def extract_lines(report: ExtractReport) -> Iterator[str]:
     widths = " + ".join(f"{block}/{view} {dim}" for block, view, dim in report.columns)
     yield (
         f"extract: {counted(report.photos, 'photo')}, {counted(report.unique, 'distinct content')}: "
-        f"{report.written} computed, "
+        f"{report.written} computed{_extended(report)}, "
         f"{report.reused} already cached, {counted(report.duplicates, 'repeats', 'repeat')} another photo's bytes, "
         f"{len(report.rejects)} rejected"
     )
@@ -67,6 +67,13 @@ def extract_lines(report: ExtractReport) -> Iterator[str]:
             yield f"  the forward pass alone, measured afterwards, was slower ({alone}): the machine was busy then"
     yield from (f"  note: {note}" for note in report.notes)
     yield from _rejects((str(r.path), r.reason) for r in report.rejects)
+
+
+def _extended(report: ExtractReport) -> str:
+    if not report.extended:
+        return ""
+    of_them = "all" if report.extended == report.written else str(report.extended)
+    return f" ({of_them} of them had other blocks or views of these already)"
 
 
 def fit_lines(report: FitReport) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from pipeline.comparison.details import (
     policies,
     reliabilities,
 )
+from pipeline.comparison.headline import headline
 from pipeline.comparison.left_out import labels_of
 from pipeline.comparison.pairs import Judged, PairedComparison, judged
 from pipeline.comparison.records import Candidate, Comparison, Interval, OnPhotos, PhotoSet
@@ -39,7 +40,7 @@ from pipeline.evaluation.figures import Metrics
 from pipeline.evaluation.majority import majority_of_counts
 from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.thresholds import decide
-from pipeline.experiment.run_reader import Run, number, read_run
+from pipeline.experiment.run_reader import Run, number, read_run, runs_in
 from pipeline.options import CompareOptions
 
 __all__ = ["compare", "table"]
@@ -66,7 +67,7 @@ class _Entry:
 
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
-    """Judge every candidate of these run folders on the test photos that all of them have.
+    """Judge every candidate of these run folders, or of those in a folder, on the test photos that all of them have.
 
     What else they do not share (`comparison.shared`) is left out and said; the best of each run is judged on the photos
     that only some of them have too.
@@ -77,9 +78,10 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     """
     if options.bootstrap < 1:
         raise OptionError(f"--bootstrap must be at least 1, found {options.bootstrap}")
-    loaded = [read_run(path) for path in dict.fromkeys(runs)]
-    if not loaded:
+    if not runs:
         raise RunError("no run folder given; compare needs at least one")
+    folders, taken = runs_in(runs)
+    loaded = [read_run(path) for path in folders]
     shared = share(loaded)
     entries = sorted(_entries(loaded), key=lambda entry: entry.rank, reverse=True)
     best, test = entries[0], shared.common
@@ -91,6 +93,9 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         _candidate(best, reference, paired),
         *(_candidate(entry, _judge(entry, test, resamples), paired, best.name) for entry in entries[1:]),
     )
+    base = _majority_judged(best.run, test, resamples)
+    paired.add(base)
+    against = replace(paired.pair(best.name, base.name), second="majority")
     by_rows = best_by_field(loaded, options.by, {(e.run.path, e.config_id): e.name for e in entries})
     return Comparison(
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -99,7 +104,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         groups=resamples.count,
         resamples=options.bootstrap,
         candidates=candidates,
-        majority=_majority(best.run, test, resamples),
+        majority=_majority(best.run, base),
         best=best.name,
         by=options.by,
         by_rows=by_rows,
@@ -107,7 +112,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         confusions=confusions(reference),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
-        notes=(*notes(loaded, candidates), *given_notes(options.notes)),
+        notes=(*taken, *notes(loaded, candidates), *given_notes(options.notes)),
         pairs=paired.pairs([entry.name for entry in entries]),
         by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),
@@ -117,6 +122,8 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         by_note=nothing_alike(options.by, by_rows),
         left_out=shared.left_out,
         photo_sets=_photo_sets(shared, entries, options),
+        against_majority=against,
+        headline=headline(against, len(test.photos), resamples.count),
     )
 
 
@@ -175,7 +182,7 @@ def _photo_set(having: Sequence[_Entry], test: JudgingPhotos, options: CompareOp
         found = _judge(entry, test, paired.resamples)
         paired.add(found)
         figures.append(OnPhotos(entry.name, found.metrics, _intervals(found.figures, found.metrics)))
-    base = _majority(having[0].run, test, paired.resamples)
+    base = _majority(having[0].run, _majority_judged(having[0].run, test, paired.resamples))
     return PhotoSet(
         photos=len(test.photos),
         groups=paired.resamples.count,
@@ -231,13 +238,17 @@ def _model_file(run: Run, config_id: str) -> str:
     return str(model) if model.is_file() else ""
 
 
-def _majority(run: Run, test: JudgingPhotos, resamples: Bootstrap) -> Candidate:
+def _majority_judged(run: Run, test: JudgingPhotos, resamples: Bootstrap) -> Judged:
     at, counts = test.of[run.path], run.training_counts
     if counts is None:
         true, known = known_cells(at.Y, at.mask, run.schema)
         counts = true.sum(axis=0), known.sum(axis=0)
     P, D = majority_of_counts(*counts, run.schema).predict(len(test.photos))
-    baseline = judged("majority", at.predicted(P, D, run.schema), resamples)
+    # No candidate can have this name.
+    return judged("", at.predicted(P, D, run.schema), resamples)
+
+
+def _majority(run: Run, baseline: Judged) -> Candidate:
     return Candidate(
         name="majority",
         run=run.name,

@@ -295,6 +295,8 @@ class Comparison:
         by_note: That no two values of `by` can be compared, and why; "" when some can.
         left_out: What the runs do not share, and what became of it, in sentences.
         photo_sets: The best of each run on the photos of all runs, then on those of some; none when all have the same.
+        against_majority: The best one and the baseline, paired; None in what was made before there was one.
+        headline: What must be said before any figure, such as that the best is no better than the majority.
         evaluated: The models that `evaluate` tried; none where all runs are of `fit-heads`.
         coverage: How much these can fill in.
     """
@@ -323,6 +325,8 @@ class Comparison:
     photo_sets: tuple[PhotoSet, ...] = ()
     evaluated: tuple[Evaluated, ...] = ()
     coverage: tuple[Coverage, ...] = ()
+    against_majority: Pair | None = None
+    headline: tuple[str, ...] = ()
 
     @property
     def best_candidate(self) -> Candidate:

@@ -45,7 +45,8 @@ def table(comparison: Comparison, color: bool = False) -> str:
         f" products ({counted(comparison.resamples, 'resample')}); known labels only."
     )
     best = comparison.best_candidate
-    blocks: list[RenderableType] = [head, *(f"not shared: {each}" for each in comparison.left_out), ""]
+    warned = (f"ATTENTION: {each}" for each in comparison.headline)
+    blocks: list[RenderableType] = [*warned, head, *(f"not shared: {each}" for each in comparison.left_out), ""]
     blocks.append(_overall(comparison))
     if comparison.pairs:
         blocks.append(_pairs(comparison))

@@ -119,8 +119,37 @@ EXTRA = ("count",)
 _NUMBERED = {"fixed": "fixed:0.8", "precision": "precision:0.9"}
 
 
+def full_name(policy: str) -> str:
+    """A policy's text as run folders and models have it: fixed:0.5 for 0.5, any other as it is."""
+    try:
+        float(policy)
+    except ValueError:
+        return policy
+    return f"fixed:{policy.strip()}"
+
+
+def without_rows_to_tune_on(policy: str, schema: LabelSchema) -> Float64:
+    """Thresholds (L,) of a policy that needs no labelled photos: best, or fixed:0.5 and the like.
+
+    Raises:
+        OptionError: There is no such policy, or it is one that validation photos tune.
+    """
+    if policy != "auto" and not is_tuned(policy):
+        name, number = parse_policy(policy)
+        return default_thresholds(schema) if name == "best" else np.full(schema.size, number)
+    raise OptionError(
+        f"--threshold is {policy!r}, which needs labelled photos to tune by: fit-heads --threshold {policy} puts it"
+        " into the model. Here it can be best, or fixed:0.5 (in short 0.5) and the like for all values"
+    )
+
+
 def parse_policy(policy: str) -> tuple[str, float | None]:
-    """(name, its number or None) of a policy's text; OptionError names the nearest match."""
+    """(name, its number or None) of a policy's text, where 0.5 is short for fixed:0.5.
+
+    Raises:
+        OptionError: No policy is meant; it names the nearest match.
+    """
+    policy = full_name(policy)
     name, _, value = policy.partition(":")
     if name in _NUMBERED:
         try:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cache import FeatureCache
 from pipeline.arrays import Float32, Ids, Int64, Positions
 from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, join_groups, read_catalogue
-from pipeline.errors import OptionError, counted
+from pipeline.errors import OptionError, RunError, counted
 from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions, grouping
-from pipeline.system import memory_limit
+from pipeline.system import memory_limit, parsed, read_text
+
+_MOST_BYTES = 2**28
+"""Largest run.json that is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +60,27 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
-    features = select_features(cache, cache_key, ids[readable], options.use, options.views)
+    own = _cache_key_of(split.split_from)
+    features = select_features(cache, cache_key, ids[readable], options.use, options.views, own)
+    taken = (Finding("kind-of-vectors", "", features.note),) if features.note else ()
     there, dropped = _in_cache(catalogue, cache, features, ids, problems)
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
     if split.regroup:
         limit = memory_limit(options.memory)
         groups = _regroup(groups, ids, partial(read_pooled, cache, features.info, limit=limit), split.near_duplicates)
-    return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *dropped))
+    return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *taken, *dropped))
+
+
+def _cache_key_of(run: Path | None) -> Mapping[str, Any] | None:
+    """The cache key of the vectors that a run was fit on; None for what is no run folder."""
+    info = None if run is None else run / "run.json"
+    if info is None or not info.is_file():
+        return None
+    with parsed(RunError, f"{info} cannot be read (", "); name the split.csv beside it with --split-from"):
+        content = json.loads(read_text(info, _MOST_BYTES))
+    key = content.get("cache_key") if isinstance(content, dict) else None
+    return key if isinstance(key, dict) else None
 
 
 def _in_cache(

@@ -15,9 +15,11 @@ import numpy as np
 
 from pipeline.arrays import Bool, Float32, Float64, Int64, Positions, UInt8
 from pipeline.catalogue.labels import LabelSchema
-from pipeline.evaluation.bootstrap import Bootstrap, interval, resampled_score
+from pipeline.errors import counted
+from pipeline.evaluation.bootstrap import FEW_PRODUCTS, Bootstrap, interval, resampled_score
+from pipeline.evaluation.majority import majority_baseline
 from pipeline.evaluation.metrics import evaluate, photo_sums, validation_score
-from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, is_tuned, tune
+from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, full_name, is_tuned, tune
 from pipeline.heads import FittedHead, ensemble
 from pipeline.heads.calibration import Calibration
 
@@ -110,7 +112,7 @@ def judge(fit: Fit, P: Float32, truth: Truth, threshold: str) -> JudgedHead:
             `EXTRA`.
     """
     policies, decided = {}, {}
-    for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (threshold,):
+    for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (full_name(threshold),):
         limits = tune(P, truth.Y, truth.known, truth.schema, policy)
         D = cross_fitted(P, truth, policy) if is_tuned(policy) else decide(P, truth.schema, limits)
         policies[policy] = Policy(limits, validation_score(P, D, truth.Y, truth.known, truth.schema))
@@ -195,6 +197,31 @@ def _surely_better(first: JudgedHead, second: JudgedHead, truth: Truth) -> bool:
         scores.append(resampled_score(resamples.figures(sums), truth.schema.single))
     span = interval(scores[0] - scores[1])
     return span is not None and span[0] > 0.0
+
+
+def doubts(best: JudgedHead, train: Truth, validation: Truth, test_groups: Int64) -> tuple[str, ...]:
+    """What stands against believing the best, in sentences.
+
+    Args:
+        best: The chosen one.
+        train: What training photos are known to be, where the majority comes from.
+        validation: What it was judged by.
+        test_groups: The product of each test photo, (n,).
+    """
+    base = majority_baseline(train.Y, train.known, train.schema).predict(len(validation.Y))
+    score = validation_score(*base, validation.Y, validation.known, validation.schema)
+    sentences = []
+    if best.score <= score:
+        sentences.append(
+            f"the best is no better on validation than always naming the most common value (score {score:.4f})"
+        )
+    products = len(np.unique(test_groups))
+    if products < FEW_PRODUCTS:
+        sentences.append(
+            f"{counted(len(test_groups), 'test photo')} of {counted(products, 'product')} can hardly tell heads from"
+            " each other, or from always naming the most common value"
+        )
+    return tuple(sentences)
 
 
 def worth_keeping(candidates: Sequence[JudgedHead]) -> list[JudgedHead]:

@@ -15,7 +15,17 @@ from pathlib import Path
 from pipeline.catalogue import PARTS
 from pipeline.errors import HeadError, OptionError, counted
 from pipeline.evaluation.thresholds import parse_policy
-from pipeline.experiment.candidates import Fit, JudgedHead, Truth, averaged, best_of, choose, judge, worth_keeping
+from pipeline.experiment.candidates import (
+    Fit,
+    JudgedHead,
+    Truth,
+    averaged,
+    best_of,
+    choose,
+    doubts,
+    judge,
+    worth_keeping,
+)
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment
@@ -36,6 +46,8 @@ from pipeline.features.backbone.blocks import BLOCKS
 from pipeline.features.near_duplicates import Neighbours
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, ensemble, fit_many, grid
 from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
+from pipeline.heads.fitted import with_far_off_marked
+from pipeline.heads.idle import idle_options
 from pipeline.heads.kernel import parse_block_weights
 from pipeline.heads.stacked.sweep import Features, SweepProgress
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
@@ -70,6 +82,7 @@ def fit_heads(
         request = Request(data, cache_key, split, options)
         write_run(folder, experiment, request, outcome.best, near, seconds)
     best = outcome.best
+    about = (*_final(outcome, experiment), *_about_best(outcome, experiment), *idle_options(options, configs))
     logged = (
         ()
         if store is None
@@ -83,13 +96,7 @@ def fit_heads(
         configs=len(outcome.fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(
-            *_final(outcome, experiment),
-            *_margin(best, outcome.ahead),
-            *near_notes,
-            *_notes(experiment, outcome.fitted),
-            *logged,
-        ),
+        notes=(*about, *near_notes, *_notes(experiment, outcome.fitted), *logged),
         findings=experiment.findings,
     )
 
@@ -164,7 +171,7 @@ def _fit(
         progress=progress,
         blocks=tuple((c.block.name, c.block.dim) for c in experiment.features.columns[0]),
     )
-    fitted = fit_many(configs, *_sides(experiment, options, configs, "train"), sweep)
+    fitted = with_far_off_marked(fit_many(configs, *_sides(experiment, options, configs, "train"), sweep))
     candidates = _judge_all(fitted, experiment, options)
     best, ahead = choose(candidates, _truth(experiment)), best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
@@ -177,8 +184,8 @@ def _fit(
     return _Outcome(fitted, candidates, best, ahead, kept, final)
 
 
-def _truth(experiment: Experiment) -> Truth:
-    at, targets = experiment.split.rows("validation"), experiment.targets
+def _truth(experiment: Experiment, part: str = "validation") -> Truth:
+    at, targets = experiment.split.rows(part), experiment.targets
     return Truth(targets.schema, targets.Y[at], targets.known[at], experiment.groups[at])
 
 
@@ -258,6 +265,13 @@ def _fit_again(
 def _as_refit(progress: SweepProgress | None, parts: str) -> SweepProgress | None:
     """Lines that say they are of a refit: they name configurations again, and losses of rows now trained on."""
     return None if progress is None else lambda text: progress(f"refit on {parts}: {text}")
+
+
+def _about_best(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
+    """Why it is the best, and what stands against believing it."""
+    test_groups = experiment.groups[experiment.split.rows("test")]
+    doubtful = doubts(outcome.best, _truth(experiment, "train"), _truth(experiment), test_groups)
+    return (*_margin(outcome.best, outcome.ahead), *doubtful)
 
 
 def _margin(best: JudgedHead, ahead: JudgedHead) -> tuple[str, ...]:

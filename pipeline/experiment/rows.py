@@ -23,6 +23,7 @@ from pipeline.catalogue import (
     infer_schema,
     never_in_train,
     same_content,
+    single_or_multi,
     split_rows,
 )
 from pipeline.errors import OptionError, counted
@@ -186,11 +187,12 @@ def load_experiment(
     """Catalogue, cache and split joined (see `cached_rows`).
 
     Raises:
-        OptionError: Vectors are missing (with the command that makes them) or the split leaves a part empty.
+        OptionError: Vectors are missing (with the command that makes them), the split leaves a part empty, or no
+            attribute has two values in training.
     """
     rows = cached_rows(data, cache_key, split, options)
     catalogue, ids, groups = rows.catalogue, rows.ids, rows.groups
-    override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
+    override = single_or_multi(data.single, data.multi)
     parts, split_findings = split_rows(catalogue, infer_schema(catalogue, single=override), ids, groups, split)
     if not all(parts.counts().values()):
         raise OptionError(
@@ -213,7 +215,21 @@ def load_experiment(
     if options.gate == "none":
         truth = replace(truth, schema=replace(truth.schema, gate=None))
     targets = without_rows(truth, parts.rows("test"))
+    _require_two_classes(targets, parts)
     return Experiment(catalogue, rows.cache, rows.features, ids, groups, parts, targets, findings, truth)
+
+
+def _require_two_classes(targets: FitTargets, split: Split) -> None:
+    """OptionError when no value is there on some training photos and known to be missing on others."""
+    at, schema = split.rows("train"), targets.schema
+    Y, mask = targets.Y[at] > 0, targets.mask[at]
+    if ((Y & mask).any(axis=0) & (~Y & mask).any(axis=0)).any():
+        return
+    named = ", ".join(f"{a}: {' | '.join(v)}" for a, v in zip(schema.attributes, schema.values, strict=True))
+    raise OptionError(
+        f"nothing to learn: no attribute has two values among the {counted(len(at), 'training photo')} ({named[:200]});"
+        " give labels that differ between photos"
+    )
 
 
 def fit_targets(

@@ -20,7 +20,7 @@ from pipeline.evaluation.unseen import Unseen
 from pipeline.experiment.run_schema import check_config_id, read_decisions, read_run_info
 from pipeline.experiment.run_tables import Row, Rows, read_probabilities, read_rows, read_truth
 
-__all__ = ["Row", "Run", "number", "read_run"]
+__all__ = ["Row", "Run", "number", "read_run", "runs_in"]
 
 FILES = ("run.json", "split.csv", "labels.parquet", "configs.csv", "decisions.json")
 READ = (*FILES, "history.csv", "dropped.csv", "neighbours.csv")
@@ -142,6 +142,41 @@ class Run:
 
     def _predictions(self, config_id: str) -> Path:
         return self.path / "predictions" / f"{config_id}.parquet"
+
+
+def runs_in(paths: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:
+    """The run folders that these name: themselves, or those that lie in a folder of runs.
+
+    Args:
+        paths: Run folders, and folders of run folders.
+
+    Returns:
+        The run folders, each once, and a sentence per folder of runs that says which were taken of it.
+
+    Raises:
+        RunError: A folder holds no run.
+    """
+    found: dict[Path, None] = {}
+    sentences = []
+    for path in paths:
+        inside = [] if _is_run(path) or not path.is_dir() else sorted(each for each in path.iterdir() if each.is_dir())
+        runs = [each for each in inside if (each / FILES[0]).is_file()]
+        if inside and runs:
+            others = [each.name for each in inside if each not in runs]
+            without = f"; no finished run: {', '.join(others)}" if others else ""
+            sentences.append(f"{path} is a folder of runs; in it: {', '.join(run.name for run in runs)}{without}")
+        elif path.is_dir() and not _is_run(path):
+            raise RunError(
+                f"{path} is no run folder, and holds none: it has no {FILES[0]}; name folders that fit-heads wrote, or"
+                " one that they lie in"
+            )
+        found |= dict.fromkeys(runs or [path])
+    return list(found), tuple(sentences)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether it is a run folder, whole or not."""
+    return any((path / name).is_file() for name in FILES)
 
 
 def read_run(path: Path) -> Run:

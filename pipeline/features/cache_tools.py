@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def export(
 ) -> ExportReport:
     """One plain .h5 or .npz file: `features` (n, d) and `filename` (n,), one row per catalogue photo in its order.
 
-    Without a catalogue every cached row is written, named by content id.
+    Without a catalogue every content that has all that is written is a row, named by content id.
 
     Args:
         data: The catalogue, or nothing.
@@ -48,12 +49,18 @@ def export(
         _require_nothing_else(key, options)
         features = features_of_model(cache, model)
     columns = tuple(column for view in features.columns for column in view)
+    reader = cache.reader(features.info.digest)
     selection = Selection(columns)
     if catalogue is not None:
         rejected = set(cache.files.rejected(ids, features.info.digest)) | set(problems)
         rows = np.array([i for i in range(len(ids)) if i not in rejected], np.intp)
         selection = Selection(columns, ids[rows], [catalogue.filenames[i] for i in rows])
-    return write(cache.reader(features.info.digest), selection, options.out)
+    report = write(reader, selection, options.out)
+    asked = len(ids)
+    if catalogue is None:
+        asked = len(np.unique(np.concatenate([reader.ids(column) for column in features.info.columns])))
+    notes = (features.note,) if features.note else ()
+    return replace(report, left_out=asked - report.rows, notes=notes)
 
 
 def features_of_model(cache: FeatureCache, model: Mapping[str, Any]) -> CachedFeatures:

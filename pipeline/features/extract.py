@@ -41,7 +41,12 @@ Paths = Sequence[str | os.PathLike[str]]
 
 @dataclass
 class _Run:
-    """One extraction under way."""
+    """One extraction under way.
+
+    Attributes:
+        partly: Whether a photo's content had some of what is asked for before, (n,).
+        stored: Whether something of it was computed and stored, (n,).
+    """
 
     cache: FeatureCache
     backbone: Backbone
@@ -51,14 +56,14 @@ class _Run:
     options: ExtractOptions
     progress: Callable[[Progress], None] | None
     seconds: dict[str, float]
+    partly: Bool
+    stored: Bool
     rejects: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     total: int = 0
     done: int = 0
-    written: int = 0
     began: float = 0.0
     runtime: str = ""
-    views: int = 0
     forward_per_second: float | None = None
 
 
@@ -90,7 +95,8 @@ def extract(
     key, columns = base_key(loaded, options.precision), _columns(loaded, options)
     cache = FeatureCache(options.cache)
     seconds = {"start": time.perf_counter() - began, "runtime": 0.0}
-    run = _Run(cache, loaded, key, columns, paths, options, progress, seconds)
+    partly, stored = (np.zeros(len(paths), np.bool_) for _ in range(2))
+    run = _Run(cache, loaded, key, columns, paths, options, progress, seconds, partly, stored)
     if loaded.random:
         run.notes.append(f"weights are {loaded.weights_source}: untrained, for tests and speed only")
     with _timed(run.seconds, "hash"):
@@ -101,6 +107,7 @@ def extract(
     rows = _without_rejected(run, ids, np.flatnonzero(first))
     lacking = _lacking(run, ids[rows])
     todo = lacking.any(axis=1)
+    run.partly[rows] = ~lacking.all(axis=1)
     cache.files.retry(ids[rows[todo]], key.digest)
     if todo.any():
         with interruptible():
@@ -218,7 +225,7 @@ def _store(run: _Run, writer: Writer, job: Job, batch: Batch) -> None:
     with _timed(run.seconds, "write"):
         # The ids are those of the bytes decoded: a photo that changed since it was hashed is stored as what it is now.
         writer.append(batch.ids[finite], {column_of[key]: values[finite] for key, values in batch.features.items()})
-    run.written += int(finite.sum())
+    run.stored[job.rows[batch.indices[finite]]] = True
     run.done += len(batch.indices) + len(batch.rejects)
     if run.progress is not None:
         rate = run.done / max(time.perf_counter() - run.began - run.seconds["runtime"], 1e-9)
@@ -259,7 +266,8 @@ def _report(run: _Run, unique: int, readable: int, reused: int) -> ExtractReport
         unique=unique,
         duplicates=readable - unique,
         reused=reused,
-        written=run.written,
+        written=int(run.stored.sum()),
+        extended=int((run.stored & run.partly).sum()),
         rejects=tuple(PhotoReject(Path(run.paths[row]), why) for row, why in sorted(run.rejects.items())),
         seconds=run.seconds,
         images_per_second=run.done / compute if compute else 0.0,

@@ -36,6 +36,7 @@ class ExtractReport:
         duplicates: Photos whose bytes another photo has too.
         reused: Contents that were in the cache already.
         written: Contents of which something was computed and stored.
+        extended: Those among them that had some of what was asked for before.
         rejects: Photos without a vector.
         seconds: Wall time of `start` (weights), `hash`, `runtime` (conversion) and `total`; time summed over threads
             of `read`, `decode`, `colour` (that block, where it was asked for), `forward`; time of `write`; `probe`,
@@ -59,6 +60,7 @@ class ExtractReport:
     images_per_second: float = 0.0
     forward_per_second: float | None = None
     runtime: str = ""
+    extended: int = 0
     notes: tuple[str, ...] = ()
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cache import Column, FeatureCache, KeyInfo
 from pipeline.arrays import Float32, Ids
 from pipeline.errors import OptionError
@@ -22,10 +24,12 @@ class CachedFeatures:
     Attributes:
         info: The base key and what the cache says of it.
         columns: Per view, one Column per block.
+        note: Why this key, where the cache holds several that fit; "" where it holds one.
     """
 
     info: KeyInfo
     columns: tuple[tuple[Column, ...], ...]
+    note: str = ""
 
     @property
     def dim(self) -> int:
@@ -44,16 +48,34 @@ class CachedFeatures:
 
 
 def open_cache(root: Path) -> FeatureCache:
-    """An existing cache; OptionError when there is none."""
+    """An existing cache; OptionError when there is none, or a folder of other things."""
     if not root.is_dir():
         raise OptionError(f"no embedding cache at {root}; run `{command('extract')}`, or name it with --cache")
-    return FeatureCache(root)
+    cache = FeatureCache(root)
+    if not (cache.is_there() or (root / "runtimes").is_dir()):
+        raise OptionError(f"{root} is no embedding cache but {_what_it_is(root)}; name with --cache what extract wrote")
+    return cache
+
+
+def _what_it_is(root: Path) -> str:
+    names = sorted(entry.name for entry in root.iterdir())
+    if "run.json" in names:
+        return "a run folder, whose run.json says which cache it was fit from"
+    return f"a folder of other things, such as {names[0]}" if names else "an empty folder"
 
 
 def select_features(
-    cache: FeatureCache, wanted: CacheKeyOptions, ids: Ids, blocks: Sequence[str], views: Sequence[str]
+    cache: FeatureCache,
+    wanted: CacheKeyOptions,
+    ids: Ids,
+    blocks: Sequence[str],
+    views: Sequence[str],
+    own: Mapping[str, Any] | None = None,
 ) -> CachedFeatures:
-    """The one base key that `wanted` and the photos name, and its columns.
+    """The base key that `wanted` and the photos name, and its columns.
+
+    Of several that fit, the one of the run that this one goes on from, else the newest that has all the photos' vectors
+    is taken, and the note says so: an extraction with other settings must not break a command that worked before it.
 
     Args:
         cache: Where to look.
@@ -62,10 +84,14 @@ def select_features(
             some.
         blocks: Their names; none for all that are cached.
         views: Their names.
+        own: The cache key, as run.json has it, of the run whose split is taken.
+
+    Returns:
+        The key and its columns, per view in block order.
 
     Raises:
-        OptionError: No key fits (it says which extract command to run), when several fit (it says in which fields they
-            differ), or when a block or view was not extracted.
+        OptionError: No key fits (it says which extract command to run), when several fit and none has the vectors of
+            all photos (it says in which fields they differ), or when a block or view was not extracted.
     """
     infos = cache.keys()
     fitting = [info for info in infos if _matches(info, wanted)]
@@ -76,20 +102,44 @@ def select_features(
             f"{command('extract', changed(wanted) | {'cache': cache.root})} --data ..."
         )
     covering = [info for info in fitting if _covers(cache, info, ids)] if len(fitting) > 1 else fitting
-    chosen = covering or fitting
-    if len(chosen) > 1:
-        raise OptionError(
-            f"{len(chosen)} kinds of vectors in {cache.root} fit; they differ in {_differences(chosen)}. "
-            "Name one with --backbone, --weights, --size, --resize or --precision, or remove one with "
-            "`cache prune --drop-cache-key`."
-        )
-    info = chosen[0]
-    cached = {(column.block.name, column.view): column for column in info.columns}
     for name in blocks:
         if name not in BLOCKS:
             raise OptionError(f"there is no feature block {name!r}; there are {', '.join(BLOCKS)}")
+    info, note = _one_of(cache, covering or fitting, ids, (blocks, views), own)
+    cached = {(column.block.name, column.view): column for column in info.columns}
     names = tuple(blocks) or _common_blocks(cache, info, cached, ids, views)
-    return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views))
+    return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views), note)
+
+
+def _one_of(
+    cache: FeatureCache,
+    infos: Sequence[KeyInfo],
+    ids: Ids,
+    asked: tuple[Sequence[str], Sequence[str]],
+    own: Mapping[str, Any] | None,
+) -> tuple[KeyInfo, str]:
+    """One of these keys and, where they are several, why it is this one."""
+    if len(infos) == 1:
+        return infos[0], ""
+    name_one = "with --backbone, --weights, --size, --resize or --precision"
+    fit = f"{len(infos)} kinds of vectors in {cache.root} fit; they differ in {_differences(infos)}."
+    of_run = [info for info in infos if info.key.to_json() == own]
+    complete = [info for info in infos if len(ids) and _has_all(cache, info, ids, *asked)]
+    if not (of_run or complete):
+        raise OptionError(f"{fit} Name one {name_one}, or remove one with `cache prune --drop-cache-key`.")
+    taken = of_run[0] if of_run else max(complete, key=lambda info: info.created)
+    why = "that of the run whose split is taken" if of_run else "the newest that has all these photos"
+    return taken, f"{fit} Taken: {describe(taken)}, {why}; name another {name_one}"
+
+
+def _has_all(cache: FeatureCache, info: KeyInfo, ids: Ids, blocks: Sequence[str], views: Sequence[str]) -> bool:
+    """Whether the blocks asked for are there, in every view, for every content that was not rejected."""
+    cached = {(column.block.name, column.view): column for column in info.columns}
+    names = blocks or _common_blocks(cache, info, cached, ids, views)
+    columns = [cached.get((name, view)) for name in names for view in views]
+    kept = np.delete(ids, list(cache.files.rejected(ids, info.digest)))
+    reader = cache.reader(info.digest)
+    return all(column is not None and bool(reader.contains(kept, column).all()) for column in columns)
 
 
 def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> Float32:

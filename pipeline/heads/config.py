@@ -146,6 +146,13 @@ class HeadConfig:
         return HEADS[self.head]
 
     @property
+    def used(self) -> frozenset[str]:
+        """Fields that change what it is; those of other heads and optimizers do not."""
+        of_others = set().union(*_OPTIMIZER_USES.values()) - set(_OPTIMIZER_USES.get(self.optimizer, ()))
+        ignored = _LBFGS_IGNORES if self.optimizer == "lbfgs" else ()
+        return frozenset({"head", *self.spec.uses} - of_others - set(ignored))
+
+    @property
     def reading(self) -> tuple[int, float]:
         """How it reads the features: batch size and input dropout. Configurations that read alike share one reading,
         so what is dropped depends on the sweep's seed, not on the configuration's."""
@@ -169,9 +176,8 @@ class HeadConfig:
             raise HeadError(
                 f"optimizer {optimizer!r} cannot train head {self.head!r}; it can use {', '.join(spec.optimizers)}"
             )
-        used = {"head", *spec.uses} - (set().union(*_OPTIMIZER_USES.values()) - set(_OPTIMIZER_USES.get(optimizer, ())))
-        if optimizer == "lbfgs":
-            used -= set(_LBFGS_IGNORES)
+        object.__setattr__(self, "optimizer", optimizer)
+        used = self.used
         for field in fields(self):
             if field.name not in used:
                 object.__setattr__(self, field.name, field.default)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from pipeline.arrays import Float, Float32
 from pipeline.errors import HeadError
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.probabilities import mean_probabilities
+
+FAR_OFF = 100.0
+"""Loss per value from which a head is no fit: its logits are in the hundreds, and wrong. Not knowing costs log 2."""
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,14 @@ def ensemble(heads: Sequence[FittedHead], shares: Sequence[float] = ()) -> Fitte
         not_learnable=tuple(sorted(set().union(*(h.not_learnable for h in heads)))),
         note=f"average of {', '.join(h.config.config_id for h in heads)}",
     )
+
+
+def with_far_off_marked(fitted: Iterable[FittedHead]) -> list[FittedHead]:
+    """The same heads, those marked as diverged whose loss on validation is finite and yet none that a fit can have."""
+    marked = []
+    for head in fitted:
+        widest = max((columns.stop - columns.start for columns in head.slices), default=1)
+        far_off = np.isfinite(head.validation_loss) and head.validation_loss > FAR_OFF * widest
+        note = f"diverged: validation loss {head.validation_loss:.6g} at its best epoch; lower the learning rate"
+        marked.append(replace(head, diverged=True, note=note) if far_off else head)
+    return marked

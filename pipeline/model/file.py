@@ -168,7 +168,9 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
         sha256: A digest you trust; the file is not loaded unless it matches.
     """
     if not path.is_file():
-        raise ModelFileError(f"no model file {path}")
+        best = path / "models" / "best.joblib"
+        hint = f"; {path} is a run folder, its best model is {best}" if best.is_file() else ""
+        raise ModelFileError(f"no model file {path}{hint}")
     with parsed(ModelFileError, f"{path} cannot be read (", "); copy it again"), open_regular(path) as file:
         data = file.read()
     _check_digests(path, data, sha256)

@@ -15,6 +15,7 @@ from pipeline.catalogue.reading.photos import is_photo
 from pipeline.errors import BadImage, OptionError
 from pipeline.features.backbone.limits import MAX_FILE_BYTES
 from pipeline.model.fetch import fetcher, is_url
+from pipeline.system import open_regular, parsed
 
 if TYPE_CHECKING:
     from pipeline.features.sources import Source
@@ -113,11 +114,24 @@ def _read(file: BinaryIO) -> bytes:
     return data
 
 
+def _require_photo(path: Path) -> None:
+    """OptionError for a file that is called otherwise than a photo and does not begin like one, such as a CSV."""
+    from PIL import Image
+
+    if not path.suffix or is_photo(path.name) or not path.is_file():
+        return
+    where = f"; labelled photos of a catalogue are for evaluate --data {path}" if path.suffix == ".csv" else ""
+    advice = f"); name photos, folders of photos or patterns{where}"
+    with parsed(OptionError, f"{path} is no photo (", advice), open_regular(path) as file:
+        Image.open(file)
+
+
 def _photos_of(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
         return sorted(str(found) for found in path.rglob("*") if is_photo(found.name) and found.is_file())
     if path.exists():
+        _require_photo(path)
         return [name]
     # Path.glob refuses absolute patterns; the plain function takes what a shell would.
     matches = sorted(match for match in glob.glob(name, recursive=True) if Path(match).is_file())  # noqa: PTH207

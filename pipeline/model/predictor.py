@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.arrays import Bool, Float, Float32, Float64, Int64
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import BadImage, OptionError
-from pipeline.evaluation.thresholds import default_thresholds
+from pipeline.evaluation.thresholds import without_rows_to_tune_on
 from pipeline.model.feature_source import Cached, FeatureSource, VectorBatch
 from pipeline.model.file import Model, decisions, proba, read_model, schema_of
 from pipeline.model.photos import found_sources, listed, named_source
@@ -295,13 +295,4 @@ def _or_none(value: Any) -> str | list[str] | None:
 def _thresholds(model: Mapping[str, Any], override: str | None) -> Float64:
     if override is None:
         return np.asarray(model["thresholds"], np.float64)
-    schema = schema_of(model)
-    if override == "best":
-        return default_thresholds(schema)
-    try:
-        limit = float(override)
-    except ValueError:
-        limit = -1.0
-    if not 0.0 <= limit <= 1.0:
-        raise OptionError(f"--threshold is {override!r}; it can be best, or one number from 0 to 1 for all values")
-    return np.full(schema.size, limit)
+    return without_rows_to_tune_on(override, schema_of(model))

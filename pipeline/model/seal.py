@@ -34,8 +34,8 @@ def unsealed(data: bytes, name: str) -> tuple[bytes, bool]:
         name: The file's, for errors.
 
     Raises:
-        ModelFileError: They are not what was written.
-        ValueError, zlib.error: They are no model file.
+        ModelFileError: They are no model file, or not what was written.
+        ValueError, zlib.error: They are compressed, and not to be unpacked.
     """
     if data.startswith(_ZLIB):
         unpacked = zlib.decompressobj()
@@ -44,7 +44,10 @@ def unsealed(data: bytes, name: str) -> tuple[bytes, bool]:
         if not unpacked.eof or unpacked.unused_data:
             raise ValueError("its compressed content has no end, or something after it")
     if not data.startswith(_PICKLE):
-        raise ValueError("it does not begin like one of this program")
+        raise ModelFileError(
+            f"{name} is no model file: it does not begin like one. Models are in the folder models of a run, such as"
+            " runs/first/models/best.joblib"
+        )
     line = _LINE.fullmatch(data[-_LINE_BYTES:])
     if line is None:
         return data, False

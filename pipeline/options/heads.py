@@ -43,8 +43,8 @@ class FitOptions:
         halving: Drop hopeless configurations early (successive halving).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
         gate: Whether attributes that do not apply to the predicted category are silent (category) or not (none).
-        threshold: How probabilities become values: auto, best, fixed:0.5 and the like, global, per-key, per-label
-            (tuned for F1), precision:0.9 and the like, count (as many values as are true).
+        threshold: How probabilities become values: auto, best, fixed:0.5 (in short 0.5) and the like, global, per-key,
+            per-label (tuned for F1), precision:0.9 and the like, count (as many values as are true).
         calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike

@@ -100,7 +100,7 @@ LIMITS: dict[str, Limit] = {
     "ridge": POSITIVE,
     "seed": SEED,
     "similar": Limit(0, 100, above=True),
-    "size": Limit(1, 2**16, whole=True),
+    "size": Limit(32, 2**16, whole=True),
     "split_seed": SEED,
     "thumbnails": COUNT,
     "trees": Limit(1, 1_000_000, whole=True),

@@ -16,7 +16,7 @@ class PredictOptions:
     Attributes:
         cache: Folder of an embedding cache: photos whose vectors it has are not computed again (default: none).
         weights: Backbone weights file, where the source recorded in the model is not to be had.
-        threshold: Override the model's thresholds: best, or one number for all labels.
+        threshold: Override the model's thresholds: best, or fixed:0.5 (in short 0.5) and the like for all values.
         out: Where the predictions go: .csv in the shape of the attributes CSV, or .jsonl for multi-valued attributes.
         layout: columns (one per attribute), dict (columns filename and predictions) or auto (dict for a model of format
             B).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,16 @@ def now_named(option: str) -> str:
     """The name of an option as the command line has it now."""
     name = option.replace("_", "-")
     return FORMER_NAMES.get(name, name)
+
+
+def by_initials(option: str, options: Collection[str]) -> str:
+    """The option that the initials of an unknown one name, as lr of learning-rate; "" when there is none.
+
+    The letters of others may be nearer to it.
+    """
+    words = option.replace("_", "-").split("-")
+    initials = "".join(word[:1] for word in words)
+    return initials if len(words) > 1 and initials in options else ""
 
 
 def words_of(options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OptionError, nearest
-from pipeline.options.words import PROGRAM, now_named
+from pipeline.options.words import PROGRAM, by_initials, now_named
 from pipeline.system import parsed, read_text, wrong_text
 
 OWN_MEANING = {
@@ -30,7 +30,7 @@ OWN_MEANING = {
     "compare": ("seed",),
     "finetune": (
         *("lr", "weight-decay", "momentum", "betas", "schedule", "epochs", "batch-size"),
-        *("patience", "monitor", "seed", "memory"),
+        *("patience", "monitor", "seed", "memory", "near-duplicates", "regroup"),
     ),
 }
 """Options whose name means something else in these commands: only their own section sets them."""
@@ -238,6 +238,6 @@ def find_preset(name: str) -> Path:
 def check_option(name: str, options: Collection[str], place: str) -> None:
     """OptionError, with the nearest of these, for one that is not among them."""
     if name not in options:
-        near = nearest(name, options)
+        near = by_initials(name, options) or nearest(name, options)
         hint = f"; did you mean {near!r}?" if near else f"; known: {', '.join(options)}"
         raise OptionError(f"{place}: unknown option {name!r}{hint}")

@@ -112,6 +112,13 @@ def test_unknown_name_in_a_config_file_is_an_error(tmp_path: Path) -> None:
     assert (done.returncode, "did you mean 'epochs'" in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("text", ["learning-rate: 1\n", "fit-heads:\n  learning_rate: 1\n"])
+def test_initials_in_a_config_file_are_understood_as_on_the_command_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "flow.yaml").write_text(text)
+    with pytest.raises(PipelineError, match="did you mean 'lr'"):
+        parse(app, ["fit-heads", "--config", str(tmp_path / "flow.yaml")])
+
+
 class Evil:
     """Unpickled, it makes a file."""
 
@@ -155,6 +162,7 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
         (["fit-heads", "--heads", "linear,mlp"], {"heads": ("linear", "mlp")}),
         (["fit-heads", "--heads=linear,mlp", "--weight_decay", "0,0.1"], {"weight_decay": (0.0, 0.1)}),
         (["fit-heads", "--lr=0.1,2"], {"lr": (0.1, 2.0)}),
+        (["fit-heads", "--optimizers", "adam, sgd", "--lr= 1 ,2"], {"optimizers": ("adam", "sgd"), "lr": (1.0, 2.0)}),
         (["fit-heads", "--loss", "bce,ce", "--batch-size", "16,128"], {"loss": ("bce", "ce"), "batch_size": (16, 128)}),
         (["fit-heads", "--schedule=step", "--logit-adjust", "0.5"], {"schedule": ("step",), "logit_adjust": (0.5,)}),
         (["fit-heads", "--label-smoothing=0,0.1"], {"label_smoothing": (0.0, 0.1)}),
@@ -180,6 +188,14 @@ def test_commas_separate_values_in_a_config_file_too(tmp_path: Path) -> None:
     assert (fit.batch_size, fit.loss, fit.logit_adjust, fit.schedule) == ((16,), ("ce",), (0.5,), ("step", "cosine"))
     predict = parse(app, ["predict", "a.jpg", "--model", "m.joblib", "--config", str(config)]).keywords
     assert predict.get("options", options.PredictOptions()).weights is None, "the model knows its own weights"
+
+
+@pytest.mark.parametrize(("said", "meant"), [("off", "off"), ("on", "on"), ("no", "off"), ('"off"', "off")])
+def test_on_and_off_in_a_config_file_are_words_where_the_option_has_them(tmp_path: Path, said: str, meant: str) -> None:
+    config = tmp_path / "flow.yaml"
+    config.write_text(f"fit-heads:\n  calibrate: {said}\n  refit: off\n  optimizers: adam, sgd\n")
+    fit = parse(app, ["fit-heads", "--config", str(config)]).keywords["options"]
+    assert (fit.calibrate, fit.refit, fit.optimizers) == (meant, False, ("adam", "sgd"))
 
 
 @pytest.mark.parametrize(("preset", "loss", "batch"), [("best", "ce", 256), ("category-head", "ce", 256)])
@@ -303,6 +319,27 @@ def test_a_wrong_digest_names_no_cache_key(tmp_path: Path, capsys: pytest.Captur
     assert "names 0 keys" in capsys.readouterr().err
     assert main([*prune, digest]) == 0
     assert digest[:16] in capsys.readouterr().out
+
+
+def test_prune_wants_to_know_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    features = str(write_catalogue(tmp_path).cache)
+    assert main(["cache", "prune", "--cache", features]) == 1
+    assert "nothing to remove was named: give --data" in capsys.readouterr().err
+    assert main(["cache", "prune", "--cache", features, "--quarantine"]) == 0
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "compact", "prune", "export"])
+def test_a_folder_of_other_things_is_no_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    assert main(["cache", command, "--cache", "photos"]) == 1
+    assert "photos is no embedding cache but an empty folder" in capsys.readouterr().err
+    Path("photos/a.jpg").write_bytes(b"")
+    assert main(["cache", command, "--cache", "photos"]) == 1
+    assert "photos is no embedding cache but a folder of other things, such as a.jpg" in capsys.readouterr().err
+    assert [path.name for path in Path("photos").iterdir()] == ["a.jpg"]
 
 
 def test_a_seed_of_random_weights_is_held_to_its_limits(tmp_path: Path) -> None:

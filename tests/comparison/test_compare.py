@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.comparison.compare import compare, table
 from pipeline.comparison.csv_file import save_csv
+from pipeline.comparison.page import render
+from pipeline.comparison.page.data import page_data
 from pipeline.comparison.records import Comparison, save_json
 from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import Bootstrap, interval, interval_of
@@ -147,6 +150,54 @@ def test_predictions_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a", configs={LINEAR: {**CONFIGS[LINEAR], "P": P}})
     with pytest.raises(RunError, match="not numbers; the fit diverged"):
         compare([tmp_path / "a"], QUICK)
+
+
+def many(products: int) -> dict[str, Any]:
+    """A run of so many test products of one photo, half of them of either neck, told by one head and not by another."""
+    rows = [(f"t{i}.jpg", i, "train", ("round", "v")[i % 2], None) for i in range(4)]
+    rows += [(f"v{i}.jpg", 4 + i, "validation", ("round", "v")[i % 2], None) for i in range(2)]
+    rows += [(f"x{i}.jpg", 6 + i, "test", ("round", "v")[i % 2], None) for i in range(products)]
+    good = [[1.0 - i % 2, i % 2, 0.0, 0.0, 0.0] for i in range(products + 2)]
+    blind = [[0.9, 0.1, 0.0, 0.0, 0.0] for _ in range(products + 2)]
+    names = {"linear-adam-00000001": good, "mlp-sgd-00000002": blind}
+    configs = {name: {**CONFIGS[name], "P": P} for name, P in names.items()}
+    return {"rows": rows, "configs": configs, "attributes": ("neck",), "unkept": False}
+
+
+def test_a_best_no_better_than_the_majority_is_said_before_anything_else(tmp_path: Path) -> None:
+    run = many(60)
+    good = compare([write_run(tmp_path / "good", **run)], QUICK)
+    assert (good.headline, good.against_majority.verdict) == ((), "first better")
+    assert "ATTENTION" not in table(good)
+    blind = {name: {**config, "P": run["configs"]["mlp-sgd-00000002"]["P"]} for name, config in run["configs"].items()}
+    bad = compare([write_run(tmp_path / "bad", **{**run, "configs": blind})], QUICK)
+    (said,) = bad.headline
+    assert said.startswith("linear-adam-00000001 is not shown to be better than always naming the most common value")
+    assert table(bad).startswith(f"ATTENTION: {said}\n")
+    assert bad.to_json()["headline"] == [said] and bad.to_json()["against_majority"]["verdict"] != "first better"
+    page = render(bad, page_data(bad))
+    assert ", not shown to be better than the majority</h1>" in page and said in page
+    assert "not shown to be better than the majority" not in render(good, page_data(good))
+
+
+def test_too_few_test_products_are_said_before_anything_else(tmp_path: Path) -> None:
+    few = compare([write_run(tmp_path / "few", **many(20))], QUICK)
+    assert few.headline == (
+        "20 test photos of 20 products can tell next to nothing: even without a mistake on any, 15 % of all products"
+        " may be wrong.",
+    )
+
+
+def test_a_folder_of_runs_stands_for_the_runs_in_it(tmp_path: Path) -> None:
+    first, second = (write_run(tmp_path / "runs" / name) for name in ("a", "b"))
+    (tmp_path / "runs" / "begun").mkdir()
+    comparison, by_name = compare([tmp_path / "runs"], QUICK), compare([first, second], QUICK)
+    assert [c.name for c in comparison.candidates] == [c.name for c in by_name.candidates]
+    assert comparison.notes[0].endswith("runs is a folder of runs; in it: a, b; no finished run: begun")
+    assert [run.path for run in compare([first, tmp_path / "runs"], QUICK).runs] == [str(first), str(second)]
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(RunError, match=r"photos is no run folder, and holds none: it has no run\.json"):
+        compare([tmp_path / "photos"], QUICK)
 
 
 def test_no_runs_no_folder_no_predictions(tmp_path: Path) -> None:

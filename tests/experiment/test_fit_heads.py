@@ -502,12 +502,16 @@ def test_two_kinds_of_vectors_are_told_apart(tmp_path: Path) -> None:
     other = base_key(architecture="resnet34")
     with cache.writer(other, notes={"weights_source": "random:0"}) as writer:
         writer.append(ids, {small.columns[0]: reader.read(ids, [small.columns[0]])})
-    with pytest.raises(OptionError, match=r"differ in architecture: resnet18 \| resnet34"):
-        fit(small, options(small, tmp_path / "x"))
-    with pytest.raises(OptionError, match="no cached vectors .* fit backbone resnet50; the cache holds: resnet18"):
+    with cache.writer(base_key(architecture="resnet50"), notes={"weights_source": "random:0"}) as writer:
+        writer.append(ids[:3], {small.columns[0]: reader.read(ids[:3], [small.columns[0]])})
+    with pytest.raises(OptionError, match=r"differ in architecture: resnet18 \| resnet34 \| resnet50"):
+        fit(small, options(small, tmp_path / "x", views=("vflip",)))
+    for model in ("resnet18", "resnet34"):
+        cache.prune(drop_keys=[base_key(architecture=model).digest], dry_run=False)
+    with pytest.raises(OptionError, match="no cached vectors .* fit backbone vgg; the cache holds: resnet50"):
         fit_heads(
             DataOptions(data=small.data),
-            CacheKeyOptions(backbone="resnet50"),
+            CacheKeyOptions(backbone="vgg"),
             SplitOptions(),
             options(small, tmp_path / "x"),
         )
@@ -530,6 +534,99 @@ def test_options_that_cannot_work_fail_before_anything_is_written(
     with pytest.raises(error, match=text):
         fit(small, options(small, tmp_path / "x", **changes))
     assert not (tmp_path / "x").exists()
+
+
+def test_an_extraction_with_other_settings_breaks_no_command(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path, photos=60)
+    first = fit(small, options(small, tmp_path / "first", epochs=1))
+    cache = FeatureCache(small.cache)
+    reader = cache.reader(small.attribute.digest)
+    ids = reader.ids(small.columns[0])
+    for size, count in ((288, 60), (320, 59)):
+        with cache.writer(base_key(size=size), notes={"weights_source": "random:0"}) as writer:
+            writer.append(ids[:count], {small.columns[0]: reader.read(ids[:count], [small.columns[0]])})
+    report = fit_heads(
+        DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), options(small, tmp_path / "new")
+    )
+    assert json.loads((report.run / "run.json").read_text())["cache_key"]["size"] == 288, "320 lacks a photo"
+    (said,) = [finding.detail for finding in report.findings if finding.kind == "kind-of-vectors"]
+    assert "differ in size: 288 | 320 | 64." in said and "the newest that has all these photos" in said
+    again = fit(small, options(small, tmp_path / "again", epochs=1), SplitOptions(split_from=first))
+    assert json.loads((again / "run.json").read_text())["cache_key"]["size"] == 64, "that of the run it goes on from"
+    named = fit_heads(
+        DataOptions(data=small.data), CacheKeyOptions(size=64), SplitOptions(), options(small, tmp_path / "named")
+    )
+    assert "kind-of-vectors" not in {finding.kind for finding in named.findings}
+
+
+def notes_of(small: SmallCatalogue, out: Path, **changes: object) -> str:
+    fit_options = options(small, out, **{"epochs": 2, **changes})
+    return "\n".join(fit_heads(DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), fit_options).notes)
+
+
+def test_labels_that_are_all_alike_are_nothing_to_learn(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path, photos=60)
+    write_rows(small.data, [(name, "1", "short") for name, *_ in read_rows(small.data)])
+    with pytest.raises(OptionError, match=r"nothing to learn: .*training photos \(neck: 1, sleeve_length: short\)"):
+        fit(small, options(small, tmp_path / "x"))
+    assert not (tmp_path / "x").exists()
+    # Not all alike, if unknown is a value too.
+    unknown = [(name, "#N/A" if i % 4 < 2 else "1", "short") for i, (name, *_) in enumerate(read_rows(small.data))]
+    write_rows(small.data, unknown)
+    fit(small, options(small, tmp_path / "x", na="class", epochs=1))
+
+
+def test_options_that_do_nothing_for_the_heads_are_named(small: SmallCatalogue, tmp_path: Path) -> None:
+    said = notes_of(small, tmp_path / "a", dropout=(0.5,), trees=10, nesterov=True, ensemble=3)
+    assert "--nesterov, --dropout, --trees do nothing for linear under adam" in said
+    assert "--ensemble 3: one configuration was fit, so there is nothing to average" in said
+    lr, optimizers = (0.01,), ("adam", "sgd")
+    said = notes_of(small, tmp_path / "b", nesterov=True, heads=("linear", "mlp"), optimizers=optimizers, lr=lr)
+    assert "do nothing" not in said and "does nothing" not in said
+    said = notes_of(small, tmp_path / "c", heads=("logreg",), optimizers=("sgd",), lr=lr, logreg_c=0.5)
+    assert "--optimizers, --lr, --epochs do nothing for logreg" in said
+
+
+def test_a_best_that_only_names_the_most_common_value_is_said_to(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path / "small", photos=60)
+    split = pd.read_csv(fit(small, options(small, tmp_path / "first", epochs=1)) / "split.csv")
+    odd = set(split[split["part"] == "train"]["photo"][:4])
+    write_rows(small.data, [(name, "0" if name in odd else "1", "short") for name, *_ in read_rows(small.data)])
+    said = notes_of(small, tmp_path / "run")
+    assert "no better on validation than always naming the most common value" in said
+    assert "can hardly tell heads from each other" in said
+
+
+def test_a_good_head_on_many_products_is_not_doubted(tmp_path: Path) -> None:
+    said = notes_of(write_catalogue(tmp_path, photos=400), tmp_path / "run", epochs=15)
+    assert "no better" not in said and "hardly tell" not in said
+
+
+def test_a_learning_rate_that_is_far_off_is_no_best(small: SmallCatalogue, tmp_path: Path) -> None:
+    with pytest.raises(HeadError, match="every configuration diverged; try smaller learning rates"):
+        fit(small, options(small, tmp_path / "x", lr=(1e4,), epochs=3))
+    said = notes_of(small, tmp_path / "y", lr=(1e4, 0.05), epochs=3)
+    assert "diverged: validation loss" in said and "lower the learning rate" in said
+    assert len(list((tmp_path / "y" / "predictions").glob("*.parquet"))) == 1
+
+
+def test_a_run_folder_is_no_cache(small: SmallCatalogue, run: Path, tmp_path: Path) -> None:
+    for folder, what in ((run, "a run folder, whose run.json says"), (small.data.parent, "such as attributes.csv")):
+        with pytest.raises(OptionError, match=f"is no embedding cache but .*{what}"):
+            fit(small, options(small, tmp_path / "x", cache=folder))
+
+
+def test_a_bare_number_is_a_fixed_threshold(small: SmallCatalogue, tmp_path: Path) -> None:
+    run = fit(small, options(small, tmp_path / "run", threshold="0.7", epochs=2))
+    (entry,) = json.loads((run / "decisions.json").read_text()).values()
+    assert entry["chosen"] == "fixed:0.7"
+    assert set(entry["policies"]["fixed:0.7"]["thresholds"]) == {0.7}
+
+
+def test_an_attribute_is_not_single_and_multi_valued_at_once(small: SmallCatalogue, tmp_path: Path) -> None:
+    data = DataOptions(data=small.data, single=("neck",), multi=("sleeve", "neck"))
+    with pytest.raises(OptionError, match="--single and --multi both name neck"):
+        fit_heads(data, CacheKeyOptions(), SplitOptions(), options(small, tmp_path / "x"))
 
 
 def test_a_run_folder_is_never_overwritten(small: SmallCatalogue, run: Path) -> None:

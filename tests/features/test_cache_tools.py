@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cache import Block, Column, FeatureCache
+from pipeline.cli.main import main
 from pipeline.errors import OptionError
 from pipeline.experiment.fit_heads import fit_heads
 from pipeline.features.cache_tools import export
@@ -66,6 +68,21 @@ def test_npz_holds_the_same_and_without_a_model_one_view_is_written_as_ever(
     one = np.load(tmp_path / "one.npz")["features"]
     assert one.shape == (120, DIM)
     assert (both[:, :DIM] == one).all() and np.allclose(both[:, DIM:], one + 0.1)
+
+
+def test_contents_that_lack_a_block_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = write_catalogue(tmp_path)
+    cache = FeatureCache(small.cache)
+    ids = cache.reader(small.attribute.digest).ids(small.columns[0])
+    levels = Column(Block("levels", 2), "identity")
+    with cache.writer(small.attribute) as writer:
+        writer.append(ids[:50], {levels: np.zeros((50, 2), np.float32)})
+    words = ["cache", "export", "--cache", str(small.cache), "--out", str(tmp_path / "x.npz")]
+    assert main([*words, "--use", "pooled,levels"]) == 0
+    said = capsys.readouterr().out
+    assert "50 rows of 14 numbers" in said and "70 cached contents lack a block or view that is written" in said
+    assert main([*words, "--use", "pooled"]) == 0
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_vectors_the_model_was_not_fitted_on_are_refused(small: SmallCatalogue, tmp_path: Path) -> None:

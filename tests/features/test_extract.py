@@ -51,6 +51,10 @@ def run(tmp_path, photos):
     return call
 
 
+def line_of(report):
+    return next(iter(extract_lines(report)))
+
+
 def ids_of(paths):
     return id_array(hashlib.sha256(path.read_bytes()).digest() for path in paths)
 
@@ -106,7 +110,9 @@ def test_another_block_or_view_computes_just_that(run, tmp_path, monkeypatch):
     report = run(features=("pooled", "grid"), views=("identity", "hflip"))
     after = shards(tmp_path)
     assert report.key == first.key
-    assert report.written == 18  # grid of the photos as they are, both blocks of the mirrored ones
+    assert report.written == report.extended == 9  # grid of the photos as they are, both blocks of the mirrored ones
+    assert "9 computed (all of them had other blocks or views of these already), 0 already cached" in line_of(report)
+    assert first.extended == 0 and "9 computed, 0 already cached" in line_of(first)
     assert {name: after[name] for name in before} == before
     columns = FeatureCache(tmp_path / "features").reader(report.key).columns
     assert {(column.block.name, column.view) for column in columns} == {

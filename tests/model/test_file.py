@@ -282,7 +282,7 @@ def test_files_that_are_not_models(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="found 'list'"):
         read_model(tmp_path / "list.joblib")
     (tmp_path / "text.joblib").write_text("filename,neck\n")
-    with pytest.raises(ModelFileError, match="cannot be read as a joblib file"):
+    with pytest.raises(ModelFileError, match="is no model file: it does not begin like one"):
         read_model(tmp_path / "text.joblib")
 
 

@@ -6,6 +6,7 @@ import ast
 import csv
 import json
 import os
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -169,8 +170,22 @@ def test_threshold_override(photos: Path, model_path: Path, tmp_path: Path) -> N
     options = replace(EAGER, out=tmp_path / "p.jsonl", threshold="1")
     predict([photos / "a.jpg"], model_path, options)
     assert json.loads(options.out.read_text()) == {"filename": str(photos / "a.jpg"), "neck": None, "style": None}
-    with pytest.raises(OptionError, match="can be best, or one number from 0 to 1"):
+    with pytest.raises(OptionError, match="no threshold policy 'often'"):
         predict([photos], model_path, replace(options, threshold="often"))
+
+
+def test_threshold_has_the_grammar_of_fit_heads(photos: Path, model_path: Path, tmp_path: Path) -> None:
+    written = []
+    for threshold in ("fixed:0.4", "0.4"):
+        options = replace(EAGER, out=tmp_path / "p.csv", threshold=threshold)
+        predict([photos / "a.jpg"], model_path, options)
+        written.append(options.out.read_bytes())
+    assert written[0] == written[1]
+    with pytest.raises(OptionError, match="fixed: comes a number from 0 to 1"):
+        predict([photos], model_path, replace(options, threshold="1.5"))
+    for threshold in ("precision:0.9", "per-label", "auto"):
+        with pytest.raises(OptionError, match=f"needs labelled photos .*fit-heads --threshold {threshold} puts it"):
+            predict([photos], model_path, replace(options, threshold=threshold))
 
 
 def test_json_lines_keep_lists_and_csv_joins_them(tmp_path: Path) -> None:
@@ -296,6 +311,26 @@ def test_photos_that_are_not_there(photos: Path, tmp_path: Path) -> None:
         find_photos([photos / "a.jpg", tmp_path / "absent.jpg"])
     with pytest.raises(OptionError, match="no photo found in"):
         find_photos([tmp_path])
+
+
+def test_a_table_is_no_photo_and_a_photo_may_be_called_anything(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "p1000.csv").write_text("filename,neck\na.jpg,v\n")
+    with pytest.raises(OptionError, match=r"p1000\.csv is no photo .*evaluate --data .*p1000\.csv"):
+        find_photos([photos / "a.jpg", tmp_path / "p1000.csv"])
+    odd, bare = tmp_path / "a.upload", tmp_path / "a"
+    for name in (odd, bare):
+        name.write_bytes((photos / "a.jpg").read_bytes())
+    assert find_photos([odd, bare])[1] == [str(odd), str(bare)]
+
+
+def test_what_is_no_model_is_not_to_be_copied_again(model_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# Selvedge\n")
+    with pytest.raises(ModelFileError, match=r"README\.md is no model file: .*runs/first/models/best\.joblib$"):
+        Predictor(tmp_path / "README.md")
+    (tmp_path / "models").mkdir()
+    shutil.copy(model_path, tmp_path / "models" / "best.joblib")
+    with pytest.raises(ModelFileError, match=r"is a run folder, its best model is .*best\.joblib"):
+        Predictor(tmp_path)
 
 
 def test_front_door_is_lazy() -> None:

@@ -55,6 +55,7 @@ BAD = [
     ("fit-heads --out=", "--out is empty"),
     ("extract --workers -1", "--workers is -1; expected a whole number, 1 or more and at most 4096"),
     ("extract --batch-size -1", "--batch-size is -1; expected a whole number, 1 or more"),
+    ("extract --size 10", "--size is 10; expected a whole number, 32 or more and at most 65536"),
     ("extract --wait inf", "--wait is inf; expected a number, 0 or more"),
     ("predict photo.jpg --model m.joblib --batch-size 0", "--batch-size is 0; expected"),
     ("finetune --crop 0", "--crop is 0.0; expected a number, above 0 and at most 1"),

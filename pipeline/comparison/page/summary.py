@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.comparison.headline import BETTER
 from pipeline.comparison.page.templating import percent
 from pipeline.comparison.records import Candidate, Comparison
 
 
 def prepare(comparison: Comparison) -> dict[str, object]:
     """What `summary.html` names beside the comparison: sentences, and facts as (name, value)."""
-    return {"sentences": list(_sentences(comparison)), "facts": _facts(comparison)}
+    against = comparison.against_majority
+    beaten = against is None or against.verdict == BETTER
+    verdict = "" if beaten else ", not shown to be better than the majority"
+    return {"sentences": list(_sentences(comparison)), "facts": _facts(comparison), "verdict": verdict}
 
 
 def _sentences(comparison: Comparison) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pipeline.catalogue import (
     infer_schema,
     read_catalogue,
     same_content,
+    single_or_multi,
     split_rows,
 )
 from pipeline.errors import OptionError
@@ -51,39 +52,55 @@ class TrainingRows:
     findings: tuple[Finding, ...]
 
 
+def catalogue_with(attribute: str, data: DataOptions, split: SplitOptions) -> Catalogue:
+    """The catalogue, read before the weights, which take longer.
+
+    Raises:
+        OptionError: It does not have the attribute, or none was named.
+        CatalogueError: It cannot be read.
+    """
+    catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex), [attribute])
+    if attribute not in catalogue.attributes:
+        said = (
+            f"there is no attribute {attribute!r}" if attribute else "name the attribute to train on with --attribute"
+        )
+        raise OptionError(f"{said}; the attributes are: {', '.join(catalogue.attributes)}")
+    return catalogue
+
+
 def load_rows(
+    catalogue: Catalogue,
     data: DataOptions,
     split: SplitOptions,
     options: FinetuneOptions,
     transform: Transform,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainingRows:
-    """Read the catalogue, decode every photo once, make or take the split, and encode the attribute.
+    """Decode every photo of a catalogue once, make or take the split, and encode the attribute.
 
     The split is the one that `fit-heads` makes of the same photos with the same options.
 
     Args:
+        catalogue: What `catalogue_with` read.
+        data: How.
+        split: How the photos are divided.
+        options: How the backbone is trained, and on which attribute.
         transform: How photos are shown to the backbone.
         progress: Called with the photos decoded so far and all of them.
 
+    Returns:
+        The rows to train and to validate on.
+
     Raises:
-        OptionError: The attribute does not exist or too few photos of a part have a known value of it.
+        OptionError: Too few photos of a part have a known value of the attribute.
     """
-    catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex), [options.attribute])
-    if options.attribute not in catalogue.attributes:
-        said = (
-            f"there is no attribute {options.attribute!r}"
-            if options.attribute
-            else "name the attribute to train on with --attribute"
-        )
-        raise OptionError(f"{said}; the attributes are: {', '.join(catalogue.attributes)}")
     limit = memory_limit(options.memory)
     good, photos = decode_all(catalogue.paths, Feeding(transform, options.workers, limit), progress)
     rejected = (Finding("rejected", catalogue.filenames[i], why) for i, why in photos.rejects.items())
     findings = [*catalogue.findings, *rejected]
     catalogue = catalogue.take(good)
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, photos.ids)
-    override = dict.fromkeys(data.single, True) | dict.fromkeys(data.multi, False)
+    override = single_or_multi(data.single, data.multi)
     parts, split_findings = split_rows(catalogue, infer_schema(catalogue, single=override), photos.ids, groups, split)
     if not all(parts.counts().values()):
         raise OptionError(f"the split of {len(photos)} photos leaves a part empty: {parts.counts()}; change --split")

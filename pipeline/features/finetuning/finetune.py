@@ -24,7 +24,7 @@ from pipeline.errors import OptionError, RunError
 from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, require_unseen
 from pipeline.features.finetuning.checkpoint import NAME, only_one, require_same
-from pipeline.features.finetuning.examples import TrainingRows, load_rows
+from pipeline.features.finetuning.examples import TrainingRows, catalogue_with, load_rows
 from pipeline.features.finetuning.loop import Callbacks, Outcome, Training
 from pipeline.features.finetuning.objective import objective
 from pipeline.features.finetuning.report import FinetuneReport
@@ -72,11 +72,12 @@ def finetune(
         PipelineError: For options or data that cannot work, and for a folder that holds another training.
     """
     callbacks = callbacks or Callbacks()
-    _check(options)
+    _check(options, split)
     folder = _folder(backbone, options)
     request = _Request(data, backbone, split, replace(options, out=folder))
+    catalogue = catalogue_with(options.attribute, data, split)
     loaded = load_backbone(backbone)
-    rows = load_rows(data, split, options, loaded.transform, callbacks.decoded)
+    rows = load_rows(catalogue, data, split, options, loaded.transform, callbacks.decoded)
     require_unseen(loaded.provenance, rows.photos.ids, rows.split, backbone.weights)
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
@@ -92,7 +93,12 @@ def finetune(
         return _report(request, content, rows, False)
 
 
-def _check(options: FinetuneOptions) -> None:
+def _check(options: FinetuneOptions, split: SplitOptions) -> None:
+    if split.regroup or split.near_duplicates != SplitOptions().near_duplicates:
+        raise OptionError(
+            "near-duplicates are found by cached vectors, which finetune has none of: leave out --near-duplicates and"
+            " --regroup, or take the parts of a run that kept them together: --split-from RUN"
+        )
     wrong = {
         "--lr must be above 0": options.lr > 0,
         "--head-lr must be above 0": options.head_lr is None or options.head_lr > 0,

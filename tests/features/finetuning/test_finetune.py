@@ -290,6 +290,18 @@ def test_options_that_cannot_work_are_refused(
         tune(tuned.data, tmp_path / "out", **changes)
 
 
+def test_a_missing_attribute_is_said_before_the_weights_are_looked_for(tuned: Tuned, tmp_path: Path) -> None:
+    nowhere = replace(BACKBONE, weights=str(tmp_path / "no-weights.safetensors"))
+    with pytest.raises(OptionError, match="name the attribute to train on with --attribute"):
+        finetune(tuned.data, nowhere, SplitOptions(), replace(QUICK, attribute="", out=tmp_path / "out"))
+
+
+@pytest.mark.parametrize("split", [SplitOptions(regroup=True), SplitOptions(near_duplicates=0.9)])
+def test_near_duplicates_are_not_what_finetune_can_look_for(tuned: Tuned, tmp_path: Path, split: SplitOptions) -> None:
+    with pytest.raises(OptionError, match="leave out --near-duplicates and --regroup"):
+        tune(tuned.data, tmp_path / "out", split)
+
+
 def test_a_folder_of_other_things_is_left_alone(tuned: Tuned, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="holds no training"):
