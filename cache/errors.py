@@ -19,7 +19,10 @@ from __future__ import annotations
 
 
 class CacheError(RuntimeError):
-    """Root of everything this package raises on purpose."""
+    """Root of everything this package raises on purpose; its text can be written anywhere, whatever it quotes."""
+
+    def __str__(self) -> str:
+        return super().__str__().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class CacheLayoutError(CacheError):

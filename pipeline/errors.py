@@ -27,10 +27,10 @@ _ENDING = 1_000
 
 
 class PipelineError(ValueError):
-    """Root of everything this package raises on purpose."""
+    """Root of everything this package raises on purpose; its text can be written anywhere, whatever it quotes."""
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = super().__str__().encode("utf-8", "backslashreplace").decode("utf-8")
         if len(text) <= LONGEST_TEXT:
             return text
         return f"{text[: LONGEST_TEXT - _ENDING]} [...] {text[-_ENDING:]}"
