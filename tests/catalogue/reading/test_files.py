@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
@@ -133,6 +134,15 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypa
         archive.writestr("xl/sharedStrings.xml", b" " * 1000)
     with pytest.raises(CatalogueError, match="unpacked it has 1000 bytes, more than the 999. Save the table as CSV"):
         read_catalogue(DataOptions(data=tmp_path / "a.xlsx"))
+
+
+def test_a_small_parquet_file_of_far_too_many_cells_is_refused(tmp_path: Path) -> None:
+    """A run of equal cells takes next to no bytes; the file says how many there are before any is read."""
+    one = pa.DictionaryArray.from_arrays(pa.array(np.zeros(40_000_000, np.int8)), pa.array(["red"]))
+    write_table(pa.table({f"colour{i}": one for i in range(7)}), tmp_path / "a.parquet", use_dictionary=True)
+    assert (tmp_path / "a.parquet").stat().st_size < 1_000_000
+    with pytest.raises(CatalogueError, match="280000000 cells; at most .* are read"):
+        read_catalogue(DataOptions(data=tmp_path / "a.parquet"))
 
 
 def test_a_broken_workbook_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from pipeline.system import open_regular, parsed
 
 _BATCH = 4096
 MOST_BYTES = 2**30
-"""Of a workbook, unpacked: a small file may stand for any number, and its texts are held in memory."""
+"""Of a workbook or Parquet file, unpacked: a small file may stand for any number."""
+MOST_CELLS = 2**28
+"""Of a Parquet file, in which a run of equal cells takes no bytes."""
 _INDEX = "__index_level_"
 """How pandas calls an index without a name in a Parquet file."""
 
@@ -94,7 +96,19 @@ def _parquet(path: Path) -> Iterator[Any]:
     from pyarrow.parquet import ParquetFile
 
     with parsed(CatalogueError, f"{path}: cannot be read as a Parquet file (", ")."), open_regular(path) as file:
-        yield ParquetFile(file)
+        parquet = ParquetFile(file)
+        _check_size(path, parquet.metadata)
+        yield parquet
+
+
+def _check_size(path: Path, metadata: Any) -> None:
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    cells = metadata.num_rows * metadata.num_columns
+    if size > MOST_BYTES or cells > MOST_CELLS:
+        raise CatalogueError(
+            f"{path}: unpacked it has {size} bytes and {cells} cells; at most {MOST_BYTES} and {MOST_CELLS} are read. "
+            "Leave out columns that are no labels, or save the table as CSV."
+        )
 
 
 def _parquet_rows(path: Path) -> Rows:
