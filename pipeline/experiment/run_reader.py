@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -224,9 +225,15 @@ def _require_inside(path: Path) -> None:
     home = path.resolve()
     places = [path / name for name in (*READ, "predictions", "thumbnails")]
     for entry in (entry for place in places for entry in (place, *place.rglob("*"))):
-        if entry.is_symlink() and not entry.resolve().is_relative_to(home):
+        if not entry.is_symlink():
+            continue
+        # Not `resolve`, which knows no answer for a link that leads to itself.
+        target = Path(os.path.realpath(entry))
+        if target.is_symlink():
+            raise RunError(f"{entry} is a link that leads in a circle; put the file itself there")
+        if not target.is_relative_to(home):
             raise RunError(
-                f"{entry} is a link that leads out of the run folder, to {entry.resolve()}; put the file itself there"
+                f"{entry} is a link that leads out of the run folder, to {target}; put the file itself there"
             )
 
 
