@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -19,7 +20,8 @@ from cache.shard import ShardName
 from cache.stored import MappedRows, Shard
 
 _T = TypeVar("_T")
-_REFRESHES = 3
+_UNCHANGED = 3
+_PATIENCE = 60.0  # seconds: one `compact` replaces many shards, and on a busy machine each reading may meet the next
 _THREADS = min(4, os.cpu_count() or 1)
 _THREADED_BYTES = 4 * 1024 * 1024
 
@@ -117,11 +119,14 @@ class Reader:
 
     def _retried(self, work: Callable[[], _T]) -> _T:
         """Do `work`, again on the new set of shards when one was compacted away meanwhile."""
-        for _ in range(_REFRESHES + 1):
+        until, unchanged = time.monotonic() + _PATIENCE, 0
+        while unchanged <= _UNCHANGED and time.monotonic() < until:
             try:
                 return work()
             except FileNotFoundError:
-                self._names = self._folder.shard_names()
+                names = self._folder.shard_names()
+                unchanged = unchanged + 1 if names == self._names else 0
+                self._names = names
                 self._rows.clear()
         raise CacheError(f"{self._folder.path} changes faster than it can be read; let `cache compact` finish")
 
