@@ -76,12 +76,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         RunError: For incomplete folders and for runs that have no test photo in common.
         OptionError: For a `by` field that configs.csv does not have.
     """
-    if options.bootstrap < 1:
-        raise OptionError(f"--bootstrap must be at least 1, found {options.bootstrap}")
-    if not runs:
-        raise RunError("no run folder given; compare needs at least one")
-    folders, taken = runs_in(runs)
-    loaded = [read_run(path) for path in folders]
+    loaded, taken = _loaded(runs, options)
     shared = share(loaded)
     entries = sorted(_entries(loaded), key=lambda entry: entry.rank, reverse=True)
     best, test = entries[0], shared.common
@@ -125,6 +120,16 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         against_majority=against,
         headline=headline(against, len(test.photos), resamples.count),
     )
+
+
+def _loaded(runs: Sequence[Path], options: CompareOptions) -> tuple[list[Run], tuple[str, ...]]:
+    """The runs that are meant, and what to say of folders that stand for several."""
+    if options.bootstrap < 1:
+        raise OptionError(f"--bootstrap must be at least 1, found {options.bootstrap}")
+    if not runs:
+        raise RunError("no run folder given; compare needs at least one")
+    folders, taken = runs_in(runs)
+    return [read_run(path) for path in folders], tuple(taken)
 
 
 def _entries(runs: Sequence[Run]) -> list[_Entry]:
