@@ -26,11 +26,16 @@ LONGEST_TEXT = 4_000
 _ENDING = 1_000
 
 
+def printable(text: str) -> str:
+    """The text as it can be written in UTF-8: bytes of names that are not, and halves of surrogates, become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class PipelineError(ValueError):
     """Root of everything this package raises on purpose; its text can be written anywhere, whatever it quotes."""
 
     def __str__(self) -> str:
-        text = super().__str__().encode("utf-8", "backslashreplace").decode("utf-8")
+        text = printable(super().__str__())
         if len(text) <= LONGEST_TEXT:
             return text
         return f"{text[: LONGEST_TEXT - _ENDING]} [...] {text[-_ENDING:]}"

@@ -125,7 +125,7 @@ def parsed(error: type[PipelineError], before: str, after: str = "", lines: int 
     except Exception as fault:
         shortened = "\n".join(str(fault).strip().splitlines()[:lines])
         reason = (shortened or type(fault).__name__)[:_LONGEST_REASON]
-        raise error(before + reason.encode("utf-8", "backslashreplace").decode("utf-8") + after) from fault
+        raise error(before + reason + after) from fault
 
 
 def wrong_text(text: str) -> str:

@@ -78,8 +78,3 @@ def count_kinds(findings: Iterable[Finding]) -> dict[str, int]:
     """Findings per kind, in the order of KINDS."""
     counts = Counter(f.kind for f in findings)
     return {kind: counts[kind] for kind in (*KINDS, *(k for k in counts if k not in KINDS)) if counts[kind]}
-
-
-def printable(name: str) -> str:
-    """The name as text that can be written as UTF-8 (bytes that are not UTF-8 become escapes)."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")

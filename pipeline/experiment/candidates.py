@@ -56,9 +56,8 @@ class Policy:
 class JudgedHead:
     """One fitted head with its probabilities P (n, L) of the validation rows and its threshold policies.
 
-    decided (n, L) : what the chosen policy decides on validation rows, those that score and metrics are of.
-
     Attributes:
+        decided: (n, L), what the chosen policy decides on validation rows, those that score and metrics are of.
         made_of: The fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies
             and metrics are still those of the fit on training rows alone.
         calibration: What `head` has folded in, `made_of` not.

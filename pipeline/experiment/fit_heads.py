@@ -179,7 +179,7 @@ def _fit(
         best = _refit(best, experiment, options, sweep)
         kept.insert(0, best)
     # Here alone test labels are learnt from, when everything has been chosen and no figure will be computed of it.
-    everything = replace(experiment, targets=experiment.truth)
+    everything = experiment.with_test_labels()
     final = _fit_again(best, everything, options, sweep, PARTS) if options.final else None
     return _Outcome(fitted, candidates, best, ahead, kept, final)
 

@@ -96,6 +96,10 @@ class Experiment:
     findings: tuple[Finding, ...]
     truth: FitTargets
 
+    def with_test_labels(self) -> Experiment:
+        """The same rows with the labels of all parts in `targets`: for a final fit, of which no figure is computed."""
+        return replace(self, targets=self.truth)
+
     def bytes_of(self, *parts: str) -> int:
         """Most bytes in use while the features of these parts are read into an array.
 

@@ -21,7 +21,7 @@ from pipeline.heads.config import HeadConfig
 from pipeline.heads.fitted import FittedHead
 from pipeline.heads.kernel import bytes_needed as kernel_bytes
 from pipeline.heads.kernel import fit_kernel_ridge
-from pipeline.heads.source import check_finite
+from pipeline.heads.source import checked_rows
 from pipeline.heads.targets import Targets
 from pipeline.system import cores
 
@@ -257,10 +257,7 @@ def _one_view(part: Part, seed: int) -> Float32:
     if array.ndim == 3:
         views = np.random.default_rng(seed).integers(array.shape[0], size=array.shape[1])
         array = array[views, np.arange(array.shape[1])]
-    if array.ndim != 2 or 0 in array.shape or len(array) != len(targets):
-        raise HeadError(f"features of shape {np.shape(X)} do not fit {counted(len(targets), 'row')} of targets")
-    check_finite(array)
-    return array
+    return checked_rows(array, np.shape(X), len(targets))
 
 
 def _tell(data: BaselineData, text: str) -> None:

@@ -24,7 +24,7 @@ from pipeline.errors import HeadError
 from pipeline.heads.config import HeadConfig
 from pipeline.heads.fitted import FittedHead
 from pipeline.heads.probabilities import gaussian, kernel_rows
-from pipeline.heads.source import check_finite
+from pipeline.heads.source import checked_rows
 from pipeline.heads.targets import Targets
 
 SHARPNESS = 10.0
@@ -118,10 +118,7 @@ def fit_kernel_ridge(
 def _one_row_per_photo(X: Float32, targets: Targets) -> Float32:
     array = np.asarray(X, np.float32)
     rows = array.mean(axis=0, dtype=np.float32) if array.ndim == 3 else array
-    if rows.ndim != 2 or 0 in rows.shape or len(rows) != len(targets):
-        raise HeadError(f"features of shape {np.shape(X)} do not fit {len(targets)} rows of targets")
-    check_finite(rows)
-    return rows
+    return checked_rows(rows, np.shape(X), len(targets))
 
 
 def _weight_per_feature(config: HeadConfig, blocks: Sequence[tuple[str, int]], dim: int) -> Float64:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.arrays import Float, Int64, UInt8
-from pipeline.errors import HeadError
+from pipeline.arrays import Float, Float32, Int64, UInt8
+from pipeline.errors import HeadError, counted
 
 CHUNK = 8192
 """Most rows handled at a time."""
@@ -127,6 +127,23 @@ def check_finite(X: Float) -> None:
         if bad.any():
             row = start + int(np.flatnonzero(bad)[0])
             raise HeadError(f"features must be finite, row {row} holds a NaN or an infinity; extract that photo again")
+
+
+def checked_rows(rows: Float32, given: tuple[int, ...], count: int) -> Float32:
+    """One row of features per row of targets, as a head without epochs takes them.
+
+    Args:
+        rows: (n, d), made of what was given.
+        given: The shape of that, for the error.
+        count: Rows of targets.
+
+    Raises:
+        HeadError: They are not one finite row for each.
+    """
+    if rows.ndim != 2 or 0 in rows.shape or len(rows) != count:
+        raise HeadError(f"features of shape {given} do not fit {counted(count, 'row')} of targets")
+    check_finite(rows)
+    return rows
 
 
 def moments(source: FeatureSource) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.arrays import Bool
 from pipeline.catalogue.cells import Cell, Coded, ColumnBuilder, several_values
-from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.labels import first_repeated
 from pipeline.catalogue.reading.columns.products import product_columns
 from pipeline.catalogue.reading.raw_rows import (
@@ -26,7 +26,7 @@ from pipeline.catalogue.reading.raw_rows import (
 )
 from pipeline.catalogue.reading.tables.table import Table
 from pipeline.catalogue.records import CATEGORY
-from pipeline.errors import CatalogueError
+from pipeline.errors import CatalogueError, printable
 from pipeline.options import DataOptions
 from pipeline.system import parsed, read_text, wrong_text
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.photos import Folder, is_photo
 from pipeline.catalogue.reading.raw_rows import RawRows
+from pipeline.errors import printable
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _FLOAT = re.compile(r"([0-9]+)[.]0+((?:[.][A-Za-z0-9]+)?)")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.catalogue.cells import Cell, Coded
-from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.columns.products import Products, folder_products
 from pipeline.catalogue.reading.photos import Folder, PhotoPaths, is_photo, leftovers, search
 from pipeline.catalogue.reading.raw_rows import choose_attributes
 from pipeline.catalogue.records import Catalogue
-from pipeline.errors import CatalogueError
+from pipeline.errors import CatalogueError, printable
 from pipeline.options import DataOptions
 
 CLASS_ATTRIBUTE = "class"

@@ -11,10 +11,11 @@ import numpy as np
 
 from pipeline.arrays import Int64
 from pipeline.catalogue.cells import cell_text, differences
-from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.by_base_name import ambiguous
 from pipeline.catalogue.reading.photos import Folder, Found, find, is_photo
 from pipeline.catalogue.reading.raw_rows import RawRows
+from pipeline.errors import printable
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import overload
 
-from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.findings import Finding
+from pipeline.errors import printable
 
 _SUFFIXES = "jpg jpeg jpe jfif png webp bmp gif tif tiff avif heic heif jp2 ppm pgm"
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.catalogue.cells import Coded, coded
-from pipeline.catalogue.findings import Finding, printable
+from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.columns.no_attributes import words
 from pipeline.catalogue.splits import LARGEST_GROUP, product_name
+from pipeline.errors import printable
 
 _THING = "(?:parent|master|product|style|item|article|model|group|sku)"
 _CODE = "(?:ids?|nr|no|num|number|code|key|ref|sku)"
