@@ -105,6 +105,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest_path(path: Path) -> Path:
+    """The file beside another that holds its SHA-256, in the form that `sha256sum -c` reads."""
+    return path.with_name(path.name + ".sha256")
+
+
+def write_digest(path: Path, digest: str) -> None:
+    """Write the SHA-256 (hex) of a file beside it."""
+    write_text(digest_path(path), f"{digest}  {path.name}\n")
+
+
 @contextlib.contextmanager
 def parsed(error: type[PipelineError], before: str, after: str = "", lines: int = 20) -> Iterator[None]:
     """The boundary around a parser of bytes from outside: whatever it raises becomes one named error.

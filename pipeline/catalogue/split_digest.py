@@ -12,15 +12,10 @@ import re
 from pathlib import Path
 
 from pipeline.errors import CatalogueError
-from pipeline.system import file_digest, parsed, read_text, write_text
+from pipeline.system import digest_path, file_digest, parsed, read_text, write_digest
 
 _LINE = re.compile(r"([0-9a-fA-F]{64})\b.*", re.DOTALL)
 _MOST_BYTES = 4096
-
-
-def digest_path(path: Path) -> Path:
-    """The digest file of a split file."""
-    return path.with_name(path.name + ".sha256")
 
 
 def move_split(new: Path, path: Path) -> None:
@@ -28,18 +23,13 @@ def move_split(new: Path, path: Path) -> None:
     digest_path(path).unlink(missing_ok=True)
     new.replace(path)
     digest_path(new).unlink(missing_ok=True)
-    write_digest(path)
+    write_digest(path, file_digest(path))
 
 
 def remove_split(path: Path) -> None:
     """Remove a split file and its digest, as far as they are there."""
     path.unlink(missing_ok=True)
     digest_path(path).unlink(missing_ok=True)
-
-
-def write_digest(path: Path) -> None:
-    """Write the digest of a split file that has just been written."""
-    write_text(digest_path(path), f"{file_digest(path)}  {path.name}\n")
 
 
 def check_digest(path: Path, data: bytes) -> None:

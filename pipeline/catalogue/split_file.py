@@ -16,13 +16,13 @@ from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.keyed_split import keyed_split
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.records import Catalogue
-from pipeline.catalogue.split_digest import check_digest, digest_path, write_digest
+from pipeline.catalogue.split_digest import check_digest
 from pipeline.catalogue.splits import PARTS, Split, identities_of, lacking_labels, parse_split
 from pipeline.catalogue.stratified import make_split, place_groups
 from pipeline.errors import CatalogueError
 from pipeline.options import SplitOptions
 from pipeline.spreadsheet import read_dicts, write_rows
-from pipeline.system import open_regular, parsed, whole_file, wrong_text
+from pipeline.system import digest_path, file_digest, open_regular, parsed, whole_file, write_digest, wrong_text
 
 COLUMNS = ("photo", "content", "group", "part")
 
@@ -54,7 +54,7 @@ def write_split(path: Path, filenames: Sequence[str], ids: Ids, groups: Int64, s
     with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         write_rows(file, [COLUMNS])
         write_rows(file, zip(filenames, hex_ids(ids), groups.tolist(), split.parts.tolist(), strict=True))
-    write_digest(path)
+    write_digest(path, file_digest(path))
 
 
 def read_split(path: Path) -> SplitFile:

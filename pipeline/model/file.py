@@ -37,7 +37,7 @@ from pipeline.heads.probabilities import mean_probabilities
 from pipeline.model.check import FORMAT, VERSION, check_model
 from pipeline.model.seal import sealed, unsealed
 from pipeline.model.training import TrainingRecord
-from pipeline.system import file_digest, open_regular, parsed, read_text, whole_file, write_text
+from pipeline.system import digest_path, file_digest, open_regular, parsed, read_text, whole_file, write_digest
 
 Model = dict[str, Any]
 
@@ -156,8 +156,8 @@ def save_model(model: Model, path: Path) -> str:
         partial.write_bytes(sealed(stream.getvalue(), _compression_pays(model)))
         digest = file_digest(partial)
         # Without a digest file the model is merely unverified; with an old one it would look damaged.
-        _digest_file(path).unlink(missing_ok=True)
-    write_text(_digest_file(path), f"{digest}  {path.name}\n")
+        digest_path(path).unlink(missing_ok=True)
+    write_digest(path, digest)
     return digest
 
 
@@ -217,12 +217,8 @@ def _compression_pays(model: Model) -> bool:
     return zeros > 0.3 * sum(int(W.size) for W in weights)
 
 
-def _digest_file(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
 def _check_digests(path: Path, data: bytes, trusted: str | None) -> None:
-    digest_file = _digest_file(path)
+    digest_file = digest_path(path)
     beside = digest_file.exists() or digest_file.is_symlink()
     if trusted is None and not beside:
         return
