@@ -18,18 +18,22 @@ ARROWS = {
     "catalogue": {"options"},
     "evaluation": {"catalogue"},
     "heads": {"options"},
-    "features": {"catalogue", "heads", "options", "cache"},
+    "features": {"catalogue", "options", "cache"},
     "model": {"catalogue", "evaluation", "features", "heads", "options", "cache"},
+    "finetuning": {"catalogue", "features", "heads", "options", "cache"},
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
-    "cli": {"audit", "catalogue", "comparison", "experiment", "features", "model", "options", "trial", "cache"},
+    "cli": {
+        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "model", "options", "trial"),
+        "cache",
+    },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
 STAGES = {
     "pipeline.features.extract",
-    "pipeline.features.finetuning.finetune",
+    "pipeline.finetuning.finetune",
     "pipeline.experiment.fit_heads",
     "pipeline.comparison.compare",
     "pipeline.model.predict",

@@ -203,9 +203,9 @@ class CheckpointReader(Reader):
         import torch
 
         from pipeline.features.backbone.network import load_backbone
-        from pipeline.features.finetuning.checkpoint import NAME
-        from pipeline.features.finetuning.loop import Training
-        from pipeline.features.finetuning.objective import Objective
+        from pipeline.finetuning.checkpoint import NAME
+        from pipeline.finetuning.loop import Training
+        from pipeline.finetuning.objective import Objective
         from pipeline.options import BackboneOptions, FinetuneOptions
 
         torch.set_num_threads(1)

@@ -260,8 +260,8 @@ def finetune(
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """Train the backbone on one attribute, then freeze it into weights for extract; resumes where it was killed."""
-    from pipeline.features.finetuning.finetune import finetune as run_finetune
-    from pipeline.features.finetuning.loop import Callbacks
+    from pipeline.finetuning.finetune import finetune as run_finetune
+    from pipeline.finetuning.loop import Callbacks
 
     with Bar("decode", "photo", say) as decoding, Bar("finetune", "photo", say) as bar:
         report = run_finetune(data, backbone, split, options, Callbacks(say, decoding.at, bar.at))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pipeline.catalogue import Finding
     from pipeline.catalogue.generated.sample import SampleReport
     from pipeline.experiment.report import FitReport
-    from pipeline.features.finetuning.report import FinetuneReport
     from pipeline.features.report import ExtractReport
+    from pipeline.finetuning.report import FinetuneReport
     from pipeline.model.prediction import Prediction
     from pipeline.options import EvaluateOptions, PredictOptions
     from pipeline.trial.evaluate import EvaluateReport

@@ -14,7 +14,7 @@ import torch
 from pipeline.errors import BackboneError, RunError
 from pipeline.features.backbone.provenance import FACTS, read_seen
 from pipeline.features.backbone.weights import load_net
-from pipeline.features.finetuning.checkpoint import NAME, load_checkpoint, save_checkpoint
+from pipeline.finetuning.checkpoint import NAME, load_checkpoint, save_checkpoint
 from tests.byte_mutations import damaged
 
 CONTENT = {"history": [{"epoch": 1}], "model": {"w": torch.ones(2)}}

@@ -24,9 +24,9 @@ from pipeline.experiment.fit_heads import fit_heads
 from pipeline.features.backbone.network import load_backbone
 from pipeline.features.backbone.provenance import read_seen
 from pipeline.features.extract import extract
-from pipeline.features.finetuning.finetune import finetune
-from pipeline.features.finetuning.loop import Callbacks
-from pipeline.features.finetuning.report import FinetuneReport
+from pipeline.finetuning.finetune import finetune
+from pipeline.finetuning.loop import Callbacks
+from pipeline.finetuning.report import FinetuneReport
 from pipeline.options import (
     BackboneOptions,
     CacheKeyOptions,
@@ -37,11 +37,11 @@ from pipeline.options import (
     FitOptions,
     SplitOptions,
 )
-from tests.features.finetuning.stripes import write_stripes
+from tests.finetuning.stripes import write_stripes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32)
 QUICK = FinetuneOptions(
     attribute="stripes", lr=0.003, head_lr=0.01, epochs=5, batch_size=12, train="last:3", norm="trained", device="cpu"

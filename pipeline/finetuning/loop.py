@@ -24,13 +24,13 @@ from torch import Tensor
 from pipeline.arrays import Int64, Pixels
 from pipeline.errors import HeadError, RunError
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.finetuning.augment import augment
-from pipeline.features.finetuning.checkpoint import NAME, load_checkpoint, save_checkpoint
-from pipeline.features.finetuning.checkpoint_content import check_moments, check_state
-from pipeline.features.finetuning.examples import Examples
-from pipeline.features.finetuning.model import Model, autocast_type, make_optimizer
-from pipeline.features.finetuning.objective import Objective, score
-from pipeline.features.finetuning.stages import Part
+from pipeline.finetuning.augment import augment
+from pipeline.finetuning.checkpoint import NAME, load_checkpoint, save_checkpoint
+from pipeline.finetuning.checkpoint_content import check_moments, check_state
+from pipeline.finetuning.examples import Examples
+from pipeline.finetuning.model import Model, autocast_type, make_optimizer
+from pipeline.finetuning.objective import Objective, score
+from pipeline.finetuning.stages import Part
 from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.options import FinetuneOptions
 from pipeline.system import choose_device, parsed

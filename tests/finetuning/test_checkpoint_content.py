@@ -11,9 +11,9 @@ import torch
 
 from pipeline.errors import RunError
 from pipeline.features.backbone.network import load_backbone
-from pipeline.features.finetuning.checkpoint import save_checkpoint
-from pipeline.features.finetuning.loop import Training
-from pipeline.features.finetuning.objective import Objective
+from pipeline.finetuning.checkpoint import save_checkpoint
+from pipeline.finetuning.loop import Training
+from pipeline.finetuning.objective import Objective
 from pipeline.options import BackboneOptions, FinetuneOptions
 
 RECORD = dict.fromkeys(("lr", "train_loss", "validation_loss", "validation_score", "seconds"), 0.5)

@@ -23,11 +23,11 @@ from pipeline.catalogue.split_digest import move_split, remove_split
 from pipeline.errors import OptionError, RunError
 from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, require_unseen
-from pipeline.features.finetuning.checkpoint import NAME, only_one, require_same
-from pipeline.features.finetuning.examples import TrainingRows, catalogue_with, load_rows
-from pipeline.features.finetuning.loop import Callbacks, Outcome, Training
-from pipeline.features.finetuning.objective import objective
-from pipeline.features.finetuning.report import FinetuneReport
+from pipeline.finetuning.checkpoint import NAME, only_one, require_same
+from pipeline.finetuning.examples import TrainingRows, catalogue_with, load_rows
+from pipeline.finetuning.loop import Callbacks, Outcome, Training
+from pipeline.finetuning.objective import objective
+from pipeline.finetuning.report import FinetuneReport
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
 from pipeline.options.words import commands_to_compare, now_named
 from pipeline.system import (

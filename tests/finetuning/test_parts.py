@@ -18,11 +18,11 @@ from pipeline.errors import CatalogueError, OptionError, RunError
 from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, read_seen, require_unseen
 from pipeline.features.backbone.transform import Transform, to_pixels
 from pipeline.features.backbone.weights import load_net
-from pipeline.features.finetuning.augment import augment
-from pipeline.features.finetuning.checkpoint import load_checkpoint, only_one, save_checkpoint
-from pipeline.features.finetuning.objective import objective, score
-from pipeline.features.finetuning.pixels import Feeding, decode_all
-from pipeline.features.finetuning.stages import Part
+from pipeline.finetuning.augment import augment
+from pipeline.finetuning.checkpoint import load_checkpoint, only_one, save_checkpoint
+from pipeline.finetuning.objective import objective, score
+from pipeline.finetuning.pixels import Feeding, decode_all
+from pipeline.finetuning.stages import Part
 
 TRANSFORM = Transform(16, "squash", "bilinear", (0.5,) * 3, (0.5,) * 3)
 

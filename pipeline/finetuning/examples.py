@@ -19,7 +19,7 @@ from pipeline.catalogue import (
 )
 from pipeline.errors import OptionError
 from pipeline.features.backbone.transform import Transform
-from pipeline.features.finetuning.pixels import DecodedPhotos, Feeding, decode_all
+from pipeline.finetuning.pixels import DecodedPhotos, Feeding, decode_all
 from pipeline.options import DataOptions, FinetuneOptions, SplitOptions, grouping
 from pipeline.system import memory_limit
 
