@@ -85,6 +85,18 @@ class LabelSchema:
         """L, the number of columns."""
         return len(self.labels)
 
+    def only(self, attributes: Sequence[str]) -> LabelSchema:
+        """The schema of some of its attributes, in their order; without a gate where the category is not among them."""
+        at = [self.attributes.index(attribute) for attribute in attributes]
+        gated = self.gate is not None and self.category_attribute in attributes
+        return LabelSchema(
+            attributes=tuple(attributes),
+            values=tuple(self.values[i] for i in at),
+            single=tuple(self.single[i] for i in at),
+            gate={c: tuple(a for a in of if a in attributes) for c, of in (self.gate or {}).items()} if gated else None,
+            category_attribute=self.category_attribute if self.category_attribute in attributes else None,
+        )
+
     def encode(
         self, cells: Mapping[str, Sequence[Cell]], categories: Sequence[str | None] | None = None
     ) -> tuple[UInt8, Bool]:

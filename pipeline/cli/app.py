@@ -259,7 +259,7 @@ def finetune(
     options: Annotated[FinetuneOptions, Flat] = FinetuneOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
-    """Train the backbone on one attribute, then freeze it into weights for extract; resumes where it was killed."""
+    """Train the network on every attribute, then freeze its backbone for extract; resumes where it was killed."""
     from pipeline.finetuning.finetune import finetune as run_finetune
     from pipeline.finetuning.loop import Callbacks
 

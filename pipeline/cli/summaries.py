@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3
 REJECTS = 20
+_MOST_NAMED = 8
 
 
 def sample_lines(report: SampleReport) -> Iterator[str]:
@@ -88,19 +89,27 @@ def fit_lines(report: FitReport) -> Iterator[str]:
         yield f"  ... and {len(report.notes) - REJECTS} more notes, in configs.csv"
 
 
+def _listed(attributes: Sequence[str]) -> str:
+    """Names, or how many there are of them."""
+    return ", ".join(attributes) if len(attributes) <= _MOST_NAMED else f"{len(attributes)} attributes"
+
+
 def finetune_lines(report: FinetuneReport) -> Iterator[str]:
     """What was trained, how good its best epoch is on validation, and the commands that compare it."""
     yield from finding_lines(report.findings)
     used, best, resumed = report.used, report.best, report.resumed_from
     how = "finished before" if report.finished_before else f"resumed after epoch {resumed}" if resumed else "done"
     yield (
-        f"finetune: {how}; {report.trains} of the backbone on {report.attribute} ({counted(report.values, 'value')}), "
+        f"finetune: {how}; {report.trains} of the backbone on {_listed(report.attributes)} "
+        f"({counted(report.values, 'value')}), "
         f"{counted(used['train'], 'photo')} to train, {used['validation']} to choose the epoch -> {report.weights}"
     )
     yield (
         f"  epoch {int(best['epoch'])} of {report.epochs} kept: validation loss {best['validation_loss']:.4f}, "
         f"score {best['validation_score']:.4f}"
     )
+    yield "  validation, per attribute: " + ", ".join(f"{name} {score:.3f}" for name, score in report.scores.items())
+    yield f"  its own heads as a model file: {report.own_heads}"
     yield from (f"  note: {note}" for note in report.notes)
     yield "  next, frozen against fine-tuned on this split:"
     yield from (f"    {command}" for command in report.next_commands)

@@ -1,1 +1,1 @@
-"""Training a backbone on pixels: photos as squares, augmentation, what trains, the objective, epochs, checkpoints."""
+"""Training a network on pixels before it is frozen: photos, network, objective, epochs, checkpoints, its own heads."""

@@ -15,7 +15,8 @@ _RECORD = record(
         **dict.fromkeys(("lr", "train_loss", "validation_loss", "validation_score", "seconds"), number()),
     }
 )
-_STATE = record({"history": sequence(_RECORD), **dict.fromkeys(("model", "best", "optimizer", "scaler"), anything)})
+_PARTS = ("model", "average", "best", "optimizer", "scaler")
+_STATE = record({"history": sequence(_RECORD), **dict.fromkeys(_PARTS, anything)})
 _OWN = ("params", "lr")
 """Of a group of parameters: what is compared otherwise, and what the schedule sets."""
 
@@ -29,7 +30,8 @@ def check_state(held: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     _STATE(held, "")
     if [each["epoch"] for each in held["history"]] != list(range(1, len(held["history"]) + 1)):
         raise WrongShape("history does not count the epochs from 1")
-    _check_tensors(held["model"], fresh["model"], "model")
+    for place in ("model", "average"):
+        _check_tensors(held[place], fresh[place], place)
     if held["best"] or held["history"]:
         _check_tensors(held["best"], fresh["model"], "best")
     for place in ("optimizer", "scaler"):

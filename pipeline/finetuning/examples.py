@@ -1,17 +1,22 @@
-"""Which photos train and which choose the epoch: catalogue, pixels, split and the targets of one attribute, joined."""
+"""Which photos train and which choose the epoch: catalogue, pixels, split and the targets of the attributes, joined."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from pipeline.arrays import Bool, Int64, UInt8
 from pipeline.catalogue import (
     Catalogue,
     Finding,
+    LabelSchema,
     Split,
+    empty_attributes,
     groups_of,
     infer_schema,
+    never_in_train,
     read_catalogue,
     same_content,
     single_or_multi,
@@ -19,52 +24,58 @@ from pipeline.catalogue import (
 )
 from pipeline.errors import OptionError
 from pipeline.features.backbone.transform import Transform
-from pipeline.finetuning.pixels import DecodedPhotos, Feeding, decode_all
+from pipeline.finetuning.photos.pixels import DecodedPhotos, Feeding, decode_all
 from pipeline.options import DataOptions, FinetuneOptions, SplitOptions, grouping
 from pipeline.system import memory_limit
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """m photos with a known value: rows int64 (m,) of the photos, Y uint8 (m, V)."""
+    """m photos with some known value: rows int64 (m,) of the photos, Y uint8 (m, L), mask bool (m, L): known."""
 
     photos: DecodedPhotos
     rows: Int64
     Y: UInt8
+    mask: Bool
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingRows:
-    """The photos that could be decoded, their parts, and which of them train and validate on the attribute.
+    """The photos that could be decoded, their parts, and which of them train and validate on the attributes.
 
-    catalogue, photos, groups and split have n entries in catalogue order; values are those of the attribute that
-    training photos have, and single says whether a photo has exactly one.
+    catalogue, photos, groups and split have n entries in catalogue order; the schema is of the values that training
+    photos have.
     """
 
     catalogue: Catalogue
     photos: DecodedPhotos
     groups: Int64
     split: Split
-    values: tuple[str, ...]
-    single: bool
+    schema: LabelSchema
     train: Examples
     validation: Examples
     findings: tuple[Finding, ...]
 
 
-def catalogue_with(attribute: str, data: DataOptions, split: SplitOptions) -> Catalogue:
+def catalogue_with(attributes: tuple[str, ...], data: DataOptions, split: SplitOptions) -> Catalogue:
     """The catalogue, read before the weights, which take longer.
 
+    Args:
+        attributes: Those to train on; none for all.
+        data: How it is read; `--attributes all` is what it does anyway.
+        split: How products are grouped.
+
     Raises:
-        OptionError: It does not have the attribute, or none was named.
+        OptionError: It does not have one of the attributes.
         CatalogueError: It cannot be read.
     """
-    catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex), [attribute])
-    if attribute not in catalogue.attributes:
-        said = (
-            f"there is no attribute {attribute!r}" if attribute else "name the attribute to train on with --attribute"
-        )
-        raise OptionError(f"{said}; the attributes are: {', '.join(catalogue.attributes)}")
+    data = replace(data, attributes=()) if data.attributes == ("all",) else data
+    catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex), attributes)
+    for attribute in attributes:
+        if attribute not in catalogue.attributes:
+            raise OptionError(
+                f"there is no attribute {attribute!r}; the attributes are: {', '.join(catalogue.attributes)}"
+            )
     return catalogue
 
 
@@ -76,7 +87,7 @@ def load_rows(
     transform: Transform,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainingRows:
-    """Decode every photo of a catalogue once, make or take the split, and encode the attribute.
+    """Decode every photo of a catalogue once, make or take the split, and encode the attributes.
 
     The split is the one that `fit-heads` makes of the same photos with the same options.
 
@@ -84,7 +95,7 @@ def load_rows(
         catalogue: What `catalogue_with` read.
         data: How.
         split: How the photos are divided.
-        options: How the backbone is trained, and on which attribute.
+        options: How the network is trained, and on which attributes.
         transform: How photos are shown to the backbone.
         progress: Called with the photos decoded so far and all of them.
 
@@ -92,7 +103,7 @@ def load_rows(
         The rows to train and to validate on.
 
     Raises:
-        OptionError: Too few photos of a part have a known value of the attribute.
+        OptionError: A part has no photo with a known value.
     """
     limit = memory_limit(options.memory)
     good, photos = decode_all(catalogue.paths, Feeding(transform, options.workers, limit), progress)
@@ -104,42 +115,36 @@ def load_rows(
     parts, split_findings = split_rows(catalogue, infer_schema(catalogue, single=override), photos.ids, groups, split)
     if not all(parts.counts().values()):
         raise OptionError(f"the split of {len(photos)} photos leaves a part empty: {parts.counts()}; change --split")
-    findings += [*same_content(catalogue, photos.ids), *split_findings]
-    targets = _targets(catalogue, parts, options.attribute, override)
-    train, validation = (_examples(photos, parts, part, targets) for part in ("train", "validation"))
-    return TrainingRows(
-        catalogue, photos, groups, parts, targets.values, targets.single, train, validation, tuple(findings)
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Targets:
-    """The attribute over n photos: V values, whether a photo has just one, Y (n, V), usable (n,) to learn from."""
-
-    values: tuple[str, ...]
-    single: bool
-    Y: UInt8
-    usable: Bool
-
-
-def _targets(catalogue: Catalogue, parts: Split, attribute: str, override: dict[str, bool]) -> _Targets:
     schema = infer_schema(catalogue, parts.rows("train"), override)
-    if attribute not in schema.attributes:
-        raise OptionError(f"no training photo has a known value of {attribute!r}: nothing to learn")
-    at = schema.attributes.index(attribute)
-    every, mask = schema.encode(catalogue.cells, catalogue.categories)
-    Y, usable = every[:, schema.slices[at]], mask[:, schema.slices[at].start].copy()
-    if schema.single[at]:
-        # A value that no training photo has is no target: the classifier has no output for it.
-        usable &= Y.any(axis=1)
-    return _Targets(schema.values[at], schema.single[at], Y, usable)
+    findings += [*same_content(catalogue, photos.ids), *split_findings]
+    findings += [*empty_attributes(catalogue, schema), *never_in_train(catalogue, schema)]
+    schema, Y, mask = _targets(catalogue, schema, options.attribute)
+    train, validation = (_examples(photos, parts, part, Y, mask) for part in ("train", "validation"))
+    return TrainingRows(catalogue, photos, groups, parts, schema, train, validation, tuple(findings))
 
 
-def _examples(photos: DecodedPhotos, parts: Split, part: str, targets: _Targets) -> Examples:
+def _targets(catalogue: Catalogue, schema: LabelSchema, wanted: tuple[str, ...]) -> tuple[LabelSchema, UInt8, Bool]:
+    """The schema of the attributes to train on, Y and mask (n, L)."""
+    for attribute in wanted:
+        if attribute not in schema.attributes:
+            raise OptionError(f"no training photo has a known value of {attribute!r}: nothing to learn")
+    # All of them first: whether an attribute applies to a photo depends on the category.
+    Y, mask = schema.encode(catalogue.cells, catalogue.categories)
+    if wanted:
+        columns = np.concatenate([np.arange(schema.size)[schema.slices[schema.attributes.index(a)]] for a in wanted])
+        schema, Y, mask = schema.only(wanted), Y[:, columns], mask[:, columns]
+    for at, single in zip(schema.slices, schema.single, strict=True):
+        if single:
+            # A value that no training photo has is no target of a softmax: the head has no output for it.
+            mask[~Y[:, at].any(axis=1), at] = False
+    return schema, Y, mask
+
+
+def _examples(photos: DecodedPhotos, parts: Split, part: str, Y: UInt8, mask: Bool) -> Examples:
     rows = parts.rows(part)
-    rows = rows[targets.usable[rows]]
+    rows = rows[mask[rows].any(axis=1)]
     if not len(rows):
         raise OptionError(
-            f"no {part} photo has a known value of the attribute that training photos have; change --split"
+            f"no {part} photo has a known value of the attributes that training photos have; change --split"
         )
-    return Examples(photos, rows, targets.Y[rows])
+    return Examples(photos, rows, Y[rows], mask[rows])

@@ -3,17 +3,14 @@
 Order, augmentation and dropout of an epoch depend on the seed and the epoch's number alone, and rates, best epoch and
 early stopping on the history alone. So a training that goes on from a checkpoint repeats the numbers of one that was
 never disturbed, bit for bit on a CPU with the same number of threads; a GPU's sums may differ in their last bits.
-
-The classifier starts at zero: the first step moves it alone, and no noise of a random one goes through the backbone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +18,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.arrays import Int64, Pixels
+from pipeline.arrays import Float32
+from pipeline.catalogue import LabelSchema
 from pipeline.errors import HeadError, RunError
 from pipeline.features.backbone.network import Backbone
-from pipeline.finetuning.augment import augment
 from pipeline.finetuning.checkpoint import NAME, load_checkpoint, save_checkpoint
 from pipeline.finetuning.checkpoint_content import check_moments, check_state
 from pipeline.finetuning.examples import Examples
-from pipeline.finetuning.model import Model, autocast_type, make_optimizer
-from pipeline.finetuning.objective import Objective, score
-from pipeline.finetuning.stages import Part
+from pipeline.finetuning.network.averaging import SHARES, averaged_model, between
+from pipeline.finetuning.network.folding import fold_frozen_norms
+from pipeline.finetuning.network.model import Model, autocast_type, make_optimizer
+from pipeline.finetuning.network.objective import Objective, attribute_scores
+from pipeline.finetuning.network.stages import Part
+from pipeline.finetuning.photos.augment import Augmentation
+from pipeline.finetuning.photos.batches import in_order, loaded
 from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.options import FinetuneOptions
 from pipeline.system import choose_device, parsed
+
+Record = dict[str, float]
+State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -47,44 +51,92 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished training: the backbone's tensors of its best epoch, the record of every epoch, where it started."""
+    """A finished training.
 
-    net: Mapping[str, Tensor]
+    Attributes:
+        state: Tensors of the model that is kept, on the CPU.
+        best_epoch: The epoch (from 1) they are of.
+        history: The record of every epoch.
+        resumed_from: Epochs that were there when it began.
+        interpolation: How far the backbone is from its start, as a share of where training led; 1 is all of it.
+        scores: Of what is kept, on validation: per attribute accuracy, or micro F1.
+        stopped: Why it ended before its epochs were used up, where that is worth telling.
+    """
+
+    state: Mapping[str, Tensor]
     best_epoch: int
     history: tuple[Mapping[str, float], ...]
     resumed_from: int
+    interpolation: float
+    scores: Mapping[str, float]
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """Loss and scores on validation photos."""
+
+    loss: float
+    scores: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """Mean over the attributes."""
+        return float(np.mean(list(self.scores.values()))) if self.scores else 0.0
 
 
 class Training:
-    """One backbone on its way from its start weights to those of the best epoch.
+    """One network on its way from its start weights to those that are kept.
 
     Args:
         backbone: Where it starts; its network is trained in place.
         objective: What is minimised.
-        values: V, the values of the attribute.
+        schema: The attributes.
+        augmentation: How photos are changed.
         options: How.
 
     Raises:
         OptionError: a part, device or precision that cannot be had.
     """
 
-    def __init__(self, backbone: Backbone, objective: Objective, values: int, options: FinetuneOptions) -> None:
-        self._options = options
+    def __init__(
+        self,
+        backbone: Backbone,
+        objective: Objective,
+        schema: LabelSchema,
+        augmentation: Augmentation,
+        options: FinetuneOptions,
+    ) -> None:
+        self._options, self._schema, self._augmentation = options, schema, augmentation
+        self._size = backbone.transform.size
         self._device = torch.device(choose_device(options.device))
         self._type = autocast_type(options.amp, self._device)
         self._part = Part(backbone.net, options.train, options.norm)
-        self._objective = replace(objective, weights=objective.weights.to(self._device))
-        self._model = Model(backbone, values).to(self._device)
-        self._part.mark()
+        self._objective, self._plain = objective.to(self._device), objective.plain().to(self._device)
+        self._start = {name: tensor.detach().cpu().clone() for name, tensor in backbone.net.state_dict().items()}
+        self._model = self._new_model(backbone).to(self._device)
         if self._device.type == "cuda":
             self._model = self._model.to(memory_format=torch.channels_last)
-        self._optimizer = make_optimizer(self._part.parameters(), self._model.classifier, options)
+        # Before norms are folded, which a copy would not survive.
+        self._average = averaged_model(self._model, options.ema) if options.ema else None
+        self._part.mark()
+        if options.norm == "frozen":
+            fold_frozen_norms(backbone.net, self._size)
+        self._optimizer = make_optimizer(self._model, self._part, options)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._type is torch.float16)
-        self._history: list[dict[str, float]] = []
-        self._best: dict[str, Tensor] = {}
+        self._history: list[Record] = []
+        self._best: State = {}
+
+    def _new_model(self, backbone: Backbone) -> Model:
+        sizes = [len(values) for values in self._schema.values]
+        with torch.random.fork_rng([]):
+            torch.manual_seed(self._options.seed)
+            return Model(backbone, sizes, self._options)
 
     def run(self, train: Examples, validation: Examples, folder: Path, callbacks: Callbacks) -> Outcome:
         """Train until the epochs or the patience are used up, from the folder's checkpoint where it has one.
+
+        A training whose loss stops being a number ends there: what was best before is kept, and the outcome says so.
 
         Args:
             train: Photos that move the weights.
@@ -94,44 +146,55 @@ class Training:
 
         Raises:
             RunError: The checkpoint is damaged.
-            HeadError: The training diverges.
+            HeadError: The training diverges in its first epoch.
         """
         steps = -(-len(train.rows) // self._options.batch_size)
         rate = LearningRateSchedule(self._options, steps)
         self._resume(folder)
-        resumed = len(self._history)
+        resumed, stopped = len(self._history), ""
         if resumed:
             callbacks.say(f"  going on after epoch {resumed}")
         for record in self._history:
             rate.observe(record["train_loss"])
         while len(self._history) < self._options.epochs and not self._patience_is_used_up():
-            self._advance(train, validation, rate, steps, callbacks)
+            if stopped := self._advance(train, validation, rate, steps, callbacks):
+                break
             save_checkpoint(folder, self._state())
-        net = {name: tensor for name, tensor in self._best.items() if name.startswith("features.net.")}
-        clean = {name.removeprefix("features.net."): tensor for name, tensor in net.items()}
-        return Outcome(clean, self._best_epoch(), tuple(self._history), resumed)
+        return self._outcome(validation, resumed, stopped)
 
     def _advance(
         self, train: Examples, validation: Examples, rate: LearningRateSchedule, steps: int, callbacks: Callbacks
-    ) -> None:
+    ) -> str:
+        """One epoch more; why there can be no other, where its loss is no number."""
         started, epoch = time.perf_counter(), len(self._history)
         train_loss = self._train_epoch(train, epoch, steps, rate, callbacks)
-        loss, value = self._judge(validation)
-        if not (math.isfinite(train_loss) and math.isfinite(loss)):
-            raise HeadError(
-                f"epoch {epoch + 1} ended with a training loss of {train_loss} and a validation loss of {loss}; "
-                "try a smaller --lr (or --amp off)"
+        judged = self._judge(self._judged, validation)
+        if not (math.isfinite(train_loss) and math.isfinite(judged.loss)):
+            said = (
+                f"epoch {epoch + 1} ended with a training loss of {train_loss} and a validation loss of {judged.loss}"
             )
+            if not self._history:
+                raise HeadError(f"{said}; try a smaller --lr (or --amp off)")
+            return f"{said}: epoch {self._best_epoch()} is kept; a smaller --lr (or --amp off) may go further"
         record = {"epoch": epoch + 1, "lr": rate.at(epoch, 0), "train_loss": train_loss}
-        record |= {"validation_loss": loss, "validation_score": value, "seconds": time.perf_counter() - started}
+        record |= {"validation_loss": judged.loss, "validation_score": judged.score}
+        record |= {"seconds": time.perf_counter() - started}
         rate.observe(train_loss)
         self._history.append(record)
         if self._best_epoch() == epoch + 1:
-            self._best = {name: tensor.detach().cpu().clone() for name, tensor in self._model.state_dict().items()}
+            self._best = {name: tensor.detach().cpu().clone() for name, tensor in self._judged.state_dict().items()}
         callbacks.say(
-            f"  epoch {epoch + 1}/{self._options.epochs}: loss {train_loss:.4f}, validation loss {loss:.4f}, "
-            f"score {value:.4f}, lr {record['lr']:.2g}, {record['seconds']:.1f} s"
+            f"  epoch {epoch + 1}/{self._options.epochs}: loss {train_loss:.4f}, validation loss {judged.loss:.4f}, "
+            f"score {judged.score:.4f}, lr {record['lr']:.2g}, {record['seconds']:.1f} s"
         )
+        return ""
+
+    @property
+    def _judged(self) -> torch.nn.Module:
+        """The weights that are judged and kept: averaged, or as they are."""
+        if self._average is None:
+            return self._model
+        return self._average.module
 
     def _train_epoch(
         self, train: Examples, epoch: int, steps: int, rate: LearningRateSchedule, callbacks: Callbacks
@@ -139,60 +202,72 @@ class Training:
         rng = np.random.default_rng([self._options.seed, epoch])
         batches = np.array_split(rng.permutation(len(train.rows)), steps)
         total = torch.zeros(2, dtype=torch.float64, device=self._device)
-        done = epoch * len(train.rows)
+        done, size = epoch * len(train.rows), self._size_at(epoch)
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(int(rng.integers(2**31)))
             self._part.train_mode()
-            for step, (pixels, Y) in enumerate(self._loaded(train, batches)):
+            self._model.heads.train()
+            for step, (pixels, Y, mask) in enumerate(loaded(train, batches, self._device)):
                 for group in self._optimizer.param_groups:
                     group["lr"] = rate.at(epoch, step) * group["share"]
-                images = augment(pixels, self._options.hflip, self._options.crop, rng)
-                total += self._step(images, Y)
+                images = self._augmentation.seen(pixels, size, rng)
+                total += self._step(*self._augmentation.mixed(images, Y.float(), mask, rng))
                 done += len(Y)
                 if callbacks.trained is not None:
                     callbacks.trained(done, self._options.epochs * len(train.rows))
         return float(total[0] / total[1])
 
-    def _step(self, images: Tensor, Y: Tensor) -> Tensor:
+    def _size_at(self, epoch: int) -> int:
+        """Side of the squares of an epoch: the start's, half way, then the full one, a third of the epochs each."""
+        start = self._options.start_size or self._size
+        third = min(2, 3 * epoch // self._options.epochs)
+        return round(start + third / 2 * (self._size - start))
+
+    def _step(self, images: Tensor, Y: Tensor, mask: Tensor) -> Tensor:
         """One update; returns the batch's sum of losses and sum of weights."""
         with torch.autocast(self._device.type, self._type, enabled=self._type is not None):
             logits = self._model(images)
-        loss, weight = self._objective.loss(logits, Y)
+        loss, weight = self._objective.loss(logits, Y, mask)
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss / weight).backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(loss / weight.clamp(min=1e-9)).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self._optimizer)
         self._scaler.update()
+        if self._average is not None:
+            self._average.update_parameters(self._model)
         return torch.stack([loss.detach(), weight]).double()
 
-    def _judge(self, validation: Examples) -> tuple[float, float]:
-        """Loss and score on the validation photos as `extract` would show them."""
-        self._model.eval()
-        steps = -(-len(validation.rows) // self._options.batch_size)
+    def _judge(self, model: torch.nn.Module, validation: Examples) -> _Judgement:
+        """Loss and scores on the validation photos as `extract` would show them."""
+        model.eval()
         total, logits = torch.zeros(2, dtype=torch.float64, device=self._device), []
         with torch.inference_mode():
-            for pixels, Y in self._loaded(validation, np.array_split(np.arange(len(validation.rows)), steps)):
+            for pixels, Y, mask in loaded(validation, in_order(validation, self._options.batch_size), self._device):
                 with torch.autocast(self._device.type, self._type, enabled=self._type is not None):
-                    outputs = self._model(pixels.to(torch.float32)).float()
-                total += torch.stack(self._objective.loss(outputs, Y)).double()
+                    outputs = model(pixels.to(torch.float32)).float()
+                total += torch.stack(self._plain.loss(outputs, Y, mask)).double()
                 logits.append(outputs.cpu().numpy())
-        return float(total[0] / total[1]), score(np.concatenate(logits), validation.Y, self._objective.single)
+        every: Float32 = np.concatenate(logits)
+        scores = attribute_scores(every, validation.Y, validation.mask, self._schema)
+        return _Judgement(float(total[0] / total[1].clamp(min=1e-9)), scores)
 
-    def _loaded(self, examples: Examples, batches: list[Int64]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pixels and targets of each batch on the device; the next one is decoded while this one computes."""
-        with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(examples.photos.take, examples.rows[batches[0]])
-            for at, following in zip(batches, [*batches[1:], None], strict=True):
-                pixels = coming.result()
-                if following is not None:
-                    coming = ahead.submit(examples.photos.take, examples.rows[following])
-                yield self._moved(pixels), torch.from_numpy(examples.Y[at]).to(self._device)
-
-    def _moved(self, pixels: Pixels) -> Tensor:
-        tensor = torch.from_numpy(pixels)
-        return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
+    def _outcome(self, validation: Examples, resumed: int, stopped: str) -> Outcome:
+        """What is kept: the best epoch, its backbone as near to the start as validation likes it."""
+        model = self._judged
+        shares = SHARES if self._options.interpolate == "auto" and self._options.train != "head" else SHARES[:1]
+        tried = []
+        for share in shares:
+            state = between(self._start, self._best, share)
+            model.load_state_dict(state)
+            tried.append((self._judge(model, validation), share, state))
+        by_loss = self._options.monitor == "loss"
+        judged, share, state = min(tried, key=lambda each: each[0].loss if by_loss else -each[0].score)
+        history = tuple(self._history)
+        return Outcome(state, self._best_epoch(), history, resumed, share, judged.scores, stopped)
 
     def _best_epoch(self) -> int:
-        """The first epoch (from 1) that no other one beats on validation."""
+        """The epoch (from 1) that is kept: the last one of a schedule that runs whole, else the first that is best."""
+        if self._options.schedule in RUNS_WHOLE:
+            return len(self._history)
         if self._options.monitor == "loss":
             return 1 + int(np.argmin([record["validation_loss"] for record in self._history]))
         return 1 + int(np.argmax([record["validation_score"] for record in self._history]))
@@ -206,6 +281,7 @@ class Training:
         return {
             "history": self._history,
             "model": self._model.state_dict(),
+            "average": {} if self._average is None else self._average.state_dict(),
             "best": self._best,
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
@@ -218,6 +294,8 @@ class Training:
         with parsed(RunError, f"{folder / NAME} does not fit this training (", "); remove it to start again", lines=2):
             check_state(held, self._state())
             self._model.load_state_dict(held["model"])
+            if self._average is not None:
+                self._average.load_state_dict(held["average"])
             self._optimizer.load_state_dict(held["optimizer"])
             check_moments(self._optimizer)
             self._scaler.load_state_dict(held["scaler"])

@@ -15,21 +15,30 @@ class FinetuneReport:
 
     Attributes:
         folder: Where weights, split.csv, history.csv and run.json are.
-        weights: The weights file. stages : trained stages of all.
+        weights: The weights file.
+        own_heads: The model file of the heads that it was trained under.
+        attributes: What it was trained on.
+        values: Of all these attributes together.
+        trains: all, last:N or head.
         parts: Photos per part.
-        used: Photos whose label trained, and chose the epoch.
+        used: Photos whose labels trained, and chose the epoch.
         best: The record of the epoch that was kept.
-        epochs: How many were trained, and after which it went on.
+        scores: Of what was kept, on validation: per attribute accuracy, or micro F1.
+        epochs: How many were trained.
+        resumed_from: After which epoch it went on.
+        finished_before: Whether everything was there already.
     """
 
     folder: Path
     weights: Path
-    attribute: str
+    own_heads: Path
+    attributes: tuple[str, ...]
     values: int
     trains: str
     parts: Mapping[str, int]
     used: Mapping[str, int]
     best: Mapping[str, float]
+    scores: Mapping[str, float]
     epochs: int
     resumed_from: int
     finished_before: bool

@@ -45,6 +45,7 @@ HEADS: Mapping[str, HeadSpec] = {
     "logreg": HeadSpec((), ("C", "seed")),
     "kernel-ridge": HeadSpec((), ("ridge", "bandwidth", "landmarks", "block_weights", "logit_adjust", "seed")),
     "lightgbm": HeadSpec((), ("trees", "leaves", "feature_fraction", "seed")),
+    "network": HeadSpec((), ()),
 }
 OPTIMIZERS = (*_FIRST_ORDER, "lbfgs")
 SCHEDULES = ("constant", "step", "plateau", "cosine", "onecycle")

@@ -32,7 +32,8 @@ class Part:
         self._net, self._norm = net, norm
         groups = group_parameters(net, net.group_matcher(coarse=True))  # type: ignore[operator]
         stages = [groups[number] for number in sorted(groups)]
-        self.names = frozenset(name for stage in stages[len(stages) - _count(train, len(stages)) :] for name in stage)
+        self._trained = stages[len(stages) - _count(train, len(stages)) :]
+        self.names = frozenset(name for stage in self._trained for name in stage)
         self.stages = len(stages)
 
     def mark(self) -> None:
@@ -59,6 +60,11 @@ class Part:
     def parameters(self) -> list[torch.nn.Parameter]:
         """The parameters that train."""
         return [parameter for name, parameter in self._net.named_parameters() if name in self.names]
+
+    def by_stage(self) -> list[list[torch.nn.Parameter]]:
+        """The parameters that train, stage by stage, the first one first."""
+        named = dict(self._net.named_parameters())
+        return [[named[name] for name in stage] for stage in self._trained]
 
 
 def _count(train: str, stages: int) -> int:

@@ -1,0 +1,83 @@
+"""The heads that the network learned, as a model file like any other: calibrated and thresholded on validation.
+
+The backbone is frozen into a weights file; its heads would be lost. Here they are layers on the pooled vector, with the
+cache key of the frozen backbone, so that `predict` applies them and `fit-heads` takes them as one more candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.arrays import Float32
+from pipeline.evaluation.metrics import known_cells
+from pipeline.experiment.candidates import Fit, JudgedHead, Truth, judge
+from pipeline.features.backbone.network import Backbone, base_key
+from pipeline.features.backbone.provenance import TrainingProvenance
+from pipeline.finetuning.examples import Examples, TrainingRows
+from pipeline.finetuning.network.model import head_layers
+from pipeline.finetuning.photos.batches import in_order, loaded
+from pipeline.heads import FittedHead, HeadConfig
+from pipeline.heads.calibration import calibrated, fit_calibration, rows_to_look_at
+from pipeline.model.file import Decision, FeatureOrigin, Model, Parts, build_model
+from pipeline.model.training import training_record
+from pipeline.options import FinetuneOptions
+from pipeline.system import choose_device
+
+NAME = "models/finetuned.joblib"
+BATCH = 64
+
+
+def own_model(
+    frozen: Backbone,
+    state: Mapping[str, Tensor],
+    rows: TrainingRows,
+    provenance: TrainingProvenance,
+    options: FinetuneOptions,
+) -> Model:
+    """The model of a frozen backbone's own heads.
+
+    Args:
+        frozen: The backbone as `extract` will load it.
+        state: Tensors of the trained model, its heads among them.
+        rows: What it was trained on; validation rows calibrate and choose the thresholds.
+        provenance: Photos behind the weights.
+        options: How it was trained.
+    """
+    X = pooled_of(frozen, rows.validation, choose_device(options.device))
+    judged = _judged(state, X, rows, options)
+    schema, train = rows.schema, rows.train
+    seen = np.concatenate([provenance.train, provenance.choice])
+    training = training_record(seen, *known_cells(train.Y, train.mask, schema))
+    info = {"config_id": "finetuned", "fitted_on": "train", "epochs": options.epochs, "train": options.train}
+    parts = Parts(judged.head.members, judged.head.links, info, training)
+    key, block = base_key(frozen), frozen.blocks(("pooled",))["pooled"]
+    origin = FeatureOrigin(
+        blocks=[{"name": block.name, "dim": block.dim, "digest": block.digest(key)}],
+        cache_key=key.to_json(),
+        weights_source=frozen.weights_source,
+    )
+    return build_model(schema, parts, Decision(judged.thresholds, judged.chosen), origin, X)
+
+
+def _judged(state: Mapping[str, Tensor], X: Float32, rows: TrainingRows, options: FinetuneOptions) -> JudgedHead:
+    schema, validation = rows.schema, rows.validation
+    links = tuple("softmax" if single and options.loss == "ce" else "sigmoid" for single in schema.single)
+    member = {"kind": "dense", "layers": head_layers(state), "hidden": "relu"}
+    head = FittedHead(HeadConfig(head="network"), [member], links, schema.slices)
+    at = rows_to_look_at(len(X))
+    head = calibrated(head, fit_calibration(head, X[at], validation.Y[at], validation.mask[at]))
+    truth = Truth(schema, validation.Y, validation.mask, rows.groups[validation.rows])
+    return judge(Fit("finetuned", head, (head,)), head.predict_proba(X), truth, "auto")
+
+
+def pooled_of(backbone: Backbone, examples: Examples, device: str) -> Float32:
+    """Pooled vectors of some photos, float32 (m, d), in single precision as `extract` computes them."""
+    module = backbone.module(("pooled",)).to(device)
+    with torch.inference_mode():
+        batches = loaded(examples, in_order(examples, BATCH), torch.device(device))
+        vectors: Float32 = np.concatenate([module(pixels)["pooled"].cpu().numpy() for pixels, _, _ in batches])
+    return vectors

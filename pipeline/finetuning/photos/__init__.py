@@ -1,0 +1,1 @@
+"""What a training sees of the photos: squares decoded once, changed a little each time."""
