@@ -20,7 +20,7 @@ ARROWS = {
     "heads": {"options"},
     "features": {"catalogue", "options", "cache"},
     "model": {"catalogue", "evaluation", "features", "heads", "options", "cache"},
-    "finetuning": {"catalogue", "features", "heads", "options", "cache"},
+    "finetuning": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options", "cache"},
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},

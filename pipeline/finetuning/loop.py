@@ -265,8 +265,8 @@ class Training:
         return Outcome(state, self._best_epoch(), history, resumed, share, judged.scores, stopped)
 
     def _best_epoch(self) -> int:
-        """The epoch (from 1) that is kept: the last one of a schedule that runs whole, else the first that is best."""
-        if self._options.schedule in RUNS_WHOLE:
+        """The epoch (from 1) that is kept: the first that is best, or the last one of a schedule that ran whole."""
+        if self._options.schedule in RUNS_WHOLE and len(self._history) == self._options.epochs:
             return len(self._history)
         if self._options.monitor == "loss":
             return 1 + int(np.argmin([record["validation_loss"] for record in self._history]))

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pipeline.catalogue import LabelSchema
 from pipeline.errors import RunError
 from pipeline.features.backbone.network import load_backbone
 from pipeline.finetuning.checkpoint import save_checkpoint
 from pipeline.finetuning.loop import Training
-from pipeline.finetuning.objective import Objective
+from pipeline.finetuning.network.objective import objective
+from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.options import BackboneOptions, FinetuneOptions
 
 RECORD = dict.fromkeys(("lr", "train_loss", "validation_loss", "validation_score", "seconds"), 0.5)
@@ -21,9 +24,11 @@ RECORD = dict.fromkeys(("lr", "train_loss", "validation_loss", "validation_score
 
 @pytest.fixture(scope="module")
 def training() -> Training:
-    options = FinetuneOptions(attribute="neck", train="head", device="cpu", amp="off")
+    options = FinetuneOptions(train="head", device="cpu", amp="off")
     backbone = load_backbone(BackboneOptions(backbone="test_resnet", weights="random:0", size=32))
-    return Training(backbone, Objective(True, torch.ones(3)), 3, options)
+    schema = LabelSchema(("neck",), (("crew", "polo", "v"),), (True,))
+    goal = objective(np.eye(3, dtype=np.uint8), np.ones((3, 3), np.bool_), schema, options)
+    return Training(backbone, goal, schema, Augmentation.of(options, 0.0), options)
 
 
 def state(training: Training) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def state(training: Training) -> dict[str, Any]:
     moments = {
         0: {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3, 256), "exp_avg_sq": torch.zeros(3, 256)},
     }
-    moments[0] |= {name: torch.zeros_like(held["model"]["classifier.weight"]) for name in ("exp_avg", "exp_avg_sq")}
+    moments[0] |= {name: torch.zeros_like(held["model"]["heads.values.0.weight"]) for name in ("exp_avg", "exp_avg_sq")}
     model = dict(held["model"])
     optimizer = {"state": moments, "param_groups": groups}
     return {**held, "history": [{"epoch": 1, **RECORD}], "model": model, "best": dict(model), "optimizer": optimizer}
@@ -61,8 +66,15 @@ def test_a_sound_checkpoint_goes_on(training: Training, tmp_path: Path) -> None:
         (put("history", 7), "history is 7; expected a list"),
         (put("history", 0, "train_loss", float("nan")), r"history\[0\].train_loss is nan; expected a finite number"),
         (put("history", 0, "epoch", 2), "history does not count the epochs from 1"),
-        (put("model", "classifier.bias", torch.zeros(4)), r"model.classifier.bias is no tensor .* shape \(3,\)"),
-        (put("best", "classifier.bias", torch.full((3,), torch.nan)), "best.classifier.bias holds .* not finite"),
+        (
+            put("model", "heads.values.0.bias", torch.zeros(4)),
+            r"model.heads.* is no tensor .* shape \(3,\)",
+        ),
+        (
+            put("best", "heads.values.0.bias", torch.full((3,), torch.nan)),
+            "best.heads.* holds .* not finite",
+        ),
+        (put("average", {}), "average holds other tensors"),
         (put("best", {}), "best holds other tensors"),
         (put("optimizer", "param_groups", 0, "weight_decay", 0.5), r"param_groups\[0\].weight_decay is another"),
         (put("optimizer", "param_groups", []), "other groups"),

@@ -17,16 +17,20 @@ import pytest
 import safetensors.torch
 import torch
 
-from cache import FeatureCache, ids_to_hex
+from cache import FeatureCache, id_array, ids_to_hex
+from pipeline import load_model
 from pipeline.comparison.compare import compare
-from pipeline.errors import OptionError, RunError
+from pipeline.errors import HeadError, OptionError, RunError
 from pipeline.experiment.fit_heads import fit_heads
 from pipeline.features.backbone.network import load_backbone
 from pipeline.features.backbone.provenance import read_seen
 from pipeline.features.extract import extract
 from pipeline.finetuning.finetune import finetune
 from pipeline.finetuning.loop import Callbacks
+from pipeline.finetuning.network.averaging import SHARES
 from pipeline.finetuning.report import FinetuneReport
+from pipeline.model.file import read_model
+from pipeline.model.training import was_seen
 from pipeline.options import (
     BackboneOptions,
     CacheKeyOptions,
@@ -44,7 +48,17 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32)
 QUICK = FinetuneOptions(
-    attribute="stripes", lr=0.003, head_lr=0.01, epochs=5, batch_size=12, train="last:3", norm="trained", device="cpu"
+    attribute=("stripes",),
+    lr=0.003,
+    head_lr=0.01,
+    schedule="constant",
+    epochs=5,
+    batch_size=12,
+    train="last:3",
+    norm="trained",
+    ema=0.0,
+    amp="off",
+    device="cpu",
 )
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -90,7 +104,7 @@ def test_learning_falls_and_the_best_epoch_is_kept(tuned: Tuned) -> None:
 
 def test_folder_holds_what_is_promised_and_no_leftovers(tuned: Tuned) -> None:
     names = {path.name for path in tuned.report.folder.iterdir()}
-    own = {"backbone.safetensors", "history.csv", "run.json", "started.json", "lock"}
+    own = {"backbone.safetensors", "history.csv", "models", "run.json", "started.json", "lock"}
     assert names == {*own, "split.csv", "split.csv.sha256"}
     content = json.loads((tuned.report.folder / "run.json").read_text())
     assert content["weights_sha256"] == load_backbone(tuned.weights).weights_sha256 != content["start_sha256"]
@@ -124,7 +138,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(tuned: Tuned, 
     out = tmp_path / "killed"
     words = f"""finetune --data {tuned.data.data} --backbone test_resnet --weights random:0 --size 32
         --attribute stripes --lr 0.003 --head-lr 0.01 --epochs 5 --batch-size 12
-        --train last:3 --norm trained --device cpu --out {out}"""
+        --schedule constant --train last:3 --norm trained --ema 0 --amp off --device cpu --out {out}"""
     command = [sys.executable, "-c", f"import torch; torch.set_num_threads(1); import run; run.main({words.split()!r})"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -143,6 +157,83 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(tuned: Tuned, 
     expected = tensors(tuned.report.weights)
     found = tensors(report.weights)
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.fixture(scope="module")
+def whole(tuned: Tuned, tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
+    """Every attribute, with what a training does when it is asked for nothing else."""
+    changes = {"attribute": (), "train": "all", "norm": "frozen", "schedule": "onecycle", "ema": 0.9, "head": "mlp"}
+    return tune(tuned.data, tmp_path_factory.mktemp("whole") / "out", **changes)
+
+
+def test_every_attribute_trains_one_network(whole: FinetuneReport) -> None:
+    assert whole.attributes == ("stripes", "tone") == tuple(whole.scores)
+    assert whole.best["epoch"] == whole.epochs == 5  # one-cycle keeps its last epoch
+    assert whole.best["validation_score"] == pytest.approx(sum(whole.scores.values()) / 2)
+
+
+def test_its_own_heads_are_a_model_file_that_knows_whom_it_has_seen(tuned: Tuned, whole: FinetuneReport) -> None:
+    model = load_model(whole.own_heads)
+    images = sorted((tuned.data.data.parent / "images").glob("p*.png"))[1:]  # type: ignore[union-attr]
+    frame = model.predict(images)
+    with tuned.data.data.open(newline="") as file:  # type: ignore[union-attr]
+        true = {row["filename"]: row["stripes"] for row in csv.DictReader(file)}
+    with (whole.folder / "split.csv").open(newline="") as file:
+        validation = {row["photo"] for row in csv.DictReader(file) if row["part"] == "validation"}
+    rows = [(Path(name).name, value) for name, value in zip(frame["filename"], frame["stripes"], strict=True)]
+    right = [value == true[name] for name, value in rows if name in validation and true[name] != "#N/A"]
+    # The network in bf16 or single precision and extraction's runtime differ in a rounding, not in what they say.
+    assert np.mean(right) == pytest.approx(whole.scores["stripes"], abs=1.5 / len(right))
+    with (whole.folder / "split.csv").open(newline="") as file:
+        part_of = {row["content"]: row["part"] for row in csv.DictReader(file)}
+    seen = was_seen(read_model(whole.own_heads), id_array(bytes.fromhex(content) for content in part_of))
+    assert seen is not None and [*seen] == [part != "test" for part in part_of.values()]
+
+
+def test_the_default_recipe_goes_on_after_a_kill_bit_for_bit(
+    tuned: Tuned, whole: FinetuneReport, tmp_path: Path
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(line: str) -> None:
+        if "epoch 3/5" in line:
+            raise Killed
+
+    changes = {"attribute": (), "train": "all", "norm": "frozen", "schedule": "onecycle", "ema": 0.9, "head": "mlp"}
+    options = replace(QUICK, out=tmp_path / "out", **changes)  # type: ignore[arg-type]
+    with pytest.raises(Killed):
+        finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(kill))
+    report = finetune(tuned.data, BACKBONE, SplitOptions(), options)
+    assert report.resumed_from == 2
+    assert history(report.folder) == history(whole.folder)
+    expected, found = tensors(whole.weights), tensors(report.weights)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_training_that_stops_being_numbers_keeps_its_best(tuned: Tuned, tmp_path: Path) -> None:
+    wild = {"optimizer": "sgd", "schedule": "onecycle", "norm": "frozen", "epochs": 6}
+    report = tune(tuned.data, tmp_path / "out", lr=100.0, **wild)
+    assert 1 <= report.epochs < 6
+    assert any(f"epoch {report.best['epoch']} is kept; a smaller --lr" in note for note in report.notes)
+    assert report.best["validation_loss"] == min(float(row["validation_loss"]) for row in history(report.folder))
+    assert all(np.isfinite(tensor.numpy()).all() for tensor in tensors(report.weights).values())
+    with pytest.raises(HeadError, match=r"epoch 1 ended with a training loss of .*try a smaller --lr"):
+        tune(tuned.data, tmp_path / "at-once", lr=1e9, **wild)
+
+
+def test_the_backbone_is_drawn_back_where_validation_likes_it(tuned: Tuned, tmp_path: Path) -> None:
+    report = tune(tuned.data, tmp_path / "out", interpolate="auto", monitor="score")
+    content = json.loads((report.folder / "run.json").read_text())
+    assert content["interpolation"] in SHARES
+    said = [note for note in report.notes if "of the way from its start" in note]
+    assert bool(said) == (content["interpolation"] < 1)
+    assert np.mean(list(report.scores.values())) >= report.best["validation_score"]
+
+
+def test_squares_grow_and_options_that_mix_photos_train_too(tuned: Tuned, tmp_path: Path) -> None:
+    report = tune(tuned.data, tmp_path / "out", start_size=16, mixup=0.2, randaugment=5, jitter=0.1, epochs=3)
+    assert report.epochs == 3 and all(np.isfinite(float(row["train_loss"])) for row in history(report.folder))
 
 
 def test_a_finished_training_is_reported_again_and_another_one_refused(tuned: Tuned) -> None:
@@ -236,7 +327,7 @@ def test_training_the_classifier_alone_leaves_backbone_and_lists_alone(tuned: Tu
 
 
 def test_a_second_fine_tuning_keeps_the_first_one_s_list_and_may_not_choose_on_it(tuned: Tuned, tmp_path: Path) -> None:
-    options = replace(QUICK, attribute="tone", epochs=1, out=tmp_path / "second")
+    options = replace(QUICK, attribute=("tone",), epochs=1, out=tmp_path / "second")
     with pytest.raises(OptionError, match="learnt from"):
         finetune(tuned.data, tuned.weights, SplitOptions(split_seed=7), options)
     report = finetune(tuned.data, tuned.weights, SplitOptions(split_from=tuned.report.folder), options)
@@ -264,22 +355,16 @@ def test_a_multi_valued_key_and_bf16_train_too(tuned: Tuned, tmp_path: Path) -> 
     data = replace(tuned.data, multi=("stripes",))
     report = finetune(data, BACKBONE, SplitOptions(), replace(QUICK, amp="bf16", out=tmp_path / "multi"))
     losses = [float(row["train_loss"]) for row in history(report.folder)]
-    assert losses[0] < 0.8 and losses[-1] < 0.8 * losses[0]  # binary losses start near log 2
+    assert losses[0] < 3 * 0.8 and losses[-1] < 0.8 * losses[0]  # three binary losses, each near log 2 at the start
     assert all(tensor.dtype != torch.bfloat16 for tensor in tensors(report.weights).values())
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        (
-            {"attribute": ""},
-            OptionError,
-            "name the attribute to train on with --attribute; the attributes are: stripes, tone",
-        ),
-        ({"attribute": "neck"}, OptionError, "there is no attribute 'neck'"),
-        ({"lr": 0.0}, OptionError, "--lr must be above 0"),
-        ({"crop": 0.0}, OptionError, "--crop is a share"),
+        ({"attribute": ("neck",)}, OptionError, "there is no attribute 'neck'; the attributes are: stripes, tone"),
         ({"amp": "fp16"}, OptionError, "--amp fp16 needs a GPU"),
+        ({"betas": (0.9,)}, OptionError, "--betas takes two rates"),
         ({"train": "last:9"}, OptionError, "N from 1 to 5 stages"),
     ],
 )
@@ -292,8 +377,8 @@ def test_options_that_cannot_work_are_refused(
 
 def test_a_missing_attribute_is_said_before_the_weights_are_looked_for(tuned: Tuned, tmp_path: Path) -> None:
     nowhere = replace(BACKBONE, weights=str(tmp_path / "no-weights.safetensors"))
-    with pytest.raises(OptionError, match="name the attribute to train on with --attribute"):
-        finetune(tuned.data, nowhere, SplitOptions(), replace(QUICK, attribute="", out=tmp_path / "out"))
+    with pytest.raises(OptionError, match="there is no attribute 'neck'"):
+        finetune(tuned.data, nowhere, SplitOptions(), replace(QUICK, attribute=("neck",), out=tmp_path / "out"))
 
 
 @pytest.mark.parametrize("split", [SplitOptions(regroup=True), SplitOptions(near_duplicates=0.9)])

@@ -13,16 +13,18 @@ import torch
 from PIL import Image
 
 from cache import as_ids, id_array
-from pipeline.catalogue import Split
+from pipeline.catalogue import LabelSchema, Split
 from pipeline.errors import CatalogueError, OptionError, RunError
 from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, read_seen, require_unseen
 from pipeline.features.backbone.transform import Transform, to_pixels
 from pipeline.features.backbone.weights import load_net
-from pipeline.finetuning.augment import augment
 from pipeline.finetuning.checkpoint import load_checkpoint, only_one, save_checkpoint
-from pipeline.finetuning.objective import objective, score
-from pipeline.finetuning.pixels import Feeding, decode_all
-from pipeline.finetuning.stages import Part
+from pipeline.finetuning.network.objective import attribute_scores, objective
+from pipeline.finetuning.network.stages import Part
+from pipeline.finetuning.photos.augment import Augmentation
+from pipeline.finetuning.photos.colour import colour_attributes
+from pipeline.finetuning.photos.pixels import Feeding, decode_all
+from pipeline.options import FinetuneOptions
 
 TRANSFORM = Transform(16, "squash", "bilinear", (0.5,) * 3, (0.5,) * 3)
 
@@ -70,52 +72,146 @@ class TestPart:
             Part(load_net("test_resnet", "random:0"), train, "frozen")
 
 
-class TestAugment:
+class TestAugmentation:
     PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8))
 
+    def seen(self, augmentation: Augmentation, pixels: torch.Tensor | None = None, size: int = 8) -> torch.Tensor:
+        return augmentation.seen(self.PIXELS if pixels is None else pixels, size, np.random.default_rng(0))
+
     def test_switched_off_it_changes_nothing(self) -> None:
-        assert torch.equal(augment(self.PIXELS, 0, 1, np.random.default_rng(0)), self.PIXELS.float())
+        assert torch.equal(self.seen(Augmentation(0, 1)), self.PIXELS.float())
 
     def test_certain_mirroring_is_the_mirrored_photo(self) -> None:
-        seen = augment(self.PIXELS, 1, 1, np.random.default_rng(0))
-        torch.testing.assert_close(seen, self.PIXELS.flip(2).float(), atol=1e-2, rtol=0)
+        torch.testing.assert_close(self.seen(Augmentation(1, 1)), self.PIXELS.flip(2).float(), atol=1e-2, rtol=0)
 
     def test_a_crop_shows_a_part_of_each_photo_enlarged(self) -> None:
         ramp = torch.arange(64.0).view(1, 1, 64, 1).expand(200, 64, 64, 3)
-        seen = augment(ramp, 0, 0.5, np.random.default_rng(0))
+        seen = self.seen(Augmentation(0, 0.5), ramp, 64)
         assert seen.min() >= 0 and seen.max() <= 63
         width = (seen[:, 0, -1, 0] - seen[:, 0, 0, 0]) / 63
         assert 0.65 < width.min() < 0.75 and 0.9 < width.max() <= 1.0
         assert seen[:, 0, 0, 0].std() > 2  # the place differs too
 
+    @pytest.mark.parametrize("augmentation", [Augmentation(0, 1), Augmentation(0.5, 0.7)])
+    def test_a_smaller_square_shows_the_whole_photo(self, augmentation: Augmentation) -> None:
+        flat = torch.full((2, 8, 8, 3), 77.0)
+        torch.testing.assert_close(self.seen(augmentation, flat, 4), torch.full((2, 4, 4, 3), 77.0))
+
+    def test_colours_change_by_as_much_as_asked_and_grey_stays_grey(self) -> None:
+        grey = torch.full((50, 2, 2, 3), 100.0)
+        seen = self.seen(Augmentation(0, 1, jitter=0.2), grey, 2)
+        assert 80 - 1e-3 <= seen.min() < 85 and 115 < seen.max() <= 120 + 1e-3
+        torch.testing.assert_close(seen[..., 0], seen[..., 2])
+
+    def test_mixed_photos_carry_both_targets_and_only_what_is_known_of_both(self) -> None:
+        images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 1, 3)
+        Y, mask = torch.eye(4), torch.ones(4, 4, dtype=torch.bool)
+        mask[0] = False
+        mixed, targets, known = Augmentation(0, 1, mixup=1.0).mixed(images, Y, mask, np.random.default_rng(1))
+        torch.testing.assert_close(mixed[:, 0, 0, 0], targets @ torch.arange(4.0))
+        assert ((targets > 0).sum(dim=1) == 2).any()
+        assert not known[targets[:, 0] > 0].any() and known[targets[:, 0] == 0].all()
+
+    def test_randaugment_draws_from_the_seed(self) -> None:
+        augmentation = Augmentation(0, 1, randaugment=9)
+        draws = []
+        for seed in (0, 0, 1):
+            torch.manual_seed(seed)
+            draws.append(self.seen(augmentation))
+        assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+def schema_of(*single: bool, width: int = 3) -> LabelSchema:
+    names = tuple("abcdef"[: len(single)])
+    return LabelSchema(names, tuple(tuple(f"{name}{i}" for i in range(width)) for name in names), single)
+
 
 class TestObjective:
     Y = np.eye(3, dtype=np.uint8)[[0, 0, 0, 1, 1, 2]]
+    KNOWN = np.ones((6, 3), np.bool_)
+    RARITY = FinetuneOptions(class_weights="rarity", label_smoothing=0.0)
+    PLAIN = FinetuneOptions(class_weights="none", label_smoothing=0.0)
 
     def test_rare_values_weigh_by_the_share_of_photos_without_them(self) -> None:
-        weights = objective(self.Y, True, "rarity").weights
-        torch.testing.assert_close(weights, torch.tensor([3, 4, 5]) / 12)
+        (attribute,) = objective(self.Y, self.KNOWN, schema_of(True), self.RARITY).attributes
+        torch.testing.assert_close(attribute.weights / attribute.weights.sum(), torch.tensor([3, 4, 5]) / 12)
+        assert float((attribute.weights * torch.tensor([3, 2, 1])).sum() / 6) == pytest.approx(1)
 
     def test_single_valued_loss_is_torch_s_weighted_cross_entropy(self) -> None:
-        goal, z = objective(self.Y, True, "rarity"), torch.randn(6, 3)
-        total, weight = goal.loss(z, torch.from_numpy(self.Y))
-        expected = torch.nn.CrossEntropyLoss(weight=goal.weights)(z, torch.tensor([0, 0, 0, 1, 1, 2]))
+        goal, z = objective(self.Y, self.KNOWN, schema_of(True), self.RARITY), torch.randn(6, 3)
+        total, weight = goal.loss(z, torch.from_numpy(self.Y), torch.from_numpy(self.KNOWN))
+        weights = goal.attributes[0].weights
+        expected = torch.nn.CrossEntropyLoss(weight=weights)(z, torch.tensor([0, 0, 0, 1, 1, 2]))
         torch.testing.assert_close(total / weight, expected)
 
-    def test_multi_valued_loss_is_the_mean_binary_cross_entropy(self) -> None:
-        Y, z = np.array([[1, 1, 0], [0, 0, 0]], np.uint8), torch.randn(2, 3)
-        total, weight = objective(Y, False, "rarity").loss(z, torch.from_numpy(Y))
-        torch.testing.assert_close(total / weight, torch.nn.BCEWithLogitsLoss()(z, torch.from_numpy(Y).float()))
+    def test_smoothing_is_torch_s_and_judging_goes_without(self) -> None:
+        options = FinetuneOptions(class_weights="none", label_smoothing=0.1)
+        goal, z = objective(self.Y, self.KNOWN, schema_of(True), options), torch.randn(6, 3)
+        targets = torch.from_numpy(self.Y), torch.from_numpy(self.KNOWN)
+        for each, smoothing in ((goal, 0.1), (goal.plain(), 0.0)):
+            total, weight = each.loss(z, *targets)
+            expected = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(z, torch.tensor([0, 0, 0, 1, 1, 2]))
+            torch.testing.assert_close(total / weight, expected)
 
-    def test_scores(self) -> None:
-        logits = np.array([[2, -1, -1], [1, 2, -3]], np.float32)
-        Y = np.array([[1, 0, 0], [1, 0, 0]], np.uint8)
-        assert score(logits, Y, single=True) == 0.5
-        assert score(logits, Y, single=False) == pytest.approx(2 * 2 / (3 + 2))
+    def test_logit_adjustment_asks_more_of_rare_values_in_training_alone(self) -> None:
+        goal = objective(self.Y, self.KNOWN, schema_of(True), FinetuneOptions(logit_adjust=1.0))
+        prior = goal.attributes[0].prior
+        torch.testing.assert_close(prior.exp(), torch.tensor([4, 3, 2]) / 9)
+        assert not goal.plain().attributes[0].prior.any()
+
+    def test_multi_valued_loss_is_the_binary_cross_entropy_over_the_values_per_photo(self) -> None:
+        Y, z = np.array([[1, 1, 0], [0, 0, 0]], np.uint8), torch.randn(2, 3)
+        goal = objective(Y, self.KNOWN[:2], schema_of(False), self.PLAIN)
+        total, weight = goal.loss(z, torch.from_numpy(Y), torch.from_numpy(self.KNOWN[:2]))
+        torch.testing.assert_close(total / weight, 3 * torch.nn.BCEWithLogitsLoss()(z, torch.from_numpy(Y).float()))
+
+    def test_the_loss_is_the_mean_over_known_pairs_of_photo_and_attribute(self) -> None:
+        schema, Y = schema_of(True, True), np.concatenate([self.Y, self.Y[::-1]], axis=1)
+        mask = np.ones((6, 6), np.bool_)
+        mask[:4, 3:] = False  # the second attribute is known of two photos
+        goal, z = objective(Y, mask, schema, self.PLAIN), torch.randn(6, 6)
+        total, weight = goal.loss(z, torch.from_numpy(Y), torch.from_numpy(mask))
+        first = torch.nn.functional.cross_entropy(z[:, :3], torch.tensor([0, 0, 0, 1, 1, 2]), reduction="sum")
+        second = torch.nn.functional.cross_entropy(z[4:, 3:], torch.tensor([0, 0]), reduction="sum")
+        assert float(weight) == 8
+        torch.testing.assert_close(total, first + second)
+
+    def test_unknown_cells_have_no_gradient(self) -> None:
+        mask = self.KNOWN.copy()
+        mask[2] = False
+        for single in (True, False):
+            z = torch.randn(6, 3, requires_grad=True)
+            goal = objective(self.Y, mask, schema_of(single), self.PLAIN)
+            goal.loss(z, torch.from_numpy(self.Y), torch.from_numpy(mask))[0].backward()
+            assert z.grad is not None and not z.grad[2].any() and z.grad[[0, 1, 3, 4, 5]].any(dim=1).all()
+
+    def test_scores_are_per_attribute_and_on_known_cells(self) -> None:
+        logits = np.array([[2, -1, -1], [1, 2, -3], [0, 0, 9]], np.float32)
+        Y, mask = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0]], np.uint8), np.ones((3, 3), np.bool_)
+        mask[2] = False
+        assert attribute_scores(logits, Y, mask, schema_of(True)) == {"a": 0.5}
+        assert attribute_scores(logits, Y, mask, schema_of(False)) == {"a": pytest.approx(2 * 2 / (3 + 2))}
+        assert attribute_scores(logits, Y, np.zeros_like(mask), schema_of(True)) == {}
 
     def test_one_value_is_nothing_to_learn(self) -> None:
-        with pytest.raises(OptionError, match="nothing to learn"):
-            objective(self.Y[:3, :1], True, "rarity")
+        with pytest.raises(OptionError, match=r"3 training photos with 1 known value\(s\) of 'a' \(a0\): nothing"):
+            objective(self.Y[:3, :1], self.KNOWN[:3, :1], schema_of(True, width=1), self.PLAIN)
+
+
+class TestColours:
+    @pytest.mark.parametrize(
+        ("name", "values", "about"),
+        [
+            ("colour", ("x",), True),
+            ("baseColor", ("x",), True),
+            ("tint", ("navy blue", "Red", "other"), True),
+            ("pattern", ("striped", "floral", "red check"), False),
+        ],
+    )
+    def test_an_attribute_is_about_colours_by_its_name_or_half_of_its_values(
+        self, name: str, values: tuple[str, ...], about: bool
+    ) -> None:
+        assert bool(colour_attributes(LabelSchema((name,), (values,), (True,)))) == about
 
 
 @pytest.mark.parametrize("limit", [10**9, 0])
