@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from pipeline.errors import HeadError, nearest
 from pipeline.options import FitOptions
@@ -60,7 +60,7 @@ _OPTIMIZER_USES: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov"),
     "lbfgs": (),
 }
-_ADDED = ("ridge", "bandwidth", "landmarks", "block_weights")
+_ADDED = ("ridge", "bandwidth", "landmarks", "block_weights", "vectors")
 """Fields that came later: they are part of the id of the heads that use them, and leave those of all others alone."""
 
 _LBFGS_IGNORES = ("schedule", "batch_size", "input_dropout", "seed")
@@ -98,6 +98,7 @@ class HeadConfig:
         bandwidth: Width of kernel-ridge's Gaussian, in median distances between training photos.
         landmarks: Most training photos that kernel-ridge keeps in the model.
         block_weights: `block=weight` for each feature block whose weight in kernel-ridge's distance is not 1.
+        vectors: Which of several kinds of vectors it takes, from 1; 0 is all of them side by side.
 
     Raises HeadError for an unknown name (naming the nearest), a pair that cannot work, or a value out of range.
     """
@@ -129,6 +130,7 @@ class HeadConfig:
     bandwidth: float = 0.5
     landmarks: int = 8000
     block_weights: tuple[str, ...] = ()
+    vectors: int = 0
 
     def __post_init__(self) -> None:
         known("head", self.head, HEADS)
@@ -150,7 +152,8 @@ class HeadConfig:
         """Fields that change what it is; those of other heads and optimizers do not."""
         of_others = set().union(*_OPTIMIZER_USES.values()) - set(_OPTIMIZER_USES.get(self.optimizer, ()))
         ignored = _LBFGS_IGNORES if self.optimizer == "lbfgs" else ()
-        return frozenset({"head", *self.spec.uses} - of_others - set(ignored))
+        of_kind = ("vectors",) if self.vectors else ()
+        return frozenset({"head", *self.spec.uses, *of_kind} - of_others - set(ignored))
 
     @property
     def reading(self) -> tuple[int, float]:
@@ -160,11 +163,15 @@ class HeadConfig:
 
     @property
     def config_id(self) -> str:
-        """`<head>-<optimizer>-<hash8>`, without the optimizer for baselines; equal configurations share it."""
-        named = {name: value for name, value in asdict(self).items() if name not in _ADDED or name in self.spec.uses}
+        """`<head>-<optimizer>-<hash8>`, without the optimizer for baselines; equal configurations share it.
+
+        One that takes one of several kinds of vectors says which before the hash: `mlp-adam-vectors2-<hash8>`.
+        """
+        named = {name: value for name, value in asdict(self).items() if name not in _ADDED or name in self.used}
         canonical = json.dumps(named, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-        return "-".join(part for part in (self.head, self.optimizer, digest) if part)
+        kind = f"vectors{self.vectors}" if self.vectors else ""
+        return "-".join(part for part in (self.head, self.optimizer, kind, digest) if part)
 
     def _settle(self) -> None:
         """Fill what depends on other fields, and reset what this head ignores, so that equal work has one id."""
@@ -236,8 +243,12 @@ def _hidden_fits(config: HeadConfig) -> bool:
     )
 
 
-def grid(options: FitOptions) -> tuple[HeadConfig, ...]:
+def grid(options: FitOptions, kinds: int = 1) -> tuple[HeadConfig, ...]:
     """Every configuration the options ask for, without repeats, heads in the order given.
+
+    Args:
+        options: What to try.
+        kinds: How many kinds of vectors there are.
 
     Raises:
         HeadError: For unknown names and for pairs that cannot work, such as lbfgs with mlp.
@@ -246,8 +257,16 @@ def grid(options: FitOptions) -> tuple[HeadConfig, ...]:
     for head in options.heads:
         known("head", head, HEADS)
         for config in _grid_of(head, options):
-            made.setdefault(config.config_id, config)
+            for vectors in _vectors(options.vectors, kinds):
+                of_kind = replace(config, vectors=vectors)
+                made.setdefault(of_kind.config_id, of_kind)
     return tuple(made.values())
+
+
+def _vectors(ways: Iterable[str], kinds: int) -> Iterable[int]:
+    """All vectors side by side, each kind of them alone, or both; of one kind there is nothing to choose."""
+    for way in ways:
+        yield from range(1, kinds + 1) if way == "each" and kinds > 1 else (0,)
 
 
 def _grid_of(head: str, options: FitOptions) -> Iterable[HeadConfig]:
