@@ -26,7 +26,7 @@ from pipeline.experiment.candidates import (
     judge,
     worth_keeping,
 )
-from pipeline.experiment.kinds.fitting import fit_on_kinds
+from pipeline.experiment.kinds.fitting import fit_on_kinds, on_kinds
 from pipeline.experiment.kinds.models import write_final_model, write_models
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
@@ -144,7 +144,7 @@ def _write_folder(
 
 def _grid(options: FitOptions, kinds: int) -> tuple[HeadConfig, ...]:
     """The configurations to fit; OptionError or HeadError for options that cannot work."""
-    configs = grid(options, kinds)
+    configs = on_kinds(grid(options), options.vectors, kinds)
     _check_blocks(parse_block_weights(options.block_weights))
     if options.threshold != "auto":
         parse_policy(options.threshold)

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 from pipeline.errors import HeadError, nearest
 from pipeline.options import FitOptions
@@ -152,8 +152,8 @@ class HeadConfig:
         """Fields that change what it is; those of other heads and optimizers do not."""
         of_others = set().union(*_OPTIMIZER_USES.values()) - set(_OPTIMIZER_USES.get(self.optimizer, ()))
         ignored = _LBFGS_IGNORES if self.optimizer == "lbfgs" else ()
-        of_kind = ("vectors",) if self.vectors else ()
-        return frozenset({"head", *self.spec.uses, *of_kind} - of_others - set(ignored))
+        of_kind = {"vectors"} if self.vectors else set()
+        return frozenset({"head", *self.spec.uses} - of_others - set(ignored) | of_kind)
 
     @property
     def reading(self) -> tuple[int, float]:
@@ -163,10 +163,7 @@ class HeadConfig:
 
     @property
     def config_id(self) -> str:
-        """`<head>-<optimizer>-<hash8>`, without the optimizer for baselines; equal configurations share it.
-
-        One that takes one of several kinds of vectors says which before the hash: `mlp-adam-vectors2-<hash8>`.
-        """
+        """`<head>-<optimizer>-<hash8>`, as far as it has them, with `vectors2` on that kind alone; equals share it."""
         named = {name: value for name, value in asdict(self).items() if name not in _ADDED or name in self.used}
         canonical = json.dumps(named, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
@@ -243,12 +240,8 @@ def _hidden_fits(config: HeadConfig) -> bool:
     )
 
 
-def grid(options: FitOptions, kinds: int = 1) -> tuple[HeadConfig, ...]:
+def grid(options: FitOptions) -> tuple[HeadConfig, ...]:
     """Every configuration the options ask for, without repeats, heads in the order given.
-
-    Args:
-        options: What to try.
-        kinds: How many kinds of vectors there are.
 
     Raises:
         HeadError: For unknown names and for pairs that cannot work, such as lbfgs with mlp.
@@ -257,16 +250,8 @@ def grid(options: FitOptions, kinds: int = 1) -> tuple[HeadConfig, ...]:
     for head in options.heads:
         known("head", head, HEADS)
         for config in _grid_of(head, options):
-            for vectors in _vectors(options.vectors, kinds):
-                of_kind = replace(config, vectors=vectors)
-                made.setdefault(of_kind.config_id, of_kind)
+            made.setdefault(config.config_id, config)
     return tuple(made.values())
-
-
-def _vectors(ways: Iterable[str], kinds: int) -> Iterable[int]:
-    """All vectors side by side, each kind of them alone, or both; of one kind there is nothing to choose."""
-    for way in ways:
-        yield from range(1, kinds + 1) if way == "each" and kinds > 1 else (0,)
 
 
 def _grid_of(head: str, options: FitOptions) -> Iterable[HeadConfig]:

@@ -19,7 +19,8 @@ class BackboneOptions:
 
     Attributes:
         backbone: Any timm model name.
-        weights: hub (timm's pretrained), package (tf_efficientnet_lite0), random:SEED, or a .pth or .safetensors file.
+        weights: hub (timm's pretrained), package (tf_efficientnet_lite0, lite1 or lite2), random:SEED, or a .pth or
+            .safetensors file.
         size: Side of the square the network sees, in pixels (default: the model's own).
         resize: How a photo becomes that square: crop (resize, centre crop), squash (aspect ratio lost) or pad.
     """

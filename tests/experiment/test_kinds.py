@@ -25,6 +25,7 @@ from pipeline.features import embed as embed_module
 from pipeline.features.backbone.provenance import CHOICE, NOTE, TRAIN
 from pipeline.features.cache_tools import export
 from pipeline.features.extract import extract
+from pipeline.heads import ChunkedSource
 from pipeline.model.file import read_model, save_model
 from pipeline.model.predictor import Predictor
 from pipeline.model.training import prefixes
@@ -273,18 +274,23 @@ def test_each_kind_gives_the_blocks_it_has_of_all_photos_and_colour_comes_once(t
         widths(use=("pold",))
 
 
-def test_what_was_taken_is_said_and_streams_and_arrays_fit_alike(tmp_path: Path) -> None:
+def test_what_was_taken_is_said(tmp_path: Path) -> None:
     small, _, _ = two_kinds(tmp_path)
-    options = FitOptions(cache=small.cache, heads=("linear",), optimizers=("adam",), epochs=3)
-    split = SplitOptions(near_duplicates=0)
-    reports = [
-        fit_heads(DataOptions(small.data), SIDE_BY_SIDE, split, replace(options, memory=memory, out=tmp_path / name))
-        for memory, name in ((None, "array"), (2e-5, "stream"))
-    ]
-    assert any("vectors side by side: resnet18 (random:0, 64 px" in note for note in reports[0].notes)
-    assert any("fp32): pooled, colour; resnet34 (random:9, 96 px" in note for note in reports[0].notes)
-    P = [predictions(report.run, "linear") for report in reports]
-    assert set(P[0].index) == set(P[1].index) and np.isfinite(P[1].filter(like="p:").to_numpy()).all()
+    options = FitOptions(cache=small.cache, heads=("linear",), optimizers=("adam",), epochs=3, out=tmp_path / "run")
+    report = fit_heads(DataOptions(small.data), SIDE_BY_SIDE, SplitOptions(near_duplicates=0), options)
+    assert any("vectors side by side: resnet18 (random:0, 64 px" in note for note in report.notes)
+    assert any("fp32): pooled, colour; resnet34 (random:9, 96 px" in note for note in report.notes)
+
+
+def test_what_does_not_fit_into_memory_is_streamed_with_the_same_columns(tmp_path: Path) -> None:
+    small, _, _ = two_kinds(tmp_path)
+    experiment = load_experiment(DataOptions(small.data), SIDE_BY_SIDE, SplitOptions(), FitOptions(cache=small.cache))
+    X, stream = experiment.source("train", limit=2**30), experiment.source("train", limit=4000)
+    assert isinstance(X, np.ndarray) and isinstance(stream, ChunkedSource)
+    for rows, features in stream.batches(16, None):
+        np.testing.assert_array_equal(features.numpy(), X[rows.numpy()])
+    alone = experiment.on(2).source("train", limit=2**30)
+    np.testing.assert_array_equal(alone, X[:, slice(*experiment.features.span(1))])
 
 
 def test_a_refit_on_all_photos_keeps_each_member_on_its_vectors(tmp_path: Path) -> None:

@@ -12,6 +12,19 @@ from pipeline.options import FitOptions
 from pipeline.system import memory_limit
 
 
+def on_kinds(configs: Sequence[HeadConfig], ways: Sequence[str], kinds: int) -> tuple[HeadConfig, ...]:
+    """The configurations on all kinds of vectors side by side (joined), on each kind alone (each), or on both.
+
+    Args:
+        configs: For all vectors.
+        ways: joined, each; of one kind there is nothing to choose.
+        kinds: How many kinds there are.
+    """
+    taken = [kind for way in ways for kind in (range(1, kinds + 1) if way == "each" and kinds > 1 else (0,))]
+    made = (replace(config, vectors=kind) for config in configs for kind in dict.fromkeys(taken))
+    return tuple({config.config_id: config for config in made}.values())
+
+
 def fit_on_kinds(
     configs: Sequence[HeadConfig],
     experiment: Experiment,
