@@ -21,6 +21,7 @@ from cache.errors import (
 from cache.export import ExportReport, Selection, export_h5, export_npz
 from cache.files import FileIndex, Rejected
 from cache.ids import NO_ID, IdIndex, Ids, as_ids, id_array, id_of, ids_to_hex
+from cache.joined import JoinedReader
 from cache.key import LAYOUT_VERSION, BaseKey, Block, Column, canonical_json
 from cache.reader import Reader
 from cache.repair import Moved, RepairReport
@@ -47,6 +48,7 @@ __all__ = [
     "FileIndex",
     "IdIndex",
     "Ids",
+    "JoinedReader",
     "KeyInfo",
     "MissingRows",
     "Moved",

@@ -16,23 +16,21 @@ import numpy as np
 from cache.durable import make_folder, temporary
 from cache.errors import CacheError
 from cache.ids import Ids, as_ids, ids_to_hex
-from cache.key import Column, canonical_json
-from cache.reader import Reader
+from cache.joined import JoinedReader
+from cache.key import canonical_json
 
 _BATCH = 1024
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What to export.
+    """Which rows to export.
 
     Attributes:
-        columns: Written side by side.
         ids: Content ids of the rows in order, S32 (n,); None for every row that all columns hold.
         filenames: One per row; None to name rows by content id.
     """
 
-    columns: tuple[Column, ...]
     ids: Ids | None = None
     filenames: Sequence[str | Path] | None = None
 
@@ -45,7 +43,7 @@ class ExportReport:
         path: The file.
         rows: Rows in it.
         dim: Length of a row.
-        left_out: Contents that have vectors under the key, or photos that were asked for, and have no row.
+        left_out: Contents that have vectors under a key, or photos that were asked for, and have no row.
         notes: What whoever chose the rows has to say of them.
     """
 
@@ -56,14 +54,14 @@ class ExportReport:
     notes: tuple[str, ...] = ()
 
 
-def export_h5(reader: Reader, selection: Selection, out: Path | str) -> ExportReport:
+def export_h5(reader: JoinedReader, selection: Selection, out: Path | str) -> ExportReport:
     """Write `features` (n, d) float32 and `filename` (n,) (or `content` (n,), 64 hex digits) to one HDF5 file.
 
     Memory does not grow with n, but for the names. The file appears whole or not at all.
 
     Args:
-        reader: Of one key.
-        selection: What is written.
+        reader: Of the columns that are written, side by side.
+        selection: Which rows.
         out: The file.
 
     Returns:
@@ -79,26 +77,26 @@ def export_h5(reader: Reader, selection: Selection, out: Path | str) -> ExportRe
     with temporary(table.path, table.bytes) as unfinished:
         _require_space(table.path.parent, table.bytes)
         with h5py.File(unfinished, "w", libver="earliest") as file:
-            file.attrs["key"] = canonical_json(reader.key.to_json())
-            file.attrs["columns"] = [column.name for column in selection.columns]
-            file.attrs["dims"] = [column.block.dim for column in selection.columns]
+            keys = [canonical_json(key.to_json()) for key in reader.keys]
+            file.attrs.update({"key": keys[0]} if len(keys) == 1 else {"keys": keys})
+            file.attrs["columns"], file.attrs["dims"] = list(reader.names), list(reader.dims)
             file.create_dataset(table.label, data=table.names, dtype=h5py.string_dtype("utf-8"))
             place = _reserve(file, len(table.ids), table.dim)
         # HDF5 has only reserved the space. Writing it ourselves makes a full disk a plain error, not a broken library.
         with unfinished.open("r+b", buffering=0) as raw:
             raw.seek(place)
-            for batch in reader.batches(table.ids, selection.columns, _BATCH):
+            for batch in reader.batches(table.ids, _BATCH):
                 _write_all(raw.fileno(), memoryview(batch.reshape(-1).view(np.uint8).data))
             os.fsync(raw.fileno())
     return ExportReport(table.path, len(table.ids), table.dim)
 
 
-def export_npz(reader: Reader, selection: Selection, out: Path | str) -> ExportReport:
+def export_npz(reader: JoinedReader, selection: Selection, out: Path | str) -> ExportReport:
     """Write the same as `export_h5` to an uncompressed .npz that `numpy.load` reads without pickle.
 
     Args:
-        reader: Of one key.
-        selection: What is written.
+        reader: Of the columns that are written, side by side.
+        selection: Which rows.
         out: The file.
 
     Returns:
@@ -114,7 +112,7 @@ def export_npz(reader: Reader, selection: Selection, out: Path | str) -> ExportR
             with archive.open("features.npy", "w", force_zip64=True) as member:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(table.ids), table.dim)}
                 np.lib.format.write_array_header_1_0(member, header)
-                for batch in reader.batches(table.ids, selection.columns, _BATCH):
+                for batch in reader.batches(table.ids, _BATCH):
                     member.write(batch.tobytes())
             with archive.open(f"{table.label}.npy", "w", force_zip64=True) as member:
                 texts = np.array([name.decode("utf-8", "replace") for name in table.names], dtype=np.str_)
@@ -139,25 +137,15 @@ class _Table:
         return 4 * self.dim * len(self.ids)
 
 
-def _prepare(reader: Reader, selection: Selection, out: Path | str) -> _Table:
+def _prepare(reader: JoinedReader, selection: Selection, out: Path | str) -> _Table:
     path = Path(out)
     make_folder(path.parent)
-    if not selection.columns:
-        raise CacheError("no column was asked for; name at least one block and view")
-    ids = as_ids(selection.ids) if selection.ids is not None else _common_ids(reader, selection.columns)
-    dim = sum(column.block.dim for column in selection.columns)
+    ids = as_ids(selection.ids) if selection.ids is not None else reader.ids()
     if selection.filenames is None:
-        return _Table(path, ids, dim, "content", [text.encode("ascii") for text in ids_to_hex(ids)])
+        return _Table(path, ids, reader.dim, "content", [text.encode("ascii") for text in ids_to_hex(ids)])
     if len(selection.filenames) != len(ids):
         raise CacheError(f"{len(selection.filenames)} filenames for {len(ids)} rows; expected one each")
-    return _Table(path, ids, dim, "filename", [os.fsencode(name) for name in selection.filenames])
-
-
-def _common_ids(reader: Reader, columns: Sequence[Column]) -> Ids:
-    ids = reader.ids(columns[0])
-    for column in columns[1:]:
-        ids = ids[reader.contains(ids, column)]
-    return ids
+    return _Table(path, ids, reader.dim, "filename", [os.fsencode(name) for name in selection.filenames])
 
 
 def _reserve(file: Any, rows: int, dim: int) -> int:

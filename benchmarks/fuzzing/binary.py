@@ -87,7 +87,8 @@ class ModelReader(Reader):
         from pipeline.model.file import decisions, proba, schema_of
 
         P = proba(model, self._X)
-        facts = [model[name] for name in ("blocks", "views", "cache_key", "weights_source", "links", "decision")]
+        names = ("blocks", "views", "cache_key", "weights_source", "sources", "links", "decision")
+        facts = [model.get(name) for name in names]
         return P.tobytes(), decisions(model, P).tobytes(), schema_of(model), json.dumps(facts, default=repr)
 
 

@@ -188,7 +188,7 @@ def _conflicts(
 ) -> tuple[tuple[Conflict, ...], tuple[Finding, ...]]:
     """Near-duplicates, by the pooled vectors where they are used, whose known cells differ; the nearest first."""
     catalogue = rows.catalogue
-    first = rows.features.columns[0][0].block
+    block, width = rows.features.blocks[0]
     cells = {name: coded(catalogue.cells[name]) for name in labels.schema.attributes}
     is_known = {
         name: np.asarray(labels.mask[:, columns].any(axis=1))
@@ -202,7 +202,7 @@ def _conflicts(
     def differ_anywhere(pairs: Pairs) -> Bool:
         return np.asarray(np.any([differ(pairs, name) for name in cells], axis=0))
 
-    vectors = X[:, : first.dim] if first.name == "pooled" else X
+    vectors = X[:, :width] if block == "pooled" else X
     pairs, count = closest_pairs(vectors, near, differ_anywhere, MOST_PAIRS)
     conflicts = []
     for attribute, column in cells.items():
@@ -227,7 +227,7 @@ def _conflicts(
 
 def _require_memory(rows: CachedRows, gib: float | None) -> None:
     """Raise OptionError unless all vectors fit, with the copies that standardising and comparing them makes."""
-    dim = sum(column.block.dim for column in rows.features.columns[0])
+    dim = rows.features.dim
     need, limit = _COPIES * 4 * dim * len(rows.ids), memory_limit(gib)
     if need > limit:
         raise OptionError(

@@ -26,7 +26,10 @@ RESULTS = ("config_id", "validation_", "best_epoch", "seconds", "not", "policy")
 ALIKE = ("head", "backbone", "weights", "size", "resize", "precision", "use", "views", "na", "calibrate")
 """What configurations must agree in, beside the attributes and the photos."""
 
-FOLLOWS: Mapping[str, tuple[str, ...]] = {"backbone": ("weights", "size")}
+FOLLOWS: Mapping[str, tuple[str, ...]] = {
+    "backbone": ("weights", "size"),
+    "vectors": ("backbone", "weights", "size", "resize", "precision", "use"),
+}
 """What another value of a field brings with it: each backbone has its own weights and its own size."""
 
 REFIT = "-refit"

@@ -222,7 +222,7 @@ def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: st
         run=run.name,
         config_id=entry.config_id,
         settings=dict(settings),
-        backbone=run.facts["backbone"],
+        backbone=run.settings(entry.config_id)["backbone"],
         random_weights=run.random_weights,
         policy=str(run.decisions[entry.config_id]["chosen"]),
         validation_score=run.score(entry.config_id),

@@ -38,7 +38,6 @@ MISTAKES = 25
 def facts(run: Run) -> RunFacts:
     """What a run's run.json says of data, backbone and dropped rows."""
     info = run.info
-    cache_key = info.get("cache_key") or {}
     data = (info.get("options") or {}).get("data")
     source = data.get("data") if isinstance(data, Mapping) else data
     return RunFacts(
@@ -46,8 +45,8 @@ def facts(run: Run) -> RunFacts:
         path=str(run.path),
         created=str(info.get("created", "")),
         data=str(source or ""),
-        backbone=str(cache_key.get("architecture", "")),
-        weights_source=str(info.get("weights_source", "")),
+        backbone=run.facts["backbone"],
+        weights_source=run.facts["weights"],
         random_weights=run.random_weights,
         blocks=tuple(f"{b['name']} ({b['dim']})" for b in info.get("blocks") or ()),
         attributes=run.schema.attributes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,11 @@ from cache import FeatureCache
 from pipeline.arrays import Float32, Ids, Int64, Positions
 from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, join_groups, read_catalogue
 from pipeline.errors import OptionError, RunError, counted
+from pipeline.experiment.kinds.stored import StoredVectors
 from pipeline.features.near_duplicates import all_pairs, check_cosine
-from pipeline.features.selection import CachedFeatures, extract_command, open_cache, read_pooled, select_features
+from pipeline.features.selection import CachedFeatures, open_cache
+from pipeline.features.vectors.joined import JoinedFeatures, join_features
+from pipeline.features.vectors.origin import origins_of
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions, grouping
 from pipeline.system import memory_limit, parsed, read_text
 
@@ -35,15 +38,19 @@ class CachedRows:
     """
 
     catalogue: Catalogue
-    cache: FeatureCache
-    features: CachedFeatures
+    vectors: StoredVectors
     ids: Ids
     groups: Int64
     findings: tuple[Finding, ...]
 
+    @property
+    def features(self) -> JoinedFeatures:
+        """What the vectors are made of."""
+        return self.vectors.features
+
     def read(self) -> Float32:
         """Vectors (n, d) of the first view."""
-        return np.asarray(self.cache.reader(self.features.info.digest).read(self.ids, self.features.columns[0]))
+        return self.vectors.read_first_view(self.ids)
 
 
 def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptions, options: FitOptions) -> CachedRows:
@@ -60,50 +67,54 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
     ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
-    own = _cache_key_of(split.split_from)
-    features = select_features(cache, cache_key, ids[readable], options.use, options.views, own)
-    taken = (Finding("kind-of-vectors", "", features.note),) if features.note else ()
+    own = _cache_keys_of(split.split_from)
+    features = join_features(cache, cache_key, ids[readable], (options.use, options.views), own)
+    taken = tuple(Finding("kind-of-vectors", "", note) for note in features.notes)
     there, dropped = _in_cache(catalogue, cache, features, ids, problems)
     catalogue, ids = catalogue.take(there), ids[there]
     groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
     if split.regroup:
         limit = memory_limit(options.memory)
-        groups = _regroup(groups, ids, partial(read_pooled, cache, features.info, limit=limit), split.near_duplicates)
-    return CachedRows(catalogue, cache, features, ids, groups, (*catalogue.findings, *taken, *dropped))
+        groups = _regroup(groups, ids, partial(features.read_pooled, cache, limit=limit), split.near_duplicates)
+    return CachedRows(catalogue, StoredVectors(cache, features), ids, groups, (*catalogue.findings, *taken, *dropped))
 
 
-def _cache_key_of(run: Path | None) -> Mapping[str, Any] | None:
-    """The cache key of the vectors that a run was fit on; None for what is no run folder."""
+def _cache_keys_of(run: Path | None) -> tuple[Mapping[str, Any], ...]:
+    """The cache keys of the vectors that a run was fit on; none for what is no run folder."""
     info = None if run is None else run / "run.json"
     if info is None or not info.is_file():
-        return None
+        return ()
     with parsed(RunError, f"{info} cannot be read (", "); name the split.csv beside it with --split-from"):
         content = json.loads(read_text(info, _MOST_BYTES))
-    key = content.get("cache_key") if isinstance(content, dict) else None
-    return key if isinstance(key, dict) else None
+        return tuple(origin.cache_key for origin in origins_of(content)) if isinstance(content, dict) else ()
 
 
 def _in_cache(
-    catalogue: Catalogue, cache: FeatureCache, features: CachedFeatures, ids: Ids, problems: Mapping[int, str]
+    catalogue: Catalogue, cache: FeatureCache, features: JoinedFeatures, ids: Ids, problems: Mapping[int, str]
 ) -> tuple[Positions, tuple[Finding, ...]]:
     """Rows whose vectors are all there, and a finding per photo that cannot have one."""
-    reader = cache.reader(features.info.digest)
-    have = np.ones(len(ids), bool)
-    for columns in features.columns:
-        for column in columns:
-            have &= reader.contains(ids, column)
-    absent = np.flatnonzero(~have)
-    rejected = cache.files.rejected(ids[absent], features.info.digest)
-    reasons = {int(absent[i]): why for i, why in rejected.items()} | dict(problems)
-    lost = [int(i) for i in absent if int(i) not in reasons]
-    if lost:
-        have_none = f"{counted(len(ids), 'photo')} {'has' if len(lost) == 1 else 'have'} no vectors in the cache yet"
-        raise OptionError(
-            f"{len(lost)} of {have_none} (first: {catalogue.filenames[lost[0]]}). "
-            f"Run: {extract_command(features.info, features.options())}"
-        )
+    have, reasons = np.ones(len(ids), bool), dict(problems)
+    for kind in features.kinds:
+        of_kind = JoinedFeatures((kind,)).reader(cache).contains(ids)
+        absent = np.flatnonzero(~of_kind)
+        reasons = {
+            int(absent[i]): why for i, why in cache.files.rejected(ids[absent], kind.info.digest).items()
+        } | reasons
+        _require_the_rest(catalogue, kind, [int(i) for i in absent if int(i) not in reasons])
+        have &= of_kind
     findings = tuple(Finding("rejected", catalogue.filenames[i], why) for i, why in sorted(reasons.items()))
     return np.flatnonzero(have), findings
+
+
+def _require_the_rest(catalogue: Catalogue, kind: CachedFeatures, lost: Sequence[int]) -> None:
+    """OptionError for rows that have no vectors of a kind, and could have."""
+    if lost:
+        have_none = (
+            f"{counted(len(catalogue), 'photo')} {'has' if len(lost) == 1 else 'have'} no vectors in the cache yet"
+        )
+        raise OptionError(
+            f"{len(lost)} of {have_none} (first: {catalogue.filenames[lost[0]]}). Run: {kind.extract_command}"
+        )
 
 
 def first_of_each(ids: Ids) -> Positions:

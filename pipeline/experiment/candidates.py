@@ -174,15 +174,16 @@ def averaged(
         candidates: Single configurations, judged.
         most: Most of them, or of each head.
         source: best for those with the highest scores, all counting alike; each-head for those of each head, which
-            together count as much as those of any other head: different heads err differently.
+            together count as much as those of any other head: different heads err differently, and so does one head on
+            other vectors.
     """
     alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
     ranked = sorted(alike, key=lambda c: -c.score)
     if source == "best":
         return tuple(head for c in ranked[:most] for head in c.made_of), ()
-    by_head: dict[str, list[JudgedHead]] = {}
+    by_head: dict[tuple[str, int], list[JudgedHead]] = {}
     for candidate in ranked:
-        by_head.setdefault(candidate.head.config.head, []).append(candidate)
+        by_head.setdefault((candidate.head.config.head, candidate.head.config.vectors), []).append(candidate)
     chosen = [group[:most] for group in by_head.values()]
     members = tuple(candidate.made_of[0] for group in chosen for candidate in group)
     return members, tuple(1.0 / len(group) for group in chosen for _ in group)
@@ -247,5 +248,5 @@ def _settings(candidate: JudgedHead) -> dict[str, str]:
     """What a candidate is, as `compare --by` sees it; an ensemble is a head of its own."""
     config = {name: str(value) for name, value in asdict(candidate.head.config).items()}
     if len(candidate.made_of) > 1:
-        config |= {"head": "ensemble", "optimizer": ""}
+        config |= {"head": "ensemble", "optimizer": "", "vectors": ""}
     return {"pair": f"{config['head']} {config['optimizer']}", **config}

@@ -26,6 +26,8 @@ from pipeline.experiment.candidates import (
     judge,
     worth_keeping,
 )
+from pipeline.experiment.kinds.fitting import fit_on_kinds, on_kinds
+from pipeline.experiment.kinds.models import write_final_model, write_models
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment
@@ -33,8 +35,6 @@ from pipeline.experiment.run_writer import (
     Request,
     RunFolder,
     write_configs,
-    write_final_model,
-    write_models,
     write_neighbours,
     write_pictures,
     write_predictions,
@@ -44,12 +44,12 @@ from pipeline.experiment.run_writer import (
 )
 from pipeline.features.backbone.blocks import BLOCKS
 from pipeline.features.near_duplicates import Neighbours
-from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, ensemble, fit_many, grid
+from pipeline.heads import FittedHead, HeadConfig, SweepOptions, ensemble, grid
 from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
 from pipeline.heads.fitted import with_far_off_marked
 from pipeline.heads.idle import idle_options
 from pipeline.heads.kernel import parse_block_weights
-from pipeline.heads.stacked.sweep import Features, SweepProgress
+from pipeline.heads.stacked.sweep import SweepProgress
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit, sync_tree
 
@@ -68,7 +68,7 @@ def fit_heads(
         CacheError: For a cache that cannot be read.
     """
     started = time.perf_counter()
-    configs = _grid(options)
+    configs = _grid(options, len(cache_key.kinds()))
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, cache_key, split, options)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
@@ -131,7 +131,8 @@ def _write_folder(
     experiment = write_pictures(folder, experiment, options.thumbnails)
     near, near_notes = write_neighbours(folder, experiment, split, memory_limit(options.memory))
     write_rows(folder, experiment)
-    write_configs(folder, outcome.fitted, [best, *outcome.candidates] if options.refit else outcome.candidates)
+    judged = [best, *outcome.candidates] if options.refit else outcome.candidates
+    write_configs(folder, outcome.fitted, judged, len(experiment.features.kinds))
     write_predictions(folder, experiment, outcome.kept)
     write_uncalibrated(folder, experiment, best)
     write_models(folder, experiment, outcome.kept, best)
@@ -141,9 +142,9 @@ def _write_folder(
     return experiment, near, near_notes
 
 
-def _grid(options: FitOptions) -> tuple[HeadConfig, ...]:
+def _grid(options: FitOptions, kinds: int) -> tuple[HeadConfig, ...]:
     """The configurations to fit; OptionError or HeadError for options that cannot work."""
-    configs = grid(options)
+    configs = on_kinds(grid(options), options.vectors, kinds)
     _check_blocks(parse_block_weights(options.block_weights))
     if options.threshold != "auto":
         parse_policy(options.threshold)
@@ -169,9 +170,8 @@ def _fit(
         seed=options.seed[0],
         max_labels=options.max_labels,
         progress=progress,
-        blocks=tuple((c.block.name, c.block.dim) for c in experiment.features.columns[0]),
     )
-    fitted = with_far_off_marked(fit_many(configs, *_sides(experiment, options, configs, "train"), sweep))
+    fitted = with_far_off_marked(fit_on_kinds(configs, experiment, ("train",), options, sweep))
     candidates = _judge_all(fitted, experiment, options)
     best, ahead = choose(candidates, _truth(experiment)), best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
@@ -217,24 +217,6 @@ def _calibration(head: FittedHead, experiment: Experiment, truth: Truth) -> Cali
     return fit_calibration(head, X, truth.Y[at], truth.known[at])
 
 
-def _sides(
-    experiment: Experiment, options: FitOptions, configs: Sequence[HeadConfig], *training: str
-) -> tuple[tuple[Features, Targets], tuple[Features, Targets]]:
-    """What is trained on and what is judged on; --memory bounds both, and the copies that baselines make, together."""
-    sides = (training, ("validation",))
-    rows = len(experiment.split.rows(*training))
-    in_use = sum(experiment.bytes_of(*parts) for parts in sides) + bytes_copied(
-        configs, 4 * experiment.features.dim * rows, rows
-    )
-
-    def side(parts: tuple[str, ...]) -> tuple[Features, Targets]:
-        beside = in_use - experiment.bytes_of(*parts)
-        source = experiment.source(*parts, limit=memory_limit(options.memory), beside=beside)
-        return source, experiment.targets_of(*parts)
-
-    return side(sides[0]), side(sides[1])
-
-
 def _refit(best: JudgedHead, experiment: Experiment, options: FitOptions, sweep: SweepOptions) -> JudgedHead:
     """The best candidate fit once more, on training and validation rows, up to the epochs chosen before.
 
@@ -254,7 +236,7 @@ def _fit_again(
     stops = tuple(head.best_epoch for head in best.made_of)
     on = " + ".join(parts)
     again = replace(sweep, halving=False, stop_at=stops, progress=_as_refit(sweep.progress, on))
-    heads = fit_many(configs, *_sides(experiment, options, configs, *parts), again)
+    heads = fit_on_kinds(configs, experiment, parts, options, again)
     if any(head.diverged for head in heads):
         raise HeadError(f"{best.config_id} diverged when fit again on {on}; leave out --refit and --final")
     head = ensemble(heads, best.shares) if len(heads) > 1 else heads[0]
@@ -303,6 +285,8 @@ def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, .
             f"not measurable ({counted(len(lacking), 'value')}, too few photos for all parts):"
             f" {', '.join(lacking[:10])}"
         )
-    if experiment.features.info.notes.get("random_weights"):
+    if len(experiment.features.kinds) > 1:
+        notes.append(f"vectors side by side: {experiment.features}")
+    if any(info.notes.get("random_weights") for info in experiment.features.infos):
         notes.append("the vectors come from random weights: good for tests and speed only")
     return tuple(notes)

@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 
-from cache import Column, FeatureCache, IdIndex, Reader
 from pipeline.arrays import Bool, Float32, Ids, Int64, Positions, UInt8
 from pipeline.catalogue import (
     UNKNOWN,
@@ -29,17 +28,13 @@ from pipeline.catalogue import (
 from pipeline.errors import OptionError, counted
 from pipeline.evaluation.unseen import Unseen
 from pipeline.experiment.cached_rows import cached_rows, first_of_each
+from pipeline.experiment.kinds.stored import CHUNK, StoredVectors
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
-from pipeline.features.selection import CachedFeatures, read_pooled
-from pipeline.heads import ChunkedSource, FeatureChunk, FittedHead, Targets
+from pipeline.features.vectors.joined import JoinedFeatures
+from pipeline.heads import ChunkedSource, FittedHead, Targets
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 
 Na = Literal["mask", "class", "negative"]
-
-CHUNK = 4096
-"""Rows read from the cache at a time when not everything is held in memory."""
-
-_LEAST_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -58,22 +53,6 @@ class FitTargets:
     known: Bool
 
 
-@dataclass(frozen=True)
-class _Cached:
-    """Rows of the cache that look like an array of features to `ChunkedSource`; read when indexed."""
-
-    reader: Reader
-    columns: tuple[Column, ...]
-    ids: Ids
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.ids), sum(column.block.dim for column in self.columns)
-
-    def __getitem__(self, positions: Int64) -> Float32:
-        return np.asarray(self.reader.read(self.ids[positions], self.columns), np.float32)
-
-
 @dataclass(frozen=True, eq=False)
 class Experiment:
     """Everything one fit reads; per-row fields have n entries in catalogue order.
@@ -87,8 +66,7 @@ class Experiment:
     """
 
     catalogue: Catalogue
-    cache: FeatureCache
-    features: CachedFeatures
+    vectors: StoredVectors
     ids: Ids
     groups: Int64
     split: Split
@@ -100,13 +78,18 @@ class Experiment:
         """The same rows with the labels of all parts in `targets`: for a final fit, of which no figure is computed."""
         return replace(self, targets=self.truth)
 
-    def bytes_of(self, *parts: str) -> int:
-        """Most bytes in use while the features of these parts are read into an array.
+    @property
+    def features(self) -> JoinedFeatures:
+        """What X is made of."""
+        return self.vectors.features
 
-        With several views one more is counted, since each is read before it is put beside the others.
-        """
-        views = len(self.features.columns)
-        return 4 * self.features.dim * len(self.split.rows(*parts)) * (views + (views > 1))
+    def on(self, kind: int) -> Experiment:
+        """The same rows with one kind of the vectors alone, by its number from 1; 0 is all of them side by side."""
+        return replace(self, vectors=self.vectors.of(kind))
+
+    def bytes_of(self, *parts: str) -> int:
+        """Most bytes in use while the features of these parts are read into an array."""
+        return self.vectors.bytes_of(len(self.split.rows(*parts)))
 
     def source(self, *parts: str, limit: int, beside: int = 0) -> Float32 | ChunkedSource:
         """Features of these parts, in memory where that leaves room for what is held beside them, else streamed.
@@ -122,41 +105,32 @@ class Experiment:
         Returns:
             An array (n, d) float32, or (V, n, d) with several views; or a stream of the same rows.
         """
-        rows = self.split.rows(*parts)
+        ids = self.ids[self.split.rows(*parts)]
         if self.bytes_of(*parts) + beside <= limit:
-            return self._read(self.ids[rows])
-        stored = self._reader.ids(self.features.columns[0][0])
-        order = np.argsort(IdIndex(stored).find(self.ids[rows]), kind="stable")
-        room = limit // (4 * self.features.dim)
-        size = min(CHUNK, max(_LEAST_ROWS, room // 16))
-        chunks = np.array_split(order, max(1, len(order) // size))
-        return ChunkedSource([self._chunk(rows, at) for at in chunks], max(size, room // 2))
-
-    def _chunk(self, rows: Positions, at: Positions) -> FeatureChunk:
-        """The rows of a part that stand at some positions of it, to be read when their turn comes."""
-        ids = self.ids[rows[at]]
-        first, *others = (_Cached(self._reader, columns, ids) for columns in self.features.columns)
-        return FeatureChunk(first, np.arange(len(at)), at, tuple(others))
+            return self.vectors.read(ids)
+        return self.vectors.stream(ids, limit)
 
     def predict(self, head: FittedHead, part: str) -> Float32:
         """Probabilities (n, L) of a part's rows, read in chunks."""
         ids = self.ids[self.split.rows(part)]
         chunks = [ids[at : at + CHUNK] for at in range(0, len(ids), CHUNK)]
-        return np.concatenate([head.predict_proba(self._read(chunk)) for chunk in chunks])
+        return np.concatenate([head.predict_proba(self.vectors.read(chunk)) for chunk in chunks])
 
     def read(self, rows: Positions) -> Float32:
         """Features of these rows: (n, d), or (V, n, d) with several views."""
-        return self._read(self.ids[rows])
+        return self.vectors.read(self.ids[rows])
 
     def sample(self, rows: int) -> Float32:
         """The first training rows, one view: (rows, d)."""
-        ids = self.ids[self.split.rows("train")[:rows]]
-        return np.asarray(self._reader.read(ids, self.features.columns[0]), np.float32)
+        return self.vectors.read_first_view(self.ids[self.split.rows("train")[:rows]])
 
     def pooled(self, limit: int) -> tuple[Positions, Float32]:
-        """The first photo of each content, ascending, and their pooled vectors. Raises as `read_pooled` does."""
+        """The first photo of each content, ascending, and their pooled vectors, of the first kind that has them.
+
+        Raises as `read_pooled` does.
+        """
         rows = first_of_each(self.ids)
-        return rows, read_pooled(self.cache, self.features.info, self.ids[rows], limit)
+        return rows, self.features.read_pooled(self.vectors.cache, self.ids[rows], limit)
 
     @cached_property
     def unseen(self) -> Unseen:
@@ -166,18 +140,6 @@ class Experiment:
     def known_of(self, attributes: Sequence[str]) -> Bool:
         """(n, len(attributes)): photos on which the truth of each of these attributes is known."""
         return known_of(self.truth, attributes)
-
-    @cached_property
-    def _reader(self) -> Reader:
-        return self.cache.reader(self.features.info.digest)
-
-    def _read(self, ids: Ids) -> Float32:
-        if len(self.features.columns) == 1:
-            return np.asarray(self._reader.read(ids, self.features.columns[0]), np.float32)
-        out = np.empty((len(self.features.columns), len(ids), self.features.dim), np.float32)
-        for view, columns in zip(out, self.features.columns, strict=True):
-            view[:] = self._reader.read(ids, columns)
-        return out
 
     def targets_of(self, *parts: str) -> Targets:
         """Targets of the loss for the rows of these parts."""
@@ -202,8 +164,9 @@ def load_experiment(
         raise OptionError(
             f"the split of {counted(len(ids), 'photo')} leaves a part empty: {parts.counts()}; change --split"
         )
-    info = rows.features.info
-    require_unseen(seen_of_key(rows.cache, info), ids, parts, str(info.notes.get("weights_source", "")))
+    for info in rows.features.infos:
+        source = str(info.notes.get("weights_source", ""))
+        require_unseen(seen_of_key(rows.vectors.cache, info), ids, parts, source)
     visible = parts.rows("train", "validation")
     schema = infer_schema(catalogue, visible, override)
     findings = (
@@ -220,7 +183,7 @@ def load_experiment(
         truth = replace(truth, schema=replace(truth.schema, gate=None))
     targets = without_rows(truth, parts.rows("test"))
     _require_two_classes(targets, parts)
-    return Experiment(catalogue, rows.cache, rows.features, ids, groups, parts, targets, findings, truth)
+    return Experiment(catalogue, rows.vectors, ids, groups, parts, targets, findings, truth)
 
 
 def _require_two_classes(targets: FitTargets, split: Split) -> None:

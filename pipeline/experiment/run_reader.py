@@ -20,6 +20,7 @@ from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.unseen import Unseen
 from pipeline.experiment.run_schema import check_config_id, read_decisions, read_run_info
 from pipeline.experiment.run_tables import Row, Rows, read_probabilities, read_rows, read_truth
+from pipeline.features.vectors.origin import Origin, origins_of
 
 __all__ = ["Row", "Run", "number", "read_run", "runs_in"]
 
@@ -63,8 +64,12 @@ class Run:
     @property
     def random_weights(self) -> bool:
         """Whether the backbone was never trained, which makes every figure meaningless."""
-        source = str(self.info.get("weights_source") or "")
-        return bool(self.info.get("random_weights")) or source.startswith("random:")
+        return bool(self.info.get("random_weights")) or any(origin.random for origin in self.origins)
+
+    @cached_property
+    def origins(self) -> tuple[Origin, ...]:
+        """The backbones whose vectors it was fit on."""
+        return origins_of(self.info)
 
     def rows(self, part: str) -> Positions:
         """Positions of the rows of one part."""
@@ -90,22 +95,27 @@ class Run:
         return None if counts is None else (np.array(counts["positives"]), np.array(counts["known"]))
 
     def settings(self, config_id: str) -> Row:
-        """What a configuration is made of: its row of configs.csv, and what the whole run was made with."""
-        return {**self.facts, **self.configs.get(config_id, {})}
+        """What a configuration is made of: its row of configs.csv, and what the whole run was made with.
+
+        One that takes some of several kinds of vectors alone has the backbone of those.
+        """
+        row = self.configs.get(config_id, {})
+        return {**self.facts, **_of_backbones(self._taken(row.get("vectors", ""))), **row}
+
+    def _taken(self, vectors: str) -> Sequence[Origin]:
+        """The backbones that a cell `vectors` of configs.csv names: `2`, `1+2`, or all, as `joined` says."""
+        numbers = vectors.split("+")
+        at = [int(n) - 1 for n in numbers if n.isdecimal() and n.isascii() and len(n) < 4]
+        known = len(at) == len(numbers) and all(0 <= i < len(self.origins) for i in at)
+        return [self.origins[i] for i in at] if known else self.origins
 
     @cached_property
     def facts(self) -> Row:
         """What every configuration of the run shares and another run may have otherwise."""
-        cache_key, options = self.info.get("cache_key") or {}, self.info.get("options") or {}
-        fit = options.get("fit") or {}
+        fit = (self.info.get("options") or {}).get("fit") or {}
         return {
             "run": self.name,
-            "backbone": str(cache_key.get("architecture", "")),
-            "weights": str(self.info.get("weights_source") or ""),
-            "size": str(cache_key.get("size", "")),
-            "resize": str(cache_key.get("fit", "")),
-            "precision": str(cache_key.get("precision", "")),
-            "use": "+".join(str(block["name"]) for block in self.info.get("blocks") or ()),
+            **_of_backbones(self.origins),
             "views": "+".join(str(view) for view in self.info.get("views") or ()),
             "na": str(fit.get("na", "")),
             "calibrate": str(fit.get("calibrate", "")),
@@ -143,6 +153,19 @@ class Run:
 
     def _predictions(self, config_id: str) -> Path:
         return self.path / "predictions" / f"{config_id}.parquet"
+
+
+def _of_backbones(origins: Sequence[Origin]) -> Row:
+    """The facts of one backbone; of several, these joined, what all agree in and every block once."""
+    keys = [origin.cache_key for origin in origins]
+    return {
+        "backbone": " + ".join(str(key.get("architecture", "")) for key in keys),
+        "weights": " + ".join(origin.weights_source for origin in origins),
+        "size": " + ".join(str(key.get("size", "")) for key in keys),
+        "resize": " + ".join(dict.fromkeys(str(key.get("fit", "")) for key in keys)),
+        "precision": " + ".join(dict.fromkeys(str(key.get("precision", "")) for key in keys)),
+        "use": "+".join(dict.fromkeys(str(block["name"]) for origin in origins for block in origin.blocks)),
+    }
 
 
 def runs_in(paths: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.catalogue.labels import LabelSchema, wrong_labels
 from pipeline.errors import RunError
+from pipeline.features.vectors.origin import MOST_SOURCES
 from pipeline.names import SEPARATORS, wrong_name
 from pipeline.shapes import (
     Shape,
@@ -50,16 +51,19 @@ EVALUATED = record(
 training: how often each value is true, and known, in the model's training photos; null where its file does not say.
 """
 
+ORIGIN = {"cache_key": optional(mapping(anything)), "weights_source": optional(text)}
+"""A backbone; of several, each of `sources` has these fields."""
+
 RUN = record(
     {"schema": SCHEMA},
     {
         "name": text,
         "created": text,
         "options": optional(OPTIONS),
-        "cache_key": optional(mapping(anything)),
-        "blocks": optional(sequence(record({"name": text, "dim": whole(1)}))),
+        **ORIGIN,
+        "sources": optional(sequence(record({}, ORIGIN), least=1, most=MOST_SOURCES)),
+        "blocks": optional(sequence(record({"name": text, "dim": whole(1)}, {"source": whole()}))),
         "views": optional(sequence(text)),
-        "weights_source": optional(text),
         "random_weights": optional(flag),
         "findings": optional(mapping(whole())),
         "unseen": optional(sequence(sequence(text, least=2, most=2))),

@@ -15,16 +15,14 @@ import numpy as np
 from pipeline.arrays import Bool, Float32, UInt8
 from pipeline.catalogue import PARTS, Finding, column_name, count_kinds, write_split
 from pipeline.errors import OptionError, RunError
-from pipeline.evaluation.metrics import known_cells
 from pipeline.experiment.candidates import JudgedHead
 from pipeline.experiment.rows import Experiment
 from pipeline.experiment.run_tables import Rows, write_table
 from pipeline.experiment.thumbnails import choose_photos, write_thumbnails
-from pipeline.features.backbone.provenance import seen_of_key
 from pipeline.features.near_duplicates import Neighbour, Neighbours, across_parts, sentence
+from pipeline.features.vectors.joined import JoinedFeatures
+from pipeline.features.vectors.origin import as_fields
 from pipeline.heads import FittedHead
-from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, save_model
-from pipeline.model.training import TrainingRecord, training_record
 from pipeline.names import BEGUN
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import file_digest, host_facts, only_writer, package_versions, write_json, write_records
@@ -131,7 +129,7 @@ class Request:
         """The options by group and name."""
         return {
             "data": asdict(self.data),
-            "key": asdict(self.cache_key),
+            "key": self.cache_key.to_json(),
             "split": asdict(self.split),
             "fit": asdict(self.fit),
         }
@@ -189,8 +187,14 @@ def write_neighbours(
     return near, (note,) if note else ()
 
 
-def write_configs(folder: RunFolder, fitted: Sequence[FittedHead], candidates: Sequence[JudgedHead]) -> None:
-    """Write configs.csv and history.csv: every configuration fitted, and what was measured of those judged."""
+def write_configs(
+    folder: RunFolder, fitted: Sequence[FittedHead], candidates: Sequence[JudgedHead], kinds: int = 1
+) -> None:
+    """Write configs.csv and history.csv: every configuration fitted, and what was measured of those judged.
+
+    Of several kinds of vectors, the column `vectors` says which a configuration takes: joined (all side by side), or
+    their numbers, from 1 in the order of run.json's `sources`.
+    """
     judged = {candidate.config_id: candidate for candidate in candidates}
     heads = {head.config.config_id: head for head in fitted} | {c.config_id: c.head for c in candidates}
     rows, history = [], []
@@ -198,6 +202,9 @@ def write_configs(folder: RunFolder, fitted: Sequence[FittedHead], candidates: S
         row: dict[str, Any] = {"config_id": config_id, **asdict(head.config)}
         if len(head.members) > 1:
             row |= {"head": "ensemble", "optimizer": ""}
+        row["vectors"] = _vectors_taken(judged[config_id].made_of if config_id in judged else [head])
+        if kinds == 1:
+            del row["vectors"]
         row |= {"validation_loss": head.validation_loss, "best_epoch": head.best_epoch, "seconds": head.seconds}
         if config_id in judged:
             candidate = judged[config_id]
@@ -208,6 +215,10 @@ def write_configs(folder: RunFolder, fitted: Sequence[FittedHead], candidates: S
         history += [{"config_id": config_id, **record} for record in head.history]
     folder.write_csv("configs.csv", rows)
     folder.write_csv("history.csv", history, None if history else ("config_id", "epoch", "split", "loss"))
+
+
+def _vectors_taken(made_of: Sequence[FittedHead]) -> str:
+    return "+".join(str(kind or "joined") for kind in sorted({head.config.vectors for head in made_of}))
 
 
 def write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence[JudgedHead]) -> None:
@@ -244,54 +255,6 @@ def write_uncalibrated(folder: RunFolder, experiment: Experiment, best: JudgedHe
     folder.write_predictions(f"uncalibrated/{best.config_id}", rows, P, experiment.targets.schema.column_names)
 
 
-def write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[JudgedHead], best: JudgedHead) -> None:
-    """Write a model file of each of these, and that of the best once more as best.joblib."""
-    rows, training = experiment.sample(4), _training(experiment, ("train",), ("validation",))
-    for candidate in kept:
-        model = _model(folder, experiment, candidate, training, rows)
-        save_model(model, folder.model_path(candidate.config_id))
-        if candidate.config_id == best.config_id:
-            save_model(model, folder.model_path("best"))
-
-
-def write_final_model(folder: RunFolder, experiment: Experiment, final: JudgedHead) -> None:
-    """Write final.joblib, of a candidate that was fit on all parts: it says where its figures come from."""
-    experiment = experiment.with_test_labels()
-    measured = f"by {final.config_id} of the run {folder.path.name}, on its test photos, before they were learnt from"
-    model = _model(folder, experiment, final, _training(experiment, PARTS), experiment.sample(4), measured=measured)
-    save_model(model, folder.model_path("final"))
-
-
-def _model(
-    folder: RunFolder,
-    experiment: Experiment,
-    candidate: JudgedHead,
-    training: TrainingRecord,
-    rows: Float32,
-    **more: str,
-) -> dict[str, Any]:
-    features = experiment.features
-    origin = FeatureOrigin(
-        blocks=_blocks(experiment),
-        cache_key=features.info.key.to_json(),
-        weights_source=str(features.info.notes.get("weights_source", "")),
-        views=features.views,
-    )
-    info = {"config_id": candidate.config_id, "run": folder.path.name, "fitted_on": candidate.fitted_on, **more}
-    parts = Parts(candidate.head.members, candidate.head.links, info, training)
-    decision = Decision(candidate.thresholds, candidate.chosen)
-    return build_model(experiment.targets.schema, parts, decision, origin, rows)
-
-
-def _training(experiment: Experiment, fitted: Sequence[str], chose: Sequence[str] = ()) -> TrainingRecord:
-    """Which photos had a part in the models: nobody may judge these by them."""
-    split, targets = experiment.split, experiment.targets
-    backbone = seen_of_key(experiment.cache, experiment.features.info)
-    ids = [experiment.ids[split.rows(*fitted, *chose)], backbone.train, backbone.choice]
-    rows = split.rows(*fitted)
-    return training_record(np.concatenate(ids), *known_cells(targets.Y[rows], targets.known[rows], targets.schema))
-
-
 def write_run(
     folder: RunFolder,
     experiment: Experiment,
@@ -301,7 +264,6 @@ def write_run(
     seconds: Mapping[str, float],
 ) -> None:
     """Write run.json, which says that everything else is there."""
-    info = experiment.features.info
     folder.write_json(
         "run.json",
         {
@@ -314,13 +276,8 @@ def write_run(
             "host": host_facts(),
             "data_digest": experiment.catalogue.digest,
             "split_digest": folder.digest("split.csv"),
-            "cache_key": info.key.to_json(),
-            "cache_digest": info.digest,
-            "blocks": _blocks(experiment),
-            "views": experiment.features.views,
-            "weights_source": info.notes.get("weights_source"),
-            "random_weights": bool(info.notes.get("random_weights", False)),
-            "fine_tuned": info.notes.get("fine_tuned"),
+            **_vectors(experiment.features),
+            "random_weights": any(i.notes.get("random_weights", False) for i in experiment.features.infos),
             "schema": experiment.targets.schema.to_json(),
             "unseen": experiment.unseen.labels,
             "seeds": {"split": request.split.split_seed, "fit": list(request.fit.seed)},
@@ -335,6 +292,12 @@ def write_run(
     )
 
 
-def _blocks(experiment: Experiment) -> list[dict[str, Any]]:
-    info, columns = experiment.features.info, experiment.features.columns[0]
-    return [{"name": c.block.name, "dim": c.block.dim, "digest": c.block.digest(info.key)} for c in columns]
+def _vectors(features: JoinedFeatures) -> dict[str, Any]:
+    """What X is made of; of several kinds the facts of each stand in `sources`."""
+    fields = as_fields(features.origins)
+    more = [{"cache_digest": i.digest, "fine_tuned": i.notes.get("fine_tuned")} for i in features.infos]
+    if "sources" in fields:
+        fields["sources"] = [source | facts for source, facts in zip(fields["sources"], more, strict=True)]
+    else:
+        fields |= more[0]
+    return {**fields, "views": features.views}

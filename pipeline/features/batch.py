@@ -40,23 +40,31 @@ class Batch:
     Attributes:
         indices: Positions among the photos, int64 (b,); b can be 0 when every photo since the last batch was bad.
         ids: SHA-256 of the very bytes that were decoded, S32 (b,); zeros for images and arrays.
-        features: float32 (b, d) per (block, view).
+        features: float32 (b, d) per (block, view), of the backbone or the first of several.
         rejects: Bad photos met before the last photo of this batch.
+        beside: The features of the other backbones.
     """
 
     indices: Int64
     ids: Ids
     features: Features
     rejects: tuple[Reject, ...] = ()
+    beside: tuple[Features, ...] = ()
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A photo between its decoder and the forward pass: its position among the photos, its id, uint8 (s, s, 3)."""
+    """A photo between its decoder and the forward pass.
+
+    Attributes:
+        index: Its position among the photos.
+        content_id: The id of its bytes.
+        pixels: uint8 (s, s, 3) per transform that a backbone needs.
+    """
 
     index: int
     content_id: bytes
-    pixels: Pixels
+    pixels: tuple[Pixels, ...]
 
 
 @dataclass
@@ -66,9 +74,7 @@ class PendingBatch:
     Attributes:
         photos: The good ones, at most the batch size.
         rejects: Bad ones met on the way to them.
-        attempted: The batch size of the last forward pass, 0 before the first.
     """
 
     photos: list[Decoded] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    attempted: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from cache.export import ExportReport, Selection, export_h5, export_npz
 from pipeline.arrays import Ids
 from pipeline.catalogue import read_catalogue
 from pipeline.errors import OptionError
-from pipeline.features.selection import CachedFeatures, open_cache, select_features
+from pipeline.features.selection import CachedFeatures, open_cache
+from pipeline.features.vectors.joined import JoinedFeatures, join_features
+from pipeline.features.vectors.origin import Origin, origins_of
 from pipeline.options import CacheKeyOptions, DataOptions, ExportOptions
-from pipeline.options.words import changed, command
+from pipeline.options.words import changed
 
 
 def export(
@@ -44,52 +46,58 @@ def export(
     paths = [] if catalogue is None else [Path(path) for path in catalogue.paths]
     ids, problems = cache.files.ids(paths)
     if model is None:
-        features = select_features(cache, key, ids, options.use, (options.view,))
+        features = join_features(cache, key, ids, (options.use, (options.view,)))
     else:
         _require_nothing_else(key, options)
         features = features_of_model(cache, model)
-    columns = tuple(column for view in features.columns for column in view)
-    reader = cache.reader(features.info.digest)
-    selection = Selection(columns)
+    reader, infos = features.reader(cache), features.infos
+    selection = Selection()
     if catalogue is not None:
-        rejected = set(cache.files.rejected(ids, features.info.digest)) | set(problems)
+        rejected = set(problems).union(*(cache.files.rejected(ids, info.digest) for info in infos))
         rows = np.array([i for i in range(len(ids)) if i not in rejected], np.intp)
-        selection = Selection(columns, ids[rows], [catalogue.filenames[i] for i in rows])
+        selection = Selection(ids[rows], [catalogue.filenames[i] for i in rows])
     report = write(reader, selection, options.out)
     asked = len(ids)
     if catalogue is None:
-        asked = len(np.unique(np.concatenate([reader.ids(column) for column in features.info.columns])))
-    notes = (features.note,) if features.note else ()
-    return replace(report, left_out=asked - report.rows, notes=notes)
+        stored = [cache.reader(info.digest).ids(column) for info in infos for column in info.columns]
+        asked = len(np.unique(np.concatenate(stored)))
+    return replace(report, left_out=asked - report.rows, notes=features.notes)
 
 
-def features_of_model(cache: FeatureCache, model: Mapping[str, Any]) -> CachedFeatures:
+def features_of_model(cache: FeatureCache, model: Mapping[str, Any]) -> JoinedFeatures:
     """The cached columns that a model was fitted on, by the digests of their blocks.
 
     Raises:
-        OptionError: No cache key has them all; it names the command that extracts them.
+        OptionError: A backbone's are in no cache key; it names the command that extracts them.
     """
-    found = cached_features_of(cache, model)
-    if found is not None:
-        return found
     views = [str(view) for view in model["views"]]
-    made_with = model["cache_key"]
-    words = {"backbone": made_with.get("architecture"), "weights": model["weights_source"]}
-    words |= {"size": made_with.get("size"), "resize": made_with.get("fit"), "precision": made_with.get("precision")}
-    blocks = ",".join(str(block["name"]) for block in model["blocks"])
-    raise OptionError(
-        f"{cache.root} lacks vectors that the model was fitted on ({blocks}; views {','.join(views)}). Run: "
-        f"{command('extract', words)} --features {blocks} --views {','.join(views)} (with the same --data and --cache)"
-    )
+    kinds = []
+    for origin in origins_of(model):
+        found = _cached_kind(cache, origin, views)
+        if found is None:
+            blocks = ",".join(str(block["name"]) for block in origin.blocks)
+            raise OptionError(
+                f"{cache.root} lacks vectors that the model was fitted on ({origin}: {blocks}; views "
+                f"{','.join(views)}). Run: {origin.extract_command(views)} (with the same --data and --cache)"
+            )
+        kinds.append(found)
+    return JoinedFeatures(tuple(kinds))
 
 
-def cached_features_of(cache: FeatureCache, model: Mapping[str, Any]) -> CachedFeatures | None:
-    """The cached columns that a model was fitted on, by the digests of their blocks; None where no key has them all."""
-    wanted = [(str(block["name"]), str(block["digest"])) for block in model["blocks"]]
+def cached_features_of(cache: FeatureCache, model: Mapping[str, Any]) -> JoinedFeatures | None:
+    """The cached columns that a model was fitted on, by the digests of their blocks; None where some have no key."""
+    views = [str(view) for view in model["views"]]
+    kinds = [_cached_kind(cache, origin, views) for origin in origins_of(model)]
+    found = tuple(kind for kind in kinds if kind is not None)
+    return JoinedFeatures(found) if len(found) == len(kinds) else None
+
+
+def _cached_kind(cache: FeatureCache, origin: Origin, views: Sequence[str]) -> CachedFeatures | None:
+    wanted = [(str(block["name"]), str(block["digest"])) for block in origin.blocks]
     infos = cache.keys()
     for info in infos:
         there = {(c.block.name, c.block.digest(info.key), c.view): c for c in info.columns}
-        columns = [[there.get((name, digest, str(view))) for name, digest in wanted] for view in model["views"]]
+        columns = [[there.get((name, digest, view)) for name, digest in wanted] for view in views]
         if all(column is not None for view in columns for column in view):
             return CachedFeatures(info, tuple(tuple(c for c in view if c is not None) for view in columns))
     return None

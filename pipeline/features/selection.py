@@ -1,4 +1,4 @@
-"""Which cached vectors an experiment uses: one base key, an ordered set of blocks, the views."""
+"""Which cached vectors are meant: one base key, an ordered set of blocks, the views."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cache import Column, FeatureCache, KeyInfo
 from pipeline.arrays import Float32, Ids
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS
-from pipeline.options import CacheKeyOptions
+from pipeline.options import VectorKind
 from pipeline.options.words import changed, command
 
 
@@ -41,10 +41,11 @@ class CachedFeatures:
         """Names of the views, in the order of X."""
         return tuple(columns[0].view for columns in self.columns)
 
-    def options(self) -> str:
-        """These blocks and views as options of the extract command."""
+    @property
+    def extract_command(self) -> str:
+        """The command that makes these blocks and views of more photos."""
         blocks = ",".join(column.block.name for column in self.columns[0])
-        return f"--features {blocks} --views {','.join(self.views)}"
+        return extract_command(self.info, f"--features {blocks} --views {','.join(self.views)}")
 
 
 def open_cache(root: Path) -> FeatureCache:
@@ -64,15 +65,14 @@ def _what_it_is(root: Path) -> str:
     return f"a folder of other things, such as {names[0]}" if names else "an empty folder"
 
 
-def select_features(
+def select_key(
     cache: FeatureCache,
-    wanted: CacheKeyOptions,
+    wanted: VectorKind,
     ids: Ids,
-    blocks: Sequence[str],
-    views: Sequence[str],
-    own: Mapping[str, Any] | None = None,
-) -> CachedFeatures:
-    """The base key that `wanted` and the photos name, and its columns.
+    asked: tuple[Sequence[str], Sequence[str]],
+    own: Sequence[Mapping[str, Any]] = (),
+) -> tuple[KeyInfo, str]:
+    """The base key that `wanted` and the photos name.
 
     Of several that fit, the one of the run that this one goes on from, else the newest that has all the photos' vectors
     is taken, and the note says so: an extraction with other settings must not break a command that worked before it.
@@ -82,16 +82,15 @@ def select_features(
         wanted: What the cache key must be, as far as it was said.
         ids: Content ids of the catalogue's photos, S32 (n,); a key without any of them is passed over while another has
             some.
-        blocks: Their names; none for all that are cached.
-        views: Their names.
-        own: The cache key, as run.json has it, of the run whose split is taken.
+        asked: Names of blocks, none for all that are cached; names of views.
+        own: The cache keys, as run.json has them, of the run whose split is taken.
 
     Returns:
-        The key and its columns, per view in block order.
+        The key and, where the cache holds several that fit, why it is this one.
 
     Raises:
-        OptionError: No key fits (it says which extract command to run), when several fit and none has the vectors of
-            all photos (it says in which fields they differ), or when a block or view was not extracted.
+        OptionError: No key fits (it says which extract command to run), or several fit and none has the vectors of all
+            photos (it says in which fields they differ).
     """
     infos = cache.keys()
     fitting = [info for info in infos if _matches(info, wanted)]
@@ -102,13 +101,34 @@ def select_features(
             f"{command('extract', changed(wanted) | {'cache': cache.root})} --data ..."
         )
     covering = [info for info in fitting if _covers(cache, info, ids)] if len(fitting) > 1 else fitting
-    for name in blocks:
+    for name in asked[0]:
         if name not in BLOCKS:
             raise OptionError(f"there is no feature block {name!r}; there are {', '.join(BLOCKS)}")
-    info, note = _one_of(cache, covering or fitting, ids, (blocks, views), own)
-    cached = {(column.block.name, column.view): column for column in info.columns}
-    names = tuple(blocks) or _common_blocks(cache, info, cached, ids, views)
+    return _one_of(cache, covering or fitting, ids, asked, own)
+
+
+def features_of(
+    cache: FeatureCache, info: KeyInfo, note: str, ids: Ids, asked: tuple[Sequence[str], Sequence[str]]
+) -> CachedFeatures:
+    """The columns of a base key.
+
+    Args:
+        cache: Where it lies.
+        info: The key.
+        note: Why it is this one.
+        ids: Content ids of the photos, S32 (n,).
+        asked: Names of blocks, none for all that are cached; names of views.
+
+    Raises:
+        OptionError: A block or view was not extracted.
+    """
+    blocks, views = asked
+    cached, names = _cached_columns(info), tuple(blocks) or common_blocks(cache, info, ids, views)
     return CachedFeatures(info, tuple(_columns_of(info, cached, names, views, view) for view in views), note)
+
+
+def _cached_columns(info: KeyInfo) -> dict[tuple[str, str], Column]:
+    return {(column.block.name, column.view): column for column in info.columns}
 
 
 def _one_of(
@@ -116,15 +136,15 @@ def _one_of(
     infos: Sequence[KeyInfo],
     ids: Ids,
     asked: tuple[Sequence[str], Sequence[str]],
-    own: Mapping[str, Any] | None,
+    own: Sequence[Mapping[str, Any]],
 ) -> tuple[KeyInfo, str]:
     """One of these keys and, where they are several, why it is this one."""
     if len(infos) == 1:
         return infos[0], ""
     name_one = "with --backbone, --weights, --size, --resize or --precision"
     fit = f"{len(infos)} kinds of vectors in {cache.root} fit; they differ in {_differences(infos)}."
-    of_run = [info for info in infos if info.key.to_json() == own]
-    complete = [info for info in infos if len(ids) and _has_all(cache, info, ids, *asked)]
+    of_run = [info for info in infos if info.key.to_json() in own]
+    complete = [info for info in infos if len(ids) and has_all(cache, info, ids, asked)]
     if not (of_run or complete):
         raise OptionError(f"{fit} Name one {name_one}, or remove one with `cache prune --drop-cache-key`.")
     taken = of_run[0] if of_run else max(complete, key=lambda info: info.created)
@@ -132,10 +152,10 @@ def _one_of(
     return taken, f"{fit} Taken: {describe(taken)}, {why}; name another {name_one}"
 
 
-def _has_all(cache: FeatureCache, info: KeyInfo, ids: Ids, blocks: Sequence[str], views: Sequence[str]) -> bool:
-    """Whether the blocks asked for are there, in every view, for every content that was not rejected."""
-    cached = {(column.block.name, column.view): column for column in info.columns}
-    names = blocks or _common_blocks(cache, info, cached, ids, views)
+def has_all(cache: FeatureCache, info: KeyInfo, ids: Ids, asked: tuple[Sequence[str], Sequence[str]]) -> bool:
+    """Whether a key has these blocks (none: all it has), in these views, of every content that was not rejected."""
+    blocks, views = asked
+    cached, names = _cached_columns(info), blocks or common_blocks(cache, info, ids, views)
     columns = [cached.get((name, view)) for name in names for view in views]
     kept = np.delete(ids, list(cache.files.rejected(ids, info.digest)))
     reader = cache.reader(info.digest)
@@ -166,11 +186,9 @@ def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> Flo
     return reader.read(ids, [column])
 
 
-def _common_blocks(
-    cache: FeatureCache, info: KeyInfo, cached: Mapping[tuple[str, str], Column], ids: Ids, views: Sequence[str]
-) -> tuple[str, ...]:
+def common_blocks(cache: FeatureCache, info: KeyInfo, ids: Ids, views: Sequence[str]) -> tuple[str, ...]:
     """Blocks that every view has, for some of these photos if there are any; pooled when there are none."""
-    reader = cache.reader(info.digest)
+    reader, cached = cache.reader(info.digest), _cached_columns(info)
 
     def there(block: str) -> bool:
         columns = [cached.get((block, view)) for view in views]
@@ -199,7 +217,7 @@ def extract_command(info: KeyInfo, options: str = "") -> str:
 
 
 def describe(info: KeyInfo) -> str:
-    """One line about a base key: backbone, weights, size, fit."""
+    """One line about a base key: backbone, weights, size, resize mode, precision."""
     key = info.key
     return f"{key.architecture} ({info.notes.get('weights_source', '?')}, {key.size} px, {key.fit}, {key.precision})"
 
@@ -218,7 +236,7 @@ def weights_sources(notes: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(source for source in sources if isinstance(source, str)))
 
 
-def _matches(info: KeyInfo, wanted: CacheKeyOptions) -> bool:
+def _matches(info: KeyInfo, wanted: VectorKind) -> bool:
     have = {
         "backbone": info.key.architecture,
         "size": info.key.size,
@@ -243,5 +261,5 @@ def _differences(infos: Sequence[KeyInfo]) -> str:
     return "; ".join(f"{name}: {' | '.join(sorted(values))}" for name, values in fields.items() if len(values) > 1)
 
 
-def _wanted_text(wanted: CacheKeyOptions) -> str:
+def _wanted_text(wanted: VectorKind) -> str:
     return ", ".join(f"{name} {value}" for name, value in changed(wanted).items()) or "any backbone"

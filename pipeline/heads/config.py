@@ -61,7 +61,7 @@ _OPTIMIZER_USES: Mapping[str, tuple[str, ...]] = {
     "sgd": ("momentum", "nesterov"),
     "lbfgs": (),
 }
-_ADDED = ("ridge", "bandwidth", "landmarks", "block_weights")
+_ADDED = ("ridge", "bandwidth", "landmarks", "block_weights", "vectors")
 """Fields that came later: they are part of the id of the heads that use them, and leave those of all others alone."""
 
 _LBFGS_IGNORES = ("schedule", "batch_size", "input_dropout", "seed")
@@ -99,6 +99,7 @@ class HeadConfig:
         bandwidth: Width of kernel-ridge's Gaussian, in median distances between training photos.
         landmarks: Most training photos that kernel-ridge keeps in the model.
         block_weights: `block=weight` for each feature block whose weight in kernel-ridge's distance is not 1.
+        vectors: Which of several kinds of vectors it takes, from 1; 0 is all of them side by side.
 
     Raises HeadError for an unknown name (naming the nearest), a pair that cannot work, or a value out of range.
     """
@@ -130,6 +131,7 @@ class HeadConfig:
     bandwidth: float = 0.5
     landmarks: int = 8000
     block_weights: tuple[str, ...] = ()
+    vectors: int = 0
 
     def __post_init__(self) -> None:
         known("head", self.head, HEADS)
@@ -151,7 +153,8 @@ class HeadConfig:
         """Fields that change what it is; those of other heads and optimizers do not."""
         of_others = set().union(*_OPTIMIZER_USES.values()) - set(_OPTIMIZER_USES.get(self.optimizer, ()))
         ignored = _LBFGS_IGNORES if self.optimizer == "lbfgs" else ()
-        return frozenset({"head", *self.spec.uses} - of_others - set(ignored))
+        of_kind = {"vectors"} if self.vectors else set()
+        return frozenset({"head", *self.spec.uses} - of_others - set(ignored) | of_kind)
 
     @property
     def reading(self) -> tuple[int, float]:
@@ -161,11 +164,12 @@ class HeadConfig:
 
     @property
     def config_id(self) -> str:
-        """`<head>-<optimizer>-<hash8>`, without the optimizer for baselines; equal configurations share it."""
-        named = {name: value for name, value in asdict(self).items() if name not in _ADDED or name in self.spec.uses}
+        """`<head>-<optimizer>-<hash8>`, as far as it has them, with `vectors2` on that kind alone; equals share it."""
+        named = {name: value for name, value in asdict(self).items() if name not in _ADDED or name in self.used}
         canonical = json.dumps(named, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-        return "-".join(part for part in (self.head, self.optimizer, digest) if part)
+        kind = f"vectors{self.vectors}" if self.vectors else ""
+        return "-".join(part for part in (self.head, self.optimizer, kind, digest) if part)
 
     def _settle(self) -> None:
         """Fill what depends on other fields, and reset what this head ignores, so that equal work has one id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,19 +64,30 @@ class FittedHead:
             return mean
         if array.ndim != 2:
             raise HeadError(f"features must be (photos, numbers) or (views, photos, numbers), got shape {array.shape}")
-        expected = self._width
-        if array.shape[1] != expected:
-            raise HeadError(f"features have {array.shape[1]} numbers per photo, this head was fitted on {expected}")
+        for member in self.members:
+            _check_width(member, array.shape[1])
         return mean_probabilities(self.members, self.links, self.slices, array)
 
-    @property
-    def _width(self) -> int:
-        first = self.members[0]
-        if first["kind"] == "kernel":
-            return int(first["scale"].shape[0])
-        if first["kind"] == "dense":
-            return int(first["layers"][0][0].shape[0])
-        return int(first["estimator"].n_features_in_)
+    def on_columns(self, start: int, stop: int) -> FittedHead:
+        """This head for wider features, among which those that it was fitted on are the columns from start to stop."""
+        return replace(self, members=[{**member, "columns": [start, stop]} for member in self.members])
+
+
+def _check_width(member: Mapping[str, Any], given: int) -> None:
+    width = _width(member)
+    start, stop = member.get("columns", (0, given))
+    if stop > given:
+        raise HeadError(f"features have {given} numbers per photo, this head takes those from {start} to {stop}")
+    if stop - start != width:
+        raise HeadError(f"features have {stop - start} numbers per photo, this head was fitted on {width}")
+
+
+def _width(member: Mapping[str, Any]) -> int:
+    if member["kind"] == "kernel":
+        return int(member["scale"].shape[0])
+    if member["kind"] == "dense":
+        return int(member["layers"][0][0].shape[0])
+    return int(member["estimator"].n_features_in_)
 
 
 def ensemble(heads: Sequence[FittedHead], shares: Sequence[float] = ()) -> FittedHead:

@@ -3,7 +3,7 @@
 A member is {"kind": "dense", "layers": [(W (d_in, d_out), b (d_out,)), ...], "hidden": "relu"}; or {"kind": "kernel",
 "offset" (d,), "scale" (d,), "landmarks" (m, d), "layers", "hidden"}, whose layers take the m kernel values; or
 {"kind": "estimator", "estimator": a fitted scikit-learn style object}. Several members are averaged, each by its
-"weight" (1 where it has none).
+"weight" (1 where it has none). One that was fitted on some of the features alone has their "columns" [start, stop].
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ def member_weights(members: Sequence[Mapping[str, Any]]) -> list[float]:
     return [float(member.get("weight", 1.0)) for member in members]
 
 
+def own_columns(member: Mapping[str, Any], X: Float) -> Float:
+    """The columns of features X (n, d) that the member was fitted on."""
+    return X[:, slice(*member["columns"])] if "columns" in member else X
+
+
 def kernel_rows(member: Mapping[str, Any], X: Float) -> Float32:
     """Similarities (n, m) float32 of features X (n, d) and the member's landmarks: exp(-|z(x) - c|^2), 1 for equals."""
     return gaussian((np.asarray(X, np.float32) - member["offset"]) * member["scale"], member["landmarks"])
@@ -58,7 +63,8 @@ def gaussian(Z: Float32, landmarks: Float) -> Float32:
 
 
 def member_logits(member: Mapping[str, Any], X: Float) -> Float32:
-    """Logits (n, L) of a member that is made of layers."""
+    """Logits (n, L) of a member that is made of layers, for features X (n, d)."""
+    X = own_columns(member, X)
     return dense_logits(member["layers"], kernel_rows(member, X) if member["kind"] == "kernel" else X)
 
 
@@ -72,7 +78,7 @@ def dense_logits(layers: Sequence[tuple[Float32, Float32]], X: Float) -> Float32
 
 def _of_member(member: Mapping[str, Any], links: Sequence[str], slices: Sequence[slice], X: Float32) -> Float32:
     if member["kind"] == "estimator":
-        return _of_estimator(member["estimator"], X)
+        return _of_estimator(member["estimator"], own_columns(member, X))
     logits = member_logits(member, X)
     P = np.empty_like(logits)
     for columns, link in zip(slices, links, strict=True):

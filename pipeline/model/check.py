@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.catalogue.labels import LabelSchema, wrong_labels
 from pipeline.errors import ModelFileError
+from pipeline.features.vectors.origin import MOST_SOURCES
 from pipeline.model.training import FIELDS
 from pipeline.shapes import (
     Shape,
@@ -24,8 +25,8 @@ from pipeline.shapes import (
 )
 
 FORMAT = "selvedge-model"
-VERSION = 2
-"""Newest version of the format. A file says 1 as long as readers of version 1 can use it."""
+VERSION = 3
+"""Newest version of the format. A file says 1, or 2, as long as readers of that version can use it."""
 
 LINKS = ("sigmoid", "softmax")
 
@@ -41,8 +42,6 @@ MODEL = record(
         "category_key": optional(text),
         "blocks": sequence(record({"name": text, "dim": whole(1, WIDEST), "digest": text}), least=1),
         "views": sequence(text, least=1),
-        "cache_key": record({}, {"architecture": text, "size": whole(1), "fit": text, "precision": text}),
-        "weights_source": text,
         "members": sequence(record({"kind": text}), least=1),
         "links": sequence(one_of(*LINKS)),
         "thresholds": anything,
@@ -55,6 +54,18 @@ MODEL = record(
     },
 )
 """What every part of the program that takes a model relies on; arrays are checked one by one below."""
+
+SOURCE = record(
+    {
+        "cache_key": record({}, {"architecture": text, "size": whole(1), "fit": text, "precision": text}),
+        "weights_source": text,
+    }
+)
+"""A backbone; before version 3 the model itself has these fields, since then each of its `sources`."""
+
+SEVERAL = record(
+    {"sources": sequence(SOURCE, least=2, most=MOST_SOURCES), "blocks": sequence(record({"source": whole()}))}
+)
 
 
 def check_model(content: object, name: str) -> dict[str, Any]:
@@ -75,7 +86,7 @@ def check_model(content: object, name: str) -> dict[str, Any]:
         advice = "update this program" if newer else "fit the model again"
         raise ModelFileError(f"{name} has model file version {version!r:.60}, this program reads {VERSION}; {advice}")
     _check_shape(content, MODEL, name)
-    model = dict(content)
+    model = _check_sources(dict(content), name)
     _check_labels(model, name)
     model["thresholds"] = _array(model["thresholds"], (len(model["labels"]),), f"{name}: thresholds", np.float64)
     model["members"] = [
@@ -93,6 +104,21 @@ def _check_shape(model: dict[Any, Any], shape: Shape, name: str) -> None:
         shape(model, "")
     except WrongShape as error:
         raise ModelFileError(f"{name}: {error}") from error
+
+
+def _check_sources(model: dict[str, Any], name: str) -> dict[str, Any]:
+    """The model; fields of a newer version, which only chance can have put into an older file, are left out."""
+    if model["version"] < 3:
+        _check_shape(model, SOURCE, name)
+        blocks = [{field: value for field, value in block.items() if field != "source"} for block in model["blocks"]]
+        return {field: value for field, value in model.items() if field != "sources"} | {"blocks": blocks}
+    _check_shape(model, SEVERAL, name)
+    found, count = [block["source"] for block in model["blocks"]], len(model["sources"])
+    if found != sorted(found) or set(found) != set(range(count)):
+        raise ModelFileError(
+            f"{name}: blocks are of the sources {found}; expected 0 to {count - 1}, each, in this order"
+        )
+    return model
 
 
 def _check_labels(model: dict[str, Any], name: str) -> None:
@@ -118,6 +144,7 @@ def _check_member(member: Any, model: dict[str, Any], name: str) -> dict[str, An
     kind, weight = member["kind"], member.get("weight", 1.0)
     if not isinstance(weight, int | float) or not 0.0 < weight < float("inf"):
         raise ModelFileError(f"{name} has the weight {weight!r:.60}; expected a number above 0")
+    width = _width_taken(member, sum(block["dim"] for block in model["blocks"]), name)
     if kind == "estimator" and hasattr(member.get("estimator"), "predict_proba"):
         return dict(member)
     _check_shape(member, record({}, {"layers": sequence(sequence(anything, least=2, most=2)), "hidden": text}), name)
@@ -126,7 +153,6 @@ def _check_member(member: Any, model: dict[str, Any], name: str) -> dict[str, An
     if member.get("hidden") != "relu":
         raise ModelFileError(f"{name} has hidden layers of kind {member.get('hidden')!r}; this program knows 'relu'")
     layers = []
-    width = sum(block["dim"] for block in model["blocks"])
     if kind == "kernel":
         member = _check_kernel(member, width, name)
         width = len(member["landmarks"])
@@ -141,6 +167,17 @@ def _check_member(member: Any, model: dict[str, Any], name: str) -> dict[str, An
     if width != len(model["labels"]):
         raise ModelFileError(f"{name}: {width} outputs for {len(model['labels'])} labels")
     return {**member, "layers": layers}
+
+
+def _width_taken(member: dict[str, Any], width: int, name: str) -> int:
+    """How many of the features the member takes."""
+    if "columns" not in member:
+        return width
+    _check_shape(member, record({"columns": sequence(whole(0, width), least=2, most=2)}), name)
+    start, stop = member["columns"]
+    if start >= stop:
+        raise ModelFileError(f"{name} takes the columns from {start} to {stop}; expected a part of {width} features")
+    return int(stop) - int(start)
 
 
 def _check_kernel(member: dict[str, Any], width: int, name: str) -> dict[str, Any]:

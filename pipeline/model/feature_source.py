@@ -1,8 +1,8 @@
 """The vectors that models take, of any number of photos: out of the cache where it has them, else computed.
 
-Models that were fitted on vectors of one backbone share one pass over the photos. The backbone is built again from what
-a model file says about its features, and every field of its key is compared before a single photo is read: vectors of
-another network, size or resize mode would give confident nonsense.
+Models that were fitted on vectors of the same backbones share one pass over the photos, which are read once for all of
+them. A backbone is built again from what a model file says about its features, and every field of its key is compared
+before a single photo is read: vectors of another network, size or resize mode would give confident nonsense.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import contextlib
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.arrays import Float32, Ids, Int64, Positions
-from pipeline.errors import BackboneError, ModelFileError
+from pipeline.errors import BackboneError, ModelFileError, OptionError, counted
+from pipeline.features.vectors.origin import Origin, origins_of
 from pipeline.options import BackboneOptions, PredictOptions
 
 if TYPE_CHECKING:
     from cache import BaseKey, FeatureCache
     from pipeline.features.backbone.network import Backbone
     from pipeline.features.batch import Reject
-    from pipeline.features.embed import Embedder
+    from pipeline.features.embed import Embedder, EmbedOptions
     from pipeline.features.sources import Source
 
 Model = Mapping[str, Any]
@@ -56,26 +56,22 @@ class VectorBatch:
 
 
 class FeatureSource:
-    """What gives models of one cache key their vectors. Safe to be used by several threads at once.
+    """What gives models of the same backbones their vectors. Safe to be used by several threads at once.
 
-    Backbone and runtime are built once, by whichever thread is first; see `pipeline.features.embed` for how calls share
-    the runtime.
+    Backbones and runtimes are built once, by whichever thread is first; see `pipeline.features.embed` for how calls
+    share the runtimes.
 
     Args:
-        models: Checked model dicts with one cache key.
+        models: Checked model dicts with the same cache keys in the same order.
         options: Where the weights are, device, runtime, batch size and workers.
     """
 
     def __init__(self, models: Sequence[Model], options: PredictOptions) -> None:
         self.models, self.options = tuple(models), options
+        self._origins = [origins_of(model) for model in self.models]
         self._lock = threading.RLock()
-        self._backbone: Backbone | None = None
+        self._backbones: tuple[Backbone, ...] | None = None
         self._embedder: Embedder | None = None
-
-    @property
-    def blocks(self) -> tuple[str, ...]:
-        """Every block that one of the models takes."""
-        return tuple(dict.fromkeys(block["name"] for model in self.models for block in model["blocks"]))
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -83,44 +79,67 @@ class FeatureSource:
         return tuple(dict.fromkeys(view for model in self.models for view in model["views"]))
 
     @property
-    def backbone(self) -> Backbone:
-        """The backbone of the models' features.
+    def backbones(self) -> tuple[Backbone, ...]:
+        """The backbones of the models' features, in their order.
 
         Raises:
-            ModelFileError: it is another one than a model was fitted on; with every field that differs.
-            BackboneError: it or its weights cannot be had.
+            ModelFileError: one is another than a model was fitted on; with every field that differs.
+            BackboneError: one or its weights cannot be had.
+            OptionError: `--weights` names as many sources as there are not backbones.
         """
         with self._lock:
-            if self._backbone is None:
-                self._backbone = _load(self.models, self.options)
-            return self._backbone
+            if self._backbones is None:
+                given = _given_weights(self.options, self._origins[0])
+                of_backbones = zip(zip(*self._origins, strict=True), given, strict=True)
+                self._backbones = tuple(_load(origins, weights) for origins, weights in of_backbones)
+            return self._backbones
 
     @property
     def embedder(self) -> Embedder:
-        """The backbone in its runtime. Raises as `backbone` does."""
+        """The backbones in their runtimes. Raises as `backbones` does."""
         with self._lock:
             if self._embedder is None:
-                from pipeline.features.embed import Embedder, EmbedOptions
+                from pipeline.features.embed import Embedder
+                from pipeline.features.runtimes.forward import ForwardPass
 
-                asked = self.options
-                feeding = EmbedOptions(asked.device, asked.runtime, self._precision, asked.batch_size, asked.workers)
-                self._embedder = Embedder(self.backbone, self.blocks, self.views, feeding)
+                (first, *others), blocks = self.backbones, [self._blocks(i) for i in range(len(self.backbones))]
+                beside = [
+                    ForwardPass(other, blocks[i], self.views, self._feeding(i)) for i, other in enumerate(others, 1)
+                ]
+                self._embedder = Embedder(first, blocks[0], self.views, self._feeding(0), beside)
             return self._embedder
+
+    def _blocks(self, backbone: int) -> tuple[str, ...]:
+        """Every block of a backbone that one of the models takes."""
+        return tuple(dict.fromkeys(str(b["name"]) for origins in self._origins for b in origins[backbone].blocks))
+
+    def _feeding(self, backbone: int) -> EmbedOptions:
+        from pipeline.features.embed import EmbedOptions
+
+        asked = self.options
+        return EmbedOptions(asked.device, asked.runtime, self._precision(backbone), asked.batch_size, asked.workers)
+
+    def _precision(self, backbone: int) -> str:
+        from pipeline.system import choose_device
+
+        half = self._origins[0][backbone].cache_key.get("precision") == "half"
+        return "half" if half and choose_device(self.options.device) == "cuda" else "fp32"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user of these vectors should know about the backbone, once it has been built or read of."""
-        wanted, found = self.models[0], []
-        if wanted["weights_source"].startswith("random:"):
-            found.append("the backbone has RANDOM weights: these predictions mean nothing")
-        if self._embedder is not None and self._precision != wanted["cache_key"].get("precision"):
-            found.append(
-                f"fitted on {wanted['cache_key'].get('precision')} vectors, predicted from {self._precision}"
-                " ones; probabilities may differ in the third decimal"
-            )
-        if self._embedder is not None and self._embedder.runtime.note:
-            found.append(self._embedder.runtime.note)
-        return tuple(found)
+        """What a user of these vectors should know about the backbones, once they have been built or read of."""
+        several, found = len(self._origins[0]) > 1, []
+        for i, origin in enumerate(self._origins[0]):
+            made_with, named = origin.cache_key.get("precision"), f"{origin}: " if several else ""
+            if origin.random:
+                found.append(f"{named}the backbone has RANDOM weights: these predictions mean nothing")
+            if self._embedder is not None and self._precision(i) != made_with:
+                found.append(
+                    f"{named}fitted on {made_with} vectors, predicted from {self._precision(i)} ones; probabilities may"
+                    " differ in the third decimal"
+                )
+        passes = () if self._embedder is None else self._embedder.passes
+        return tuple(dict.fromkeys((*found, *(each.runtime.note for each in passes if each.runtime.note))))
 
     def vectors(self, photos: Sequence[Source], cached: Cached | None = None) -> Generator[VectorBatch, None, None]:
         """Vectors of photos, batch by batch: those in the cache first, the others in their order.
@@ -146,7 +165,7 @@ class FeatureSource:
         with contextlib.closing(self.embedder([photos[i] for i in at.tolist()])) as batches:
             for made in batches:
                 rejects = tuple(replace(reject, index=int(at[reject.index])) for reject in made.rejects)
-                yield VectorBatch(at[made.indices], self._of_each(made.features), rejects)
+                yield VectorBatch(at[made.indices], self._of_each((made.features, *made.beside)), rejects)
 
     def _from_cache(self, cache: FeatureCache, ids: Ids) -> Iterator[VectorBatch]:
         """Vectors of those contents of which the cache has all that the models take, in chunks; rejects it knows."""
@@ -155,45 +174,41 @@ class FeatureSource:
         features = [each for model in self.models if (each := cached_features_of(cache, model)) is not None]
         if len(features) < len(self.models):
             return
-        readers = [cache.reader(each.info.digest) for each in features]
+        readers = [each.readers(cache) for each in features]
         have = np.ones(len(ids), np.bool_)
-        for reader, each in zip(readers, features, strict=True):
-            for column in (column for columns in each.columns for column in columns):
-                have &= reader.contains(ids, column)
+        for reader in (reader for of_model in readers for reader in of_model):
+            have &= reader.contains(ids)
         there = np.flatnonzero(have)
         for at in (there[start : start + CHUNK] for start in range(0, len(there), CHUNK)):
-            X = tuple(
-                np.stack([np.asarray(reader.read(ids[at], columns), np.float32) for columns in each.columns])
-                for reader, each in zip(readers, features, strict=True)
-            )
+            X = tuple(np.stack([reader.read(ids[at]) for reader in of_model]) for of_model in readers)
             yield VectorBatch(at, X, cached=True)
         rejects = _known_rejects(cache, ids, np.flatnonzero(~have))
         if rejects:
-            none = tuple(np.zeros((len(each.columns), 0, each.dim), np.float32) for each in features)
+            none = tuple(np.zeros((len(each.views), 0, each.dim), np.float32) for each in features)
             yield VectorBatch(np.zeros(0, np.int64), none, rejects, cached=True)
 
-    def _of_each(self, features: Mapping[tuple[str, str], Float32]) -> tuple[Float32, ...]:
+    def _of_each(self, made: Sequence[Mapping[tuple[str, str], Float32]]) -> tuple[Float32, ...]:
+        """Per model its X (v, b, d), of what each backbone made."""
         return tuple(
             np.stack(
                 [
-                    np.concatenate([features[block["name"], view] for block in model["blocks"]], axis=1)
+                    np.concatenate(
+                        [made[i][block["name"], view] for i, origin in enumerate(origins) for block in origin.blocks],
+                        axis=1,
+                    )
                     for view in model["views"]
                 ]
             )
-            for model in self.models
+            for model, origins in zip(self.models, self._origins, strict=True)
         )
-
-    @cached_property
-    def _precision(self) -> str:
-        from pipeline.system import choose_device
-
-        half = self.models[0]["cache_key"].get("precision") == "half"
-        return "half" if half and choose_device(self.options.device) == "cuda" else "fp32"
 
 
 def grouped(models: Sequence[Model], options: PredictOptions) -> Iterator[tuple[list[int], FeatureSource]]:
-    """Models by the vectors they share: positions of some of them, and what serves these."""
-    keys = [tuple(sorted((name, str(value)) for name, value in model["cache_key"].items())) for model in models]
+    """Models by the backbones they share: positions of some of them, and what serves these."""
+    keys = [
+        tuple(tuple(sorted((name, str(value)) for name, value in o.cache_key.items())) for o in origins_of(model))
+        for model in models
+    ]
     for key in dict.fromkeys(keys):
         at = [i for i, other in enumerate(keys) if other == key]
         yield at, FeatureSource([models[i] for i in at], options)
@@ -225,11 +240,20 @@ def check_cache_key(wanted: Mapping[str, Any], found: BaseKey) -> None:
         raise ModelFileError(f"the model needs vectors of another backbone or transform ({'; '.join(wrong)})")
 
 
-def _load(models: Sequence[Model], options: PredictOptions) -> Backbone:
+def _given_weights(options: PredictOptions, origins: Sequence[Origin]) -> Sequence[str | None]:
+    """Per backbone where its weights are said to be; None where only the model says it."""
+    given = options.weights
+    if given and len(given) != len(origins):
+        needed = "; ".join(map(str, origins))
+        raise OptionError(f"--weights names {counted(len(given), 'source')}, the model's backbones are: {needed}")
+    return [str(each) for each in given] or [None] * len(origins)
+
+
+def _load(origins: Sequence[Origin], weights: str | None) -> Backbone:
+    """One backbone that models have in common."""
     from pipeline.features.backbone.network import base_key, load_backbone
 
-    wanted = models[0]["cache_key"]
-    source = models[0]["weights_source"] if options.weights is None else str(options.weights)
+    wanted, source = origins[0].cache_key, weights or origins[0].weights_source
     try:
         asked = BackboneOptions(wanted["architecture"], source, int(wanted["size"]), wanted["fit"])
     except (KeyError, TypeError, ValueError) as error:
@@ -237,18 +261,19 @@ def _load(models: Sequence[Model], options: PredictOptions) -> Backbone:
     try:
         backbone = load_backbone(asked)
     except BackboneError as error:
-        raise BackboneError(f"{error}. The model needs these weights; name a copy of them with --weights") from error
-    for model in models:
-        check_cache_key(model["cache_key"], base_key(backbone))
-        _check_blocks(model, backbone, base_key(backbone))
+        needed = f"The model needs the weights of {origins[0]}; name a copy of them with --weights"
+        raise BackboneError(f"{error}. {needed}") from error
+    for origin in origins:
+        check_cache_key(origin.cache_key, base_key(backbone))
+        _check_blocks(origin, backbone, base_key(backbone))
     return backbone
 
 
-def _check_blocks(model: Model, backbone: Backbone, key: BaseKey) -> None:
+def _check_blocks(origin: Origin, backbone: Backbone, key: BaseKey) -> None:
     """A block's digest covers the key, so it is taken under the precision the model was fitted with."""
-    key = replace(key, precision=model["cache_key"].get("precision", key.precision))
-    found = backbone.blocks([block["name"] for block in model["blocks"]])
-    for block in model["blocks"]:
+    key = replace(key, precision=origin.cache_key.get("precision", key.precision))
+    found = backbone.blocks([block["name"] for block in origin.blocks])
+    for block in origin.blocks:
         mine = found[block["name"]]
         if (mine.dim, mine.digest(key)) != (block["dim"], block["digest"]):
             raise ModelFileError(

@@ -14,6 +14,10 @@ Version 2 adds members {"kind": "kernel", "offset" (d,), "scale" (d,), "landmark
 the layers take exp(-|(x - offset) * scale - landmark|^2) for each landmark; and "weight" of any member: probabilities
 are the average by these (1 where there is none). A file with neither still says version 1.
 
+Version 3 is of several backbones: `sources`, a list of {cache_key, weights_source}, stands in place of these two
+fields; each of `blocks` has the position of its own as `source`; X has the blocks in their order, that of the sources.
+A member may have `columns` [start, stop]: the part of X that it takes.
+
 joblib runs code on load: read only files you trust. The `.sha256` beside a file detects damage, not tampering.
 """
 
@@ -33,6 +37,7 @@ from pipeline.arrays import Bool, Float, Float32
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import ModelFileError
 from pipeline.evaluation.thresholds import decide
+from pipeline.features.vectors.origin import Origin, as_fields
 from pipeline.heads.probabilities import mean_probabilities
 from pipeline.model.check import FORMAT, VERSION, check_model
 from pipeline.model.seal import sealed, unsealed
@@ -78,23 +83,37 @@ class Parts:
     training: TrainingRecord | None = None
 
 
-def build_model(schema: LabelSchema, parts: Parts, decision: Decision, origin: FeatureOrigin, X: Float32) -> Model:
-    """A checked model dict. X (n >= 1, d): rows of its own features; the first four become the self-test."""
+def build_model(
+    schema: LabelSchema, parts: Parts, decision: Decision, origin: FeatureOrigin | Sequence[FeatureOrigin], X: Float32
+) -> Model:
+    """A checked model dict.
+
+    Args:
+        schema: What it predicts.
+        parts: What a fit produced.
+        decision: How probabilities become values.
+        origin: The backbone of its features, or several in the order of X, all in the same views.
+        X: (n >= 1, d), rows of its own features; the first four become the self-test.
+
+    Raises:
+        ModelFileError: These do not fit together.
+    """
+    origins = (origin,) if isinstance(origin, FeatureOrigin) else tuple(origin)
+    vectors = as_fields([Origin(_plain(o.cache_key), o.weights_source, tuple(o.blocks)) for o in origins])
     model: Model = {
         "format": FORMAT,
-        "version": _least_version(parts.members),
+        "version": VERSION if len(origins) > 1 else _least_version(parts.members),
         "keys": list(schema.attributes),
         "labels": list(schema.labels),
         "single": list(schema.single),
         "gate": None if schema.gate is None else {c: list(k) for c, k in schema.gate.items()},
         "category_key": schema.category_attribute,
         "blocks": [
-            {"name": str(b["name"]), "dim": int(b["dim"]), "order": i, "digest": str(b["digest"])}
-            for i, b in enumerate(origin.blocks)
+            {**b, "name": str(b["name"]), "dim": int(b["dim"]), "order": i, "digest": str(b["digest"])}
+            for i, b in enumerate(vectors.pop("blocks"))
         ],
-        "views": list(origin.views),
-        "cache_key": _plain(origin.cache_key),
-        "weights_source": origin.weights_source,
+        "views": list(origins[0].views),
+        **vectors,
         "members": [_plain_member(member) for member in parts.members],
         "links": list(parts.links),
         "thresholds": np.asarray(decision.thresholds, np.float64),
@@ -182,19 +201,21 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
 
 
 def _least_version(members: Sequence[Mapping[str, Any]]) -> int:
-    return VERSION if any(m["kind"] == "kernel" or "weight" in m for m in members) else 1
+    return 2 if any(m["kind"] == "kernel" or "weight" in m for m in members) else 1
 
 
 def _plain_member(member: Mapping[str, Any]) -> dict[str, Any]:
-    weight = {"weight": float(member["weight"])} if "weight" in member else {}
+    more: dict[str, Any] = {"weight": float(member["weight"])} if "weight" in member else {}
+    if "columns" in member:
+        more["columns"] = [int(column) for column in member["columns"]]
     if member["kind"] == "estimator":
-        return {"kind": "estimator", "estimator": member["estimator"], **weight}
+        return {"kind": "estimator", "estimator": member["estimator"], **more}
     layers = [(np.ascontiguousarray(W, np.float32), np.ascontiguousarray(b, np.float32)) for W, b in member["layers"]]
     if member["kind"] == "kernel":
         vectors = {name: np.ascontiguousarray(member[name], np.float32) for name in ("offset", "scale")}
         landmarks = np.ascontiguousarray(member["landmarks"], np.float16)
-        return {"kind": "kernel", **vectors, "landmarks": landmarks, "layers": layers, "hidden": "relu", **weight}
-    return {"kind": "dense", "layers": layers, "hidden": "relu", **weight}
+        return {"kind": "kernel", **vectors, "landmarks": landmarks, "layers": layers, "hidden": "relu", **more}
+    return {"kind": "dense", "layers": layers, "hidden": "relu", **more}
 
 
 def _plain(value: Any) -> Any:

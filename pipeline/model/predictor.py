@@ -249,17 +249,20 @@ class LoadedModel:
         return prediction(self.predictor, names, self.predictor.predicted(names, sources, progress=progress))
 
 
-def load_model(path: str | os.PathLike[str], weights: str | os.PathLike[str] | None = None) -> LoadedModel:
+def load_model(
+    path: str | os.PathLike[str], weights: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None
+) -> LoadedModel:
     """Read a model file, ready to predict.
 
     Args:
         path: The model file.
-        weights: A copy of the backbone's weights, where the source recorded in the model is not to be had.
+        weights: A copy of the backbone's weights (of several, one for each) where the recorded source is not to be had.
 
     Raises:
         ModelFileError: For a file that is damaged or not a model.
     """
-    return LoadedModel(Predictor(path, PredictOptions(weights=None if weights is None else Path(weights))))
+    given = [weights] if isinstance(weights, str | os.PathLike) else weights or ()
+    return LoadedModel(Predictor(path, PredictOptions(weights=tuple(map(Path, given)))))
 
 
 def prediction(predictor: Predictor, names: Sequence[str], found: Predicted) -> Prediction:

@@ -7,7 +7,7 @@ from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
 from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grouping
-from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions
+from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
 from pipeline.options.predict import EvaluateOptions, PredictOptions
@@ -28,6 +28,7 @@ __all__ = [
     "ReproduceOptions",
     "SampleOptions",
     "SplitOptions",
+    "VectorKind",
     "VocabularyOptions",
     "grouping",
 ]

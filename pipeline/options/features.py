@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pipeline.errors import OptionError
 
 Resize = Literal["crop", "squash", "pad"]
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "half"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class BackboneOptions:
 
     Attributes:
         backbone: Any timm model name.
-        weights: hub (timm's pretrained), package (tf_efficientnet_lite0), random:SEED, or a .pth or .safetensors file.
+        weights: hub (timm's pretrained), package (tf_efficientnet_lite0, lite1 or lite2), random:SEED, or a .pth or
+            .safetensors file.
         size: Side of the square the network sees, in pixels (default: the model's own).
         resize: How a photo becomes that square: crop (resize, centre crop), squash (aspect ratio lost) or pad.
     """
@@ -28,8 +32,8 @@ class BackboneOptions:
 
 
 @dataclass(frozen=True)
-class CacheKeyOptions:
-    """Which cached vectors are used, where the cache holds several kinds; what is not given matches anything.
+class VectorKind:
+    """One kind of cached vectors, as far as it is said; what is None matches anything.
 
     Attributes:
         backbone: The timm model the vectors were made with.
@@ -43,7 +47,52 @@ class CacheKeyOptions:
     weights: str | None = None
     size: int | None = None
     resize: Resize | None = None
-    precision: Literal["fp32", "half"] | None = None
+    precision: Precision | None = None
+
+
+@dataclass(frozen=True)
+class CacheKeyOptions:
+    """Which cached vectors are used, where the cache holds several kinds; what is not given matches anything.
+
+    Several values of an option are as many kinds of vectors, used side by side; one value is that of all kinds.
+
+    Attributes:
+        backbone: The timm model the vectors were made with; several, separated by commas, are used side by side.
+        weights: Where its weights came from, as given to extract; one per kind of vectors.
+        size: Side of the square the network saw, in pixels; one per kind.
+        resize: How a photo became that square; one per kind.
+        precision: Arithmetic of the forward pass; one per kind.
+    """
+
+    backbone: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    size: tuple[int, ...] = ()
+    resize: tuple[Resize, ...] = ()
+    precision: tuple[Precision, ...] = ()
+
+    def kinds(self) -> tuple[VectorKind, ...]:
+        """The kinds of vectors, in the order in which they stand side by side; one where nothing is said.
+
+        Raises:
+            OptionError: Two options have different numbers of values, neither of them one.
+        """
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        several = {name: values for name, values in given.items() if len(values) > 1}
+        counts = {name: len(values) for name, values in several.items()}
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"--{name} {count}" for name, count in counts.items())
+            raise OptionError(f"several kinds of vectors need as many values of each option, or one; found {said}")
+        count = max(counts.values(), default=1)
+        kinds = []
+        for i in range(count):
+            of_kind = {name: values[i if name in several else 0] for name, values in given.items() if values}
+            kinds.append(VectorKind(**of_kind))
+        return tuple(kinds)
+
+    def to_json(self) -> dict[str, Any]:
+        """By name; of one kind plain values, as they were recorded before there were several."""
+        kinds = self.kinds()
+        return asdict(kinds[0]) if len(kinds) == 1 else asdict(self)
 
 
 @dataclass(frozen=True)
@@ -71,7 +120,7 @@ class ExtractOptions:
     views: tuple[str, ...] = ("identity",)
     device: Device = "auto"
     runtime: str = "auto"
-    precision: Literal["fp32", "half"] = "fp32"
+    precision: Precision = "fp32"
     dtype: Literal["float32", "float16"] = "float32"
     batch_size: int | None = None
     workers: int | None = None

@@ -18,8 +18,11 @@ class FitOptions:
 
     Attributes:
         cache: Folder of the embedding cache.
-        use: Feature blocks to use, separated by commas (default: all that every wanted view of these photos has).
+        use: Feature blocks to use, separated by commas (default: all that every wanted view of these photos has). Of
+            several kinds of vectors, each gives those of them that it has; colour comes from the first.
         views: Cached views to train and predict with (default: identity).
+        vectors: Of several kinds of vectors (--backbone A,B and the like): heads on all of them side by side (joined),
+            on each kind alone (each), or both.
         heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, lightgbm.
         optimizers: adam, sgd, adamw, lbfgs (torch heads only).
         lr: Learning rates to try.
@@ -48,7 +51,7 @@ class FitOptions:
         calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike
-            (each-head).
+            (each-head); of several kinds of vectors, a head is one on each of them.
         refit: Fit the best once more on train and validation rows, with every choice made before.
         final: Fit the best once more on every labelled photo, test photos included, as models/final.joblib; the figures
             stay those of the fit before.
@@ -71,6 +74,7 @@ class FitOptions:
     cache: Path = Path("features")
     use: tuple[str, ...] = ()
     views: tuple[str, ...] = ("identity",)
+    vectors: tuple[Literal["joined", "each"], ...] = ("joined",)
     heads: tuple[str, ...] = ("linear", "mlp")
     optimizers: tuple[str, ...] = ("adam", "sgd")
     lr: tuple[float, ...] = ()

@@ -15,7 +15,8 @@ class PredictOptions:
 
     Attributes:
         cache: Folder of an embedding cache: photos whose vectors it has are not computed again (default: none).
-        weights: Backbone weights file, where the source recorded in the model is not to be had.
+        weights: Backbone weights file, where the source recorded in the model is not to be had; of several backbones
+            one for each, separated by commas.
         threshold: Override the model's thresholds: best, or fixed:0.5 (in short 0.5) and the like for all values.
         out: Where the predictions go: .csv in the shape of the attributes CSV, or .jsonl for multi-valued attributes.
         layout: columns (one per attribute), dict (columns filename and predictions) or auto (dict for a model of format
@@ -29,7 +30,7 @@ class PredictOptions:
     """
 
     cache: Path | None = None
-    weights: Path | None = None
+    weights: tuple[Path, ...] = ()
     threshold: str | None = None
     out: Path = Path("predictions.csv")
     layout: Literal["auto", "columns", "dict"] = "auto"
@@ -53,7 +54,8 @@ class EvaluateOptions:
         at_precision: How much can be filled in when this share of it must be right, for each of these shares.
         group_column: Column of the CSV that names the product; intervals are over products.
         group_regex: Regular expression whose first group (or whole match) in the file name is the product.
-        weights: Backbone weights file, where the source recorded in the models is not to be had.
+        weights: Backbone weights file, where the source recorded in the models is not to be had; of several backbones
+            one for each, separated by commas.
         device: Where to compute; auto takes the GPU when there is one.
         runtime: auto, torch or another installed runtime.
         batch_size: Photos per forward pass.
@@ -74,7 +76,7 @@ class EvaluateOptions:
     at_precision: tuple[float, ...] = (0.9, 0.95, 0.99)
     group_column: str | None = None
     group_regex: str | None = None
-    weights: Path | None = None
+    weights: tuple[Path, ...] = ()
     device: Device = "auto"
     runtime: str = "auto"
     batch_size: int | None = None

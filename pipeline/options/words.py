@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, SplitOptions
+from pipeline.options import BackboneOptions, DataOptions, SplitOptions, VectorKind
 
 PROGRAM = "selvedge" if __name__.startswith("selvedge.") else "python run.py"
 """What a user types in front of a command: the installed program, or the script of a clone."""
@@ -97,7 +97,7 @@ def commands_to_compare(
     groups = SplitOptions(split_from=weights.parent, group_column=split.group_column, group_regex=split.group_regex)
     commands, runs = [], []
     for name, source in (("frozen", backbone.weights), ("fine-tuned", str(weights))):
-        cache_key = changed(CacheKeyOptions(**asdict(replace(backbone, weights=source))))
+        cache_key = changed(VectorKind(**asdict(replace(backbone, weights=source))))
         runs.append(f"runs/{weights.parent.name}-{name}")
         commands.append(command("extract", photos | cache_key))
         commands.append(command("fit-heads", photos | cache_key | changed(groups) | {"out": runs[-1]}))

@@ -28,6 +28,7 @@ from pipeline.experiment.rows import FitTargets, inapplicable_negative, known_of
 from pipeline.experiment.run_tables import Rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.experiment.thumbnails import choose_photos, write_thumbnails
+from pipeline.features.vectors.origin import as_fields, origins_of
 from pipeline.model.predictor import Predictor
 from pipeline.model.training import record_of
 from pipeline.names import tidied
@@ -146,6 +147,7 @@ def _write_model(folder: RunFolder, predictor: Predictor, tried: Tried, place: i
 
 def _info(folder: RunFolder, predictor: Predictor, tried: Tried) -> dict[str, Any]:
     model, name = predictor.model, folder.path.name
+    origins = origins_of(model)
     return {
         "format": "selvedge-run",
         "version": 1,
@@ -155,11 +157,9 @@ def _info(folder: RunFolder, predictor: Predictor, tried: Tried) -> dict[str, An
         "host": host_facts(),
         "data_digest": tried.catalogue.digest,
         "split_digest": folder.digest("split.csv"),
-        "cache_key": dict(model["cache_key"]),
-        "blocks": [{field: block[field] for field in ("name", "dim", "digest")} for block in model["blocks"]],
+        **as_fields(origins),
         "views": list(model["views"]),
-        "weights_source": model["weights_source"],
-        "random_weights": model["weights_source"].startswith("random:"),
+        "random_weights": any(origin.random for origin in origins),
         "schema": predictor.schema.to_json(),
         "parts": Split(_test(len(tried.ids))).counts(),
         "best": name,

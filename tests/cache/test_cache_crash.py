@@ -25,7 +25,7 @@ from cachekit import (
 from crashkit import kill_at, python_writer, shards_before, trace, why_no_strace
 from writer_process import write
 
-from cache import CacheWriteError, FeatureCache, Selection, export_h5
+from cache import CacheWriteError, FeatureCache, JoinedReader, Selection, export_h5
 from cache.verify import verify
 
 needs_strace = pytest.mark.skipif(bool(why_no_strace()), reason=why_no_strace() or "strace works")
@@ -213,7 +213,7 @@ def test_an_export_to_a_full_disk_leaves_nothing(small_disk, tmp_path):
     ids = make_ids(5000)
     reader = fill(tmp_path / "features", ids).reader(KEY.digest)
     with pytest.raises(CacheWriteError, match=r"160,000 bytes needed\): No space left on device"):
-        export_h5(reader, Selection((POOLED,)), place / "out.h5")
+        export_h5(JoinedReader([(reader, (POOLED,))]), Selection(), place / "out.h5")
     assert list(place.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from damagekit import IDS, IRREGULAR, assert_whole, complete, put_pipe
 
 import cache.repair
 import cache.verify
-from cache import NO_ID, CacheBusy, CacheError, FeatureCache, Selection, ShardDamaged, export_h5
+from cache import NO_ID, CacheBusy, CacheError, FeatureCache, JoinedReader, Selection, ShardDamaged, export_h5
 from cache.header import checksum
 
 
@@ -53,7 +53,7 @@ def everything(store, out):
         "map": lambda: list(store.reader(KEY.digest).shards(POOLED)),
         "info": store.keys,
         "attached": lambda: store.attached_ids(KEY.digest, "trained_on"),
-        "export": lambda: export_h5(store.reader(KEY.digest), Selection((POOLED,)), out),
+        "export": lambda: export_h5(JoinedReader([(store.reader(KEY.digest), (POOLED,))]), Selection(), out),
         "verify": lambda: store.verify(deep=True),
         "prune": lambda: store.prune(keep=IDS),
         "index": lambda: store.files.ids([__file__]),

@@ -8,7 +8,7 @@ from damagekit import IDS, UNREADABLE, assert_whole, complete, flip_bit, make_un
 
 import cache.repair
 import cache.verify
-from cache import CacheBusy, CacheReadError, FeatureCache, Selection, export_h5
+from cache import CacheBusy, CacheReadError, FeatureCache, JoinedReader, Selection, export_h5
 from cache.stored import Shard
 
 
@@ -131,7 +131,7 @@ def test_what_is_dropped_lies_in_quarantine_and_disturbs_nobody(store, tmp_path)
     (info,) = store.keys()
     assert (info.rows, info.shards) == (12, 3)
     assert store.compact().duplicate_rows == 0
-    assert export_h5(store.reader(KEY.digest), Selection((POOLED,)), tmp_path / "out.h5").rows == 12
+    assert export_h5(JoinedReader([(store.reader(KEY.digest), (POOLED,))]), Selection(), tmp_path / "out.h5").rows == 12
     assert store.prune(keep=IDS, dry_run=False).rows == 0
     assert_exact(store.root, IDS)
     assert moved.target.read_bytes() == damaged

@@ -1,8 +1,10 @@
 """Smaller caches hold the same rows, and an export needs nothing but h5py or NumPy."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -21,7 +23,17 @@ from cachekit import (
     vectors,
 )
 
-from cache import CacheBusy, CacheError, FeatureCache, MissingRows, Selection, ShardDamaged, export_h5, export_npz
+from cache import (
+    CacheBusy,
+    CacheError,
+    FeatureCache,
+    JoinedReader,
+    MissingRows,
+    Selection,
+    ShardDamaged,
+    export_h5,
+    export_npz,
+)
 from cache.stored import Shard
 
 IDS = make_ids(12)
@@ -131,13 +143,33 @@ def test_compact_copies_nothing_damaged_and_waits_for_no_writer(tmp_path):
     assert shard_files(tmp_path) == before
 
 
+def of(cache, *columns):
+    return JoinedReader([(cache.reader(KEY.digest), columns or (POOLED,))])
+
+
+def test_columns_of_two_keys_stand_side_by_side(tmp_path):
+    other = replace(KEY, size=96)
+    cache = fill(tmp_path, IDS)
+    with cache.writer(other) as writer:
+        writer.append(IDS[2:9], {GRID: vectors(IDS[2:9], GRID)})
+    strips = [(cache.reader(KEY.digest), (POOLED,)), (cache.reader(other.digest), (GRID,))]
+    report = export_h5(JoinedReader(strips), Selection(), tmp_path / "out.h5")
+    with h5py.File(report.path) as file:
+        np.testing.assert_array_equal(file["features"][:], np.hstack([vectors(IDS[2:9]), vectors(IDS[2:9], GRID)]))
+        assert file.attrs["columns"].tolist() == ["1:pooled/identity", "2:grid/identity"]
+        assert [json.loads(key)["size"] for key in file.attrs["keys"]] == [KEY.size, 96]
+    assert JoinedReader(strips).contains(IDS).tolist() == [2 <= i < 9 for i in range(len(IDS))]
+    with pytest.raises(MissingRows):
+        JoinedReader(strips).read(IDS[:3])
+    with pytest.raises(CacheError, match="no column"):
+        JoinedReader([(cache.reader(KEY.digest), ())])
+
+
 def test_export_to_hdf5_read_by_h5py_alone(tmp_path):
     cache = fill(tmp_path / "features", IDS, (POOLED, GRID), shard_rows=4)
     names = ["b.jpg", "new\nline.jpg", "caf\u00e9.jpg", os.fsdecode(b"\xff.jpg")]
     order = IDS[[5, 0, 5, 11]]
-    report = export_h5(
-        cache.reader(KEY.digest), Selection((GRID, POOLED), order, names), tmp_path / "out" / "features.h5"
-    )
+    report = export_h5(of(cache, GRID, POOLED), Selection(order, names), tmp_path / "out" / "features.h5")
     assert (report.rows, report.dim) == (4, 20)
     np.save(tmp_path / "expected.npy", np.hstack([vectors(order, GRID), vectors(order)]))
     code = """
@@ -155,7 +187,7 @@ with h5py.File(sys.argv[1]) as file:
 
 def test_export_without_a_catalogue_names_rows_by_content(tmp_path):
     cache = fill(tmp_path, IDS, shard_rows=5)
-    report = export_h5(cache.reader(KEY.digest), Selection((POOLED,)), tmp_path / "all.h5")
+    report = export_h5(of(cache), Selection(), tmp_path / "all.h5")
     with h5py.File(report.path) as file:
         np.testing.assert_array_equal(file["features"][:], vectors(IDS))
         assert [bytes.fromhex(text.decode()) for text in file["content"][:]] == [
@@ -165,7 +197,7 @@ def test_export_without_a_catalogue_names_rows_by_content(tmp_path):
 
 def test_export_to_npz(tmp_path):
     cache = fill(tmp_path, IDS, dtype="float16")
-    export_npz(cache.reader(KEY.digest), Selection((POOLED,), IDS[:2], ["a.jpg", "b.jpg"]), tmp_path / "out.npz")
+    export_npz(of(cache), Selection(IDS[:2], ["a.jpg", "b.jpg"]), tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz", allow_pickle=False) as file:
         np.testing.assert_array_equal(file["features"], vectors(IDS[:2]).astype(np.float16).astype(np.float32))
         assert file["filename"].tolist() == ["a.jpg", "b.jpg"]
@@ -177,16 +209,16 @@ def test_an_export_that_fails_leaves_nothing_and_keeps_the_old_file(tmp_path):
     out.write_bytes(b"the export of last week")
     for write in (export_h5, export_npz):
         with pytest.raises(MissingRows, match="9 of 12 rows"):
-            write(cache.reader(KEY.digest), Selection((POOLED,), IDS), out)
+            write(of(cache), Selection(IDS), out)
     assert out.read_bytes() == b"the export of last week"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["features", "out.h5"]
     with pytest.raises(CacheError, match="1 filenames for 3 rows"):
-        export_h5(cache.reader(KEY.digest), Selection((POOLED,), IDS[:3], ["a"]), out)
+        export_h5(of(cache), Selection(IDS[:3], ["a"]), out)
 
 
 def test_an_empty_export(tmp_path):
     cache = fill(tmp_path, IDS)
     for write, name in ((export_h5, "e.h5"), (export_npz, "e.npz")):
-        assert write(cache.reader(KEY.digest), Selection((POOLED,), IDS[:0], []), tmp_path / name).rows == 0
+        assert write(of(cache), Selection(IDS[:0], []), tmp_path / name).rows == 0
     assert h5py.File(tmp_path / "e.h5")["features"].shape == (0, 8)
     assert FeatureCache(tmp_path).verify().ok

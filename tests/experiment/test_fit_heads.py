@@ -511,7 +511,7 @@ def test_two_kinds_of_vectors_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no cached vectors .* fit backbone vgg; the cache holds: resnet50"):
         fit_heads(
             DataOptions(data=small.data),
-            CacheKeyOptions(backbone="vgg"),
+            CacheKeyOptions(backbone=("vgg",)),
             SplitOptions(),
             options(small, tmp_path / "x"),
         )
@@ -554,7 +554,7 @@ def test_an_extraction_with_other_settings_breaks_no_command(tmp_path: Path) -> 
     again = fit(small, options(small, tmp_path / "again", epochs=1), SplitOptions(split_from=first))
     assert json.loads((again / "run.json").read_text())["cache_key"]["size"] == 64, "that of the run it goes on from"
     named = fit_heads(
-        DataOptions(data=small.data), CacheKeyOptions(size=64), SplitOptions(), options(small, tmp_path / "named")
+        DataOptions(data=small.data), CacheKeyOptions(size=(64,)), SplitOptions(), options(small, tmp_path / "named")
     )
     assert "kind-of-vectors" not in {finding.kind for finding in named.findings}
 

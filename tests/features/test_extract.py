@@ -19,8 +19,8 @@ from pipeline.errors import BackboneError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
 from pipeline.features.embed import Embedder
 from pipeline.features.extract import extract
-from pipeline.features.selection import select_features, weights_sources
-from pipeline.options import BackboneOptions, CacheKeyOptions, ExtractOptions
+from pipeline.features.selection import select_key, weights_sources
+from pipeline.options import BackboneOptions, ExtractOptions, VectorKind
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -174,13 +174,13 @@ def test_the_same_weights_from_another_source_are_found_under_every_name(run, ph
         second = extract(paths, replace(BACKBONE, weights=str(path)), options)
         assert (second.key, second.written) == (first.key, written)
         for source in ("random:0", str(path)):
-            assert select_features(cache, CacheKeyOptions(weights=source), ids_of(photos[:3]), (), ("identity",)).info
+            assert select_key(cache, VectorKind(weights=source), ids_of(photos[:3]), ((), ("identity",)))
     (info,) = cache.keys()
     assert weights_sources(info.notes) == ("random:0", str(path))
     assert info.notes["random_weights"] is True
     assert f"weights {path} (also given as random:0)" in "\n".join(cache_lines([info], cache.root))
     with pytest.raises(OptionError, match="no cached vectors"):
-        select_features(cache, CacheKeyOptions(weights="hub"), ids_of(photos[:3]), (), ("identity",))
+        select_key(cache, VectorKind(weights="hub"), ids_of(photos[:3]), ((), ("identity",)))
 
 
 def test_notes_from_before_hold_one_source():

@@ -262,7 +262,7 @@ def run_extract(tuned: Tuned, backbone: BackboneOptions, cache: Path) -> str:
 
 def fit(tuned: Tuned, cache: Path, weights: str, split: SplitOptions, out: Path) -> Path:
     options = FitOptions(cache=cache, heads=("linear",), optimizers=("adam",), lr=(0.01,), epochs=20, out=out)
-    return fit_heads(tuned.data, CacheKeyOptions(weights=weights), split, options).run
+    return fit_heads(tuned.data, CacheKeyOptions(weights=(weights,)), split, options).run
 
 
 def test_extract_takes_the_file_under_a_new_key_and_one_table_holds_both(

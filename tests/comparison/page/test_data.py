@@ -134,7 +134,7 @@ def test_the_commands_of_a_recipe_are_read_back_as_the_same_options() -> None:
     data = DataOptions(data=Path("a'b.csv"), image_name="{id}.jpg", attributes=("neck", "sleeve"))
     options = {
         "data": asdict(data),
-        "key": asdict(CacheKeyOptions(backbone="resnet18")),
+        "key": CacheKeyOptions(backbone=("resnet18",)).to_json(),
         "split": asdict(SplitOptions(split_seed=3)),
         "fit": asdict(fit),
     }

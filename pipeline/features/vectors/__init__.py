@@ -1,0 +1,1 @@
+"""Vectors of one backbone, or of several side by side: which columns of the cache they are, and how files name them."""
