@@ -202,11 +202,11 @@ class CheckpointReader(Reader):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         import torch
+        from pipeline.finetuning.objective import Objective
 
         from pipeline.features.backbone.network import load_backbone
         from pipeline.finetuning.checkpoint import NAME
         from pipeline.finetuning.loop import Training
-        from pipeline.finetuning.objective import Objective
         from pipeline.options import BackboneOptions, FinetuneOptions
 
         torch.set_num_threads(1)

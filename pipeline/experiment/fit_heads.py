@@ -28,6 +28,7 @@ from pipeline.experiment.candidates import (
 )
 from pipeline.experiment.kinds.fitting import fit_on_kinds, on_kinds
 from pipeline.experiment.kinds.models import write_final_model, write_models
+from pipeline.experiment.kinds.own_heads import with_own_heads
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment
@@ -71,6 +72,7 @@ def fit_heads(
     configs = _grid(options, len(cache_key.kinds()))
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, cache_key, split, options)
+    configs = with_own_heads(configs, experiment)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
     with folder.claimed():

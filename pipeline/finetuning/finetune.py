@@ -19,6 +19,7 @@ import torch
 
 from pipeline.catalogue import count_kinds
 from pipeline.errors import OptionError
+from pipeline.experiment.kinds.own_heads import OWN_HEADS
 from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, require_unseen
 from pipeline.finetuning.checkpoint import NAME, only_one
@@ -27,7 +28,6 @@ from pipeline.finetuning.folder import HISTORY, RUN, SPLIT, WEIGHTS, begin, fold
 from pipeline.finetuning.loop import Callbacks, Outcome, Training
 from pipeline.finetuning.network.model import NET, autocast_type
 from pipeline.finetuning.network.objective import objective
-from pipeline.finetuning.own_heads import NAME as OWN_HEADS
 from pipeline.finetuning.own_heads import own_model
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.colour import MILD, colour_attributes

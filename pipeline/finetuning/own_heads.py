@@ -22,12 +22,12 @@ from pipeline.finetuning.network.model import head_layers
 from pipeline.finetuning.photos.batches import in_order, loaded
 from pipeline.heads import FittedHead, HeadConfig
 from pipeline.heads.calibration import calibrated, fit_calibration, rows_to_look_at
+from pipeline.heads.config import NETWORK
 from pipeline.model.file import Decision, FeatureOrigin, Model, Parts, build_model
 from pipeline.model.training import training_record
 from pipeline.options import FinetuneOptions
 from pipeline.system import choose_device
 
-NAME = "models/finetuned.joblib"
 BATCH = 64
 
 
@@ -67,7 +67,7 @@ def _judged(state: Mapping[str, Tensor], X: Float32, rows: TrainingRows, options
     schema, validation = rows.schema, rows.validation
     links = tuple("softmax" if single and options.loss == "ce" else "sigmoid" for single in schema.single)
     member = {"kind": "dense", "layers": head_layers(state), "hidden": "relu"}
-    head = FittedHead(HeadConfig(head="network"), [member], links, schema.slices)
+    head = FittedHead(HeadConfig(head=NETWORK), [member], links, schema.slices)
     at = rows_to_look_at(len(X))
     head = calibrated(head, fit_calibration(head, X[at], validation.Y[at], validation.mask[at]))
     truth = Truth(schema, validation.Y, validation.mask, rows.groups[validation.rows])

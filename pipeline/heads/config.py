@@ -38,6 +38,9 @@ _TRAINING = ("optimizer", "lr", "weight_decay", "momentum", "nesterov", "betas",
              "input_dropout", "loss", "label_smoothing", "logit_adjust", "monitor", "patience", "seed")  # fmt: skip
 _FIRST_ORDER = ("adam", "sgd", "adamw")
 
+NETWORK = "network"
+"""The heads that a fine-tuned backbone brings; they are not fit here."""
+
 HEADS: Mapping[str, HeadSpec] = {
     "linear": HeadSpec((*_FIRST_ORDER, "lbfgs"), _TRAINING),
     "mlp": HeadSpec(_FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
@@ -45,7 +48,7 @@ HEADS: Mapping[str, HeadSpec] = {
     "logreg": HeadSpec((), ("C", "seed")),
     "kernel-ridge": HeadSpec((), ("ridge", "bandwidth", "landmarks", "block_weights", "logit_adjust", "seed")),
     "lightgbm": HeadSpec((), ("trees", "leaves", "feature_fraction", "seed")),
-    "network": HeadSpec((), ()),
+    NETWORK: HeadSpec((), ()),
 }
 OPTIMIZERS = (*_FIRST_ORDER, "lbfgs")
 SCHEDULES = ("constant", "step", "plateau", "cosine", "onecycle")
@@ -72,7 +75,7 @@ class HeadConfig:
     """One configuration of one head; a field its head or optimizer does not use is set back to its default.
 
     Attributes:
-        head: linear, mlp, mlp-per-key, kernel-ridge, logreg or lightgbm.
+        head: linear, mlp, mlp-per-key, kernel-ridge, logreg, lightgbm or network.
         optimizer: adam, sgd, adamw, lbfgs (linear only); empty picks adam, and stays empty for baselines.
         lr: Learning rate; 0 picks the optimizer's default (`DEFAULT_LR`).
         weight_decay: L2 penalty of the weights (not the biases), in the gradient, or decoupled for adamw.

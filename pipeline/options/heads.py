@@ -23,7 +23,8 @@ class FitOptions:
         views: Cached views to train and predict with (default: identity).
         vectors: Of several kinds of vectors (--backbone A,B and the like): heads on all of them side by side (joined),
             on each kind alone (each), or both.
-        heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, lightgbm.
+        heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, lightgbm, network (those that a fine-tuned backbone was
+            trained under).
         optimizers: adam, sgd, adamw, lbfgs (torch heads only).
         lr: Learning rates to try.
         weight_decay: Weight decays to try.

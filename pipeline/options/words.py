@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.options import BackboneOptions, DataOptions, SplitOptions, VectorKind
+from pipeline.options import BackboneOptions, DataOptions, FitOptions, SplitOptions, VectorKind
 
 PROGRAM = "selvedge" if __name__.startswith("selvedge.") else "python run.py"
 """What a user types in front of a command: the installed program, or the script of a clone."""
@@ -100,5 +100,6 @@ def commands_to_compare(
         cache_key = changed(VectorKind(**asdict(replace(backbone, weights=source))))
         runs.append(f"runs/{weights.parent.name}-{name}")
         commands.append(command("extract", photos | cache_key))
-        commands.append(command("fit-heads", photos | cache_key | changed(groups) | {"out": runs[-1]}))
+        heads = {"heads": (*FitOptions().heads, "network")} if source == str(weights) else {}
+        commands.append(command("fit-heads", photos | cache_key | changed(groups) | heads | {"out": runs[-1]}))
     return (*commands, f"{command('compare')} {shlex.join(runs)}")

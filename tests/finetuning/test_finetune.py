@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 
 from cache import FeatureCache, id_array, ids_to_hex
-from pipeline import load_model
+from pipeline import Predictor, load_model
 from pipeline.comparison.compare import compare
 from pipeline.errors import HeadError, OptionError, RunError
 from pipeline.experiment.fit_heads import fit_heads
@@ -279,6 +279,42 @@ def test_extract_takes_the_file_under_a_new_key_and_one_table_holds_both(
     stripes = {c.run: c.metrics.attributes[0].accuracy for c in comparison.candidates}
     assert set(stripes) == {"frozen", "fine-tuned"}
     assert stripes["fine-tuned"] >= stripes["frozen"]  # type: ignore[operator]
+
+
+def test_the_network_s_own_heads_are_one_more_candidate(
+    tuned: Tuned, whole: FinetuneReport, cached: Path, tmp_path: Path
+) -> None:
+    weights = str(whole.weights)
+    run_extract(tuned, replace(BACKBONE, weights=weights), cached)
+    split = SplitOptions(split_from=whole.folder)
+    options = FitOptions(
+        cache=cached,
+        heads=("linear", "network"),
+        lr=(0.01,),
+        epochs=3,
+        calibrate="off",
+        ensemble=2,
+        keep="all",
+        refit=True,
+        final=True,
+    )
+    kinds = {
+        "alone": CacheKeyOptions(weights=(weights,)),
+        "beside": CacheKeyOptions(weights=("random:0", weights), backbone=("test_resnet",)),
+    }
+    images = sorted((tuned.data.data.parent / "images").glob("p*.png"))[1:]  # type: ignore[union-attr]
+    own = Predictor(whole.own_heads).predict_proba(images)
+    for name, cache_key in kinds.items():
+        run = fit_heads(tuned.data, cache_key, split, replace(options, out=tmp_path / name)).run
+        (model,) = (run / "models").glob("network*.joblib")
+        same = Predictor(model).predict_proba(images)
+        for ours, theirs in zip(same, own, strict=True):
+            assert ours.keys() == theirs.keys() == {"stripes", "tone"}  # type: ignore[union-attr]
+            for attribute, chances in theirs.items():  # type: ignore[union-attr]
+                assert ours[attribute] == pytest.approx(chances, abs=1e-4)  # type: ignore[index]
+        assert (run / "models" / "final.joblib").is_file()
+    with pytest.raises(OptionError, match=r"--heads network: no models/finetuned.joblib .* the weights random:0"):
+        fit_heads(tuned.data, CacheKeyOptions(weights=("random:0",)), split, replace(options, out=tmp_path / "none"))
 
 
 def test_fit_heads_refuses_to_judge_on_photos_the_backbone_learnt_from(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pipeline.experiment.kinds.own_heads import own_head
 from pipeline.experiment.rows import Experiment
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, fit_many
+from pipeline.heads.config import NETWORK
 from pipeline.heads.stacked.sweep import Features
 from pipeline.options import FitOptions
 from pipeline.system import memory_limit
@@ -20,8 +22,14 @@ def on_kinds(configs: Sequence[HeadConfig], ways: Sequence[str], kinds: int) -> 
         ways: joined, each; of one kind there is nothing to choose.
         kinds: How many kinds there are.
     """
-    taken = [kind for way in ways for kind in (range(1, kinds + 1) if way == "each" and kinds > 1 else (0,))]
-    made = (replace(config, vectors=kind) for config in configs for kind in dict.fromkeys(taken))
+    each = tuple(range(1, kinds + 1)) if kinds > 1 else (0,)
+    taken = dict.fromkeys(kind for way in ways for kind in (each if way == "each" else (0,)))
+    made = (
+        # A network's heads take the vectors of that network, whatever others are fit on.
+        replace(config, vectors=kind)
+        for config in configs
+        for kind in (each if config.head == NETWORK else taken)
+    )
     return tuple({config.config_id: config for config in made}.values())
 
 
@@ -44,9 +52,9 @@ def fit_on_kinds(
     Returns:
         Heads that take X of all kinds, in the order of the configurations.
     """
-    fitted: dict[int, FittedHead] = {}
-    for kind in dict.fromkeys(config.vectors for config in configs):
-        at = [i for i, config in enumerate(configs) if config.vectors == kind]
+    fitted = {i: own_head(config, experiment) for i, config in enumerate(configs) if config.head == NETWORK}
+    for kind in dict.fromkeys(config.vectors for i, config in enumerate(configs) if i not in fitted):
+        at = [i for i, config in enumerate(configs) if config.vectors == kind and config.head != NETWORK]
         on, mine = experiment.on(kind), [configs[i] for i in at]
         stops = tuple(sweep.stop_at[i] for i in at) if sweep.stop_at else ()
         heads = fit_many(
