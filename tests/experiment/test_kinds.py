@@ -26,7 +26,7 @@ from pipeline.features.backbone.provenance import CHOICE, NOTE, TRAIN
 from pipeline.features.cache_tools import export
 from pipeline.features.extract import extract
 from pipeline.heads import ChunkedSource
-from pipeline.model.file import read_model, save_model
+from pipeline.model.file import proba, read_model, save_model
 from pipeline.model.predictor import Predictor
 from pipeline.model.training import prefixes
 from pipeline.options import (
@@ -305,6 +305,26 @@ def test_a_refit_on_all_photos_keeps_each_member_on_its_vectors(tmp_path: Path) 
     single = {name: model for name, model in models.items() if "-vectors2-" in name}
     (model,) = single.values()
     assert model["cache_key"] == other.to_json() and [block["name"] for block in model["blocks"]] == ["pooled"]
+
+
+def test_an_average_over_some_kinds_names_these_alone(tmp_path: Path) -> None:
+    small, cache, _ = two_kinds(tmp_path)
+    ids = cache.reader(small.attribute.digest).ids(small.columns[0])
+    noise = np.random.default_rng(5).normal(size=(len(ids), DIM)).astype(np.float32)
+    with cache.writer(base_key(architecture="noise"), notes={"weights_source": "random:7"}) as writer:
+        writer.append(ids, {small.columns[0]: noise})
+    key = CacheKeyOptions(backbone=("resnet18", "noise", "resnet34"))
+    run = fit(small, tmp_path / "run", key, ensemble=2, vectors=("each",), use=("pooled",))
+    path = run / "models" / "ensemble-2.joblib"
+    model = read_model(path)
+    assert [source["cache_key"]["architecture"] for source in model["sources"]] == ["resnet18", "resnet34"]
+    assert sorted(member["columns"] for member in model["members"]) == [[0, DIM], [DIM, 2 * DIM]]
+    options = ExportOptions(out=tmp_path / "features.npz", cache=small.cache, model=path)
+    export(DataOptions(small.data), CacheKeyOptions(), options, model)
+    frame = predictions(run, "ensemble-2")
+    with np.load(tmp_path / "features.npz") as file:
+        P = pd.DataFrame(proba(model, file["features"]), file["filename"]).loc[frame.index]
+    np.testing.assert_allclose(P.to_numpy(), frame.filter(like="p:").to_numpy(), atol=1e-5)
 
 
 def test_kinds_that_cannot_stand_side_by_side_are_refused(tmp_path: Path) -> None:
