@@ -71,7 +71,7 @@ class CatalogueReader(Reader):
             return ""
         path = self.home / sample
         put(path, data)
-        more: dict[str, Any] = {"products.csv": {"image_name": "{id}.jpg"}, "column.csv": {"image_column": "photo"}}
+        more: dict[str, Any] = {"products.csv": {"image_name": "{id}.jpg"}, "column.csv": {"image_column": ("photo",)}}
         used(read_catalogue(DataOptions(data=path, **more.get(sample, {})), "kind" if "products" in sample else None))
         return ""
 

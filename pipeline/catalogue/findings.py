@@ -13,6 +13,7 @@ KINDS: Mapping[str, str] = {
     "no-name": "a row has no usable file name; the row is dropped",
     "look-alikes-cut": "more photos look alike and are labelled differently than are listed",
     "ragged-row": "a row has more cells than the header (dropped) or fewer (the missing ones are unknown)",
+    "matches-several": "a photo matches the patterns of several rows, so it is nobody's",
     "found-by-base-name": "not one name is a file as written; photos were found by the last part of their names",
     "path-form": "a photo was found under an equivalent spelling of its path",
     "unicode-form": "a photo was found under another Unicode normal form of its name",
