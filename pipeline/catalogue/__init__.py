@@ -7,6 +7,7 @@ from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name, split_c
 from pipeline.catalogue.reading.read import FORMATS, read_catalogue
 from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.schema import (
+    alike_in_test,
     empty_attributes,
     infer_schema,
     never_in_train,
@@ -31,6 +32,7 @@ __all__ = [
     "LabelSchema",
     "Split",
     "SplitFile",
+    "alike_in_test",
     "apply_split",
     "coded",
     "column_name",
