@@ -15,7 +15,16 @@ from pipeline.catalogue.schema import (
     single_or_multi,
 )
 from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, split_rows, write_split
-from pipeline.catalogue.splits import LARGEST_GROUP, PARTS, Split, groups_of, identities_of, join_groups, parse_split
+from pipeline.catalogue.splits import (
+    LARGEST_GROUP,
+    PARTS,
+    Split,
+    groups_of,
+    identities_of,
+    join_groups,
+    named_products,
+    parse_split,
+)
 from pipeline.catalogue.stratified import make_split, place_groups
 
 __all__ = [
@@ -44,6 +53,7 @@ __all__ = [
     "join_groups",
     "keyed_split",
     "make_split",
+    "named_products",
     "never_in_train",
     "parse_split",
     "place_groups",

@@ -289,7 +289,10 @@ def _training(experiment: Experiment, fitted: Sequence[str], chose: Sequence[str
     backbone = seen_of_key(experiment.cache, experiment.features.info)
     ids = [experiment.ids[split.rows(*fitted, *chose)], backbone.train, backbone.choice]
     rows = split.rows(*fitted)
-    return training_record(np.concatenate(ids), *known_cells(targets.Y[rows], targets.known[rows], targets.schema))
+    counted_in = known_cells(targets.Y[rows], targets.known[rows], targets.schema)
+    names = experiment.catalogue.groups
+    products = None if names is None else [names[i] for i in split.rows(*fitted, *chose).tolist()]
+    return training_record(np.concatenate(ids), *counted_in, products)
 
 
 def write_run(
