@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from pathlib import Path
@@ -44,7 +45,7 @@ def used(catalogue: Catalogue) -> None:
 
 
 class CatalogueReader(Reader):
-    """The four formats of a catalogue: A, B, products (columns or pattern), a folder of classes."""
+    """The four formats of a catalogue: A, B, products (columns or patterns), a folder of classes."""
 
     name = "catalogue"
 
@@ -57,6 +58,8 @@ class CatalogueReader(Reader):
             "b.csv": B.encode(),
             "products.csv": products.encode(),
             "column.csv": A.replace("filename", "photo").encode(),
+            "columns.csv": b"front,back,neck\na.jpg,b.jpg,round\nc.jpg,,v\n",
+            "pattern.csv": b"id,kind,neck\na,x,round\nb,y,v\n",
             "folder.txt": b"round/a.jpg\nv-neck/b.jpg\nv-neck/c.jpg",
         }
         for photo in PHOTOS:
@@ -71,7 +74,12 @@ class CatalogueReader(Reader):
             return ""
         path = self.home / sample
         put(path, data)
-        more: dict[str, Any] = {"products.csv": {"image_name": "{id}.jpg"}, "column.csv": {"image_column": "photo"}}
+        more: dict[str, Any] = {
+            "products.csv": {"image_name": "{id}.jpg"},
+            "pattern.csv": {"image_name": "{id}*"},
+            "column.csv": {"image_column": ("photo",)},
+            "columns.csv": {"image_column": ("front", "back")},
+        }
         used(read_catalogue(DataOptions(data=path, **more.get(sample, {})), "kind" if "products" in sample else None))
         return ""
 
@@ -250,6 +258,9 @@ class PhotosReader(Reader):
                 except (OSError, ValueError, KeyError):
                     continue
                 self.samples[f"{name.replace(' ', '-')}-{mode.replace(';', '')}.bin"] = stream.getvalue()
+        for mode in ("RGB", "RGBA"):
+            with contextlib.suppress(ImportError):
+                self.samples[f"HEIC-{mode}.bin"] = heic(picture.convert(mode))
 
     def mutations(self, sample: str) -> tuple[Mutation, ...]:
         return (huge_numbers,)
@@ -266,6 +277,17 @@ class PhotosReader(Reader):
             return ""  # the caller tells it as the reason for this photo
         pixels = decode(data)
         return "" if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 else "no RGB picture"
+
+
+def heic(picture: Any) -> bytes:
+    """ImportError where pillow-heif is not installed."""
+    import io
+
+    from pillow_heif import from_pillow
+
+    stream = io.BytesIO()
+    from_pillow(picture).save(stream, quality=60)
+    return stream.getvalue()
 
 
 def huge_numbers(data: bytes, rng: random.Random) -> bytes:

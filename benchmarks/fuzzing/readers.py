@@ -13,11 +13,12 @@ from benchmarks.fuzzing.plain import (
     SplitReader,
 )
 from benchmarks.fuzzing.reader import Reader
+from benchmarks.fuzzing.tables import TablesReader
 
 READERS: dict[str, type[Reader]] = {
     each.name: each
     for each in (
-        *(CatalogueReader, ListsReader, MappingReader, SplitReader, OptionsReader),
+        *(CatalogueReader, TablesReader, ListsReader, MappingReader, SplitReader, OptionsReader),
         *(ModelReader, WeightsReader, CheckpointReader, CacheReader, PhotosReader, RunsReader),
     )
 }

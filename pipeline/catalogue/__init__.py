@@ -7,6 +7,7 @@ from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name, split_c
 from pipeline.catalogue.reading.read import FORMATS, read_catalogue
 from pipeline.catalogue.records import Catalogue
 from pipeline.catalogue.schema import (
+    alike_in_test,
     empty_attributes,
     infer_schema,
     never_in_train,
@@ -14,7 +15,16 @@ from pipeline.catalogue.schema import (
     single_or_multi,
 )
 from pipeline.catalogue.split_file import SplitFile, apply_split, read_split, split_rows, write_split
-from pipeline.catalogue.splits import LARGEST_GROUP, PARTS, Split, groups_of, identities_of, join_groups, parse_split
+from pipeline.catalogue.splits import (
+    LARGEST_GROUP,
+    PARTS,
+    Split,
+    groups_of,
+    identities_of,
+    join_groups,
+    named_products,
+    parse_split,
+)
 from pipeline.catalogue.stratified import make_split, place_groups
 
 __all__ = [
@@ -31,6 +41,7 @@ __all__ = [
     "LabelSchema",
     "Split",
     "SplitFile",
+    "alike_in_test",
     "apply_split",
     "coded",
     "column_name",
@@ -42,6 +53,7 @@ __all__ = [
     "join_groups",
     "keyed_split",
     "make_split",
+    "named_products",
     "never_in_train",
     "parse_split",
     "place_groups",

@@ -111,6 +111,21 @@ def never_in_train(
     return tuple(findings)
 
 
+def alike_in_test(catalogue: Catalogue, schema: LabelSchema, test: npt.NDArray[Any]) -> tuple[Finding, ...]:
+    """A finding per attribute of which the test photos, at these rows, all have the same: nothing can be told there."""
+    selected = catalogue.take(test)
+    applies = schema.applies(selected.categories, len(selected))
+    findings = []
+    for attribute, where in zip(schema.attributes, applies.T, strict=True):
+        column = coded(selected.cells[attribute])
+        known = where & ~column.where(None)
+        if len(entries := set(column.codes[known].tolist())) == 1:
+            what = cell_text(column.table[entries.pop()])
+            photos = f"all {int(known.sum())} test photos on which it is known"
+            findings.append(Finding("alike-in-test", attribute, f"{photos} have {what}: no figure can tell anything"))
+    return tuple(findings)
+
+
 def same_content(catalogue: Catalogue, ids: Ids) -> tuple[Finding, ...]:
     """Findings for photos with identical bytes: their number, and each pair whose labels differ.
 

@@ -93,6 +93,22 @@ def groups_of(
     return names if ids is None else _number(_linked(names, ids).tolist())
 
 
+def named_products(
+    filenames: Sequence[str], regex: str | None, column: Sequence[str | None] | None
+) -> Sequence[str | None] | None:
+    """What data or user call each photo's product, (n,), None for unknown; None where nobody calls it anything.
+
+    A product that only a file's name hints at is not among them: another catalogue's files may be called alike.
+
+    Raises:
+        OptionError: The regex is none.
+        CatalogueError: It matches no name.
+    """
+    if column is not None or regex is None:
+        return column
+    return [match if isinstance(match, str) else None for match in _matches(filenames, regex)]
+
+
 def identities_of(
     filenames: Sequence[str],
     regex: str | None = None,

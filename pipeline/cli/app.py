@@ -25,7 +25,7 @@ from pipeline.cli.summaries import (
     prediction_lines,
     sample_lines,
 )
-from pipeline.errors import BackboneError, HeadError, OptionError, RunError, counted
+from pipeline.errors import BackboneError, BadImage, HeadError, OptionError, RunError, counted
 from pipeline.options import (
     AuditOptions,
     BackboneOptions,
@@ -229,7 +229,10 @@ def predict(
     from pipeline.model.predict import predict as run_predict
 
     with Bar("predict", "photo", say) as bar:
-        say_all(prediction_lines(run_predict(photos, model, options, bar.at), options))
+        done = run_predict(photos, model, options, bar.at)
+        say_all(prediction_lines(done, options))
+    if len(done.rejects) == done.photos:
+        raise BadImage(f"every photo was rejected ({done.photos} of {done.photos}); {options.out} says #N/A of each")
 
 
 @app.command

@@ -32,7 +32,7 @@ from pipeline.comparison.pairs import Judged, PairedComparison, judged
 from pipeline.comparison.records import Candidate, Comparison, Interval, OnPhotos, PhotoSet
 from pipeline.comparison.shared import JudgingPhotos, Shared, share
 from pipeline.comparison.table import table
-from pipeline.comparison.values import calibration_rows, value_rows
+from pipeline.comparison.values import alike, calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval_of
 from pipeline.evaluation.coverage import Coverage, coverage
@@ -107,7 +107,7 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         confusions=confusions(reference),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
-        notes=(*taken, *notes(loaded, candidates), *given_notes(options.notes)),
+        notes=(*taken, *alike(reference), *notes(loaded, candidates), *given_notes(options.notes)),
         pairs=paired.pairs([entry.name for entry in entries]),
         by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),

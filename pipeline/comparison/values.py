@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.catalogue.labels import UNKNOWN
 from pipeline.comparison.pairs import Judged
 from pipeline.comparison.records import CalibrationRow, ValueRow
+from pipeline.errors import counted
 from pipeline.evaluation.metrics import evaluate, known_cells
 from pipeline.evaluation.ranking import average_precision
 from pipeline.experiment.run_reader import Run
@@ -61,6 +62,22 @@ def _unseen_rows(best: Judged) -> Iterator[ValueRow]:
             average_precision=support / photos[attribute] if measured else None,
             learnable=False,
         )
+
+
+def alike(best: Judged) -> tuple[str, ...]:
+    """A sentence on the attributes of which all test photos have the same, so that no figure tells anything of them."""
+    true, known = known_cells(best.Y, best.mask, best.schema)
+    found = []
+    for attribute, columns in zip(best.schema.attributes, best.schema.slices, strict=True):
+        rows = known[:, columns].any(axis=1)
+        labels = (*best.schema.labels[columns], *(best.unseen.labels[j] for j in best.unseen.columns(attribute)))
+        cells = np.concatenate([true[:, columns], best.unseen.Y[:, best.unseen.columns(attribute)]], axis=1)[rows]
+        if len(cells) and (cells == cells[0]).all():
+            values = " and ".join(value for (_, value), has in zip(labels, cells[0], strict=True) if has)
+            found.append(f"{attribute} (on all {counted(len(cells), 'test photo')} known: {values or 'no value'})")
+    if not found:
+        return ()
+    return (f"Nothing can be told of {'; '.join(found)}: a figure there is no evidence that it is recognised.",)
 
 
 def calibration_rows(run: Run, config_id: str, best: Judged, order: np.ndarray) -> tuple[CalibrationRow, ...]:

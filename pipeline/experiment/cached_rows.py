@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from cache import FeatureCache
 from pipeline.arrays import Float32, Ids, Int64, Positions
-from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, join_groups, read_catalogue
+from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, join_groups, named_products, read_catalogue
 from pipeline.errors import OptionError, RunError, counted
 from pipeline.experiment.kinds.stored import StoredVectors
 from pipeline.features.near_duplicates import all_pairs, check_cosine
@@ -72,7 +72,9 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
     taken = tuple(Finding("kind-of-vectors", "", note) for note in features.notes)
     there, dropped = _in_cache(catalogue, cache, features, ids, problems)
     catalogue, ids = catalogue.take(there), ids[there]
-    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, ids)
+    products = named_products(catalogue.filenames, split.group_regex, catalogue.groups)
+    groups = groups_of(catalogue.filenames, None, products, ids)
+    catalogue = replace(catalogue, groups=products)
     if split.regroup:
         limit = memory_limit(options.memory)
         groups = _regroup(groups, ids, partial(features.read_pooled, cache, limit=limit), split.near_duplicates)

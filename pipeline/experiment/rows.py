@@ -17,6 +17,7 @@ from pipeline.catalogue import (
     Finding,
     LabelSchema,
     Split,
+    alike_in_test,
     coded,
     empty_attributes,
     infer_schema,
@@ -175,6 +176,7 @@ def load_experiment(
         *split_findings,
         *empty_attributes(catalogue, schema),
         *never_in_train(catalogue, schema),
+        *alike_in_test(catalogue, schema, parts.rows("test")),
     )
     truth = fit_targets(schema, catalogue.cells, catalogue.categories, options.na)
     if data.inapplicable == "negative":

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.catalogue.labels import LabelSchema, wrong_labels
 from pipeline.errors import ModelFileError
 from pipeline.features.vectors.origin import MOST_SOURCES
-from pipeline.model.training import FIELDS
+from pipeline.model.training import FIELDS, GROUPS, UInt64
 from pipeline.shapes import (
     Shape,
     WrongShape,
@@ -50,7 +50,7 @@ MODEL = record(
     {
         "info": optional(mapping(anything)),
         "selftest": record(dict.fromkeys(("X", "P", "decisions"), anything)),
-        "training": optional(record(dict.fromkeys(FIELDS, anything))),
+        "training": optional(record(dict.fromkeys(FIELDS, anything), {GROUPS: anything})),
     },
 )
 """What every part of the program that takes a model relies on; arrays are checked one by one below."""
@@ -204,13 +204,21 @@ def _check_selftest(model: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _check_training(model: dict[str, Any], name: str) -> dict[str, Any]:
     found, labels = model["training"], (len(model["labels"]),)
-    seen = found["seen"]
-    if not isinstance(seen, np.ndarray) or seen.dtype != np.uint64 or seen.ndim != 1:
-        raise ModelFileError(f"{name}: seen is no list of 8-byte beginnings of content ids")
+    seen = _beginnings(found["seen"], f"{name}: seen", "content ids")
+    named = {}
+    if found.get(GROUPS) is not None:
+        named = {GROUPS: _beginnings(found[GROUPS], f"{name}: {GROUPS}", "digests of products' names")}
     counts = {field: _array(found[field], labels, f"{name}: {field}", np.int64) for field in ("positives", "known")}
     if (counts["positives"] < 0).any() or (counts["positives"] > counts["known"]).any():
         raise ModelFileError(f"{name}: positives are not within known")
-    return {**found, "seen": np.sort(seen.astype(np.uint64)), **counts}
+    return {**found, "seen": seen, **named, **counts}
+
+
+def _beginnings(value: object, name: str, of: str) -> UInt64:
+    """Sorted numbers (n,), or a ModelFileError that names the field."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint64 or value.ndim != 1:
+        raise ModelFileError(f"{name} is no list of 8-byte beginnings of {of}")
+    return np.sort(value.astype(np.uint64))
 
 
 def _array(value: object, shape: Any, name: str, dtype: Any = np.float32) -> Any:

@@ -7,13 +7,17 @@ The field `training` is optional; files of earlier versions lack it:
                 and those that a fine-tuned backbone learnt from
     positives   int64 (L,): training photos that are known to have the value
     known       int64 (L,): training photos on which its attribute is known
+    groups      sorted uint64 (g,), only where the catalogue named products: the first 8 bytes, big-endian, of the
+                SHA-256 of the name of each one of which a photo is in `seen`
 
-A photo costs 8 bytes of the file. Two of a million photos share a prefix by chance with a probability of 3 in 10^8.
+A photo and a product cost 8 bytes of the file each. Two of a million photos share a prefix by chance with a probability
+of 3 in 10^8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +28,8 @@ from pipeline.arrays import Bool, Ids, Int64
 
 UInt64 = npt.NDArray[np.uint64]
 FIELDS = ("seen", "positives", "known")
+GROUPS = "groups"
+"""The field that a record may lack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +39,12 @@ class TrainingRecord:
     seen: UInt64
     positives: Int64
     known: Int64
+    groups: UInt64 | None = None
 
     def to_model(self) -> dict[str, Any]:
         """As it stands in a model dict."""
-        return {name: getattr(self, name) for name in FIELDS}
+        named = {} if self.groups is None else {GROUPS: self.groups}
+        return {name: getattr(self, name) for name in FIELDS} | named
 
 
 def prefixes(ids: Ids) -> UInt64:
@@ -45,25 +53,52 @@ def prefixes(ids: Ids) -> UInt64:
     return np.ascontiguousarray(whole[:, :8]).view(">u8").reshape(len(ids)).astype(np.uint64)
 
 
-def training_record(ids: Ids, true: Bool, known: Bool) -> TrainingRecord:
+def name_prefixes(names: Iterable[str]) -> UInt64:
+    """The first 8 bytes of the SHA-256 of names, as numbers, in their order."""
+    digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names)
+    return np.array([int.from_bytes(digest) for digest in digests], np.uint64)
+
+
+def training_record(ids: Ids, true: Bool, known: Bool, products: Sequence[str | None] | None = None) -> TrainingRecord:
     """The record of a fit.
 
     Args:
         ids: Content ids, S32, of all photos whose labels had a part in it, in any order.
         true: Bool (n, L), what the training photos are known to have.
         known: Bool (n, L), where that is known.
+        products: The names of the products of all photos whose labels had a part in it, None for unknown; None where
+            nothing names any.
     """
-    counts = (cells.sum(axis=0, dtype=np.int64) for cells in (true & known, known))
-    return TrainingRecord(np.unique(prefixes(ids)), *counts)
+    positives, cells = (table.sum(axis=0, dtype=np.int64) for table in (true & known, known))
+    named = None if products is None else name_prefixes({name for name in products if name is not None})
+    return TrainingRecord(np.unique(prefixes(ids)), positives, cells, None if named is None else np.unique(named))
 
 
 def record_of(model: Mapping[str, Any]) -> TrainingRecord | None:
     """The record in a checked model dict; None where it has none."""
     found = model.get("training")
-    return None if found is None else TrainingRecord(**{name: found[name] for name in FIELDS})
+    return None if found is None else TrainingRecord(**{n: found[n] for n in FIELDS}, groups=found.get(GROUPS))
 
 
 def was_seen(model: Mapping[str, Any], ids: Ids) -> Bool | None:
     """Whether photos, by their content ids S32 (n,), had a part in a model; None where its file does not say."""
     record = record_of(model)
     return None if record is None else np.isin(prefixes(ids), record.seen)
+
+
+def names_products(model: Mapping[str, Any]) -> bool:
+    """Whether a model's file knows products by name."""
+    record = record_of(model)
+    return record is not None and record.groups is not None and len(record.groups) > 0
+
+
+def product_was_seen(model: Mapping[str, Any], products: Sequence[str | None] | None) -> Bool | None:
+    """Whether a photo of the same product had a part in a model, by the products' names (n,), None for unknown.
+
+    None where that cannot be told: the model's file names no products, or nothing names those of these photos.
+    """
+    record = record_of(model)
+    if record is None or record.groups is None or products is None:
+        return None
+    named = np.array([name is not None for name in products], np.bool_)
+    return named & np.isin(name_prefixes(name or "" for name in products), record.groups)

@@ -19,8 +19,9 @@ class DataOptions:
         format: How to read the labels; auto decides by the header.
         attributes: Which attributes to use, separated by commas (default: all that the format offers, less
             identifiers, addresses, prices, texts and dates, which are named).
-        image_column: Column of a products CSV that holds the photo's file name.
-        image_name: Pattern that makes a photo's file name from a row of a products CSV, such as "{id}.jpg".
+        image_column: Column of a products CSV that holds the photo's file name, or several, separated by commas.
+        image_name: Pattern that makes a photo's file name from a row of a products CSV, such as "{id}.jpg"; with *, as
+            in "{sku}/*" or "{sku}_*.jpg", all photos that match are of that row.
         separator: What stands between several values in one cell of format A or a products CSV, such as "|"; none for
             one value per cell (default: recognised where the values of such cells occur elsewhere too).
         unknown: More spellings of "unknown", beside the empty cell, #N/A, N/A, NA and nan.
@@ -42,7 +43,7 @@ class DataOptions:
     images: Path | None = None
     format: Format = "auto"
     attributes: tuple[str, ...] = ()
-    image_column: str | None = None
+    image_column: tuple[str, ...] = ()
     image_name: str | None = None
     separator: str | None = None
     unknown: tuple[str, ...] = ()

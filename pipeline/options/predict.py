@@ -50,7 +50,7 @@ class EvaluateOptions:
         model: Model files written by fit-heads, separated by commas; the first one is shown in full.
         sha256: Refuse the model files unless their SHA-256 are these, in their order.
         cache: Folder of an embedding cache: photos whose vectors it has are not computed again (default: none).
-        include_fitted: Also judge on photos that had a part in one of the models, which flatters it.
+        include_fitted: Also judge on photos that, or whose products, had a part in a model, which flatters it.
         at_precision: How much can be filled in when this share of it must be right, for each of these shares.
         group_column: Column of the CSV that names the product; intervals are over products.
         group_regex: Regular expression whose first group (or whole match) in the file name is the product.

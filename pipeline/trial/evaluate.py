@@ -4,13 +4,14 @@
 evaluation is made by the code that makes them for test photos. What an evaluation knows beside them stands in the field
 `evaluated` of run.json: the model file, the training photos' counts (the majority baseline), what was left out.
 
-A photo that had a part in one of the models is left out of all: on it a model would be asked what it was told.
+A photo that had a part in one of the models is left out of all: on it a model would be asked what it was told. So is
+another photo of its product, where the model's file and the catalogue both name products.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 
 from cache import FeatureCache, id_of
 from pipeline.arrays import Bool, Ids, Positions
-from pipeline.catalogue import Catalogue, Finding, read_catalogue
+from pipeline.catalogue import Catalogue, Finding, named_products, read_catalogue
 from pipeline.errors import BadImage, OptionError
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.features.backbone.photo_file import read_photo
@@ -27,7 +28,7 @@ from pipeline.features.selection import open_cache
 from pipeline.model.feature_source import grouped
 from pipeline.model.file import read_model
 from pipeline.model.predictor import Predictor, sound_rows
-from pipeline.model.training import was_seen
+from pipeline.model.training import names_products, product_was_seen, was_seen
 from pipeline.options import DataOptions, EvaluateOptions, PredictOptions, grouping
 from pipeline.trial.folders import Tried, write_folders
 
@@ -41,7 +42,7 @@ class EvaluateReport:
     Attributes:
         folders: A run folder per model, in the order of the models.
         photos: Photos that all models were tried on.
-        fitted: Photos left out, or with --include-fitted kept, because they had a part in a model.
+        fitted: Photos left out, or with --include-fitted kept, because they or their products had a part in a model.
         cached: Photos whose vectors came out of the cache.
         notes: What a reader of the figures must know.
         findings: What was dropped or odd.
@@ -76,25 +77,44 @@ def evaluate(data: DataOptions, options: EvaluateOptions, progress: Progress | N
     _check_attributes(catalogue, predictors, options)
     cache = None if options.cache is None else open_cache(options.cache)
     ids, unreadable = _content_ids(catalogue, cache)
-    fitted, notes = _fitted(predictors, ids, options)
-    rows, left_out = _judged_by(catalogue, unreadable, np.zeros_like(fitted) if options.include_fitted else fitted)
+    fitted, notes = _fitted(predictors, catalogue, ids, options)
+    rows, left_out = _judged_by(catalogue, unreadable, _Fitted.nothing(len(ids)) if options.include_fitted else fitted)
     tried = _try(predictors, (catalogue.take(rows), ids[rows]), cache, progress)
     notes = tuple(dict.fromkeys((*notes, *(note for predictor in predictors for note in predictor.notes))))
     tried = replace(tried, findings=(*catalogue.findings, *left_out, *tried.findings), notes=notes)
     folders = write_folders(home, predictors, tried, data, options)
-    return EvaluateReport(folders, len(tried.ids), int(fitted.sum()), tried.cached, notes, tried.findings)
+    return EvaluateReport(folders, len(tried.ids), int(fitted.any.sum()), tried.cached, notes, tried.findings)
 
 
-def _judged_by(catalogue: Catalogue, unreadable: Mapping[int, str], fitted: Bool) -> tuple[Positions, list[Finding]]:
+@dataclass(frozen=True)
+class _Fitted:
+    """Which photos, (n,) each, had a part in a model, and of which another photo of the product had."""
+
+    photos: Bool
+    products: Bool
+
+    @classmethod
+    def nothing(cls, photos: int) -> _Fitted:
+        return cls(np.zeros(photos, np.bool_), np.zeros(photos, np.bool_))
+
+    @property
+    def any(self) -> Bool:
+        return self.photos | self.products
+
+
+def _judged_by(catalogue: Catalogue, unreadable: Mapping[int, str], fitted: _Fitted) -> tuple[Positions, list[Finding]]:
     """Rows of the photos that models are judged by, and what became of the others."""
-    names, problems = catalogue.filenames, sorted(unreadable.items())
-    found = [Finding("rejected", names[i], why) for i, why in problems if not fitted[i]]
-    found += [Finding("fitted", names[int(i)], "a model has learnt from it") for i in np.flatnonzero(fitted)]
-    rows = np.flatnonzero(~fitted & ~np.isin(np.arange(len(fitted)), list(unreadable)))
+    names, problems, seen = catalogue.filenames, sorted(unreadable.items()), fitted.any
+    found = [Finding("rejected", names[i], why) for i, why in problems if not seen[i]]
+    for i in np.flatnonzero(seen).tolist():
+        what = "it" if fitted.photos[i] else "another photo of its product"
+        found.append(Finding("fitted", names[i], f"a model has learnt from {what}"))
+    rows = np.flatnonzero(~seen & ~np.isin(np.arange(len(seen)), list(unreadable)))
     if not len(rows):
         raise OptionError(
-            f"no photo is left to judge by: of {len(fitted)}, {int(fitted.sum())} had a part in a model and "
-            f"{len(unreadable)} cannot be read. Name photos that no model has seen, or add --include-fitted"
+            f"no photo is left to judge by: of {len(seen)}, {int(fitted.photos.sum())} had a part in a model, of "
+            f"{int((fitted.products & ~fitted.photos).sum())} another photo of the product had, and {len(unreadable)} "
+            "cannot be read. Name photos that no model has seen, or add --include-fitted"
         )
     return rows, found
 
@@ -142,24 +162,36 @@ def _content_ids(catalogue: Catalogue, cache: FeatureCache | None) -> tuple[Ids,
     return ids, problems
 
 
-def _fitted(predictors: Sequence[Predictor], ids: Ids, options: EvaluateOptions) -> tuple[Bool, tuple[str, ...]]:
-    """Which photos had a part in one of the models, and what to say of it."""
-    seen, notes = np.zeros(len(ids), np.bool_), []
+def _fitted(
+    predictors: Sequence[Predictor], catalogue: Catalogue, ids: Ids, options: EvaluateOptions
+) -> tuple[_Fitted, tuple[str, ...]]:
+    """Which photos had a part in one of the models, they or their product, and what to say of it."""
+    fitted, notes = _Fitted.nothing(len(ids)), []
+    products = named_products(catalogue.filenames, options.group_regex, catalogue.groups)
     for path, predictor in zip(options.model, predictors, strict=True):
-        known = was_seen(predictor.model, ids)
+        known, of_product = was_seen(predictor.model, ids), product_was_seen(predictor.model, products)
         if known is None:
             notes.append(
                 f"{path} was written by an earlier version and does not say which photos it was fit on: any of them"
                 " among these flatter its figures"
             )
-        else:
-            seen |= known
-    count = int(seen.sum())
-    if count and options.include_fitted:
-        notes.append(f"{count} of these photos had a part in a model (--include-fitted): the figures flatter it")
-    elif count:
-        notes.append(f"{count} of {len(ids)} photos had a part in a model and are left out")
-    return seen, tuple(notes)
+            continue
+        fitted = _Fitted(fitted.photos | known, fitted.products | (False if of_product is None else of_product))
+        if products is None and names_products(predictor.model):
+            notes.append(
+                f"{path} knows the products it was fit on, and nothing names those of these photos: other photos of"
+                " them flatter its figures. --group-column or --group-regex says which product a photo shows"
+            )
+    return fitted, (*notes, *_said(fitted, options))
+
+
+def _said(fitted: _Fitted, options: EvaluateOptions) -> Iterator[str]:
+    photos, others = int(fitted.photos.sum()), int((fitted.products & ~fitted.photos).sum())
+    of_products = f", {others} are of products of which another photo had," if others else ""
+    if (photos or others) and options.include_fitted:
+        yield f"{photos} of these photos had a part in a model{of_products} (--include-fitted): the figures flatter it"
+    elif photos or others:
+        yield f"{photos} of {len(fitted.photos)} photos had a part in a model{of_products} and are left out"
 
 
 def _try(

@@ -13,6 +13,7 @@ from pipeline.catalogue import (
     Catalogue,
     Finding,
     LabelSchema,
+    alike_in_test,
     coded,
     empty_attributes,
     infer_schema,
@@ -118,3 +119,20 @@ def test_coded_columns_are_sequences(cells: list[Cell]) -> None:
 @given(st.lists(st.integers(0, 10**6), unique=True))
 def test_natural_order_is_numeric_order_of_numbers(numbers: list[int]) -> None:
     assert sorted(map(str, numbers), key=natural) == [str(n) for n in sorted(numbers)]
+
+
+def test_attributes_that_are_alike_on_all_test_photos_are_named(make: Maker) -> None:
+    rows = "a.jpg,w,1,x|y,,u\nb.jpg,m,2,x,,v\nc.jpg,w,1,x|y,p,\nd.jpg,w,,y|x,,\n"
+    table = make("filename,gender,neck,colour,fit,unknown\n" + rows, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    catalogue = read_catalogue(DataOptions(data=table, separator="|"))
+    found = {f.filename: f.detail for f in alike_in_test(catalogue, infer_schema(catalogue), np.array([0, 2, 3]))}
+    end = "no figure can tell anything"
+    assert found == {
+        "gender": f"all 3 test photos on which it is known have w: {end}",
+        "neck": f"all 2 test photos on which it is known have 1: {end}",
+        "colour": f"all 3 test photos on which it is known have x+y: {end}",
+        "fit": f"all 1 test photos on which it is known have p: {end}",
+        "unknown": f"all 1 test photos on which it is known have u: {end}",
+    }
+    found = {f.filename: f.detail for f in alike_in_test(catalogue, infer_schema(catalogue), np.array([1, 2]))}
+    assert set(found) == {"fit", "unknown"}

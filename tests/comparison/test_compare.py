@@ -180,6 +180,19 @@ def test_a_best_no_better_than_the_majority_is_said_before_anything_else(tmp_pat
     assert "not shown to be better than the majority" not in render(good, page_data(good))
 
 
+def test_an_attribute_of_which_all_test_photos_have_the_same_is_named(tmp_path: Path) -> None:
+    run = many(60)
+    sound = compare([write_run(tmp_path / "sound", **run)], QUICK)
+    assert "Nothing can be told" not in table(sound)
+    alike = [(*row[:3], "round", row[4]) if row[2] == "test" else row for row in run["rows"]]
+    found = compare([write_run(tmp_path / "alike", **{**run, "rows": alike})], QUICK)
+    said = (
+        "Nothing can be told of neck (on all 60 test photos known: round):"
+        " a figure there is no evidence that it is recognised."
+    )
+    assert said in found.notes and said in table(found) and said in render(found, page_data(found))
+
+
 def test_too_few_test_products_are_said_before_anything_else(tmp_path: Path) -> None:
     few = compare([write_run(tmp_path / "few", **many(20))], QUICK)
     assert few.headline == (

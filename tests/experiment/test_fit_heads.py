@@ -171,7 +171,8 @@ def _content(path: Path) -> object:
     if path.name == "configs.csv":
         return pd.read_csv(path).drop(columns="seconds").to_csv()
     if path.name == "dropped.csv":
-        return [row for row in path.read_text().splitlines() if not row.startswith(("never-in-train", "unknown-cells"))]
+        of_data = ("never-in-train", "unknown-cells", "alike-in-test")
+        return [row for row in path.read_text().splitlines() if not row.startswith(of_data)]
     return path.read_bytes()
 
 
@@ -595,6 +596,19 @@ def test_a_best_that_only_names_the_most_common_value_is_said_to(tmp_path: Path)
     said = notes_of(small, tmp_path / "run")
     assert "no better on validation than always naming the most common value" in said
     assert "can hardly tell heads from each other" in said
+
+
+def test_an_attribute_that_is_alike_on_all_test_photos_is_a_finding(tmp_path: Path) -> None:
+    small = write_catalogue(tmp_path / "small", photos=60)
+    first = fit(small, options(small, tmp_path / "first", epochs=1))
+    split = pd.read_csv(first / "split.csv")
+    tests = set(split[split["part"] == "test"]["photo"])
+    write_rows(small.data, [(name, "1" if name in tests else n, s) for name, n, s in read_rows(small.data)])
+    found = pd.read_csv(fit(small, options(small, tmp_path / "run", epochs=1)) / "dropped.csv")
+    alike = found[found["kind"] == "alike-in-test"]
+    assert alike["photo"].tolist() == ["neck"]
+    assert f"all {len(tests)} test photos on which it is known have 1" in alike["detail"].item()
+    assert "alike-in-test" not in pd.read_csv(first / "dropped.csv")["kind"].tolist()
 
 
 def test_a_good_head_on_many_products_is_not_doubted(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 import pipeline
 from pipeline.catalogue.labels import LabelSchema
+from pipeline.cli.main import main
 from pipeline.errors import BackboneError, ModelFileError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
 from pipeline.features.embed import EmbedOptions, embed
@@ -342,3 +343,20 @@ def test_front_door_is_lazy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
     with pytest.raises(AttributeError, match="no attribute 'load_modell'"):
         _ = pipeline.load_modell  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("sound", "code"), [(False, 1), (True, 0)])
+def test_the_command_fails_where_every_photo_was_rejected(
+    photos: Path, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], sound: bool, code: int
+) -> None:
+    (tmp_path / "one.jpg").write_bytes(b"no photo")
+    (tmp_path / "two.jpg").write_bytes((photos / ("a.jpg" if sound else "broken.jpg")).read_bytes())
+    out = tmp_path / "p.csv"
+    words = ["predict", str(tmp_path), "--model", str(model_path), "--out", str(out), "--device", "cpu"]
+    assert main([*words, "--runtime", "torch", "--workers", "1"]) == code
+    said = capsys.readouterr()
+    assert f"predict: 2 photos, {2 - sound} rejected" in said.out
+    assert "rejected one.jpg: not an image in a known format" in said.out
+    line = f"error: every photo was rejected (2 of 2); {out} says #N/A of each\n"
+    assert said.err.endswith(line) if code else "error" not in said.err
+    assert rows_of(out)[1] == ["one.jpg", "#N/A", "#N/A"] and len(rows_of(out)) == 3

@@ -25,6 +25,7 @@ from pipeline.experiment.fit_heads import fit_heads
 from pipeline.features import embed as embed_module
 from pipeline.features.extract import extract
 from pipeline.model.file import read_model, save_model
+from pipeline.model.training import name_prefixes
 from pipeline.options import (
     BackboneOptions,
     CacheKeyOptions,
@@ -260,6 +261,75 @@ def test_a_photo_that_one_model_learnt_from_judges_no_model(fitted: Fitted, tmp_
     assert {row["photo"] for row in json_split(report.folders[1])} == tests[0] & tests[1] != tests[0]
 
 
+@dataclass(frozen=True)
+class Products:
+    """A run on the first photo of most products, which a column names, and a catalogue of all photos."""
+
+    run: Path
+    cache: Path
+    every: Path
+
+    def evaluate(self, out: Path, data: Path | None = None, **options: Any) -> EvaluateReport:
+        model = options.pop("model", self.run / "models" / "best.joblib")
+        asked = EvaluateOptions(model=(model,), cache=self.cache, out=out, **options)
+        return evaluate(DataOptions(data or self.every, images=self.every.parent / "images"), asked)
+
+
+def with_products(path: Path, rows: list[tuple[str, str, str]], column: str = "sku") -> Path:
+    lines = [f"{name},{name.partition('-')[0].upper()},{neck},{sleeve}" for name, neck, sleeve in rows]
+    path.write_text("\n".join([f"filename,{column},neck,sleeve_length", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Products:
+    folder = tmp_path_factory.mktemp("products")
+    small = write_catalogue(folder, pictures=True)
+    rows = read_rows(small.data)
+    with_products(small.data, [row for row in rows[:100] if row[0].endswith("-0.jpg")])
+    split = SplitOptions(near_duplicates=0, group_column="sku")
+    asked = FitOptions(cache=small.cache, heads=("linear",), optimizers=("adam",), epochs=3, out=folder / "run")
+    run = fit_heads(DataOptions(small.data), CacheKeyOptions(), split, asked).run
+    return Products(run, small.cache, with_products(small.data.with_name("every.csv"), rows))
+
+
+def test_other_photos_of_a_product_that_was_trained_on_are_left_out(products: Products, tmp_path: Path) -> None:
+    used = {row["photo"] for row in json_split(products.run) if row["part"] != "test"}
+    report = products.evaluate(tmp_path / "e")
+    assert report.photos == 120 - 2 * len(used) and report.fitted == 2 * len(used)
+    left_out = {f.filename: f.detail for f in report.findings if f.kind == "fitted"}
+    others = {name.replace("-0", "-1") for name in used}
+    assert left_out == dict.fromkeys(used, "a model has learnt from it") | dict.fromkeys(
+        others, "a model has learnt from another photo of its product"
+    )
+    said = f"{len(used)} of 120 photos had a part in a model, {len(used)} are of products of which another photo had,"
+    assert f"{said} and are left out" in report.notes
+    assert products.evaluate(tmp_path / "all", include_fitted=True).photos == 120
+
+
+def test_products_are_named_by_a_regular_expression_too(products: Products, tmp_path: Path) -> None:
+    plain = products.every.with_name("plain.csv")
+    write_rows(plain, read_rows(products.every))
+    unnamed = products.evaluate(tmp_path / "a", plain)
+    assert any("nothing names those of these photos" in note for note in unnamed.notes)
+    named = products.evaluate(tmp_path / "b", plain, group_regex="^(.+)-[0-9]")
+    assert named.photos == unnamed.photos, "names in small letters are others"
+    asked = FitOptions(cache=products.cache, heads=("linear",), optimizers=("adam",), epochs=1, out=tmp_path / "run")
+    split = SplitOptions(near_duplicates=0, group_regex="^(.+)-[0-9]")
+    run = fit_heads(DataOptions(plain, products.every.parent / "images"), CacheKeyOptions(), split, asked).run
+    model = read_model(run / "models" / "best.joblib")
+    seen = {row["photo"].partition("-")[0] for row in json_split(run) if row["part"] != "test"}
+    assert set(model["training"]["groups"]) == set(name_prefixes(seen))
+
+
+def test_a_model_without_products_is_read_as_before(products: Products, tmp_path: Path) -> None:
+    model = joblib.load(products.run / "models" / "best.joblib")
+    del model["training"]["groups"]
+    save_model(model, tmp_path / "old.joblib")
+    report = products.evaluate(tmp_path / "e", model=tmp_path / "old.joblib")
+    assert report.fitted == len({row["photo"] for row in json_split(products.run) if row["part"] != "test"})
+
+
 def test_the_page_has_the_figures_the_coverage_and_the_photos(fitted: Fitted, tmp_path: Path) -> None:
     found = judged(report := evaluate(fitted.data, fitted.options(tmp_path / "e")))
     page = render(found, page_data(found))
@@ -454,6 +524,7 @@ def test_the_record_of_a_model_takes_eight_bytes_a_photo(fitted: Fitted) -> None
         ("known", np.zeros(2, np.int64), r"training: known has the shape \(2,\); expected \(5,\)"),
         ("positives", np.full(5, 9999), "training: positives are not within known"),
         ("known", None, "training: known is a NoneType"),
+        ("groups", np.zeros((2, 2), np.uint64), "training: groups is no list of 8-byte beginnings of digests"),
     ],
 )
 def test_a_damaged_record_is_named(fitted: Fitted, tmp_path: Path, field: str, value: Any, message: str) -> None:

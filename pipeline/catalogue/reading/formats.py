@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from pipeline.catalogue.reading.attributes import B_COLUMNS, read_b
 from pipeline.catalogue.reading.columns.numbers import plain_numbers
 from pipeline.catalogue.reading.columns.products import product_columns
 from pipeline.catalogue.reading.columns.several import check_separator, split_columns
+from pipeline.catalogue.reading.naming.image_names import ImageNames, column_names, pattern_names
 from pipeline.catalogue.reading.raw_rows import (
     RawRows,
     TextColumn,
@@ -24,30 +23,28 @@ from pipeline.catalogue.reading.tables.table import Table
 from pipeline.catalogue.records import CATEGORY
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
-from pipeline.system import wrong_text
 
 Reader = Callable[[Table, DataOptions, str | None], RawRows]
-NameOf = Callable[[list[str]], str]
 
 
 def read_a(table: Table, options: DataOptions, group: str | None) -> RawRows:
     """Format A: a `filename` column; every other column is an attribute; a cell may hold several values."""
     position = need_column(table, "filename", "format A needs it")
-    return _read_wide(table, options, group, _FileNames(lambda row: row[position], {position}))
+    return _read_wide(table, options, group, ImageNames(lambda row: row[position], frozenset({position})))
 
 
 def read_products(table: Table, options: DataOptions, group: str | None) -> RawRows:
     """Any CSV whose file names are a column (`--image-column`) or made of columns (`--image-name "{id}.jpg"`).
 
+    Several columns, or a pattern with `*`, give a row several photos.
     Every other column is an attribute; a cell may hold several values.
     """
     if options.image_column and options.image_name:
         raise CatalogueError("--image-column and --image-name both say where a row's photo is; give only one of them.")
     if options.image_column:
-        position = need_column(table, options.image_column, "--image-column asks for it")
-        return _read_wide(table, options, group, _FileNames(lambda row: row[position], {position}))
+        return _read_wide(table, options, group, column_names(table, options))
     if options.image_name:
-        return _read_wide(table, options, group, _pattern(table, options.image_name))
+        return _read_wide(table, options, group, pattern_names(table, options.image_name))
     raise CatalogueError('Format products needs --image-column COLUMN or --image-name PATTERN, such as "{id}.jpg".')
 
 
@@ -69,19 +66,11 @@ def choose_format(table: Table, options: DataOptions) -> str:
         f"{table.path}: no column says which photo a row is about. "
         f"Its columns are: {', '.join(filter(None, table.header))}. "
         "Expected a column 'filename'; otherwise name the column with --image-column COLUMN, "
-        'or say how a file name is made with --image-name, such as --image-name "{id}.jpg".'
+        'or say how a file name is made with --image-name, such as --image-name "{id}.jpg" or "{sku}/*".'
     )
 
 
-@dataclass(frozen=True)
-class _FileNames:
-    """How the name of a row's photo is made, and of which columns."""
-
-    of: NameOf
-    columns: set[int]
-
-
-def _read_wide(table: Table, options: DataOptions, group: str | None, names: _FileNames) -> RawRows:
+def _read_wide(table: Table, options: DataOptions, group: str | None, names: ImageNames) -> RawRows:
     check_separator(options.separator)
     grouping = group_column(table, group)
     reserved = names.columns | ({grouping} if grouping is not None else set())
@@ -98,10 +87,11 @@ def _read_wide(table: Table, options: DataOptions, group: str | None, names: _Fi
     columns = [TextColumn(place[attribute], unknown) for attribute in attributes]
     groups = [] if grouping is None else [TextColumn(grouping, unknown)]
     candidates = {name: TextColumn(at, unknown) for name, at in product_columns(table.header, group).items()}
-    raw = RawRows(offered=tuple(offered), lists=table.lists)
+    raw = RawRows(offered=tuple(offered), lists=table.lists, several=names.several)
     categories = _categories(table, options, raw)
-    for _ in read_rows(table, raw, names.of, [*columns, *groups, *candidates.values(), *categories]):
-        pass
+    for row in read_rows(table, raw, names.of, [*columns, *groups, *candidates.values(), *categories]):
+        if names.several is not None:
+            names.several.add(row)
     raw.columns = {attribute: column.finish() for attribute, column in zip(attributes, columns, strict=True)}
     split_columns(raw, options)
     plain_numbers(raw)
@@ -126,30 +116,3 @@ def _categories(table: Table, options: DataOptions, raw: RawRows) -> list[TextCo
     position = need_column(table, options.category_column or CATEGORY, "--category-column asks for it")
     raw.category_attribute = table.header[position]
     return [TextColumn(position, unknown_tokens(options))]
-
-
-def _pattern(table: Table, pattern: str) -> _FileNames:
-    """File names by a pattern; only plain `{column}` fields are understood."""
-    pieces: list[tuple[str, int | None]] = []
-    if wrong := wrong_text(pattern):
-        raise CatalogueError(f"--image-name {pattern!r} holds {wrong}; no file name can be made with it.")
-    try:
-        for literal, name, spec, conversion in string.Formatter().parse(pattern):
-            if spec or conversion:
-                raise ValueError("only plain {column} fields are understood")
-            position = None if name is None else need_column(table, name, f"--image-name {pattern!r} asks for it")
-            pieces.append((literal, position))
-    except CatalogueError:
-        raise
-    except ValueError as error:
-        raise CatalogueError(f'--image-name {pattern!r}: {error}. Expected something like "{{id}}.jpg".') from error
-    used = {p for _, p in pieces if p is not None}
-    if not used:
-        raise CatalogueError(f'--image-name {pattern!r} names no column. Expected something like "{{id}}.jpg".')
-
-    def name_of(row: list[str]) -> str:
-        if not all(row[p].strip() for p in used):
-            return ""
-        return "".join(literal + (row[p].strip() if p is not None else "") for literal, p in pieces)
-
-    return _FileNames(name_of, used)

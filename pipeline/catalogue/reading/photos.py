@@ -15,7 +15,7 @@ from typing import overload
 from pipeline.catalogue.findings import Finding
 from pipeline.errors import printable
 
-_SUFFIXES = "jpg jpeg jpe jfif png webp bmp gif tif tiff avif heic heif jp2 ppm pgm"
+_SUFFIXES = "jpg jpeg jpe jfif png webp bmp gif tif tiff avif heic heif hif jp2 ppm pgm"
 
 IMAGE_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split(" "))
 """Endings of file names that are taken for photos when a folder is searched."""

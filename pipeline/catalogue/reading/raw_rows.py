@@ -6,9 +6,11 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.catalogue.cells import UNKNOWN_TOKENS, Cell, Coded, single_value
 from pipeline.catalogue.findings import Finding
+from pipeline.catalogue.reading.photos import Folder
 from pipeline.catalogue.reading.tables.table import Table, position
 from pipeline.errors import CatalogueError, nearest
 from pipeline.options import DataOptions
@@ -30,6 +32,22 @@ def check_cells(path: Path, rows: int, columns: int) -> None:
         )
 
 
+class SeveralPhotos(Protocol):
+    """What says which photos a row has, where it may have several."""
+
+    def add(self, row: list[str]) -> None:
+        """Take what it needs from the next row."""
+        ...
+
+    def photos(self, raw: RawRows, folder: Folder) -> list[tuple[str, ...]]:
+        """The names of each row's photos; what is odd about them becomes a finding of `raw`."""
+        ...
+
+    def product(self, name: str) -> str:
+        """What the product of a row is called, of which `name` stands for the row."""
+        ...
+
+
 @dataclass
 class RawRows:
     """Rows as the data states them, before any look at the photos.
@@ -42,6 +60,8 @@ class RawRows:
         categories, groups: (n,) or None.
         category_attribute: The attribute that holds the category, if there is one.
         lists: Attributes whose cells are lists in the file; as text they are joined.
+        several: What says which photos a row has, where it may have several and is not yet one row per photo.
+        owners: (n,) what the product is called whose row was spread over its photos; None where rows have one photo.
         products: Columns that may name products, where nobody said which does; (n,) each.
     """
 
@@ -55,6 +75,8 @@ class RawRows:
     products: dict[str, Coded[str | None]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     lists: frozenset[str] = frozenset()
+    several: SeveralPhotos | None = None
+    owners: Coded[str | None] | None = None
 
 
 class WrongTextError(ValueError):

@@ -15,10 +15,11 @@ from pipeline.catalogue.reading.attributes import read_category_attributes
 from pipeline.catalogue.reading.by_base_name import rename_by_base
 from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
 from pipeline.catalogue.reading.columns.no_attributes import leave_out
-from pipeline.catalogue.reading.columns.products import Products, products_of
+from pipeline.catalogue.reading.columns.products import Products, filled_up, products_of
 from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import Kept, keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
+from pipeline.catalogue.reading.naming.spread import spread
 from pipeline.catalogue.reading.photos import Folder, PhotoPaths, leftovers, search
 from pipeline.catalogue.reading.raw_rows import NONE, RawRows, hint
 from pipeline.catalogue.reading.tables.opened import OTHER_TABLES, open_table
@@ -97,6 +98,9 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
     category_attributes = read_category_attributes(options.category_attributes) if options.category_attributes else None
     folder = search(images)
     raw = READERS[chosen](table, options, group_column)
+    if not raw.names:
+        raise CatalogueError(f"{path}: there is a header but no row below it.")
+    spread(raw, path, folder)
     kept = _kept(path, raw, folder)
     columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
     wanted = columns.keys() if options.attributes else wanted
@@ -132,8 +136,6 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
 
 
 def _kept(path: Path, raw: RawRows, folder: Folder) -> Kept:
-    if not raw.names:
-        raise CatalogueError(f"{path}: there is a header but no row below it.")
     kept = keep_rows(raw, folder)
     if not kept.names and rename_by_base(raw, folder):
         kept = keep_rows(raw, folder)
@@ -143,9 +145,13 @@ def _kept(path: Path, raw: RawRows, folder: Folder) -> Kept:
 
 
 def _products(raw: RawRows, kept: Kept, group_column: str | None) -> Products:
-    if group_column is not None:
-        return Products(None if raw.groups is None else raw.groups.take(kept.rows))
-    return products_of(kept.names, {name: column.take(kept.rows) for name, column in raw.products.items()})
+    owners = None if raw.owners is None else raw.owners.take(kept.rows)
+    if group_column is None:
+        columns = {name: column.take(kept.rows) for name, column in raw.products.items()}
+        return products_of(kept.names, columns, owners)
+    if raw.groups is None:
+        return Products(None)
+    return Products(filled_up(raw.groups.take(kept.rows), owners))
 
 
 def _images_folder(given: Path | None, beside: Path) -> Path:
@@ -159,7 +165,8 @@ def _images_folder(given: Path | None, beside: Path) -> Path:
 def _ignored(options: DataOptions, chosen: str) -> list[Finding]:
     findings = []
     if chosen != "products":
-        for option, value in (("--image-column", options.image_column), ("--image-name", options.image_name)):
+        column = ",".join(options.image_column)
+        for option, value in (("--image-column", column), ("--image-name", options.image_name)):
             if value and value.casefold() != "filename":
                 detail = f"not used: the header says format {chosen}; --format products would use it"
                 findings.append(Finding("option-ignored", option, detail))

@@ -74,4 +74,7 @@ def _training(experiment: Experiment, fitted: Sequence[str], chose: Sequence[str
     backbones = [seen_of_key(experiment.vectors.cache, info) for info in experiment.features.infos]
     ids = [experiment.ids[split.rows(*fitted, *chose)], *(ids for b in backbones for ids in (b.train, b.choice))]
     rows = split.rows(*fitted)
-    return training_record(np.concatenate(ids), *known_cells(targets.Y[rows], targets.known[rows], targets.schema))
+    counted_in = known_cells(targets.Y[rows], targets.known[rows], targets.schema)
+    names = experiment.catalogue.groups
+    products = None if names is None else [names[i] for i in split.rows(*fitted, *chose).tolist()]
+    return training_record(np.concatenate(ids), *counted_in, products)

@@ -4,7 +4,8 @@ Steps 1 to 3 of the pixel policy that `transform` states; a change of what they 
 Without torch, so that thumbnails and the report can use it.
 
 JPEG is decoded by libjpeg-turbo through simplejpeg, which refuses whatever the decoder would only warn of. Pillow gives
-the same pixels, but hides those warnings and shows a damaged photo as well as it can. The other formats are Pillow's.
+the same pixels, but hides those warnings and shows a damaged photo as well as it can. The other formats are Pillow's,
+and HEIC is libheif's, through pillow-heif where that is installed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from PIL import Image, UnidentifiedImageError, _imaging
 
 from pipeline.arrays import Pixels
 from pipeline.errors import BadImage, TooCostly
+from pipeline.features.backbone.heif import check_avif, is_heif, open_heif
 from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_PIXELS
 from pipeline.features.backbone.photo_file import check_deflated_tiff, check_file, open_bytes
 
@@ -38,7 +40,7 @@ _FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
 _JPEGS = ("JPEG", "MPO")
 _SHRINKS = (8, 4, 2)
 _STRIP = 2**20
-_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 14, "JPEG2000": 25}
+_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 14, "JPEG2000": 25, "HEIF": 25}
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _ORIENTATION_TAG = 0x0112
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
@@ -90,7 +92,10 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, enough: int = 0) -> Pixels
             pixels = _jpeg(data, image.size, shrink)
         else:
             check_deflated_tiff(data, getattr(image, "tag_v2", {}))
+            stated = image.size
             image.load()
+            if image.format == "HEIF" and image.size != stated:  # which the limits were held against
+                raise BadImage(f"damaged image: its size is {stated} and {image.size}")
             pixels = _array(image)
     except BadImage:
         raise
@@ -158,7 +163,8 @@ def picture_of_array(array: npt.NDArray[Any], max_pixels: int = MAX_PIXELS) -> P
 
 def _open(data: bytes) -> Image.Image:
     try:
-        return Image.open(open_bytes(data), formats=_FORMATS)
+        check_avif(data, "AVIF" in _FORMATS)
+        return open_heif(data) if is_heif(data) else Image.open(open_bytes(data), formats=_FORMATS)
     except BadImage:
         raise
     except UnidentifiedImageError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadImage, TooCostly
+from pipeline.features.backbone.heif import is_heif
 from pipeline.features.backbone.limits import MAX_DECODED_BYTES, MAX_FILE_BYTES, MAX_READS, MAX_SCANS
 from pipeline.system import NotRegular, open_regular
 
@@ -67,9 +68,9 @@ def check_file(data: bytes) -> None:
         _check_png(data)
     elif data.startswith(_JPEG) and _scans(data) > MAX_SCANS:
         raise TooCostly(f"too many scans: the JPEG has more than the limit of {MAX_SCANS}")
-    # Coded AV1 ends in a bit that is set. Lossy and lossless WebP may well end in thousands of zeros.
-    elif data[4:12] in _AVIF and not data[-_ZEROS:].strip(b"\0"):
-        raise BadImage("truncated AVIF: it ends in zeros")
+    # Coded AV1 and HEVC end in a bit that is set. Lossy and lossless WebP may well end in thousands of zeros.
+    elif (data[4:12] in _AVIF or is_heif(data)) and not data[-_ZEROS:].strip(b"\0"):
+        raise BadImage(f"truncated {'HEIC' if is_heif(data) else 'AVIF'}: it ends in zeros")
 
 
 def check_deflated_tiff(data: bytes, tags: Mapping[int, Any]) -> None:

@@ -2,8 +2,9 @@
 
 What happens to a photo, in this order (a change of any line is a new `PIXEL_POLICY`):
 
-1. The format is found by content, never by file name: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 and netpbm.
-   Animated and multi-page files give their first frame. A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as
+1. The format is found by content, never by file name: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000, netpbm, and
+   HEIC where pillow-heif is installed. Animated and multi-page files give their first frame, HEIC its main picture.
+   A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as
    long as its shorter side stays at least twice as long as step 4 makes it (policy 1 decoded it whole, in three times
    the time for 12 megapixels; a vector moves less than by saving the photo once more at quality 75, and `crop` may
    resize its longer side to one pixel less or more).

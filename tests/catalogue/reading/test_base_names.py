@@ -29,7 +29,7 @@ def said(catalogue: Catalogue, kind: str) -> list[str]:
 )
 def test_photos_are_found_by_base_name_and_it_is_said(make: Maker, cells: list[str], photos: list[str]) -> None:
     table = make("photo,neck\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate([*cells, "gone.jpg"])), *photos)
-    catalogue = read_catalogue(DataOptions(data=table, image_column="photo"))
+    catalogue = read_catalogue(DataOptions(data=table, image_column=("photo",)))
     assert list(catalogue.filenames) == photos
     assert [path.is_file() for path in catalogue.paths] == [True, True]
     (detail,) = said(catalogue, "found-by-base-name")

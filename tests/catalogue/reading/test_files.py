@@ -62,7 +62,7 @@ def test_blanks_and_capitals_of_the_header_do_not_count(make: Maker) -> None:
     for wanted in ("sleeve_length", "Sleeve Length", "sleeve length"):
         catalogue = read_catalogue(DataOptions(data=table, attributes=(wanted,)))
         assert catalogue.format == "A" and catalogue.attributes == ("Sleeve Length",)
-    products = read_catalogue(DataOptions(data=table, format="products", image_column="file_name"))
+    products = read_catalogue(DataOptions(data=table, format="products", image_column=("file_name",)))
     assert products.attributes == ("Sleeve Length", "SLEEVE")
 
 

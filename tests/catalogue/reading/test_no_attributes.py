@@ -19,7 +19,7 @@ def read(make: Maker, columns: dict[str, Cells], rows: int = ROWS, attributes: S
     names = [f"{i}.jpg" for i in range(rows)]
     lines = [";".join([name, *(str(of(i)) for of in columns.values())]) for i, name in enumerate(names)]
     table = make("\n".join([";".join(["photo", *columns]), *lines]) + "\n", *names)
-    return read_catalogue(DataOptions(data=table, image_column="photo", attributes=tuple(attributes)))
+    return read_catalogue(DataOptions(data=table, image_column=("photo",), attributes=tuple(attributes)))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_columns_that_are_no_attributes_are_left_out_with_the_reason(
 def test_an_attribute_that_another_option_or_a_model_names_stays(make: Maker) -> None:
     columns: dict[str, Cells] = {"code": lambda i: f"K{i}", "name": lambda i: f"N{i}", "neck": lambda i: i % 4}
     read(make, columns)
-    table = DataOptions(data=make("", name="other.txt").parent, image_column="photo", single=("code",))
+    table = DataOptions(data=make("", name="other.txt").parent, image_column=("photo",), single=("code",))
     assert read_catalogue(table, wanted=["name", "size"]).attributes == ("code", "name", "neck")
 
 

@@ -38,7 +38,7 @@ READERS: dict[str, tuple[Callable[[Path], object], str]] = {
         "id;kind;neck\na;x;round\nb;y;v\n",
     ),
     "column.csv": (
-        lambda path: written(read_catalogue(DataOptions(data=path, image_column="photo")), path),
+        lambda path: written(read_catalogue(DataOptions(data=path, image_column=("photo",))), path),
         A.replace("filename", "photo"),
     ),
     "values.json": (read_allowed_values, LISTS),

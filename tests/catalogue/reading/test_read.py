@@ -200,7 +200,7 @@ def test_products_with_a_name_pattern(make: Maker) -> None:
 
 def test_products_with_an_image_column_and_chosen_keys(make: Maker) -> None:
     table = make("photo,gender,season\na.jpg,Men,Fall\n", "a.jpg")
-    catalogue = read_catalogue(DataOptions(data=table, image_column="photo", attributes=("season",)))
+    catalogue = read_catalogue(DataOptions(data=table, image_column=("photo",), attributes=("season",)))
     assert columns(catalogue) == {"season": [("Fall",)]}
 
 
@@ -213,7 +213,7 @@ def test_a_pattern_cannot_climb_out(make: Maker) -> None:
 def test_an_identifier_that_is_asked_for_is_reported(make: Maker) -> None:
     names = [f"{i}.jpg" for i in range(101)]
     table = make("photo,id,neck\n" + "".join(f"{name},{i},1\n" for i, name in enumerate(names)), *names)
-    catalogue = read_catalogue(DataOptions(data=table, image_column="photo", attributes=("id", "neck")))
+    catalogue = read_catalogue(DataOptions(data=table, image_column=("photo",), attributes=("id", "neck")))
     assert [(f.kind, f.filename) for f in catalogue.findings] == [("many-values", "id")]
 
 
@@ -307,13 +307,13 @@ def test_a_given_format_overrides_the_header(make: Maker) -> None:
         ("filename,neck\na.jpg,1\n", {"format": "B"}, "no column 'category', but format B needs"),
         ("filename,neck\na.jpg,1\n", {"format": "folder"}, "is a file, but format folder"),
         ("filename,neck\na.jpg,1\n", {"format": "products"}, "needs --image-column COLUMN or --image-name"),
-        ("id,neck\na,1\n", {"image_column": "nek"}, "no column 'nek', but --image-column .* Did you mean 'neck'"),
+        ("id,neck\na,1\n", {"image_column": ("nek",)}, "no column 'nek', but --image-column .* Did you mean 'neck'"),
         ("id,neck\na,1\n", {"image_name": "{ids}.jpg"}, "no column 'ids', but --image-name .* Did you mean 'id'"),
         ("id,neck\na,1\n", {"image_name": "{id.__class__}"}, "no column 'id.__class__'"),
         ("id,neck\na,1\n", {"image_name": "{id!r}.jpg"}, "only plain {column} fields"),
         ("id,neck\na,1\n", {"image_name": "{id.jpg"}, "expected '}'"),
         ("id,neck\na,1\n", {"image_name": "a.jpg"}, "names no column"),
-        ("id,neck\na,1\n", {"image_name": "{id}", "image_column": "id"}, "give only one"),
+        ("id,neck\na,1\n", {"image_name": "{id}", "image_column": ("id",)}, "give only one"),
         ('filename,neck\na.jpg,"1\nb.jpg,2\n', {}, "line 3: unexpected end of data.* quotation mark left open"),
     ],
 )

@@ -61,7 +61,7 @@ def test_decimal_commas_are_no_separators(make: Maker) -> None:
 
 def test_a_given_separator_splits_products_too_and_a_backslash_keeps_it(make: Maker) -> None:
     table = table_of(make, r"A\/B/C", "D/E", header="photo;colour")
-    catalogue = read_catalogue(DataOptions(data=table, image_column="photo", separator="/"))
+    catalogue = read_catalogue(DataOptions(data=table, image_column=("photo",), separator="/"))
     assert list(catalogue.cells["colour"]) == [("A/B", "C"), ("D", "E")]
 
 

@@ -51,20 +51,34 @@ def product_columns(header: Sequence[str], group: str | None) -> dict[str, int]:
     return {name: i for i, name in enumerate(header) if name and _NAME.fullmatch("".join(words(name)))}
 
 
-def products_of(filenames: Sequence[str], columns: Mapping[str, Coded[str | None]]) -> Products:
-    """The products that a column names, else the folders, else none, with a warning where names are alike.
+def products_of(
+    filenames: Sequence[str], columns: Mapping[str, Coded[str | None]], owners: Coded[str | None] | None = None
+) -> Products:
+    """The products that a column names, else rows with several photos, else folders, else none.
 
-    Of several columns the one with the fewest products is taken: variants of one product look alike.
+    With none there is a warning where names are alike. Of several columns the one with the fewest products is taken:
+    variants of one product look alike.
 
     Args:
         filenames: (n,).
         columns: Candidates by name, (n,) each.
+        owners: (n,) what a row with several photos is called; None where each has one.
     """
     fitting = {name: column for name, column in columns.items() if _by_name(name, column)}
     if fitting:
         name = min(fitting, key=lambda each: len(set(fitting[each].compact().table)))
-        return Products(fitting[name], (_said(f"the column {name!r}", name, fitting[name]),), name)
+        said = _said(f"the column {name!r}", name, fitting[name])
+        return Products(filled_up(fitting[name], owners), (said,), name)
+    if owners is not None:
+        return Products(owners, (_said("a row with several photos", "", owners),))
     return folder_products(filenames, [posixpath.dirname(name) for name in filenames])
+
+
+def filled_up(products: Coded[str | None], owners: Coded[str | None] | None) -> Coded[str | None]:
+    """Products by name, (n,), where that is unknown by their row: its photos are of one product in any case."""
+    if owners is None:
+        return products
+    return coded([owner if product is None else product for product, owner in zip(products, owners, strict=True)])
 
 
 def folder_products(filenames: Sequence[str], folders: Sequence[str]) -> Products:

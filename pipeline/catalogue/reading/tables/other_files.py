@@ -77,6 +77,8 @@ def _sheet(path: Path) -> Iterator[Any]:
     with parsed(CatalogueError, *unreadable), open_regular(path) as file:
         book = load_workbook(file, read_only=True, data_only=True)
         try:
+            if not book.worksheets:
+                raise CatalogueError(f"{path}: the workbook has no sheet with cells. Save the table as CSV.")
             yield book.worksheets[0]
         finally:
             book.close()
