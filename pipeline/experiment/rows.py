@@ -167,7 +167,7 @@ def load_experiment(
         )
     for info in rows.features.infos:
         source = str(info.notes.get("weights_source", ""))
-        require_unseen(seen_of_key(rows.vectors.cache, info), ids, parts, source)
+        require_unseen(seen_of_key(rows.vectors.cache, info), ids, parts, source, catalogue.groups)
     visible = parts.rows("train", "validation")
     schema = infer_schema(catalogue, visible, override)
     findings = (

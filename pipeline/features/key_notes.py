@@ -8,7 +8,6 @@ from typing import Any
 
 from cache import BaseKey, CacheError, FeatureCache, IdIndex, Writer, WriterOptions
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.backbone.provenance import CHOICE, TRAIN
 from pipeline.features.selection import weights_sources
 from pipeline.options import ExtractOptions
 
@@ -24,11 +23,10 @@ def is_written_down(cache: FeatureCache, key: BaseKey, backbone: Backbone) -> bo
     if not provenance:
         return True
     try:
-        written = {name: IdIndex(cache.attached_ids(key.digest, name)) for name in (TRAIN, CHOICE)}
+        written = {name: IdIndex(cache.attached_ids(key.digest, name)) for name in provenance.lists}
     except CacheError:  # damaged: the weights file still has it
         return False
-    pairs = ((TRAIN, provenance.train), (CHOICE, provenance.choice))
-    return all((written[name].find(ids) >= 0).all() for name, ids in pairs)
+    return all((written[name].find(ids) >= 0).all() for name, ids in provenance.lists.items())
 
 
 @contextlib.contextmanager
@@ -48,8 +46,8 @@ def key_writer(cache: FeatureCache, key: BaseKey, backbone: Backbone, options: E
     storage = WriterOptions(dtype=options.dtype)
     with cache.writer(key, notes=notes, wait=options.wait, options=storage) as writer:
         if backbone.provenance:
-            writer.attach_ids(TRAIN, backbone.provenance.train)
-            writer.attach_ids(CHOICE, backbone.provenance.choice)
+            for name, ids in backbone.provenance.lists.items():
+                writer.attach_ids(name, ids)
         yield writer
 
 

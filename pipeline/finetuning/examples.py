@@ -16,6 +16,7 @@ from pipeline.catalogue import (
     empty_attributes,
     groups_of,
     infer_schema,
+    named_products,
     never_in_train,
     read_catalogue,
     same_content,
@@ -110,7 +111,9 @@ def load_rows(
     rejected = (Finding("rejected", catalogue.filenames[i], why) for i, why in photos.rejects.items())
     findings = [*catalogue.findings, *rejected]
     catalogue = catalogue.take(good)
-    groups = groups_of(catalogue.filenames, split.group_regex, catalogue.groups, photos.ids)
+    products = named_products(catalogue.filenames, split.group_regex, catalogue.groups)
+    groups = groups_of(catalogue.filenames, None, products, photos.ids)
+    catalogue = replace(catalogue, groups=products)
     override = single_or_multi(data.single, data.multi)
     parts, split_findings = split_rows(catalogue, infer_schema(catalogue, single=override), photos.ids, groups, split)
     if not all(parts.counts().values()):

@@ -17,11 +17,12 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from pipeline.arrays import Ids, Int64
 from pipeline.catalogue import count_kinds
 from pipeline.errors import OptionError
 from pipeline.experiment.kinds.own_heads import OWN_HEADS
 from pipeline.features.backbone.network import Backbone, load_backbone
-from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, require_unseen
+from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, product_ids, require_unseen
 from pipeline.finetuning.checkpoint import NAME, only_one
 from pipeline.finetuning.examples import TrainingRows, catalogue_with, load_rows
 from pipeline.finetuning.folder import HISTORY, RUN, SPLIT, WEIGHTS, begin, folder_of, made_with
@@ -70,7 +71,7 @@ def finetune(
     catalogue = catalogue_with(options.attribute, data, split)
     loaded = load_backbone(backbone)
     rows = load_rows(catalogue, data, split, options, loaded.transform, callbacks.decoded)
-    require_unseen(loaded.provenance, rows.photos.ids, rows.split, backbone.weights)
+    require_unseen(loaded.provenance, rows.photos.ids, rows.split, backbone.weights, rows.catalogue.groups)
     goal = objective(rows.train.Y, rows.train.mask, rows.schema, options)
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
@@ -122,9 +123,14 @@ def _provenance(backbone: Backbone, rows: TrainingRows, request: _Request) -> Tr
     empty = replace(nothing_seen(), facts=facts)
     if request.finetune.train == "head":
         return joined(backbone.provenance, empty)
-    ids = rows.photos.ids
-    train, choice = np.unique(ids[rows.train.rows]), np.unique(ids[rows.validation.rows])
-    return joined(backbone.provenance, TrainingProvenance(train, choice, facts))
+    ids, names = rows.photos.ids, rows.catalogue.groups
+
+    def products(at: Int64) -> Ids:
+        return product_ids([] if names is None else [names[i] for i in at.tolist()])
+
+    parts = rows.train.rows, rows.validation.rows
+    train, choice = (np.unique(ids[at]) for at in parts)
+    return joined(backbone.provenance, TrainingProvenance(train, choice, facts, *map(products, parts)))
 
 
 def _write(

@@ -51,7 +51,8 @@ def own_model(
     judged = _judged(state, X, rows, options)
     schema, train = rows.schema, rows.train
     seen = np.concatenate([provenance.train, provenance.choice])
-    training = training_record(seen, *known_cells(train.Y, train.mask, schema))
+    products = np.concatenate([provenance.train_products, provenance.choice_products])
+    training = training_record(seen, *known_cells(train.Y, train.mask, schema), product_ids=products)
     info = {"config_id": "finetuned", "fitted_on": "train", "epochs": options.epochs, "train": options.train}
     parts = Parts(judged.head.members, judged.head.links, info, training)
     key, block = base_key(frozen), frozen.blocks(("pooled",))["pooled"]

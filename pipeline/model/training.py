@@ -59,7 +59,13 @@ def name_prefixes(names: Iterable[str]) -> UInt64:
     return np.array([int.from_bytes(digest) for digest in digests], np.uint64)
 
 
-def training_record(ids: Ids, true: Bool, known: Bool, products: Sequence[str | None] | None = None) -> TrainingRecord:
+def training_record(
+    ids: Ids,
+    true: Bool,
+    known: Bool,
+    products: Sequence[str | None] | None = None,
+    product_ids: Ids | None = None,
+) -> TrainingRecord:
     """The record of a fit.
 
     Args:
@@ -68,10 +74,14 @@ def training_record(ids: Ids, true: Bool, known: Bool, products: Sequence[str | 
         known: Bool (n, L), where that is known.
         products: The names of the products of all photos whose labels had a part in it, None for unknown; None where
             nothing names any.
+        product_ids: SHA-256 of more such names, S32: of the photos that the backbones learnt from.
     """
     positives, cells = (table.sum(axis=0, dtype=np.int64) for table in (true & known, known))
-    named = None if products is None else name_prefixes({name for name in products if name is not None})
-    return TrainingRecord(np.unique(prefixes(ids)), positives, cells, None if named is None else np.unique(named))
+    more = np.empty(0, np.uint64) if product_ids is None else prefixes(product_ids)
+    if products is None and not len(more):
+        return TrainingRecord(np.unique(prefixes(ids)), positives, cells)
+    named = name_prefixes({name for name in products or () if name is not None})
+    return TrainingRecord(np.unique(prefixes(ids)), positives, cells, np.union1d(named, more))
 
 
 def record_of(model: Mapping[str, Any]) -> TrainingRecord | None:

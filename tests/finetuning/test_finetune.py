@@ -23,14 +23,14 @@ from pipeline.comparison.compare import compare
 from pipeline.errors import HeadError, OptionError, RunError
 from pipeline.experiment.fit_heads import fit_heads
 from pipeline.features.backbone.network import load_backbone
-from pipeline.features.backbone.provenance import read_seen
+from pipeline.features.backbone.provenance import product_ids, read_seen
 from pipeline.features.extract import extract
 from pipeline.finetuning.finetune import finetune
 from pipeline.finetuning.loop import Callbacks
 from pipeline.finetuning.network.averaging import SHARES
 from pipeline.finetuning.report import FinetuneReport
 from pipeline.model.file import read_model
-from pipeline.model.training import was_seen
+from pipeline.model.training import product_was_seen, was_seen
 from pipeline.options import (
     BackboneOptions,
     CacheKeyOptions,
@@ -279,6 +279,30 @@ def test_extract_takes_the_file_under_a_new_key_and_one_table_holds_both(
     stripes = {c.run: c.metrics.attributes[0].accuracy for c in comparison.candidates}
     assert set(stripes) == {"frozen", "fine-tuned"}
     assert stripes["fine-tuned"] >= stripes["frozen"]  # type: ignore[operator]
+
+
+def test_the_products_of_trained_photos_travel_with_the_weights_the_vectors_and_the_model(
+    tuned: Tuned, tmp_path: Path
+) -> None:
+    rows = tuned.data.data.read_text().splitlines()  # type: ignore[union-attr]
+    table = tmp_path / "data.csv"
+    table.write_text("\n".join(f"{row},{'sku' if i == 0 else f'P{(i - 1) // 2}'}" for i, row in enumerate(rows)))
+    data = DataOptions(data=table, images=tuned.data.data.parent / "images")  # type: ignore[union-attr]
+    split = SplitOptions(group_column="sku")
+    report = tune(data, tmp_path / "out", split, epochs=1)
+    seen = read_seen(str(report.weights))
+    with (report.folder / "split.csv").open(newline="") as file:
+        trained = [row["photo"] for row in csv.DictReader(file) if row["part"] == "train"]
+    names = {row.split(",")[0]: row.split(",")[-1] for row in table.read_text().splitlines()}
+    assert seen.train_products.tolist() == product_ids(names[photo] for photo in trained).tolist()
+    images = sorted(data.images.iterdir())  # type: ignore[union-attr]
+    options = ExtractOptions(cache=tmp_path / "features", runtime="torch", device="cpu", workers=1)
+    key = extract(images, replace(BACKBONE, weights=str(report.weights)), options).key
+    cached = FeatureCache(tmp_path / "features").attached_ids(key, "trained_products")
+    assert cached.tolist() == seen.train_products.tolist()
+    model = read_model(report.own_heads)
+    known = product_was_seen(model, [names[trained[0]], "a product of next month", None])
+    assert known is not None and known.tolist() == [True, False, False]
 
 
 def test_the_network_s_own_heads_are_one_more_candidate(

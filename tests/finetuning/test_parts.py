@@ -15,7 +15,14 @@ from PIL import Image
 from cache import as_ids, id_array
 from pipeline.catalogue import LabelSchema, Split
 from pipeline.errors import CatalogueError, OptionError, RunError
-from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, read_seen, require_unseen
+from pipeline.features.backbone.provenance import (
+    TrainingProvenance,
+    joined,
+    nothing_seen,
+    product_ids,
+    read_seen,
+    require_unseen,
+)
 from pipeline.features.backbone.transform import Transform, to_pixels
 from pipeline.features.backbone.weights import load_net
 from pipeline.finetuning.checkpoint import load_checkpoint, only_one, save_checkpoint
@@ -289,6 +296,40 @@ class TestSeen:
             return require_unseen(self.SEEN, ids("a", "b", "c"), split, "w")
         with pytest.raises(OptionError, match=f"{text}. Take the split .* --split-from f/split.csv"):
             require_unseen(self.SEEN, ids("a", "b", "c"), split, "w")
+
+    PRODUCTS = TrainingProvenance(
+        ids("a", "b"), ids("c"), {}, product_ids(["shirt 1", "shirt 2", None]), product_ids(["shirt 3"])
+    )
+
+    def test_products_travel_with_the_photos(self, tmp_path: Path) -> None:
+        safetensors.torch.save_file({"w": torch.ones(2)}, tmp_path / "w.safetensors", self.PRODUCTS.metadata())
+        read = read_seen(str(tmp_path / "w.safetensors"))
+        assert {n: i.tolist() for n, i in read.lists.items()} == {n: i.tolist() for n, i in self.PRODUCTS.lists.items()}
+        assert len(read.train_products) == 2
+        both = joined(
+            read, TrainingProvenance(ids("c"), ids("e"), {}, product_ids(["shirt 3"]), product_ids(["shirt 4"]))
+        )
+        assert both.train_products.tolist() == product_ids(["shirt 1", "shirt 2", "shirt 3"]).tolist()
+        assert both.choice_products.tolist() == product_ids(["shirt 4"]).tolist()
+
+    @pytest.mark.parametrize(
+        ("products", "text"),
+        [
+            (["shirt 8", None, "shirt 9"], None),
+            (None, None),
+            (["shirt 8", "shirt 2", "shirt 9"], "1 of the 1 validation photos trained it"),
+            (["shirt 8", "shirt 3", "shirt 1"], "1 of the 1 test photos trained it"),
+            (["shirt 1", "shirt 3", "shirt 3"], "1 of the 1 test photos chose its epoch"),
+        ],
+    )
+    def test_another_photo_of_a_product_is_no_new_one(
+        self, products: list[str | None] | None, text: str | None
+    ) -> None:
+        split, new = Split(np.array(["train", "validation", "test"])), ids("x", "y", "z")
+        if text is None:
+            return require_unseen(self.PRODUCTS, new, split, "w", products)
+        with pytest.raises(OptionError, match=rf"{text} \(themselves or by another photo of their product\)"):
+            require_unseen(self.PRODUCTS, new, split, "w", products)
 
     def test_nothing_seen_refuses_nothing(self) -> None:
         require_unseen(nothing_seen(), ids("a", "b"), Split(np.array(["test", "test"])), "w")

@@ -3,28 +3,38 @@
     fine-tuned weights (.safetensors header) ──▶ extract ──▶ cache, beside the key ──▶ fit-heads will not test on them
 
 The ids stand in the header of the weights file, so a copy of the file carries them; the tensors, and with them the
-weights' digest, do not know of it. Writing the tensors to a new file, such as a .pth, loses them.
+weights' digest, do not know of it. Writing the tensors to a new file, such as a .pth, loses them. Where a catalogue
+names products, the digests of their names stand there too: another photo of a trained product is no new one.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cache import FeatureCache, IdIndex, Ids, KeyInfo, as_ids
+from cache import FeatureCache, IdIndex, Ids, KeyInfo, as_ids, id_array, id_of
+from pipeline.arrays import Bool
 from pipeline.catalogue import Split
 from pipeline.errors import BackboneError, OptionError
 from pipeline.shapes import mapping, text
 from pipeline.system import open_regular, parsed
 
 FACTS, TRAIN, CHOICE = "selvedge_finetune", "trained_on", "chosen_on"
+TRAIN_PRODUCTS, CHOICE_PRODUCTS = "trained_products", "chosen_products"
 NOTE = "fine_tuned"
+_COUNTS = {
+    TRAIN: "train",
+    CHOICE: "choice",
+    TRAIN_PRODUCTS: "train_products",
+    CHOICE_PRODUCTS: "choice_products",
+}
+"""What a key's notes call the length of each list."""
 
 _MOST = 2_000_000
 _MOST_HEADER_BYTES = 256 * 2**20
@@ -37,19 +47,34 @@ class TrainingProvenance:
     Attributes:
         train: S32 (n,), sorted; their labels moved the weights.
         choice: S32 (m,), sorted; their labels chose the epoch (validation rows of the fine-tuning).
-        facts: What else the weights file says of its making: backbone, start, key, split and options.
+        facts: What else the weights file says of its making: backbone, start, attributes, split and options.
+        train_products: S32 (p,), sorted; `product_ids` of the products of `train`, as far as they are named.
+        choice_products: The same of `choice`.
     """
 
     train: Ids
     choice: Ids
     facts: Mapping[str, Any]
+    train_products: Ids = field(default_factory=lambda: as_ids(()))
+    choice_products: Ids = field(default_factory=lambda: as_ids(()))
+
+    @property
+    def lists(self) -> Mapping[str, Ids]:
+        """What is written beside a cache key and into a weights file, by name."""
+        return {
+            TRAIN: self.train,
+            CHOICE: self.choice,
+            TRAIN_PRODUCTS: self.train_products,
+            CHOICE_PRODUCTS: self.choice_products,
+        }
 
     def __bool__(self) -> bool:
         return bool(len(self.train) or len(self.choice))
 
     def note(self) -> dict[str, Any]:
         """What the cache's key.json says: how many there are, and which split was used."""
-        return {NOTE: {"train": len(self.train), "choice": len(self.choice), "split": self.facts.get("split", "")}}
+        counts = {_COUNTS[name]: len(ids) for name, ids in self.lists.items()}
+        return {NOTE: {**counts, "split": self.facts.get("split", "")}}
 
     def metadata(self) -> dict[str, str]:
         """Header entries of a weights file; `read_seen` inverts it.
@@ -62,7 +87,7 @@ class TrainingProvenance:
             raise OptionError(
                 f"{count} photos cannot be listed in a weights file; fine-tune on at most {_MOST} of them"
             )
-        listed = {TRAIN: _text(self.train), CHOICE: _text(self.choice)} if self else {}
+        listed = {name: _text(ids) for name, ids in self.lists.items()} if self else {}
         return {"format": "pt", FACTS: json.dumps(self.facts), **listed}
 
 
@@ -70,7 +95,15 @@ def joined(first: TrainingProvenance, second: TrainingProvenance) -> TrainingPro
     """The photos of either; the facts of the second. A photo that moved the weights counts as that alone."""
     train = np.union1d(first.train, second.train)
     choice = np.setdiff1d(np.union1d(first.choice, second.choice), train)
-    return TrainingProvenance(train, choice, second.facts)
+    products = np.union1d(first.train_products, second.train_products)
+    chose = np.setdiff1d(np.union1d(first.choice_products, second.choice_products), products)
+    return TrainingProvenance(train, choice, second.facts, products, chose)
+
+
+def product_ids(names: Iterable[str | None]) -> Ids:
+    """SHA-256 of the names of products, S32, sorted and without repeats; photos of unknown ones are passed over."""
+    known = {name for name in names if name is not None}
+    return np.sort(id_array(id_of(name.encode("utf-8", "surrogatepass")) for name in known))
 
 
 def nothing_seen() -> TrainingProvenance:
@@ -92,7 +125,8 @@ def read_seen(weights: str) -> TrainingProvenance:
         facts = json.loads(said.get(FACTS, "{}"))
         if not isinstance(facts, dict) or not isinstance(facts.get("split", ""), str):
             raise BackboneError(f"{path}: the header entry {FACTS} is no object of facts with the name of a split")
-        return TrainingProvenance(_ids(said.get(TRAIN, "")), _ids(said.get(CHOICE, "")), facts)
+        train, choice, *products = (_ids(said.get(name, "")) for name in _COUNTS)
+        return TrainingProvenance(train, choice, facts, *products)
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -114,43 +148,62 @@ def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:
         OptionError: The key's notes say that there was something and it is gone.
         CacheError: It is damaged.
     """
-    ids = {name: cache.attached_ids(info.digest, name) for name in (TRAIN, CHOICE)}
-    said = info.notes.get(NOTE) or {"train": 0, "choice": 0}
-    if len(ids[TRAIN]) < said["train"] or len(ids[CHOICE]) < said["choice"]:
+    ids = {name: cache.attached_ids(info.digest, name) for name in _COUNTS}
+    said = info.notes.get(NOTE) or {}
+    if any(len(ids[name]) < said.get(count, 0) for name, count in _COUNTS.items()):
         raise OptionError(
             f"the list of photos that {info.notes.get('weights_source', 'the backbone')} was trained on is gone from "
             f"{cache.root / info.digest[:16]}; run the same extract command again, which writes it again"
         )
-    return TrainingProvenance(ids[TRAIN], ids[CHOICE], {"split": said.get("split", "")})
+    facts = {"split": said.get("split", "")}
+    return TrainingProvenance(ids[TRAIN], ids[CHOICE], facts, ids[TRAIN_PRODUCTS], ids[CHOICE_PRODUCTS])
 
 
-def require_unseen(provenance: TrainingProvenance, ids: Ids, split: Split, source: str) -> None:
+def require_unseen(
+    provenance: TrainingProvenance,
+    ids: Ids,
+    split: Split,
+    source: str,
+    products: Sequence[str | None] | None = None,
+) -> None:
     """Refuse to validate or test on photos that trained the backbone, and to test on those that chose its epoch.
 
     Args:
+        provenance: What the weights have seen.
         ids: S32 (n,), the photos of `split`.
+        split: Their parts.
         source: What the error calls the weights.
+        products: (n,), the names of their products, None for unknown; None where nothing names any.
 
     Raises:
-        OptionError: Photos of these parts trained the weights; with the counts.
+        OptionError: Photos of these parts, or others of their products, trained the weights; with the counts.
     """
-    part_of = {part: ids[split.rows(part)] for part in ("validation", "test")}
-    trained = {part: _common(provenance.train, photos) for part, photos in part_of.items()}
-    chosen = _common(provenance.choice, part_of["test"])
+    trained_on = _is_one_of(provenance.train, provenance.train_products, ids, products)
+    chosen_on = _is_one_of(provenance.choice, provenance.choice_products, ids, products)
+    rows = {part: split.rows(part) for part in ("validation", "test")}
+    trained = {part: int(trained_on[at].sum()) for part, at in rows.items()}
+    chosen = int((chosen_on & ~trained_on)[rows["test"]].sum())
     if not any(trained.values()) and not chosen:
         return
     folder = provenance.facts.get("split") or "FOLDER/split.csv"
-    said = [f"{count} of the {len(part_of[part])} {part} photos" for part, count in trained.items() if count]
+    said = [f"{count} of the {len(rows[part])} {part} photos" for part, count in trained.items() if count]
     parts = [f"{' and '.join(said)} trained it"] if said else []
-    parts += [f"{chosen} of the {len(part_of['test'])} test photos chose its epoch"] if chosen else []
+    parts += [f"{chosen} of the {len(rows['test'])} test photos chose its epoch"] if chosen else []
+    also = "" if products is None else " (themselves or by another photo of their product)"
     raise OptionError(
-        f"this split would judge the fine-tuned backbone {source} on photos it has learnt from: {', '.join(parts)}. "
-        f"Take the split it was trained with: --split-from {folder}"
+        f"this split would judge the fine-tuned backbone {source} on photos it has learnt from: "
+        f"{', '.join(parts)}{also}. Take the split it was trained with: --split-from {folder}"
     )
 
 
-def _common(used: Ids, photos: Ids) -> int:
-    return int((IdIndex(used).find(photos) >= 0).sum())
+def _is_one_of(photos: Ids, of_products: Ids, ids: Ids, products: Sequence[str | None] | None) -> Bool:
+    """(n,): the photo is on the list, or its product is."""
+    listed: Bool = IdIndex(photos).find(ids) >= 0
+    if products is None or not len(of_products):
+        return listed
+    named = np.array([name is not None for name in products], np.bool_)
+    names = id_array(id_of((name or "").encode("utf-8", "surrogatepass")) for name in products)
+    return listed | (named & (IdIndex(of_products).find(names) >= 0))
 
 
 def _text(ids: Ids) -> str:
