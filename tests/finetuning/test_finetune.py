@@ -287,7 +287,8 @@ def test_extract_takes_the_file_under_a_new_key_and_one_table_holds_both(
 ) -> None:
     rows = tuned.data.data.read_text().splitlines()  # type: ignore[union-attr]
     table = tmp_path / "data.csv"
-    table.write_text("\n".join(f"{row},{'sku' if i == 0 else f'P{(i - 1) // 2}'}" for i, row in enumerate(rows)))
+    lines = [f"{row},{'sku' if i == 0 else f'P{(i - 1) // 2}'}" for i, row in enumerate(rows)]
+    table.write_text("\n".join(lines))
     data = DataOptions(data=table, images=tuned.data.data.parent / "images")  # type: ignore[union-attr]
     split = SplitOptions(group_column="sku")
     report = tune(data, tmp_path / "out", split, epochs=1)
