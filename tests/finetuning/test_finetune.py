@@ -281,10 +281,7 @@ def test_extract_takes_the_file_under_a_new_key_and_one_table_holds_both(
     assert stripes["fine-tuned"] >= stripes["frozen"]  # type: ignore[operator]
 
 
-    lines = [f"{row},{'sku' if i == 0 else f'P{(i - 1) // 2}'}" for i, row in enumerate(rows)]
-    table.write_text("\n".join(lines))
-    tuned: Tuned, tmp_path: Path
-) -> None:
+def test_products_of_trained_photos_travel_with_weights_vectors_and_model(tuned: Tuned, tmp_path: Path) -> None:
     rows = tuned.data.data.read_text().splitlines()  # type: ignore[union-attr]
     table = tmp_path / "data.csv"
     lines = [f"{row},{'sku' if i == 0 else f'P{(i - 1) // 2}'}" for i, row in enumerate(rows)]
