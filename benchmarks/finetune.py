@@ -30,8 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pipeline.catalogue import LabelSchema
 from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.finetuning.examples import Examples
-from pipeline.finetuning.loop import Callbacks, Training
+from pipeline.finetuning.loop import Training
 from pipeline.finetuning.network.objective import objective
+from pipeline.finetuning.outcome import Callbacks
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.pixels import Feeding, decode_all
 from pipeline.options import BackboneOptions, FinetuneOptions

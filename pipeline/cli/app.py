@@ -264,7 +264,7 @@ def finetune(
 ) -> None:
     """Train the network on every attribute, then freeze its backbone for extract; resumes where it was killed."""
     from pipeline.finetuning.finetune import finetune as run_finetune
-    from pipeline.finetuning.loop import Callbacks
+    from pipeline.finetuning.outcome import Callbacks
 
     with Bar("decode", "photo", say) as decoding, Bar("finetune", "photo", say) as bar:
         report = run_finetune(data, backbone, split, options, Callbacks(say, decoding.at, bar.at))

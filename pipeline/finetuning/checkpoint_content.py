@@ -10,10 +10,8 @@ import torch
 from pipeline.shapes import WrongShape, anything, number, record, sequence, whole
 
 _RECORD = record(
-    {
-        "epoch": whole(1),
-        **dict.fromkeys(("lr", "train_loss", "validation_loss", "validation_score", "seconds"), number()),
-    }
+    {"epoch": whole(1), **dict.fromkeys(("lr", "train_loss", "seconds"), number())},
+    dict.fromkeys(("validation_loss", "validation_score"), number()),
 )
 _PARTS = ("model", "average", "best", "optimizer", "scaler")
 _STATE = record({"history": sequence(_RECORD), **dict.fromkeys(_PARTS, anything)})
@@ -30,6 +28,8 @@ def check_state(held: Mapping[str, Any], fresh: Mapping[str, Any]) -> None:
     _STATE(held, "")
     if [each["epoch"] for each in held["history"]] != list(range(1, len(held["history"]) + 1)):
         raise WrongShape("history does not count the epochs from 1")
+    if len({"validation_loss" in each for each in held["history"]}) > 1:
+        raise WrongShape("history has epochs that were judged and others that were not")
     for place in ("model", "average"):
         _check_tensors(held[place], fresh[place], place)
     if held["best"] or held["history"]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.arrays import Bool, Int64, UInt8
 from pipeline.catalogue import (
+    PARTS,
     Catalogue,
     Finding,
     LabelSchema,
@@ -45,7 +46,7 @@ class TrainingRows:
     """The photos that could be decoded, their parts, and which of them train and validate on the attributes.
 
     catalogue, photos, groups and split have n entries in catalogue order; the schema is of the values that training
-    photos have.
+    photos have. `everything` is every photo with a known value, test photos included: for a final training alone.
     """
 
     catalogue: Catalogue
@@ -55,6 +56,7 @@ class TrainingRows:
     schema: LabelSchema
     train: Examples
     validation: Examples
+    everything: Examples
     findings: tuple[Finding, ...]
 
 
@@ -122,8 +124,10 @@ def load_rows(
     findings += [*same_content(catalogue, photos.ids), *split_findings]
     findings += [*empty_attributes(catalogue, schema), *never_in_train(catalogue, schema)]
     schema, Y, mask = _targets(catalogue, schema, options.attribute)
-    train, validation = (_examples(photos, parts, part, Y, mask) for part in ("train", "validation"))
-    return TrainingRows(catalogue, photos, groups, parts, schema, train, validation, tuple(findings))
+    train, validation, everything = (
+        _examples(photos, parts, of, Y, mask) for of in (("train",), ("validation",), PARTS)
+    )
+    return TrainingRows(catalogue, photos, groups, parts, schema, train, validation, everything, tuple(findings))
 
 
 def _targets(catalogue: Catalogue, schema: LabelSchema, wanted: tuple[str, ...]) -> tuple[LabelSchema, UInt8, Bool]:
@@ -143,11 +147,11 @@ def _targets(catalogue: Catalogue, schema: LabelSchema, wanted: tuple[str, ...])
     return schema, Y, mask
 
 
-def _examples(photos: DecodedPhotos, parts: Split, part: str, Y: UInt8, mask: Bool) -> Examples:
-    rows = parts.rows(part)
+def _examples(photos: DecodedPhotos, parts: Split, of: tuple[str, ...], Y: UInt8, mask: Bool) -> Examples:
+    rows = parts.rows(*of)
     rows = rows[mask[rows].any(axis=1)]
     if not len(rows):
         raise OptionError(
-            f"no {part} photo has a known value of the attributes that training photos have; change --split"
+            f"no {of[0]} photo has a known value of the attributes that training photos have; change --split"
         )
     return Examples(photos, rows, Y[rows], mask[rows])

@@ -8,45 +8,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.torch
-import torch
-
-from pipeline.arrays import Ids, Int64
 from pipeline.catalogue import count_kinds
 from pipeline.errors import OptionError
 from pipeline.experiment.kinds.own_heads import OWN_HEADS
-from pipeline.features.backbone.network import Backbone, load_backbone
-from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, product_ids, require_unseen
+from pipeline.features.backbone.network import load_backbone
+from pipeline.features.backbone.provenance import TrainingProvenance, require_unseen
 from pipeline.finetuning.checkpoint import NAME, only_one
 from pipeline.finetuning.examples import TrainingRows, catalogue_with, load_rows
-from pipeline.finetuning.folder import HISTORY, RUN, SPLIT, WEIGHTS, begin, folder_of, made_with
-from pipeline.finetuning.loop import Callbacks, Outcome, Training
-from pipeline.finetuning.network.model import NET, autocast_type
+from pipeline.finetuning.final import train_final
+from pipeline.finetuning.folder import HISTORY, RUN, WEIGHTS, begin, folder_of, made_with
+from pipeline.finetuning.frozen import Request, augmentation_of, provenance_of, write_weights
+from pipeline.finetuning.loop import Training
 from pipeline.finetuning.network.objective import objective
+from pipeline.finetuning.outcome import Callbacks, Outcome
 from pipeline.finetuning.own_heads import own_model
-from pipeline.finetuning.photos.augment import Augmentation
-from pipeline.finetuning.photos.colour import MILD, colour_attributes
+from pipeline.finetuning.photos.colour import colour_attributes
 from pipeline.finetuning.report import FinetuneReport
 from pipeline.model.file import save_model
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
 from pipeline.options.words import commands_to_compare
-from pipeline.system import choose_device, host_facts, package_versions, whole_file, write_json, write_records
-
-
-@dataclass(frozen=True)
-class _Request:
-    """The options of one call, as run.json records them."""
-
-    data: DataOptions
-    backbone: BackboneOptions
-    split: SplitOptions
-    finetune: FinetuneOptions
+from pipeline.system import host_facts, package_versions, write_json, write_records
 
 
 def finetune(
@@ -66,8 +52,7 @@ def finetune(
     callbacks = callbacks or Callbacks()
     _check(options, split)
     folder = folder_of(backbone, options)
-    request = _Request(data, backbone, split, replace(options, out=folder))
-    precision = _precision(options)
+    request = Request(data, backbone, split, replace(options, out=folder))
     catalogue = catalogue_with(options.attribute, data, split)
     loaded = load_backbone(backbone)
     rows = load_rows(catalogue, data, split, options, loaded.transform, callbacks.decoded)
@@ -75,28 +60,18 @@ def finetune(
     goal = objective(rows.train.Y, rows.train.mask, rows.schema, options)
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
-        facts = made_with(folder, loaded, rows, options, precision)
-        if begin(folder, facts):
-            return _report(request, json.loads((folder / RUN).read_text(encoding="utf-8")), rows, True)
-        provenance = _provenance(loaded, rows, request)
-        provenance.metadata()
-        augmentation = Augmentation.of(options, _jitter(rows, options))
-        training = Training(loaded, goal, rows.schema, augmentation, options)
-        outcome = training.run(rows.train, rows.validation, folder, callbacks)
-        content = _write(request, rows, facts, provenance, outcome)
-        return _report(request, content, rows, False)
-
-
-def _precision(options: FinetuneOptions) -> str:
-    """The number type that this machine computes in, so that no other one goes on with it in another."""
-    kind = autocast_type(options.amp, torch.device(choose_device(options.device)))
-    return "off" if kind is None else str(kind).removeprefix("torch.")
-
-
-def _jitter(rows: TrainingRows, options: FinetuneOptions) -> float:
-    if options.jitter is not None:
-        return options.jitter
-    return 0.0 if colour_attributes(rows.schema) else MILD
+        facts = made_with(folder, loaded, rows, options)
+        finished_before = begin(folder, facts)
+        if finished_before:
+            content = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        else:
+            provenance = provenance_of(loaded, rows, request, (rows.train, rows.validation))
+            provenance.metadata()
+            training = Training(loaded, goal, rows.schema, augmentation_of(rows, options), options)
+            outcome = training.run(rows.train, rows.validation, folder, callbacks)
+            content = _write(request, rows, facts, provenance, outcome)
+        final = train_final(request, rows, content, callbacks) if options.final else None
+    return _report(request, content, rows, finished_before, final)
 
 
 def _check(options: FinetuneOptions, split: SplitOptions) -> None:
@@ -109,32 +84,8 @@ def _check(options: FinetuneOptions, split: SplitOptions) -> None:
         raise OptionError(f"--betas takes two rates from 0 to below 1, got {len(options.betas)}")
 
 
-def _provenance(backbone: Backbone, rows: TrainingRows, request: _Request) -> TrainingProvenance:
-    """The photos whose labels have a part in the weights, those behind the start weights included."""
-    folder = request.finetune.out or Path()
-    facts = {
-        "backbone": backbone.name,
-        "start": backbone.weights_source,
-        "start_sha256": backbone.weights_sha256,
-        "attributes": list(rows.schema.attributes),
-        "split": str(folder / SPLIT),
-        "options": json.loads(json.dumps(asdict(request.finetune), default=str)),
-    }
-    empty = replace(nothing_seen(), facts=facts)
-    if request.finetune.train == "head":
-        return joined(backbone.provenance, empty)
-    ids, names = rows.photos.ids, rows.catalogue.groups
-
-    def products(at: Int64) -> Ids:
-        return product_ids([] if names is None else [names[i] for i in at.tolist()])
-
-    parts = rows.train.rows, rows.validation.rows
-    train, choice = (np.unique(ids[at]) for at in parts)
-    return joined(backbone.provenance, TrainingProvenance(train, choice, facts, *map(products, parts)))
-
-
 def _write(
-    request: _Request,
+    request: Request,
     rows: TrainingRows,
     facts: Mapping[str, Any],
     provenance: TrainingProvenance,
@@ -143,15 +94,8 @@ def _write(
     """Weights, the model of their own heads, history.csv, run.json (last); then the checkpoint goes."""
     path = request.finetune.out or Path()
     best = outcome.history[outcome.best_epoch - 1]
-    said = {**provenance.facts, "split_sha256": facts["split"], "best": best, "history": list(outcome.history)}
-    header = replace(provenance, facts=said).metadata()
-    net = {name.removeprefix(NET): t.contiguous().clone() for name, t in outcome.state.items() if name.startswith(NET)}
-    # In memory first: the library writes files that only their owner may read.
-    with whole_file(path / WEIGHTS) as partial:
-        partial.write_bytes(safetensors.torch.save(net, header))
-    # Read back as `extract` will read it, so that a file that cannot be used is seen here.
-    frozen = load_backbone(replace(request.backbone, weights=str(path / WEIGHTS)))
-    (path / OWN_HEADS).parent.mkdir(exist_ok=True)
+    said = {"split_sha256": facts["split"], "best": best, "history": list(outcome.history)}
+    frozen = write_weights(path, request, outcome.state, provenance, said)
     save_model(own_model(frozen, outcome.state, rows, provenance, request.finetune), path / OWN_HEADS)
     write_records(path / HISTORY, outcome.history)
     content = {
@@ -185,7 +129,9 @@ def _write(
     return content
 
 
-def _report(request: _Request, content: Mapping[str, Any], rows: TrainingRows, finished_before: bool) -> FinetuneReport:
+def _report(
+    request: Request, content: Mapping[str, Any], rows: TrainingRows, finished_before: bool, final: Path | None
+) -> FinetuneReport:
     path = request.finetune.out or Path()
     notes = [content["stopped"]] if content["stopped"] else []
     if content["weights_sha256"] == content["start_sha256"]:
@@ -194,6 +140,10 @@ def _report(request: _Request, content: Mapping[str, Any], rows: TrainingRows, f
         notes.append(f"validation likes the backbone best at {content['interpolation']:g} of the way from its start")
     if content["colour_attributes"] and request.finetune.jitter is None:
         notes.append(f"colours are left alone in training, since {', '.join(content['colour_attributes'])} names them")
+    if final is not None:
+        notes.append(
+            f"{final} was trained once more on {len(rows.everything.rows)} photos; its figures are those above"
+        )
     if request.backbone.weights.startswith("random:"):
         notes.append(f"training started from {request.backbone.weights}, not from pretrained weights")
     return FinetuneReport(
@@ -212,5 +162,6 @@ def _report(request: _Request, content: Mapping[str, Any], rows: TrainingRows, f
         finished_before=finished_before,
         next_commands=commands_to_compare(request.data, request.backbone, request.split, path / content["weights"]),
         findings=rows.findings,
+        final=final,
         notes=tuple(notes),
     )

@@ -10,20 +10,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipeline.catalogue import write_split
 from pipeline.catalogue.split_digest import move_split, remove_split
 from pipeline.errors import RunError
 from pipeline.features.backbone.network import Backbone
 from pipeline.finetuning.checkpoint import NAME, require_same
 from pipeline.finetuning.examples import TrainingRows
+from pipeline.finetuning.network.model import autocast_type
 from pipeline.options import BackboneOptions, FinetuneOptions
 from pipeline.options.words import now_named
-from pipeline.system import file_digest, parsed, read_text, write_text
+from pipeline.system import choose_device, file_digest, parsed, read_text, write_text
 
 WEIGHTS, SPLIT, RUN, HISTORY = "backbone.safetensors", "split.csv", "run.json", "history.csv"
 _STARTED = "started.json"
 _MOST_BYTES = 2**20
-_ELSEWHERE = ("out", "memory", "workers", "device")
+_ELSEWHERE = ("out", "memory", "workers", "device", "final")
 """Options that change where or how fast a training runs, not its numbers."""
 
 
@@ -37,9 +40,7 @@ def folder_of(backbone: BackboneOptions, options: FinetuneOptions) -> Path:
     return folder
 
 
-def made_with(
-    folder: Path, backbone: Backbone, rows: TrainingRows, options: FinetuneOptions, precision: str
-) -> dict[str, Any]:
+def made_with(folder: Path, backbone: Backbone, rows: TrainingRows, options: FinetuneOptions) -> dict[str, Any]:
     """What decides the numbers, as JSON values; split.csv is written beside its final place and renamed later."""
     new = folder / f".{SPLIT}.new"
     write_split(new, rows.catalogue.filenames, rows.photos.ids, rows.groups, rows.split)
@@ -54,10 +55,16 @@ def made_with(
         "split": file_digest(new),
         "labels": labels.hexdigest(),
         **chosen,
-        "amp": precision,
+        "amp": _precision(options),
     }
     plain: dict[str, Any] = json.loads(json.dumps(facts))
     return plain
+
+
+def _precision(options: FinetuneOptions) -> str:
+    """The number type that this machine computes in, so that no other one goes on with it in another."""
+    kind = autocast_type(options.amp, torch.device(choose_device(options.device)))
+    return "off" if kind is None else str(kind).removeprefix("torch.")
 
 
 def begin(folder: Path, facts: Mapping[str, Any]) -> bool:

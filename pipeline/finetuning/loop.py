@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,59 +28,12 @@ from pipeline.finetuning.network.folding import fold_frozen_norms
 from pipeline.finetuning.network.model import Model, autocast_type, make_optimizer
 from pipeline.finetuning.network.objective import Objective, attribute_scores
 from pipeline.finetuning.network.stages import Part
+from pipeline.finetuning.outcome import Callbacks, Judgement, Outcome, Record, State, epoch_line
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.batches import in_order, loaded
 from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.options import FinetuneOptions
 from pipeline.system import choose_device, parsed
-
-Record = dict[str, float]
-State = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Callbacks:
-    """Who is told how it goes: a line per epoch, and photos done of all."""
-
-    say: Callable[[str], None] = lambda text: None
-    decoded: Callable[[int, int], None] | None = None
-    trained: Callable[[int, int], None] | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished training.
-
-    Attributes:
-        state: Tensors of the model that is kept, on the CPU.
-        best_epoch: The epoch (from 1) they are of.
-        history: The record of every epoch.
-        resumed_from: Epochs that were there when it began.
-        interpolation: How far the backbone is from its start, as a share of where training led; 1 is all of it.
-        scores: Of what is kept, on validation: per attribute accuracy, or micro F1.
-        stopped: Why it ended before its epochs were used up, where that is worth telling.
-    """
-
-    state: Mapping[str, Tensor]
-    best_epoch: int
-    history: tuple[Mapping[str, float], ...]
-    resumed_from: int
-    interpolation: float
-    scores: Mapping[str, float]
-    stopped: str = ""
-
-
-@dataclass(frozen=True)
-class _Judgement:
-    """Loss and scores on validation photos."""
-
-    loss: float
-    scores: Mapping[str, float]
-
-    @property
-    def score(self) -> float:
-        """Mean over the attributes."""
-        return float(np.mean(list(self.scores.values()))) if self.scores else 0.0
 
 
 class Training:
@@ -133,16 +84,24 @@ class Training:
             torch.manual_seed(self._options.seed)
             return Model(backbone, sizes, self._options)
 
-    def run(self, train: Examples, validation: Examples, folder: Path, callbacks: Callbacks) -> Outcome:
+    def run(
+        self,
+        train: Examples,
+        validation: Examples | None,
+        folder: Path,
+        callbacks: Callbacks,
+        interpolation: float = 1.0,
+    ) -> Outcome:
         """Train until the epochs or the patience are used up, from the folder's checkpoint where it has one.
 
         A training whose loss stops being a number ends there: what was best before is kept, and the outcome says so.
 
         Args:
             train: Photos that move the weights.
-            validation: Photos that choose the epoch.
+            validation: Photos that choose the epoch; None to train all epochs and keep the last.
             folder: Where the checkpoint is.
             callbacks: Who is told how it goes.
+            interpolation: Without validation photos, the share of the way from the start that is kept.
 
         Raises:
             RunError: The checkpoint is damaged.
@@ -160,33 +119,33 @@ class Training:
             if stopped := self._advance(train, validation, rate, steps, callbacks):
                 break
             save_checkpoint(folder, self._state())
-        return self._outcome(validation, resumed, stopped)
+        shares = (interpolation,) if validation is None else self._shares()
+        return self._outcome(validation, shares, resumed, stopped)
+
+    def _shares(self) -> tuple[float, ...]:
+        return SHARES if self._options.interpolate == "auto" and self._options.train != "head" else SHARES[:1]
 
     def _advance(
-        self, train: Examples, validation: Examples, rate: LearningRateSchedule, steps: int, callbacks: Callbacks
+        self, train: Examples, validation: Examples | None, rate: LearningRateSchedule, steps: int, callbacks: Callbacks
     ) -> str:
         """One epoch more; why there can be no other, where its loss is no number."""
         started, epoch = time.perf_counter(), len(self._history)
         train_loss = self._train_epoch(train, epoch, steps, rate, callbacks)
-        judged = self._judge(self._judged, validation)
-        if not (math.isfinite(train_loss) and math.isfinite(judged.loss)):
-            said = (
-                f"epoch {epoch + 1} ended with a training loss of {train_loss} and a validation loss of {judged.loss}"
-            )
+        judged = None if validation is None else self._judge(self._judged, validation)
+        if not (math.isfinite(train_loss) and (judged is None or math.isfinite(judged.loss))):
+            on_validation = "" if judged is None else f" and a validation loss of {judged.loss}"
+            said = f"epoch {epoch + 1} ended with a training loss of {train_loss}{on_validation}"
             if not self._history:
                 raise HeadError(f"{said}; try a smaller --lr (or --amp off)")
             return f"{said}: epoch {self._best_epoch()} is kept; a smaller --lr (or --amp off) may go further"
         record = {"epoch": epoch + 1, "lr": rate.at(epoch, 0), "train_loss": train_loss}
-        record |= {"validation_loss": judged.loss, "validation_score": judged.score}
+        record |= {} if judged is None else {"validation_loss": judged.loss, "validation_score": judged.score}
         record |= {"seconds": time.perf_counter() - started}
         rate.observe(train_loss)
         self._history.append(record)
         if self._best_epoch() == epoch + 1:
             self._best = {name: tensor.detach().cpu().clone() for name, tensor in self._judged.state_dict().items()}
-        callbacks.say(
-            f"  epoch {epoch + 1}/{self._options.epochs}: loss {train_loss:.4f}, validation loss {judged.loss:.4f}, "
-            f"score {judged.score:.4f}, lr {record['lr']:.2g}, {record['seconds']:.1f} s"
-        )
+        callbacks.say(epoch_line(record, self._options.epochs))
         return ""
 
     @property
@@ -236,7 +195,7 @@ class Training:
             self._average.update_parameters(self._model)
         return torch.stack([loss.detach(), weight]).double()
 
-    def _judge(self, model: torch.nn.Module, validation: Examples) -> _Judgement:
+    def _judge(self, model: torch.nn.Module, validation: Examples) -> Judgement:
         """Loss and scores on the validation photos as `extract` would show them."""
         model.eval()
         total, logits = torch.zeros(2, dtype=torch.float64, device=self._device), []
@@ -248,25 +207,27 @@ class Training:
                 logits.append(outputs.cpu().numpy())
         every: Float32 = np.concatenate(logits)
         scores = attribute_scores(every, validation.Y, validation.mask, self._schema)
-        return _Judgement(float(total[0] / total[1].clamp(min=1e-9)), scores)
+        return Judgement(float(total[0] / total[1].clamp(min=1e-9)), scores)
 
-    def _outcome(self, validation: Examples, resumed: int, stopped: str) -> Outcome:
+    def _outcome(self, validation: Examples | None, shares: tuple[float, ...], resumed: int, stopped: str) -> Outcome:
         """What is kept: the best epoch, its backbone as near to the start as validation likes it."""
-        model = self._judged
-        shares = SHARES if self._options.interpolate == "auto" and self._options.train != "head" else SHARES[:1]
-        tried = []
-        for share in shares:
-            state = between(self._start, self._best, share)
+        history, best = tuple(self._history), self._best_epoch()
+        states = {share: between(self._start, self._best, share) for share in shares}
+        if validation is None:
+            ((share, state),) = states.items()
+            return Outcome(state, best, history, resumed, share, {}, stopped)
+        model, judged = self._judged, dict[float, Judgement]()
+        for share, state in states.items():
             model.load_state_dict(state)
-            tried.append((self._judge(model, validation), share, state))
+            judged[share] = self._judge(model, validation)
         by_loss = self._options.monitor == "loss"
-        judged, share, state = min(tried, key=lambda each: each[0].loss if by_loss else -each[0].score)
-        history = tuple(self._history)
-        return Outcome(state, self._best_epoch(), history, resumed, share, judged.scores, stopped)
+        share = min(judged, key=lambda each: judged[each].loss if by_loss else -judged[each].score)
+        return Outcome(states[share], best, history, resumed, share, judged[share].scores, stopped)
 
     def _best_epoch(self) -> int:
         """The epoch (from 1) that is kept: the first that is best, or the last one of a schedule that ran whole."""
-        if self._options.schedule in RUNS_WHOLE and len(self._history) == self._options.epochs:
+        ran_whole = self._options.schedule in RUNS_WHOLE and len(self._history) == self._options.epochs
+        if ran_whole or "validation_loss" not in self._history[-1]:
             return len(self._history)
         if self._options.monitor == "loss":
             return 1 + int(np.argmin([record["validation_loss"] for record in self._history]))

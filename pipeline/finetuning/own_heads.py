@@ -7,12 +7,14 @@ cache key of the frozen backbone, so that `predict` applies them and `fit-heads`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.arrays import Float32
+from pipeline.catalogue import LabelSchema
 from pipeline.evaluation.metrics import known_cells
 from pipeline.experiment.candidates import Fit, JudgedHead, Truth, judge
 from pipeline.features.backbone.network import Backbone, base_key
@@ -21,10 +23,10 @@ from pipeline.finetuning.examples import Examples, TrainingRows
 from pipeline.finetuning.network.model import head_layers
 from pipeline.finetuning.photos.batches import in_order, loaded
 from pipeline.heads import FittedHead, HeadConfig
-from pipeline.heads.calibration import calibrated, fit_calibration, rows_to_look_at
+from pipeline.heads.calibration import Calibration, calibrated, fit_calibration, rows_to_look_at
 from pipeline.heads.config import NETWORK
 from pipeline.model.file import Decision, FeatureOrigin, Model, Parts, build_model
-from pipeline.model.training import training_record
+from pipeline.model.training import TrainingRecord, training_record
 from pipeline.options import FinetuneOptions
 from pipeline.system import choose_device
 
@@ -49,30 +51,67 @@ def own_model(
     """
     X = pooled_of(frozen, rows.validation, choose_device(options.device))
     judged = _judged(state, X, rows, options)
-    schema, train = rows.schema, rows.train
+    assert judged.calibration is not None
+    info = {"config_id": "finetuned", "fitted_on": "train", "calibration": judged.calibration.to_json()}
+    parts = Parts(judged.head.members, judged.head.links, info, _record(rows.train, rows.schema, provenance))
+    return build_model(rows.schema, parts, Decision(judged.thresholds, judged.chosen), _origin(frozen), X)
+
+
+def final_own_model(
+    frozen: Backbone,
+    state: Mapping[str, Tensor],
+    rows: TrainingRows,
+    provenance: TrainingProvenance,
+    before: Model,
+) -> Model:
+    """The model of the heads of a final training: calibration and thresholds are those of the one before.
+
+    Args:
+        frozen: The backbone as `extract` will load it.
+        state: Tensors of the trained model.
+        rows: Every photo of it was trained on.
+        provenance: Photos behind the weights.
+        before: The model file of the training before.
+    """
+    schema, links = rows.schema, tuple(before["links"])
+    head = _head(state, schema, links)
+    head = calibrated(head, Calibration(**{k: tuple(v) for k, v in before["info"]["calibration"].items()}))
+    first = replace(rows.everything, **{n: getattr(rows.everything, n)[:4] for n in ("rows", "Y", "mask")})
+    info = {**before["info"], "fitted_on": "train + validation + test", "measured": "by the training before"}
+    parts = Parts(head.members, head.links, info, _record(rows.everything, schema, provenance))
+    decision = Decision(before["thresholds"], before["decision"])
+    return build_model(schema, parts, decision, _origin(frozen), pooled_of(frozen, first, "cpu"))
+
+
+def _record(train: Examples, schema: LabelSchema, provenance: TrainingProvenance) -> TrainingRecord:
     seen = np.concatenate([provenance.train, provenance.choice])
     products = np.concatenate([provenance.train_products, provenance.choice_products])
-    training = training_record(seen, *known_cells(train.Y, train.mask, schema), product_ids=products)
-    info = {"config_id": "finetuned", "fitted_on": "train", "epochs": options.epochs, "train": options.train}
-    parts = Parts(judged.head.members, judged.head.links, info, training)
+    return training_record(seen, *known_cells(train.Y, train.mask, schema), product_ids=products)
+
+
+def _origin(frozen: Backbone) -> FeatureOrigin:
     key, block = base_key(frozen), frozen.blocks(("pooled",))["pooled"]
-    origin = FeatureOrigin(
+    return FeatureOrigin(
         blocks=[{"name": block.name, "dim": block.dim, "digest": block.digest(key)}],
         cache_key=key.to_json(),
         weights_source=frozen.weights_source,
     )
-    return build_model(schema, parts, Decision(judged.thresholds, judged.chosen), origin, X)
+
+
+def _head(state: Mapping[str, Tensor], schema: LabelSchema, links: tuple[str, ...]) -> FittedHead:
+    member = {"kind": "dense", "layers": head_layers(state), "hidden": "relu"}
+    return FittedHead(HeadConfig(head=NETWORK), [member], links, schema.slices)
 
 
 def _judged(state: Mapping[str, Tensor], X: Float32, rows: TrainingRows, options: FinetuneOptions) -> JudgedHead:
     schema, validation = rows.schema, rows.validation
     links = tuple("softmax" if single and options.loss == "ce" else "sigmoid" for single in schema.single)
-    member = {"kind": "dense", "layers": head_layers(state), "hidden": "relu"}
-    head = FittedHead(HeadConfig(head=NETWORK), [member], links, schema.slices)
-    at = rows_to_look_at(len(X))
-    head = calibrated(head, fit_calibration(head, X[at], validation.Y[at], validation.mask[at]))
+    head, at = _head(state, schema, links), rows_to_look_at(len(X))
+    calibration = fit_calibration(head, X[at], validation.Y[at], validation.mask[at])
+    head = calibrated(head, calibration)
     truth = Truth(schema, validation.Y, validation.mask, rows.groups[validation.rows])
-    return judge(Fit("finetuned", head, (head,)), head.predict_proba(X), truth, "auto")
+    judged = judge(Fit("finetuned", head, (head,)), head.predict_proba(X), truth, "auto")
+    return replace(judged, calibration=calibration)
 
 
 def pooled_of(backbone: Backbone, examples: Examples, device: str) -> Float32:

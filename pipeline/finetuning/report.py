@@ -27,6 +27,7 @@ class FinetuneReport:
         epochs: How many were trained.
         resumed_from: After which epoch it went on.
         finished_before: Whether everything was there already.
+        final: Weights of the same training on every labelled photo, where that was asked for.
     """
 
     folder: Path
@@ -44,4 +45,5 @@ class FinetuneReport:
     finished_before: bool
     next_commands: tuple[str, ...]
     findings: tuple[Finding, ...]
+    final: Path | None
     notes: tuple[str, ...]

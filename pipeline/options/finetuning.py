@@ -47,6 +47,8 @@ class FinetuneOptions:
         randaugment: Magnitude of RandAugment, two operations per photo (0 is off).
         start_size: Side of the square in the first third of the epochs, half way to --size in the second (default:
             --size throughout).
+        final: Train once more on every labelled photo, when everything is chosen, for a final model; the figures stay
+            those of the training before.
         norm: Whether BatchNorm keeps the statistics it came with, or those of the trained stages move.
         amp: Mixed precision: auto (bf16 on a GPU, and on a processor with matrix units for it), off, bf16 or fp16.
         memory: GiB of decoded photos held in memory; more are decoded each epoch (default: half of the memory).
@@ -86,6 +88,7 @@ class FinetuneOptions:
     mixup: float = 0.0
     randaugment: int = 0
     start_size: int | None = None
+    final: bool = False
     norm: Literal["frozen", "trained"] = "frozen"
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     memory: float | None = None

@@ -31,7 +31,7 @@ OWN_MEANING = {
     "finetune": (
         *("lr", "weight-decay", "momentum", "betas", "schedule", "epochs", "batch-size"),
         *("patience", "monitor", "seed", "memory", "near-duplicates", "regroup"),
-        *("hidden", "dropout", "loss", "label-smoothing", "logit-adjust"),
+        *("hidden", "dropout", "loss", "label-smoothing", "logit-adjust", "final"),
     ),
 }
 """Options whose name means something else in these commands: only their own section sets them."""

@@ -26,8 +26,8 @@ from pipeline.features.backbone.network import load_backbone
 from pipeline.features.backbone.provenance import product_ids, read_seen
 from pipeline.features.extract import extract
 from pipeline.finetuning.finetune import finetune
-from pipeline.finetuning.loop import Callbacks
 from pipeline.finetuning.network.averaging import SHARES
+from pipeline.finetuning.outcome import Callbacks
 from pipeline.finetuning.report import FinetuneReport
 from pipeline.model.file import read_model
 from pipeline.model.training import product_was_seen, was_seen
@@ -209,6 +209,34 @@ def test_the_default_recipe_goes_on_after_a_kill_bit_for_bit(
     assert history(report.folder) == history(whole.folder)
     expected, found = tensors(whole.weights), tensors(report.weights)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_final_training_has_seen_every_photo_and_keeps_what_was_chosen_before(
+    tuned: Tuned, whole: FinetuneReport
+) -> None:
+    changes = {"attribute": (), "train": "all", "norm": "frozen", "schedule": "onecycle", "ema": 0.9, "head": "mlp"}
+    lines: list[str] = []
+    options = replace(QUICK, out=whole.folder, final=True, **changes)  # type: ignore[arg-type]
+    report = finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(lines.append))
+    assert report.finished_before and report.best == whole.best  # the training before is what it was
+    assert any("once more on all 47 photos, test photos included" in line for line in lines)
+    assert report.final == whole.folder / "final" / "backbone.safetensors"
+    with (whole.folder / "split.csv").open(newline="") as file:
+        ids = id_array(bytes.fromhex(row["content"]) for row in csv.DictReader(file))
+    before, after = (
+        read_model(folder / "models" / "finetuned.joblib") for folder in (whole.folder, whole.folder / "final")
+    )
+    seen = was_seen(after, ids)
+    assert seen is not None and seen.all()
+    assert (after["thresholds"] == before["thresholds"]).all() and after["labels"] == before["labels"]
+    assert after["info"]["calibration"] == before["info"]["calibration"]
+    assert "measured" in after["info"]
+    assert not all(
+        torch.equal(a, b) for a, b in zip(*(tensors(p).values() for p in (report.final, report.weights)), strict=True)
+    )
+    lines.clear()
+    again = finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(lines.append))
+    assert again.final == report.final and not lines
 
 
 def test_a_training_that_stops_being_numbers_keeps_its_best(tuned: Tuned, tmp_path: Path) -> None:
