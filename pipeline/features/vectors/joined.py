@@ -6,7 +6,7 @@ they were named, each with its blocks in their order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,29 +138,36 @@ def join_features(
         OptionError: As `select_key` does; a block or view was not extracted; two of several are one key; or one has
             none of the blocks for all photos.
     """
-    kinds = wanted.kinds()
-    found = [select_key(cache, kind, ids, asked, own) for kind in kinds]
+    found = [select_key(cache, kind, ids, asked, own) for kind in wanted.kinds()]
     if len(found) == 1:
         return JoinedFeatures((features_of(cache, *found[0], ids, asked),))
     digests = [info.digest for info, _ in found]
     if repeated := [info for info, _ in found if digests.count(info.digest) > 1]:
         raise OptionError(f"{describe(repeated[0])} is named twice; name other vectors to stand beside it")
-    blocks, views = asked
     of_pixels: set[str] = set()
     joined = []
     for info, note in found:
-        names = blocks or common_blocks(cache, info, ids, views)
-        names = [n for n in names if n not in of_pixels and has_all(cache, info, ids, ([n], views))]
-        if not names:
-            options = f"--features {','.join(blocks) or 'pooled'} --views {','.join(views)}"
-            raise OptionError(
-                f"{describe(info)} has none of the blocks {', '.join(blocks or BLOCKS)} for all these photos in every "
-                f"view. Run: {extract_command(info, options)}"
-            )
+        names = _blocks_of(cache, info, ids, asked, of_pixels)
         of_pixels |= {name for name in names if name in PIXEL_BLOCKS}
-        joined.append(features_of(cache, info, note, ids, (names, views)))
-    _require_each(blocks, joined)
+        joined.append(features_of(cache, info, note, ids, (names, asked[1])))
+    _require_each(asked[0], joined)
     return JoinedFeatures(tuple(joined))
+
+
+def _blocks_of(
+    cache: FeatureCache, info: KeyInfo, ids: Ids, asked: tuple[Sequence[str], Sequence[str]], taken: Collection[str]
+) -> list[str]:
+    """The blocks that one of several keys gives, beside those that another one has given for all."""
+    blocks, views = asked
+    names = blocks or common_blocks(cache, info, ids, views)
+    given = [name for name in names if name not in taken and has_all(cache, info, ids, ([name], views))]
+    if given:
+        return given
+    options = f"--features {','.join(blocks) or 'pooled'} --views {','.join(views)}"
+    raise OptionError(
+        f"{describe(info)} has none of the blocks {', '.join(blocks or BLOCKS)} for all these photos in every view. "
+        f"Run: {extract_command(info, options)}"
+    )
 
 
 def _require_each(blocks: Sequence[str], joined: Sequence[CachedFeatures]) -> None:
