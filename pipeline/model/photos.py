@@ -116,14 +116,18 @@ def _read(file: BinaryIO) -> bytes:
 
 def _require_photo(path: Path) -> None:
     """OptionError for a file that is called otherwise than a photo and does not begin like one, such as a CSV."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not path.suffix or is_photo(path.name) or not path.is_file():
         return
     where = f"; labelled photos of a catalogue are for evaluate --data {path}" if path.suffix == ".csv" else ""
     advice = f"); name photos, folders of photos or patterns{where}"
     with parsed(OptionError, f"{path} is no photo (", advice), open_regular(path) as file:
-        Image.open(file)
+        try:
+            Image.open(file)
+        except UnidentifiedImageError:
+            # Pillow's own text names the open file, not its path.
+            raise ValueError("not an image in a known format") from None
 
 
 def _photos_of(name: str) -> list[str]:

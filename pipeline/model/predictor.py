@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -254,6 +254,8 @@ def load_model(
 ) -> LoadedModel:
     """Read a model file, ready to predict.
 
+    The last one stays in memory: a call for the same files gives the same object, with its backbone as it was built.
+
     Args:
         path: The model file.
         weights: A copy of the backbone's weights (of several, one for each) where the recorded source is not to be had.
@@ -262,7 +264,21 @@ def load_model(
         ModelFileError: For a file that is damaged or not a model.
     """
     given = [weights] if isinstance(weights, str | os.PathLike) else weights or ()
-    return LoadedModel(Predictor(path, PredictOptions(weights=tuple(map(Path, given)))))
+    copies = tuple(map(Path, given))
+    return _loaded(Path(path), copies, tuple(map(_state, (Path(path), *copies))))
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, weights: tuple[Path, ...], states: tuple[object, ...]) -> LoadedModel:
+    return LoadedModel(Predictor(path, PredictOptions(weights=weights)))
+
+
+def _state(path: Path) -> tuple[object, ...]:
+    """What differs once a file is another one; nothing for one that is not there, which its reader will say."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
 
 
 def prediction(predictor: Predictor, names: Sequence[str], found: Predicted) -> Prediction:

@@ -316,7 +316,9 @@ def test_photos_that_are_not_there(photos: Path, tmp_path: Path) -> None:
 
 def test_a_table_is_no_photo_and_a_photo_may_be_called_anything(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "p1000.csv").write_text("filename,neck\na.jpg,v\n")
-    with pytest.raises(OptionError, match=r"p1000\.csv is no photo .*evaluate --data .*p1000\.csv"):
+    with pytest.raises(
+        OptionError, match=r"is no photo \(not an image in a known format\); .*evaluate --data .*p1000\.csv"
+    ):
         find_photos([photos / "a.jpg", tmp_path / "p1000.csv"])
     odd, bare = tmp_path / "a.upload", tmp_path / "a"
     for name in (odd, bare):

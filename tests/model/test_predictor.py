@@ -18,14 +18,14 @@ import pytest
 from PIL import Image
 
 import pipeline
-from pipeline.errors import BadImage, NotFetched, OptionError, TooCostly
+from pipeline.errors import BadImage, ModelFileError, NotFetched, OptionError, TooCostly
 from pipeline.features.backbone.network import load_backbone
 from pipeline.features.embed import EmbedOptions, embed
 from pipeline.features.runtimes import forward
 from pipeline.features.runtimes.base import Runtime
 from pipeline.model import fetch as fetch_module
 from pipeline.model.fetch import fetch
-from pipeline.model.file import save_model
+from pipeline.model.file import read_model, save_model
 from pipeline.model.predict import predict
 from pipeline.model.predictor import LoadedModel, Predictor
 from pipeline.options import PredictOptions
@@ -324,3 +324,22 @@ def test_a_server_that_drips_does_not_hold_a_photo_for_ever(server: str) -> None
 
 def test_the_default_options_are_the_commands(model_path: Path) -> None:
     assert Predictor(model_path).options == PredictOptions()
+
+
+def test_load_model_in_a_loop_builds_its_backbone_once(
+    photos: Path, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.features.backbone import network
+
+    built = []
+    build = network.load_backbone
+    monkeypatch.setattr(network, "load_backbone", lambda *args, **more: built.append(1) or build(*args, **more))
+    path = tmp_path / "m.joblib"
+    path.write_bytes(model_path.read_bytes())
+    tables = [pipeline.load_model(path).predict([photos / "plain.png"]) for _ in range(3)]
+    assert len(built) == 1 and tables[0].equals(tables[2])
+    save_model(read_model(model_path) | {"info": {"measured": "elsewhere"}}, path)
+    assert any("measured elsewhere" in note for note in pipeline.load_model(path).predictor.notes)
+    path.unlink()
+    with pytest.raises(ModelFileError, match="no model file"):
+        pipeline.load_model(path)
