@@ -20,7 +20,7 @@ class FitOptions:
         cache: Folder of the embedding cache.
         use: Feature blocks to use, separated by commas (default: all that every wanted view of these photos has).
         views: Cached views to train and predict with (default: identity).
-        heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, lightgbm.
+        heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, multinomial, lightgbm.
         optimizers: adam, sgd, adamw, lbfgs (torch heads only).
         lr: Learning rates to try.
         weight_decay: Weight decays to try.
@@ -58,7 +58,7 @@ class FitOptions:
         block_weights: Weight of each feature block in kernel-ridge's distance.
         trees: Trees per label of the LightGBM baseline, at a learning rate of 0.05.
         max_labels: Most labels the LightGBM baseline accepts.
-        logreg_c: Inverse regularisation strength of the logistic regression baseline.
+        logreg_c: Inverse regularisation strengths of the logistic regressions (logreg, multinomial) to try.
         memory: GiB of features held in memory; more are streamed from the cache (default: half of the memory).
         device: Where to compute; auto takes the GPU when there is one.
         seed: Seeds of initialisation and dropout to try; the first one also orders the batches.
@@ -104,7 +104,7 @@ class FitOptions:
     block_weights: tuple[str, ...] = ("pooled=0.5", "levels=2.5", "grid=1", "colour=1.5")
     trees: int = 300
     max_labels: int = 200
-    logreg_c: float = 1.0
+    logreg_c: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 1.0)
     memory: float | None = None
     device: Device = "auto"
     seed: tuple[int, ...] = (0,)

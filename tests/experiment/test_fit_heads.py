@@ -72,7 +72,7 @@ def test_run_folder_holds_every_file_that_other_code_relies_on(run: Path) -> Non
     }
     fixed |= {"neighbours.csv"}
     configs = pd.read_csv(run / "configs.csv")["config_id"].tolist()
-    assert len(configs) == 5
+    assert len(configs) == 4 + 5  # of logreg, one per C
     best = json.loads((run / "run.json").read_text())["best"]
     expected = fixed | {"models/best.joblib", "models/best.joblib.sha256"}
     expected |= {f"predictions/uncalibrated/{best}.parquet"}
@@ -583,7 +583,7 @@ def test_options_that_do_nothing_for_the_heads_are_named(small: SmallCatalogue, 
     lr, optimizers = (0.01,), ("adam", "sgd")
     said = notes_of(small, tmp_path / "b", nesterov=True, heads=("linear", "mlp"), optimizers=optimizers, lr=lr)
     assert "do nothing" not in said and "does nothing" not in said
-    said = notes_of(small, tmp_path / "c", heads=("logreg",), optimizers=("sgd",), lr=lr, logreg_c=0.5)
+    said = notes_of(small, tmp_path / "c", heads=("logreg",), optimizers=("sgd",), lr=lr, logreg_c=(0.5,))
     assert "--optimizers, --lr, --epochs do nothing for logreg" in said
 
 
