@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.evaluation.coverage import Coverage
 from pipeline.evaluation.figures import Metrics, published
+from pipeline.evaluation.goals import BALANCED
 from pipeline.system import write_text
 
 Interval = tuple[float, float]
@@ -38,7 +39,8 @@ class Candidate:
     """One configuration of one run, judged on the test rows.
 
     Attributes:
-        name: Unique among the candidates.
+        name: What people call it, unique among the candidates.
+        config_id: What its files are called.
         settings: Its row of configs.csv.
         policy: Its threshold policy, chosen on validation.
         intervals: 95 % per overall figure; key_intervals : per attribute and figure.
@@ -74,6 +76,7 @@ class ByRow:
 
     Attributes:
         configurations: How many these are.
+        name: What it is called.
         candidate: Its name among the candidates, None when it was not judged.
         among: In what they are alike, where others of the comparison differ: head, features, photos and so on.
         settings: Its own settings, of those in which configurations differ.
@@ -87,6 +90,7 @@ class ByRow:
     candidate: str | None
     among: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -297,6 +301,7 @@ class Comparison:
         photo_sets: The best of each run on the photos of all runs, then on those of some; none when all have the same.
         against_majority: The best one and the baseline, paired; None in what was made before there was one.
         headline: What must be said before any figure, such as that the best is no better than the majority.
+        choose: What is best, on validation (`evaluation.goals`): what validation scores are.
         evaluated: The models that `evaluate` tried; none where all runs are of `fit-heads`.
         coverage: How much these can fill in.
     """
@@ -327,6 +332,7 @@ class Comparison:
     coverage: tuple[Coverage, ...] = ()
     against_majority: Pair | None = None
     headline: tuple[str, ...] = ()
+    choose: str = BALANCED
 
     @property
     def best_candidate(self) -> Candidate:

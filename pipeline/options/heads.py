@@ -9,6 +9,7 @@ from typing import Literal
 from pipeline.options.features import Device
 
 Schedule = Literal["constant", "step", "plateau", "cosine", "onecycle"]
+Choose = Literal["balanced", "accuracy", "macro-f1", "all-right", "iou", "map"]
 Loss = Literal["bce", "weighted-bce", "ce", "weighted-ce", "focal", "asymmetric"]
 
 
@@ -45,6 +46,9 @@ class FitOptions:
         gate: Whether attributes that do not apply to the predicted category are silent (category) or not (none).
         threshold: How probabilities become values: auto, best, fixed:0.5 (in short 0.5) and the like, global, per-key,
             per-label (tuned for F1), precision:0.9 and the like, count (as many values as are true).
+        choose: What is best, on validation: balanced is the mean over attributes of (macro F1 + accuracy) / 2, with IoU
+            for accuracy where an attribute has several values; accuracy, macro-f1, all-right, iou and map are the
+            figures of those names. Configurations, threshold policies and ensembles are chosen by it.
         calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike
@@ -93,6 +97,7 @@ class FitOptions:
     na: Literal["mask", "class", "negative"] = "mask"
     gate: Literal["category", "none"] = "category"
     threshold: str = "auto"
+    choose: Choose = "balanced"
     calibrate: Literal["off", "on"] = "on"
     ensemble: int = 0
     ensemble_from: Literal["best", "each-head"] = "best"

@@ -119,6 +119,19 @@ def test_predictions_are_those_of_the_model_file_on_cached_features(run: Path, s
         np.testing.assert_allclose(frame.filter(like="p:").to_numpy(), P, atol=1e-6)
 
 
+def test_what_is_best_is_the_users_choice_and_recorded(small: SmallCatalogue, tmp_path: Path) -> None:
+    run = fit(small, options(small, tmp_path / "a", lr=(0.5, 0.05, 1e-4), choose="all-right", epochs=4))
+    configs = pd.read_csv(run / "configs.csv").set_index("config_id")
+    assert (configs["validation_score"] == configs["validation_all_keys_right"]).all()
+    assert (configs["validation_balanced"] != configs["validation_score"]).any()
+    recorded = json.loads((run / "run.json").read_text())
+    assert recorded["options"]["fit"]["choose"] == "all-right"
+    assert configs.loc[recorded["best"], "validation_score"] == configs["validation_score"].max()
+    comparison = compare([run], CompareOptions(bootstrap=20))
+    assert (comparison.choose, comparison.best_candidate.config_id) == ("all-right", recorded["best"])
+    assert compare([run], CompareOptions(bootstrap=20, choose="balanced")).choose == "balanced"
+
+
 def test_compare_finds_what_the_vectors_say(run: Path) -> None:
     comparison = compare([run], CompareOptions(bootstrap=20))
     assert comparison.best_candidate.config_id == json.loads((run / "run.json").read_text())["best"]
@@ -332,7 +345,7 @@ def test_losses_and_sizes_are_compared_by_one_fit(small: SmallCatalogue, tmp_pat
     for field, values in (("loss", ["bce", "ce"]), ("batch_size", ["16", "64"])):
         rows = compare([run], CompareOptions(by=field, bootstrap=10)).by_rows
         assert [row.value for row in rows] == values
-        assert {row.candidate for row in rows} <= kept
+        assert {row.config_id for row in rows} <= kept and None not in {row.candidate for row in rows}
         for row in rows:
             same = configs[configs[field].astype(str) == row.value]
             assert row.config_id == same.loc[same["validation_score"].idxmax(), "config_id"]

@@ -13,6 +13,7 @@ from pipeline.comparison.page.photos import NEVER
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Comparison, Confusion, Interval, ValueRow
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.figures import AttributeMetrics
+from pipeline.evaluation.goals import MEANINGS
 from pipeline.evaluation.metrics import FEW
 from pipeline.options import CompareOptions
 from pipeline.options.words import PROGRAM, changed, words_of
@@ -77,6 +78,7 @@ def prepare(comparison: Comparison, data: PageData, options: CompareOptions) -> 
         "never": NEVER,
         "loading": _loading(comparison.best_candidate.model),
         "few": FEW,
+        "chosen_by": MEANINGS[comparison.choose],
         "macro_intervals": MACRO_INTERVALS,
     }
 

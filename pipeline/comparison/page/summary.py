@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.comparison.headline import BETTER
+from pipeline.comparison.details import BETTER
 from pipeline.comparison.page.templating import percent
 from pipeline.comparison.records import Candidate, Comparison
 
