@@ -82,5 +82,5 @@ def _by(settings: Sequence[Mapping[str, object]], group: Sequence[int], field: s
 
 
 def _said(field: str, settings: Mapping[str, object]) -> str:
-    value = str(settings.get(field, "")).removeprefix("(").removesuffix(")").removesuffix(",")
+    value = str(settings.get(field, "")).removeprefix("(").removesuffix(")").removesuffix(",").removesuffix(".0")
     return value if not value or field in _ALONE else f"{field.replace('_', ' ')} {value}"

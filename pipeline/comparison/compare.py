@@ -43,6 +43,9 @@ from pipeline.options import CompareOptions
 
 __all__ = ["compare", "table"]
 
+AT_PRECISION = (0.95,)
+"""How much of what is filled in must be right, where nobody said it."""
+
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     """Judge every candidate of these run folders, or of those in a folder, on the test photos that all of them have.
@@ -85,12 +88,12 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         confusions=confusions(reference),
         reliability=reliabilities(*reference.test, best.run.schema),
         curves=tuple(curve for e in ranked if (curve := curves(e.run, e.config_id, e.name)) is not None),
-        notes=(*taken, *notes(loaded, candidates, choose), *given_notes(options.notes)),
+        notes=(*taken, *notes(loaded, candidates, len(test.photos), choose), *given_notes(options.notes)),
         pairs=paired.pairs([entry.name for entry in ranked]),
         by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),
         evaluated=tuple(evaluation(run) for run in loaded if run.evaluated is not None),
-        coverage=tuple(row for entry in ranked for row in _coverage(entry, test)),
+        coverage=tuple(row for entry in ranked for row in _coverage(entry, best, test)),
         calibration=calibration_rows(best.run, best.config_id, reference, test.of[best.run.path].order),
         by_note=nothing_alike(options.by, by_rows),
         left_out=shared.left_out,
@@ -165,13 +168,14 @@ def _photo_set(having: Sequence[Entry], test: JudgingPhotos, options: CompareOpt
     )
 
 
-def _coverage(entry: Entry, test: JudgingPhotos) -> tuple[Coverage, ...]:
-    """How much can be filled in; for the models of an evaluation alone."""
+def _coverage(entry: Entry, best: Entry, test: JudgingPhotos) -> tuple[Coverage, ...]:
+    """How much can be filled in, by every model of an evaluation, else by the best one."""
     run, at = entry.run, test.of[entry.run.path]
-    if run.evaluated is None:
+    if run.evaluated is None and entry is not best:
         return ()
+    targets = AT_PRECISION if run.evaluated is None else run.evaluated["at_precision"]
     P = run.probabilities(entry.config_id, "test")[at.order]
-    return coverage(entry.name, (P, at.Y, at.mask), run.schema, run.groups[at.rows], run.evaluated["at_precision"])
+    return coverage(entry.name, (P, at.Y, at.mask), run.schema, run.groups[at.rows], targets)
 
 
 def _candidate(entry: Entry, result: Judged, paired: PairedComparison, best: str | None = None) -> Candidate:

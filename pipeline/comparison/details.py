@@ -37,6 +37,9 @@ CONFUSION_VALUES = 24
 
 MISTAKES = 25
 
+FEW_PHOTOS = 500
+"""Test photos below which ranks are mostly noise."""
+
 BETTER = "first better"
 _NAMES = {"accuracy": "attribute acc", "key_macro_f1": "attribute F1"}
 
@@ -69,8 +72,14 @@ def evaluation(run: Run) -> Evaluated:
     return Evaluated(run.name, str(said["model"]), str(said.get("sha256", "")), said.get("training") is not None)
 
 
-def notes(runs: Sequence[Run], candidates: Sequence[Candidate], choose: str) -> tuple[str, ...]:
-    """Sentences a reader of the figures must not miss."""
+def notes(runs: Sequence[Run], candidates: Sequence[Candidate], photos: int, choose: str) -> tuple[str, ...]:
+    """Sentences a reader of the figures must not miss.
+
+    Args:
+        runs, candidates: All of them.
+        photos: Test photos that judge all candidates.
+        choose: What these are ranked by.
+    """
     sentences = list(_other_choices(runs, choose))
     for run in runs:
         if run.evaluated is not None:
@@ -100,10 +109,10 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate], choose: str) -> 
             f"{len(fewer)} of {len(candidates)} candidates predict other attributes than the best; their overall"
             " figures are over their own attributes, their differences over the attributes they share with the best."
         )
-    if best.metrics.overall.photos < 500:
-        sentences.append(
-            f"Only {counted(best.metrics.overall.photos, 'test photo')}: look at the intervals before the ranks."
-        )
+    if photos < FEW_PHOTOS:
+        known = best.metrics.overall.photos
+        lack = "" if known == photos else f" ({known} of them with a known label, which alone can count)"
+        sentences.append(f"Only {counted(photos, 'test photo')}{lack}: look at the intervals before the ranks.")
     unscored = [row.attribute for row in best.metrics.attributes if row.photos == 0]
     if unscored:
         sentences.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")

@@ -303,7 +303,7 @@ class Comparison:
         headline: What must be said before any figure, such as that the best is no better than the majority.
         choose: What is best, on validation (`evaluation.goals`): what validation scores are.
         evaluated: The models that `evaluate` tried; none where all runs are of `fit-heads`.
-        coverage: How much these can fill in.
+        coverage: How much these, or the best one, can fill in.
     """
 
     created: str
@@ -359,7 +359,7 @@ class Comparison:
         """A JSON-ready dict; figures that do not exist are null."""
         result: dict[str, Any] = published(self)
         if not self.evaluated:
-            del result["evaluated"], result["coverage"]
+            del result["evaluated"]
         return result
 
 

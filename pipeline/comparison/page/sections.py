@@ -77,10 +77,21 @@ def prepare(comparison: Comparison, data: PageData, options: CompareOptions) -> 
         "command": _command(comparison, options),
         "never": NEVER,
         "loading": _loading(comparison.best_candidate.model),
+        "several_rates": _several_rates(data),
         "few": FEW,
         "chosen_by": MEANINGS[comparison.choose],
         "macro_intervals": MACRO_INTERVALS,
     }
+
+
+def _several_rates(data: PageData) -> bool:
+    """Whether any head was tried at several learning rates under one optimizer; else there is no line to draw."""
+    rates: dict[tuple[str, str], set[str]] = {}
+    for each in data.tried:
+        head, optimizer, rate = (each.settings.get(name) or "" for name in ("head", "optimizer", "lr"))
+        if optimizer and rate and each.score is not None:
+            rates.setdefault((head, optimizer), set()).add(rate)
+    return any(len(tried) > 1 for tried in rates.values())
 
 
 def _scale(candidates: Sequence[Candidate]) -> Interval:

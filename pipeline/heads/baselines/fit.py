@@ -28,7 +28,7 @@ _MULTINOMIAL_COPIES = 1.1  # the standardised one and the strip
 _MULTINOMIAL_PER_THREAD = 1.0  # the rows that know an attribute
 _LIGHTGBM_COPIES = 2.0  # the view drawn for each row, and the rows that know an attribute
 _LIGHTGBM_PER_THREAD = 5.0  # a column's bins and the sample that they are made from, in double precision
-_SECONDS_PER_NUMBER = {"logreg": 4e-8, "multinomial": 4e-8, "lightgbm": 1.2e-7}
+_SECONDS_PER_NUMBER = {"logreg": 2e-8, "multinomial": 2e-8, "lightgbm": 1.2e-7}
 _SECONDS_PER_TREE_NUMBER = 2.8e-8
 
 
