@@ -27,7 +27,7 @@ from pipeline.comparison.details import (
 )
 from pipeline.comparison.entries import Entry, chosen_by, entries, names_of
 from pipeline.comparison.pairs import Judged, PairedComparison, judged
-from pipeline.comparison.records import Candidate, Comparison, Interval, OnPhotos, PhotoSet
+from pipeline.comparison.records import AT_PRECISION, Candidate, Comparison, Interval, OnPhotos, PhotoSet
 from pipeline.comparison.shared import JudgingPhotos, Shared, share
 from pipeline.comparison.table import table
 from pipeline.comparison.values import calibration_rows, value_rows
@@ -42,9 +42,6 @@ from pipeline.experiment.run_reader import Run, number, read_run, runs_in
 from pipeline.options import CompareOptions
 
 __all__ = ["compare", "table"]
-
-AT_PRECISION = (0.95,)
-"""How much of what is filled in must be right, where nobody said it."""
 
 
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:

@@ -15,6 +15,9 @@ from pipeline.system import write_text
 
 Interval = tuple[float, float]
 
+AT_PRECISION = (0.95,)
+"""How much of what is filled in must be right, where nobody said it."""
+
 OTHERS = "all others"
 NOTHING = "nothing"
 
@@ -234,8 +237,8 @@ class CalibrationRow:
     """One attribute of the best candidate before and after calibration, on test.
 
     Attributes:
-        method: Temperature (logits times scale), platt (logits times scale plus shift) or none. error_*, loss_* :
-            calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
+        method: Temperature (logits times scale), platt (logits times scale plus shift), or none, as it did not help.
+        error_*, loss_*: Calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
     """
 
     attribute: str

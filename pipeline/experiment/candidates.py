@@ -139,7 +139,7 @@ def cross_fitted(P: Float32, truth: Truth, policy: str) -> Bool:
         truth: What the rows are; products stay in one fold.
         policy: The threshold policy.
     """
-    folds = _folds(truth.groups)
+    folds = folds_of(truth.groups)
     D = np.zeros(P.shape, np.bool_)
     for fold in range(FOLDS):
         at, rest = folds == fold, folds != fold
@@ -150,8 +150,8 @@ def cross_fitted(P: Float32, truth: Truth, policy: str) -> Bool:
     return D
 
 
-def _folds(groups: Int64) -> Positions:
-    """The fold of each row, the same for every candidate."""
+def folds_of(groups: Int64) -> Positions:
+    """The fold of each row, the same for every candidate; a product is in one."""
     names, at = np.unique(groups, return_inverse=True)
     return (np.random.default_rng(0).permutation(len(names)) % FOLDS)[at]
 

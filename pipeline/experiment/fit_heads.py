@@ -23,6 +23,7 @@ from pipeline.experiment.candidates import (
     best_of,
     choose,
     doubts,
+    folds_of,
     judge,
     worth_keeping,
 )
@@ -217,7 +218,7 @@ def _calibration(head: FittedHead, experiment: Experiment, truth: Truth) -> Cali
         return None
     at = rows_to_look_at(len(truth.Y))
     X = experiment.read(experiment.split.rows("validation")[at])
-    return fit_calibration(head, X, truth.Y[at], truth.known[at])
+    return fit_calibration(head, X, truth.Y[at], truth.known[at], folds_of(truth.groups)[at])
 
 
 def _sides(
@@ -275,7 +276,19 @@ def _about_best(outcome: _Outcome, experiment: Experiment, options: FitOptions) 
     test_groups = experiment.groups[experiment.split.rows("test")]
     train, validation = (_truth(experiment, options, part) for part in ("train", "validation"))
     doubtful = doubts(outcome.best, train, validation, test_groups)
-    return (*_margin(outcome), *doubtful)
+    return (*_margin(outcome), *doubtful, *_left_alone(outcome.best, experiment.targets.schema.attributes))
+
+
+def _left_alone(best: JudgedHead, attributes: Sequence[str]) -> tuple[str, ...]:
+    """Where the best one's probabilities stay as they were, although calibration was asked for."""
+    alone = () if best.calibration is None else best.calibration.left_alone
+    if not alone:
+        return ()
+    named = ", ".join(attributes[i] for i in alone[:10]) + (" ..." if len(alone) > 10 else "")
+    return (
+        f"not calibrated ({len(alone)} of {counted(len(attributes), 'attribute')}): other validation photos were not"
+        f" shown to gain by it: {named}",
+    )
 
 
 def _called(outcome: _Outcome) -> Callable[[str], str]:

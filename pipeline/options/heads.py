@@ -49,7 +49,8 @@ class FitOptions:
         choose: What is best, on validation: balanced is the mean over attributes of (macro F1 + accuracy) / 2, with IoU
             for accuracy where an attribute has several values; accuracy, macro-f1, all-right, iou and map are the
             figures of those names. Configurations, threshold policies and ensembles are chosen by it.
-        calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model.
+        calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model, where
+            other validation photos gain by it.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike
             (each-head).

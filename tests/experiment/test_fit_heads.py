@@ -577,6 +577,19 @@ def notes_of(small: SmallCatalogue, out: Path, **changes: object) -> str:
     return "\n".join(fit_heads(DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), fit_options).notes)
 
 
+def test_calibration_that_is_not_shown_to_help_is_left_out_and_said(small: SmallCatalogue, tmp_path: Path) -> None:
+    """After two epochs sleeves are told about as surely as they should be, necks are not."""
+    said = notes_of(small, tmp_path / "a")
+    recorded = json.loads((tmp_path / "a" / "run.json").read_text())
+    stored = json.loads((tmp_path / "a" / "decisions.json").read_text())[recorded["best"]]["calibration"]
+    pairs = zip(recorded["schema"]["keys"], stored["scale"], stored["shift"], strict=True)
+    alone = [name for name, scale, shift in pairs if (scale, shift) == (1.0, 0.0)]
+    assert alone == ["sleeve_length"]
+    assert f"not calibrated ({len(alone)} of 2 attributes): other validation photos were not shown to gain" in said
+    methods = [row.method for row in compare([tmp_path / "a"], CompareOptions(bootstrap=10)).calibration]
+    assert methods.count("none") == len(alone)
+
+
 def test_labels_that_are_all_alike_are_nothing_to_learn(tmp_path: Path) -> None:
     small = write_catalogue(tmp_path, photos=60)
     write_rows(small.data, [(name, "1", "short") for name, *_ in read_rows(small.data)])

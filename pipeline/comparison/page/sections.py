@@ -27,12 +27,17 @@ MISTAKES = 12
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Mean calibration errors before and after, over `count` attributes; on `lower` of them it is lower after."""
+    """Mean calibration errors before and after, over `count` attributes; on `lower` of them it is lower after.
+
+    Attributes:
+        alone: Attributes that were left alone.
+    """
 
     before: float
     after: float
     lower: int
     count: int
+    alone: int
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,8 @@ def _calibration(comparison: Comparison) -> Calibrated | None:
     if not errors:
         return None
     before, after = (sum(column) / len(errors) for column in zip(*errors, strict=True))
-    return Calibrated(before, after, sum(after < before for before, after in errors), len(errors))
+    alone = sum(row.method == "none" for row in comparison.calibration)
+    return Calibrated(before, after, sum(after < before for before, after in errors), len(errors), alone)
 
 
 def _confusion(confusion: Confusion) -> ConfusionTable:

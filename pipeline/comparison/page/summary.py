@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.comparison.compare import AT_PRECISION
 from pipeline.comparison.details import BETTER
 from pipeline.comparison.page.templating import percent
-from pipeline.comparison.records import Candidate, Comparison
+from pipeline.comparison.records import AT_PRECISION, Candidate, Comparison
 
 
 def prepare(comparison: Comparison) -> dict[str, object]:

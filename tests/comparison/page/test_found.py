@@ -165,6 +165,11 @@ def test_calibration_before_and_after(judged: tuple[Comparison, PageData]) -> No
     )
     shown = text_of(judged, "Calibration", calibration=rows)
     assert "Mean calibration error over attributes: 0.150 before, 0.110 after; lower for 1 of 2 attributes." in shown
+    assert "left alone" not in shown
+    alone = (rows[0], dataclasses.replace(rows[1], method="none", scale=1.0, shift=0.0, error_after=0.1))
+    assert "1 was left alone: validation photos that did not fit it" in text_of(
+        judged, "Calibration", calibration=alone
+    )
     assert "neck temperature 0.500 +0.000 0.200 0.100 0.700 0.600" in shown
     unknown = tuple(dataclasses.replace(row, error_before=None) for row in rows)
     assert text_of(judged, "Calibration", calibration=unknown) == ""
