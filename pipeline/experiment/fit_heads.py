@@ -292,9 +292,10 @@ def _left_alone(best: JudgedHead, attributes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _called(outcome: _Outcome) -> Callable[[str], str]:
-    """What people call a configuration by its id; ensembles and refits have ids that can be said."""
+    """What people call a configuration by its id; an ensemble has one that can be said."""
     configs = [head.config for head in outcome.fitted]
     names = dict(zip([c.config_id for c in configs], spoken([asdict(c) for c in configs]), strict=True))
+    names |= {f"{config_id}-refit": f"{name} · refit" for config_id, name in names.items()}
     return lambda config_id: names.get(config_id, config_id)
 
 

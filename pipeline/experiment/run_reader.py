@@ -142,7 +142,7 @@ class Run:
             RunError: run.json says something else.
         """
         fit = (self.info.get("options") or {}).get("fit") or {}
-        choose = str(fit.get("choose") or goals.BALANCED)
+        choose = str((fit.get("choose") if isinstance(fit, Mapping) else None) or goals.BALANCED)
         if choose not in goals.MEANINGS:
             known = ", ".join(goals.MEANINGS)
             raise RunError(f"{self.path / FILES[0]}: options.fit.choose is {choose[:80]!r}; expected one of {known}")
