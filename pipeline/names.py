@@ -1,8 +1,9 @@
-"""Names that become a file or a folder: one component of a path, on every system."""
+"""Names: those that become a file or a folder, one component of a path on every system; those that people can say."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping, Sequence
 
 SEPARATORS = "/\\:"
 """Characters that separate the parts of a path on some system."""
@@ -43,3 +44,43 @@ def wrong_name(name: str, refused: str = RESERVED) -> str:
 def tidied(name: str) -> str:
     """The name with a dash for every reserved character, such as those in `hf-hub:timm/resnet18`."""
     return name.translate(str.maketrans(RESERVED, "-" * len(RESERVED)))
+
+
+_ALONE = ("head", "optimizer", "loss", "schedule", "backbone", "use", "na", "run")
+"""Settings whose values say by themselves what they are."""
+
+_FIRST = ("head", "optimizer", "lr", "C", "hidden", "dropout", "loss", "weight_decay")
+"""Settings that are named before others, most telling first."""
+
+
+def spoken(settings: Sequence[Mapping[str, object]]) -> list[str]:
+    """What people call configurations: the head, then what tells it from those that are alike so far.
+
+    Args:
+        settings: Per configuration its settings by name, in the order in which they are to be said after `_FIRST`.
+
+    Returns:
+        Such as `linear · sgd · lr 0.01`; equal settings have equal names.
+    """
+    names = [[_said("head", each) or "?"] for each in settings]
+    order = dict.fromkeys((*_FIRST, *(field for each in settings for field in each)))
+    groups = _by(settings, range(len(settings)), "head")
+    for field in order:
+        split = [_by(settings, group, field) for group in groups]
+        for parts in split:
+            for i in (i for part in parts for i in part if len(parts) > 1):
+                names[i].append(_said(field, settings[i]))
+        groups = [part for parts in split for part in parts]
+    return [" · ".join(filter(None, said)) for said in names]
+
+
+def _by(settings: Sequence[Mapping[str, object]], group: Sequence[int], field: str) -> list[list[int]]:
+    parts: dict[str, list[int]] = {}
+    for i in group:
+        parts.setdefault(str(settings[i].get(field, "")), []).append(i)
+    return list(parts.values())
+
+
+def _said(field: str, settings: Mapping[str, object]) -> str:
+    value = str(settings.get(field, "")).removeprefix("(").removesuffix(")").removesuffix(",").removesuffix(".0")
+    return value if not value or field in _ALONE else f"{field.replace('_', ' ')} {value}"

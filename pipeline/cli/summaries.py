@@ -83,7 +83,9 @@ def fit_lines(report: FitReport) -> Iterator[str]:
     counts = ", ".join(f"{count} {part}" for part, count in report.parts.items())
     fits = f"{counted(report.configs, 'configuration')} on {counts} photos"
     yield f"fit-heads: {fits} in {report.seconds:.1f} s -> {report.run}"
-    yield f"  best on validation: {report.best} with thresholds {report.policy}, score {report.score:.4f}"
+    files = "" if report.called == report.best else f" ({report.best})"
+    named = f"{report.called}{files} with thresholds {report.policy}"
+    yield f"  best on validation: {named}, {report.choose} score {report.score:.4f} (optimistic: the highest of many)"
     yield from (f"  note: {note}" for note in report.notes[:REJECTS])
     if len(report.notes) > REJECTS:
         yield f"  ... and {len(report.notes) - REJECTS} more notes, in configs.csv"

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from pipeline.comparison.entries import REFIT, RESULTS, Names
 from pipeline.comparison.left_out import labels_of
 from pipeline.comparison.pairs import PairedComparison
 from pipeline.comparison.records import ByDifference, ByRow
 from pipeline.errors import OptionError, nearest
 from pipeline.experiment.run_reader import Run, number
 from pipeline.options.words import now_named
-
-RESULTS = ("config_id", "validation_", "best_epoch", "seconds", "not", "policy")
-"""Fields, or beginnings of fields, that are outcomes rather than settings; not suggested for `--by`."""
 
 ALIKE = ("head", "backbone", "weights", "size", "resize", "precision", "use", "views", "na", "calibrate")
 """What configurations must agree in, beside the attributes and the photos."""
@@ -32,9 +30,6 @@ FOLLOWS: Mapping[str, tuple[str, ...]] = {
 }
 """What another value of a field brings with it: each backbone has its own weights and its own size."""
 
-REFIT = "-refit"
-"""How the configuration ends that is another one fit again on more photos: no configuration of its own."""
-
 
 @dataclass(frozen=True)
 class _Tried:
@@ -44,27 +39,28 @@ class _Tried:
     config_id: str
     settings: Mapping[str, str]
     alike: tuple[tuple[str, str], ...]
+    score: float | None
 
     @property
     def rank(self) -> float:
-        score = self.run.score(self.config_id)
-        return -1.0 if score is None or score != score else score
+        return -1.0 if self.score is None or self.score != self.score else self.score
 
 
-def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[Path, str], str]) -> tuple[ByRow, ...]:
+def best_by_field(runs: Sequence[Run], field: str | None, names: Names, choose: str) -> tuple[ByRow, ...]:
     """One row per value of `field` among configurations that are alike, those with several values first.
 
     The field is a column of configs.csv or a fact of the runs (backbone, size, na, use, ...). Whole runs (`run`) are
     compared whatever they are made of.
 
     Args:
-        judged: (run, config_id) -> name of the candidate, where test figures exist.
+        names: What configurations are called.
+        choose: What is best, on validation.
     """
     if field is None:
         return ()
     known = dict.fromkeys(name for run in runs for config_id in run.configs for name in run.settings(config_id))
     field = _field(field, known)
-    tried = _tried(runs, field)
+    tried = _tried(runs, field, choose)
     varying = _varying(tried, field)
     differing = {name for name, values in _values([each.alike for each in tried]).items() if len(values) > 1}
     groups: dict[tuple[tuple[str, str], ...], list[_Tried]] = {}
@@ -78,8 +74,10 @@ def best_by_field(runs: Sequence[Run], field: str | None, judged: Mapping[tuple[
             of_value = [each for each in members if (each.settings.get(field) or "") == value]
             best = max(of_value, key=lambda each: each.rank)
             own = {name: best.settings[name] for name in varying if best.settings.get(name)}
-            name, score = judged.get((best.run.path, best.config_id)), best.run.score(best.config_id)
-            rows.append(ByRow(value, len(of_value), best.config_id, best.run.name, score, name, among, own))
+            name = names[best.run.path, best.config_id]
+            judged = name if best.config_id in best.run.predicted else None
+            of = (best.config_id, best.run.name, best.score)
+            rows.append(ByRow(value, len(of_value), *of, judged, among, own, name))
     return tuple(rows)
 
 
@@ -122,7 +120,7 @@ def _field(field: str, known: Mapping[str, None]) -> str:
     return field
 
 
-def _tried(runs: Sequence[Run], field: str) -> list[_Tried]:
+def _tried(runs: Sequence[Run], field: str, choose: str) -> list[_Tried]:
     free = (field, *FOLLOWS.get(field, ()))
     called, splits = labels_of(runs), _splits(runs)
     found = []
@@ -133,7 +131,8 @@ def _tried(runs: Sequence[Run], field: str) -> list[_Tried]:
                 continue
             settings = run.settings(config_id)
             own = ((name, settings.get(name) or "") for name in ALIKE if name not in free)
-            found.append(_Tried(run, config_id, settings, () if field == "run" else (*own, *whole)))
+            alike = () if field == "run" else (*own, *whole)
+            found.append(_Tried(run, config_id, settings, alike, run.score(config_id, choose)))
     return found
 
 

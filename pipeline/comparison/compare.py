@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-
-import numpy as np
 
 from pipeline.comparison.by_field import best_by_field, differences_by_field, nothing_alike
 from pipeline.comparison.details import (
@@ -22,14 +20,14 @@ from pipeline.comparison.details import (
     evaluation,
     facts,
     given_notes,
+    headline,
     notes,
     policies,
     reliabilities,
 )
-from pipeline.comparison.headline import headline
-from pipeline.comparison.left_out import labels_of
+from pipeline.comparison.entries import Entry, chosen_by, entries, names_of
 from pipeline.comparison.pairs import Judged, PairedComparison, judged
-from pipeline.comparison.records import Candidate, Comparison, Interval, OnPhotos, PhotoSet
+from pipeline.comparison.records import AT_PRECISION, Candidate, Comparison, Interval, OnPhotos, PhotoSet
 from pipeline.comparison.shared import JudgingPhotos, Shared, share
 from pipeline.comparison.table import table
 from pipeline.comparison.values import alike, calibration_rows, value_rows
@@ -46,26 +44,6 @@ from pipeline.options import CompareOptions
 __all__ = ["compare", "table"]
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One configuration of one run, not judged yet."""
-
-    name: str
-    run: Run
-    config_id: str
-
-    @property
-    def rank(self) -> tuple[int, float, bool]:
-        """Most attributes first, then the highest validation score; what a run chose stands before its own others.
-
-        A run may choose an ensemble whose member is ahead within noise.
-        """
-        chosen = self.run.info.get("best") == self.config_id
-        scores = [self.run.score(name) for name in (self.run.predicted if chosen else (self.config_id,))]
-        best = max((score for score in scores if score is not None and not np.isnan(score)), default=-np.inf)
-        return len(self.run.schema.attributes), best, chosen
-
-
 def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
     """Judge every candidate of these run folders, or of those in a folder, on the test photos that all of them have.
 
@@ -77,21 +55,21 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         OptionError: For a `by` field that configs.csv does not have.
     """
     loaded, taken = _loaded(runs, options)
-    shared = share(loaded)
-    entries = sorted(_entries(loaded), key=lambda entry: entry.rank, reverse=True)
-    best, test = entries[0], shared.common
-    paired = _paired(entries, test, options)
+    shared, choose, names = share(loaded), chosen_by(loaded, options.choose), names_of(loaded)
+    ranked = entries(loaded, names, choose)
+    best, test = ranked[0], shared.common
+    paired = _paired(ranked, test, options)
     resamples = paired.resamples
     reference = _judge(best, test, resamples)
     paired.add(reference)
     candidates = (
         _candidate(best, reference, paired),
-        *(_candidate(entry, _judge(entry, test, resamples), paired, best.name) for entry in entries[1:]),
+        *(_candidate(entry, _judge(entry, test, resamples), paired, best.name) for entry in ranked[1:]),
     )
     base = _majority_judged(best.run, test, resamples)
     paired.add(base)
     against = replace(paired.pair(best.name, base.name), second="majority")
-    by_rows = best_by_field(loaded, options.by, {(e.run.path, e.config_id): e.name for e in entries})
+    by_rows = best_by_field(loaded, options.by, names, choose)
     return Comparison(
         created=datetime.now().astimezone().isoformat(timespec="seconds"),
         runs=tuple(facts(run) for run in loaded),
@@ -106,18 +84,24 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         policies=policies(best.run, best.config_id, reference),
         confusions=confusions(reference),
         reliability=reliabilities(*reference.test, best.run.schema),
-        curves=tuple(curve for e in entries if (curve := curves(e.run, e.config_id, e.name)) is not None),
-        notes=(*taken, *alike(reference), *notes(loaded, candidates), *given_notes(options.notes)),
-        pairs=paired.pairs([entry.name for entry in entries]),
+        curves=tuple(curve for e in ranked if (curve := curves(e.run, e.config_id, e.name)) is not None),
+        notes=(
+            *taken,
+            *alike(reference),
+            *notes(loaded, candidates, len(test.photos), choose),
+            *given_notes(options.notes),
+        ),
+        pairs=paired.pairs([entry.name for entry in ranked]),
         by_differences=differences_by_field(options.by, by_rows, paired),
         values=value_rows(best.run, reference),
         evaluated=tuple(evaluation(run) for run in loaded if run.evaluated is not None),
-        coverage=tuple(row for entry in entries for row in _coverage(entry, test)),
+        coverage=tuple(row for entry in ranked for row in _coverage(entry, best, test)),
         calibration=calibration_rows(best.run, best.config_id, reference, test.of[best.run.path].order),
         by_note=nothing_alike(options.by, by_rows),
         left_out=shared.left_out,
-        photo_sets=_photo_sets(shared, entries, options),
+        photo_sets=_photo_sets(shared, ranked, options),
         against_majority=against,
+        choose=choose,
         headline=headline(against, len(test.photos), resamples.count),
     )
 
@@ -132,20 +116,7 @@ def _loaded(runs: Sequence[Path], options: CompareOptions) -> tuple[list[Run], t
     return [read_run(path) for path in folders], tuple(taken)
 
 
-def _entries(runs: Sequence[Run]) -> list[_Entry]:
-    called = labels_of(runs)
-    entries = []
-    for run in runs:
-        # A folder of an evaluation is one model, and has its name.
-        alone = len(runs) == 1 or (run.evaluated is not None and called[run.path] == run.name)
-        prefix = "" if alone else f"{called[run.path]}/"
-        entries += [_Entry(f"{prefix}{config_id}", run, config_id) for config_id in run.predicted]
-    if not entries:
-        raise RunError(f"{runs[0].path} holds no predictions; run fit-heads again (it keeps the best of each head)")
-    return entries
-
-
-def _paired(entries: Sequence[_Entry], test: JudgingPhotos, options: CompareOptions) -> PairedComparison:
+def _paired(entries: Sequence[Entry], test: JudgingPhotos, options: CompareOptions) -> PairedComparison:
     """Nobody judged yet, on resamples of these photos by the products of the first entry's run."""
     run = entries[0].run
     resamples = Bootstrap(run.groups[test.of[run.path].rows], options.bootstrap, options.seed)
@@ -153,21 +124,21 @@ def _paired(entries: Sequence[_Entry], test: JudgingPhotos, options: CompareOpti
     return PairedComparison(lambda name: _judge(named[name], test, resamples), resamples)
 
 
-def _judge(entry: _Entry, test: JudgingPhotos, resamples: Bootstrap) -> Judged:
+def _judge(entry: Entry, test: JudgingPhotos, resamples: Bootstrap) -> Judged:
     run, at = entry.run, test.of[entry.run.path]
     P = run.probabilities(entry.config_id, "test")[at.order]
     D = decide(P, run.schema, run.thresholds(entry.config_id))
     return judged(entry.name, at.predicted(P, D, run.schema), resamples)
 
 
-def _photo_sets(shared: Shared, entries: Sequence[_Entry], options: CompareOptions) -> tuple[PhotoSet, ...]:
+def _photo_sets(shared: Shared, entries: Sequence[Entry], options: CompareOptions) -> tuple[PhotoSet, ...]:
     """The best of each run, newest run first, on the photos of all runs and on those of some; none when all are one.
 
     Of two runs made within one second, which is as fine as their time is kept, the one named later counts as newer.
     """
     if all(len(run.rows("test")) == len(shared.common.photos) for run in shared.common.runs):
         return ()
-    best: dict[Path, _Entry] = {}
+    best: dict[Path, Entry] = {}
     for entry in entries:
         best.setdefault(entry.run.path, entry)
     last_first = [best[run.path] for run in reversed(shared.common.runs) if run.path in best]
@@ -180,7 +151,7 @@ def _photo_sets(shared: Shared, entries: Sequence[_Entry], options: CompareOptio
     return tuple(found)
 
 
-def _photo_set(having: Sequence[_Entry], test: JudgingPhotos, options: CompareOptions, everybody: bool) -> PhotoSet:
+def _photo_set(having: Sequence[Entry], test: JudgingPhotos, options: CompareOptions, everybody: bool) -> PhotoSet:
     paired = _paired(having, test, options)
     figures = []
     for entry in having:
@@ -199,16 +170,17 @@ def _photo_set(having: Sequence[_Entry], test: JudgingPhotos, options: CompareOp
     )
 
 
-def _coverage(entry: _Entry, test: JudgingPhotos) -> tuple[Coverage, ...]:
-    """How much can be filled in; for the models of an evaluation alone."""
+def _coverage(entry: Entry, best: Entry, test: JudgingPhotos) -> tuple[Coverage, ...]:
+    """How much can be filled in, by every model of an evaluation, else by the best one."""
     run, at = entry.run, test.of[entry.run.path]
-    if run.evaluated is None:
+    if run.evaluated is None and entry is not best:
         return ()
+    targets = AT_PRECISION if run.evaluated is None else run.evaluated["at_precision"]
     P = run.probabilities(entry.config_id, "test")[at.order]
-    return coverage(entry.name, (P, at.Y, at.mask), run.schema, run.groups[at.rows], run.evaluated["at_precision"])
+    return coverage(entry.name, (P, at.Y, at.mask), run.schema, run.groups[at.rows], targets)
 
 
-def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: str | None = None) -> Candidate:
+def _candidate(entry: Entry, result: Judged, paired: PairedComparison, best: str | None = None) -> Candidate:
     """The record of a candidate.
 
     Args:
@@ -225,7 +197,7 @@ def _candidate(entry: _Entry, result: Judged, paired: PairedComparison, best: st
         backbone=run.settings(entry.config_id)["backbone"],
         random_weights=run.random_weights,
         policy=str(run.decisions[entry.config_id]["chosen"]),
-        validation_score=run.score(entry.config_id),
+        validation_score=entry.score,
         seconds=number(settings.get("seconds")),
         metrics=result.metrics,
         intervals=_intervals(result.figures, result.metrics),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,19 +10,22 @@ import numpy as np
 
 from pipeline.arrays import Bool, Float, Float32, Int64, Positions, UInt8
 from pipeline.catalogue.labels import UNKNOWN, LabelSchema, column_name
-from pipeline.comparison.pairs import Judged, Predicted
+from pipeline.comparison.pairs import DECIDING, Judged, Predicted
 from pipeline.comparison.records import (
     NOTHING,
     OTHERS,
     Candidate,
     Confusion,
     Curve,
+    Difference,
     Evaluated,
+    Pair,
     PolicyRow,
     Reliability,
     RunFacts,
 )
 from pipeline.errors import RunError, counted
+from pipeline.evaluation.bootstrap import FEW_PRODUCTS
 from pipeline.evaluation.metrics import evaluate, known_cells
 from pipeline.evaluation.ranking import reliability
 from pipeline.evaluation.thresholds import decide
@@ -33,6 +36,12 @@ CONFUSION_VALUES = 24
 """A confusion matrix of more values than this is no picture any more; the less frequent ones are taken together."""
 
 MISTAKES = 25
+
+FEW_PHOTOS = 500
+"""Test photos below which ranks are mostly noise."""
+
+BETTER = "first better"
+_NAMES = {"accuracy": "attribute acc", "key_macro_f1": "attribute F1"}
 
 
 def facts(run: Run) -> RunFacts:
@@ -62,9 +71,15 @@ def evaluation(run: Run) -> Evaluated:
     return Evaluated(run.name, str(said["model"]), str(said.get("sha256", "")), said.get("training") is not None)
 
 
-def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """Sentences a reader of the figures must not miss."""
-    sentences = []
+def notes(runs: Sequence[Run], candidates: Sequence[Candidate], photos: int, choose: str) -> tuple[str, ...]:
+    """Sentences a reader of the figures must not miss.
+
+    Args:
+        runs, candidates: All of them.
+        photos: Test photos that judge all candidates.
+        choose: What these are ranked by.
+    """
+    sentences = list(_other_choices(runs, choose))
     for run in runs:
         if run.evaluated is not None:
             sentences += [f"{note[:1].upper()}{note[1:]}." for note in run.evaluated["notes"]]
@@ -93,14 +108,53 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
             f"{len(fewer)} of {len(candidates)} candidates predict other attributes than the best; their overall"
             " figures are over their own attributes, their differences over the attributes they share with the best."
         )
-    if best.metrics.overall.photos < 500:
-        sentences.append(
-            f"Only {counted(best.metrics.overall.photos, 'test photo')}: look at the intervals before the ranks."
-        )
+    if photos < FEW_PHOTOS:
+        known = best.metrics.overall.photos
+        lack = "" if known == photos else f" ({known} of them with a known label, which alone can count)"
+        sentences.append(f"Only {counted(photos, 'test photo')}{lack}: look at the intervals before the ranks.")
     unscored = [row.attribute for row in best.metrics.attributes if row.photos == 0]
     if unscored:
         sentences.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")
     return tuple(dict.fromkeys(sentences))
+
+
+def _other_choices(runs: Sequence[Run], choose: str) -> Iterator[str]:
+    others = [run for run in runs if run.evaluated is None and run.choose != choose]
+    if others:
+        named = ", ".join(f"{run.name} by {run.choose}" for run in others)
+        yield (
+            f"Ranked by {choose} here, but chosen by another figure in {named}: the thresholds of its models, and"
+            " which ensembles there are, follow that one."
+        )
+
+
+def headline(against_majority: Pair, photos: int, products: int) -> tuple[str, ...]:
+    """Sentences for the top of the table and of the page; none when there is nothing to warn of.
+
+    Args:
+        against_majority: The best one and the majority baseline, on the same resamples.
+        photos: Test photos.
+        products: Products among them.
+    """
+    return tuple(_warnings(against_majority, photos, products))
+
+
+def _warnings(against: Pair, photos: int, products: int) -> Iterator[str]:
+    if against.verdict != BETTER:
+        figures = ", ".join(_cell(name, d) for name in DECIDING if (d := against.differences.get(name)) is not None)
+        yield (
+            f"{against.first} is not shown to be better than always naming the most common value"
+            f" ({figures or 'no figure could be taken'})."
+        )
+    if products < FEW_PRODUCTS:
+        yield (
+            f"{counted(photos, 'test photo')} of {counted(products, 'product')} can tell next to nothing: even without"
+            f" a mistake on any, {min(100, round(300 / max(products, 1)))} % of all products may be wrong."
+        )
+
+
+def _cell(name: str, found: Difference) -> str:
+    return f"{_NAMES[name]} {found.value:+.3f} [{found.low:+.3f} {found.high:+.3f}]"
 
 
 def given_notes(path: Path | None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from pipeline.evaluation.unseen import Unseen
 
 DIFFERENCES = ("accuracy", "key_macro_f1", "micro_f1", "iou", "all_keys_right")
 DECIDING = ("accuracy", "key_macro_f1")
-"""The two figures that the verdict goes by; they are what the validation score is made of."""
+"""The two figures that the verdict goes by; they are what the balanced validation score is made of."""
 
 MOST = 24
 """Candidates of which every two are compared; the verdict of each on the best is there for all of them."""

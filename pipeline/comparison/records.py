@@ -10,9 +10,13 @@ from typing import Any
 
 from pipeline.evaluation.coverage import Coverage
 from pipeline.evaluation.figures import Metrics, published
+from pipeline.evaluation.goals import BALANCED
 from pipeline.system import write_text
 
 Interval = tuple[float, float]
+
+AT_PRECISION = (0.95,)
+"""How much of what is filled in must be right, where nobody said it."""
 
 OTHERS = "all others"
 NOTHING = "nothing"
@@ -38,7 +42,8 @@ class Candidate:
     """One configuration of one run, judged on the test rows.
 
     Attributes:
-        name: Unique among the candidates.
+        name: What people call it, unique among the candidates.
+        config_id: What its files are called.
         settings: Its row of configs.csv.
         policy: Its threshold policy, chosen on validation.
         intervals: 95 % per overall figure; key_intervals : per attribute and figure.
@@ -74,6 +79,7 @@ class ByRow:
 
     Attributes:
         configurations: How many these are.
+        name: What it is called.
         candidate: Its name among the candidates, None when it was not judged.
         among: In what they are alike, where others of the comparison differ: head, features, photos and so on.
         settings: Its own settings, of those in which configurations differ.
@@ -87,6 +93,7 @@ class ByRow:
     candidate: str | None
     among: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,8 +237,8 @@ class CalibrationRow:
     """One attribute of the best candidate before and after calibration, on test.
 
     Attributes:
-        method: Temperature (logits times scale), platt (logits times scale plus shift) or none. error_*, loss_* :
-            calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
+        method: Temperature (logits times scale), platt (logits times scale plus shift), or none, as it did not help.
+        error_*, loss_*: Calibration error and log loss; before is None when the run kept no uncalibrated probabilities.
     """
 
     attribute: str
@@ -297,8 +304,9 @@ class Comparison:
         photo_sets: The best of each run on the photos of all runs, then on those of some; none when all have the same.
         against_majority: The best one and the baseline, paired; None in what was made before there was one.
         headline: What must be said before any figure, such as that the best is no better than the majority.
+        choose: What is best, on validation (`evaluation.goals`): what validation scores are.
         evaluated: The models that `evaluate` tried; none where all runs are of `fit-heads`.
-        coverage: How much these can fill in.
+        coverage: How much these, or the best one, can fill in.
     """
 
     created: str
@@ -327,6 +335,7 @@ class Comparison:
     coverage: tuple[Coverage, ...] = ()
     against_majority: Pair | None = None
     headline: tuple[str, ...] = ()
+    choose: str = BALANCED
 
     @property
     def best_candidate(self) -> Candidate:
@@ -353,7 +362,7 @@ class Comparison:
         """A JSON-ready dict; figures that do not exist are null."""
         result: dict[str, Any] = published(self)
         if not self.evaluated:
-            del result["evaluated"], result["coverage"]
+            del result["evaluated"]
         return result
 
 

@@ -10,6 +10,7 @@ from pipeline.comparison.pairs import DECIDING, NO_DIFFERENCE, WORDS
 from pipeline.comparison.records import ByRow, Candidate, Comparison, Difference, Interval, Pair, PhotoSet
 from pipeline.errors import counted
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
+from pipeline.evaluation.goals import MEANINGS
 from pipeline.evaluation.metrics import FEW
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ PAIRS = 10
 """Pairs shown; all are in the JSON and CSV files."""
 
 CHOSEN = (
-    "* chosen on validation, where its score is therefore optimistic: it is the highest of many, or the ensemble of"
-    " those. Differences are paired: the same resampled products for both."
+    "* chosen on validation by {choose}: {meaning}. Its validation score (valid.) is therefore optimistic: it is the"
+    " highest of many, or that of the ensemble of those. Differences are paired: the same resampled products for both."
 )
 
 GIVEN = (
@@ -67,7 +68,8 @@ def table(comparison: Comparison, color: bool = False) -> str:
         blocks.append(f"calibration error of {best.name}, mean over attributes: {before:.3f} before, {after:.3f} after")
     if comparison.coverage:
         blocks.append(_coverage(comparison))
-    blocks += [_about_macro_f1(best), GIVEN if comparison.evaluated else CHOSEN]
+    chosen = CHOSEN.format(choose=comparison.choose, meaning=MEANINGS[comparison.choose])
+    blocks += [_about_macro_f1(best), GIVEN if comparison.evaluated else chosen]
     return _text([*blocks, *comparison.notes], color)
 
 
@@ -137,11 +139,12 @@ def _overall(comparison: Comparison) -> RenderableType:
         ("loss", lambda c: decimal(c.metrics.overall.log_loss)),
         ("pred/true", ratio),
         ("fit s", lambda c: NONE if c.seconds is None else f"{c.seconds:.1f}"),
+        ("its files", lambda c: c.config_id if c.policy else ""),
     ]
     if any(len(c.attributes) != all_attributes for c in comparison.candidates):
         columns.insert(2, ("attributes", lambda c: f"{len(c.attributes)}/{all_attributes}"))
     rows = [[cell(c) for _, cell in columns] for c in (*comparison.candidates, comparison.majority)]
-    return _grid("", [name for name, _ in columns], rows, left=(0, 1))
+    return _grid("", [name for name, _ in columns], rows, left=(0, 1, len(columns) - 1))
 
 
 def _pairs(comparison: Comparison) -> RenderableType:
@@ -188,8 +191,7 @@ def _by(comparison: Comparison) -> RenderableType:
         candidate = judged.get(row.candidate or "")
         overall = None if candidate is None else candidate.metrics.overall
         figures = [overall.accuracy, overall.key_macro_f1] if overall else [None, None]
-        name = row.config_id if len(comparison.runs) == 1 else f"{row.run}/{row.config_id}"
-        shown = [row.value or "(none)", row.among, str(row.configurations), row.candidate or name, settings_text(row)]
+        shown = [row.value or "(none)", row.among, str(row.configurations), row.name, settings_text(row)]
         rows.append([*shown, decimal(row.validation_score), *(decimal(figure) for figure in figures)])
     field = comparison.by or ""
     heads = [field, "among", "configs", "best by validation", "its settings", "valid.", *NAMES.values()]

@@ -80,6 +80,12 @@ def alike(best: Judged) -> tuple[str, ...]:
     return (f"Nothing can be told of {'; '.join(found)}: a figure there is no evidence that it is recognised.",)
 
 
+def _method(link: str, scale: float, shift: float) -> str:
+    if (scale, shift) == (1.0, 0.0):
+        return "none"
+    return "temperature" if link == "softmax" else "platt"
+
+
 def calibration_rows(run: Run, config_id: str, best: Judged, order: np.ndarray) -> tuple[CalibrationRow, ...]:
     """One row per attribute; empty for a candidate that was not calibrated.
 
@@ -98,7 +104,7 @@ def calibration_rows(run: Run, config_id: str, best: Judged, order: np.ndarray) 
         rows.append(
             CalibrationRow(
                 attribute=attribute,
-                method="temperature" if link == "softmax" else "platt",
+                method=_method(link, float(stored["scale"][i]), float(stored["shift"][i])),
                 scale=float(stored["scale"][i]),
                 shift=float(stored["shift"][i]),
                 error_before=None if was is None else was.calibration_error,

@@ -8,7 +8,7 @@ are tuned on all validation rows. The score of what is chosen stays optimistic: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +16,10 @@ import numpy as np
 from pipeline.arrays import Bool, Float32, Float64, Int64, Positions, UInt8
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import counted
-from pipeline.evaluation.bootstrap import FEW_PRODUCTS, Bootstrap, interval, resampled_score
+from pipeline.evaluation import goals
+from pipeline.evaluation.bootstrap import FEW_PRODUCTS, interval
 from pipeline.evaluation.majority import majority_baseline
-from pipeline.evaluation.metrics import evaluate, photo_sums, validation_score
+from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.thresholds import EXTRA, POLICIES, decide, full_name, is_tuned, tune
 from pipeline.heads import FittedHead, ensemble
 from pipeline.heads.calibration import Calibration
@@ -26,18 +27,24 @@ from pipeline.heads.calibration import Calibration
 FOLDS = 5
 """Parts of the validation rows, each judged by thresholds that the others tuned."""
 
-RESAMPLES = 1000
-"""Of the validation rows, for the noise between an ensemble and its member."""
-
 
 @dataclass(frozen=True)
 class Truth:
-    """What a part's rows are known to be: Y (n, L) uint8, known (n, L) bool, groups (n,): photos of one product."""
+    """What a part's rows are known to be: Y (n, L) uint8, known (n, L) bool, groups (n,): photos of one product.
+
+    Attributes:
+        choose: The figure of these rows that says what is best, of `goals.MEANINGS`.
+    """
 
     schema: LabelSchema
     Y: UInt8
     known: Bool
     groups: Int64
+    choose: str = goals.BALANCED
+
+    def score(self, P: Float32, D: Bool) -> float:
+        """The figure, of probabilities and decisions (n, L)."""
+        return goals.score(self.choose, P, D, self.Y, self.known, self.schema)
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class JudgedHead:
 
     Attributes:
         decided: (n, L), what the chosen policy decides on validation rows, those that score and metrics are of.
+        metrics: Overall figures of them by name, `goals.BALANCED` among them, whatever was chosen by.
         made_of: The fitted configurations behind it: itself, or those an ensemble averages. After a refit P, policies
             and metrics are still those of the fit on training rows alone.
         calibration: What `head` has folded in, `made_of` not.
@@ -114,11 +122,12 @@ def judge(fit: Fit, P: Float32, truth: Truth, threshold: str) -> JudgedHead:
     for policy in (*POLICIES, *EXTRA) if threshold == "auto" else (full_name(threshold),):
         limits = tune(P, truth.Y, truth.known, truth.schema, policy)
         D = cross_fitted(P, truth, policy) if is_tuned(policy) else decide(P, truth.schema, limits)
-        policies[policy] = Policy(limits, validation_score(P, D, truth.Y, truth.known, truth.schema))
+        policies[policy] = Policy(limits, truth.score(P, D))
         decided[policy] = D
     eligible = [policy for policy in policies if policy not in EXTRA] or list(policies)
     chosen = max(eligible, key=lambda policy: policies[policy].score)
     overall = evaluate(P, decided[chosen], truth.Y, truth.known, truth.schema).to_json()["overall"]
+    overall[goals.BALANCED] = replace(truth, choose=goals.BALANCED).score(P, decided[chosen])
     return JudgedHead(fit.config_id, fit.head, fit.made_of, P, decided[chosen], policies, chosen, overall)
 
 
@@ -130,7 +139,7 @@ def cross_fitted(P: Float32, truth: Truth, policy: str) -> Bool:
         truth: What the rows are; products stay in one fold.
         policy: The threshold policy.
     """
-    folds = _folds(truth.groups)
+    folds = folds_of(truth.groups)
     D = np.zeros(P.shape, np.bool_)
     for fold in range(FOLDS):
         at, rest = folds == fold, folds != fold
@@ -141,8 +150,8 @@ def cross_fitted(P: Float32, truth: Truth, policy: str) -> Bool:
     return D
 
 
-def _folds(groups: Int64) -> Positions:
-    """The fold of each row, the same for every candidate."""
+def folds_of(groups: Int64) -> Positions:
+    """The fold of each row, the same for every candidate; a product is in one."""
     names, at = np.unique(groups, return_inverse=True)
     return (np.random.default_rng(0).permutation(len(names)) % FOLDS)[at]
 
@@ -190,12 +199,9 @@ def averaged(
 
 
 def _surely_better(first: JudgedHead, second: JudgedHead, truth: Truth) -> bool:
-    resamples = Bootstrap(truth.groups, RESAMPLES)
-    scores = []
-    for candidate in (first, second):
-        sums = photo_sums(None, candidate.decided, truth.Y, truth.known, truth.schema)
-        scores.append(resampled_score(resamples.figures(sums), truth.schema.single))
-    span = interval(scores[0] - scores[1])
+    said = [(candidate.P, candidate.decided) for candidate in (first, second)]
+    one, other = goals.resampled(truth.choose, said, (truth.Y, truth.known, truth.groups), truth.schema)
+    span = interval(one - other)
     return span is not None and span[0] > 0.0
 
 
@@ -209,7 +215,7 @@ def doubts(best: JudgedHead, train: Truth, validation: Truth, test_groups: Int64
         test_groups: The product of each test photo, (n,).
     """
     base = majority_baseline(train.Y, train.known, train.schema).predict(len(validation.Y))
-    score = validation_score(*base, validation.Y, validation.known, validation.schema)
+    score = validation.score(*base)
     sentences = []
     if best.score <= score:
         sentences.append(

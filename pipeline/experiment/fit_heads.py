@@ -7,8 +7,8 @@ configuration see training and validation rows only; test rows enter as features
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pipeline.experiment.candidates import (
     best_of,
     choose,
     doubts,
+    folds_of,
     judge,
     worth_keeping,
 )
@@ -51,6 +52,7 @@ from pipeline.heads.fitted import with_far_off_marked
 from pipeline.heads.idle import idle_options
 from pipeline.heads.kernel import parse_block_weights
 from pipeline.heads.stacked.sweep import SweepProgress
+from pipeline.names import spoken
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit, sync_tree
 
@@ -84,7 +86,7 @@ def fit_heads(
         request = Request(data, cache_key, split, options)
         write_run(folder, experiment, request, outcome.best, near, seconds)
     best = outcome.best
-    about = (*_final(outcome, experiment), *_about_best(outcome, experiment), *idle_options(options, configs))
+    about = (*_final(outcome, experiment), *_about_best(outcome, experiment, options), *idle_options(options, configs))
     logged = (
         ()
         if store is None
@@ -93,12 +95,14 @@ def fit_heads(
     return FitReport(
         run=folder.path,
         best=best.config_id,
+        called=_called(outcome)(best.config_id),
         policy=best.chosen,
         score=best.score,
+        choose=options.choose,
         configs=len(outcome.fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*about, *near_notes, *_notes(experiment, outcome.fitted), *logged),
+        notes=(*about, *near_notes, *_notes(experiment, outcome), *logged),
         findings=experiment.findings,
     )
 
@@ -175,7 +179,7 @@ def _fit(
     )
     fitted = with_far_off_marked(fit_on_kinds(configs, experiment, ("train",), options, sweep))
     candidates = _judge_all(fitted, experiment, options)
-    best, ahead = choose(candidates, _truth(experiment)), best_of(candidates)
+    best, ahead = choose(candidates, _truth(experiment, options)), best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
     if options.refit:
         best = _refit(best, experiment, options, sweep)
@@ -186,13 +190,13 @@ def _fit(
     return _Outcome(fitted, candidates, best, ahead, kept, final)
 
 
-def _truth(experiment: Experiment, part: str = "validation") -> Truth:
+def _truth(experiment: Experiment, options: FitOptions, part: str = "validation") -> Truth:
     at, targets = experiment.split.rows(part), experiment.targets
-    return Truth(targets.schema, targets.Y[at], targets.known[at], experiment.groups[at])
+    return Truth(targets.schema, targets.Y[at], targets.known[at], experiment.groups[at], options.choose)
 
 
 def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: FitOptions) -> list[JudgedHead]:
-    truth = _truth(experiment)
+    truth = _truth(experiment, options)
     sound = [head for head in fitted if not head.diverged]
     if not sound:
         raise HeadError("every configuration diverged; try smaller learning rates with --lr")
@@ -216,7 +220,7 @@ def _calibration(head: FittedHead, experiment: Experiment, truth: Truth) -> Cali
         return None
     at = rows_to_look_at(len(truth.Y))
     X = experiment.read(experiment.split.rows("validation")[at])
-    return fit_calibration(head, X, truth.Y[at], truth.known[at])
+    return fit_calibration(head, X, truth.Y[at], truth.known[at], folds_of(truth.groups)[at])
 
 
 def _refit(best: JudgedHead, experiment: Experiment, options: FitOptions, sweep: SweepOptions) -> JudgedHead:
@@ -251,19 +255,42 @@ def _as_refit(progress: SweepProgress | None, parts: str) -> SweepProgress | Non
     return None if progress is None else lambda text: progress(f"refit on {parts}: {text}")
 
 
-def _about_best(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
+def _about_best(outcome: _Outcome, experiment: Experiment, options: FitOptions) -> tuple[str, ...]:
     """Why it is the best, and what stands against believing it."""
     test_groups = experiment.groups[experiment.split.rows("test")]
-    doubtful = doubts(outcome.best, _truth(experiment, "train"), _truth(experiment), test_groups)
-    return (*_margin(outcome.best, outcome.ahead), *doubtful)
+    train, validation = (_truth(experiment, options, part) for part in ("train", "validation"))
+    doubtful = doubts(outcome.best, train, validation, test_groups)
+    return (*_margin(outcome), *doubtful, *_left_alone(outcome.best, experiment.targets.schema.attributes))
 
 
-def _margin(best: JudgedHead, ahead: JudgedHead) -> tuple[str, ...]:
+def _left_alone(best: JudgedHead, attributes: Sequence[str]) -> tuple[str, ...]:
+    """Where the best one's probabilities stay as they were, although calibration was asked for."""
+    alone = () if best.calibration is None else best.calibration.left_alone
+    if not alone:
+        return ()
+    named = ", ".join(attributes[i] for i in alone[:10]) + (" ..." if len(alone) > 10 else "")
+    return (
+        f"not calibrated ({len(alone)} of {counted(len(attributes), 'attribute')}): other validation photos were not"
+        f" shown to gain by it: {named}",
+    )
+
+
+def _called(outcome: _Outcome) -> Callable[[str], str]:
+    """What people call a configuration by its id; an ensemble has one that can be said."""
+    configs = [head.config for head in outcome.fitted]
+    names = dict(zip([c.config_id for c in configs], spoken([asdict(c) for c in configs]), strict=True))
+    names |= {f"{config_id}-refit": f"{name} · refit" for config_id, name in names.items()}
+    return lambda config_id: names.get(config_id, config_id)
+
+
+def _margin(outcome: _Outcome) -> tuple[str, ...]:
     """Why the best is not the one with the highest score, when it is not."""
+    best, ahead = outcome.best, outcome.ahead
     gap = ahead.score - best.score
     if gap <= 0.0:
         return ()
-    return (f"{best.config_id} is taken: its member {ahead.config_id} is {gap:.4f} ahead on validation, within noise",)
+    member = _called(outcome)(ahead.config_id)
+    return (f"{best.config_id} is taken: its member {member} is {gap:.4f} ahead on validation, within noise",)
 
 
 def _final(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
@@ -273,8 +300,9 @@ def _final(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
     return (f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; its figures are those before",)
 
 
-def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, ...]:
-    notes = [f"{head.config.config_id}: {head.note}" for head in fitted if head.note]
+def _notes(experiment: Experiment, outcome: _Outcome) -> tuple[str, ...]:
+    fitted, called = outcome.fitted, _called(outcome)
+    notes = [f"{called(head.config.config_id)}: {head.note}" for head in fitted if head.note]
     names = experiment.targets.schema.column_names
     constant = sorted({names[column] for head in fitted for column in head.not_learnable})
     if constant:

@@ -17,6 +17,8 @@ class FitReport:
         run: Its folder.
         best: config_id chosen on validation, its threshold policy and validation score, which is optimistic: the
             highest of many, or that of an ensemble of those.
+        called: What people call the best one.
+        choose: What the score is (`evaluation.goals`).
         configs: How many were fit.
         parts: Photos per part.
         notes: Sentences a person should read.
@@ -25,8 +27,10 @@ class FitReport:
 
     run: Path
     best: str
+    called: str
     policy: str
     score: float
+    choose: str
     configs: int
     parts: Mapping[str, int]
     seconds: float

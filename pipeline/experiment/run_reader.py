@@ -16,6 +16,7 @@ from pipeline.arrays import Bool, Float32, Float64, Int64, Positions, Texts, UIn
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.catalogue.split_file import read_split
 from pipeline.errors import CatalogueError, RunError
+from pipeline.evaluation import goals
 from pipeline.evaluation.metrics import known_cells
 from pipeline.evaluation.unseen import Unseen
 from pipeline.experiment.run_schema import check_config_id, read_decisions, read_run_info
@@ -143,8 +144,29 @@ class Run:
         entry = self.decisions[config_id]
         return np.asarray(entry["policies"][policy or entry["chosen"]]["thresholds"], np.float64)
 
-    def score(self, config_id: str) -> float | None:
-        """Validation score of a configuration under its chosen policy; None when the run does not say."""
+    @property
+    def choose(self) -> str:
+        """What the run chose by, of `goals.MEANINGS`; runs from before there was a choice say nothing of it.
+
+        Raises:
+            RunError: run.json says something else.
+        """
+        fit = (self.info.get("options") or {}).get("fit") or {}
+        choose = str((fit.get("choose") if isinstance(fit, Mapping) else None) or goals.BALANCED)
+        if choose not in goals.MEANINGS:
+            known = ", ".join(goals.MEANINGS)
+            raise RunError(f"{self.path / FILES[0]}: options.fit.choose is {choose[:80]!r}; expected one of {known}")
+        return choose
+
+    def score(self, config_id: str, choose: str | None = None) -> float | None:
+        """Validation score of a configuration under its chosen policy; None when the run does not say.
+
+        Args:
+            config_id: Of the run.
+            choose: What the score is, of `goals.MEANINGS` (default: what the run chose by).
+        """
+        if choose not in (None, self.choose):
+            return number(self.configs.get(config_id, {}).get(f"validation_{goals.FIGURES.get(choose, choose)}"))
         entry = self.decisions.get(config_id)
         if entry is not None:
             score = float(entry["policies"][entry["chosen"]]["validation_score"])

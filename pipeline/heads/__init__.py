@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.heads.baselines import bytes_copied as bytes_copied
-    from pipeline.heads.baselines import estimate_seconds as estimate_seconds
+    from pipeline.heads.baselines.fit import bytes_copied as bytes_copied
+    from pipeline.heads.baselines.fit import estimate_seconds as estimate_seconds
     from pipeline.heads.config import DEFAULT_LR as DEFAULT_LR
     from pipeline.heads.config import HEADS as HEADS
     from pipeline.heads.config import HeadConfig as HeadConfig
@@ -34,9 +34,9 @@ _HOME = {
     "ChunkedSource": "stream",
     "SweepOptions": "stacked.sweep",
     "Targets": "targets",
-    "bytes_copied": "baselines",
+    "bytes_copied": "baselines.fit",
     "ensemble": "fitted",
-    "estimate_seconds": "baselines",
+    "estimate_seconds": "baselines.fit",
     "fit_many": "stacked.sweep",
     "grid": "config",
 }

@@ -5,6 +5,9 @@ scale * z + shift (Platt 1999), the same two numbers for all its values. Both ar
 the log loss, with a Gaussian prior on (log scale, shift) that weighs as much as one photo, and scale stays positive:
 on one member and one view the order of an attribute's values cannot change.
 
+A calibration is kept only where it helps (`fit_calibration` with folds): on a few dozen photos two numbers follow luck,
+and a head that is right about itself gets worse by them.
+
 Averages (ensembles, several views) get one scale and shift for all their members, fitted on the loss of the averaged
 probability; there the order of nearly equal values may move. Heads with scikit-learn or LightGBM members have no layer
 to fold anything into and stay as they are.
@@ -25,16 +28,25 @@ from pipeline.heads.probabilities import member_logits, member_weights
 ROWS = 4000
 """Photos looked at; two numbers per attribute need no more."""
 
+ALONE = (1.0, 0.0)
+"""The scale and shift that change nothing."""
+
 TINY = 1e-12
 STEEPEST = 4.0
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Per attribute of the schema: the factor and the term applied to its logits; 1 and 0 where nothing was known."""
+    """Per attribute of the schema: the factor and the term applied to its logits; `ALONE` where it is left alone."""
 
     scale: tuple[float, ...]
     shift: tuple[float, ...]
+
+    @property
+    def left_alone(self) -> tuple[int, ...]:
+        """Places of the attributes whose probabilities stay as they were."""
+        pairs = zip(self.scale, self.shift, strict=True)
+        return tuple(i for i, pair in enumerate(pairs) if pair == ALONE)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
@@ -51,12 +63,14 @@ def rows_to_look_at(n: int) -> Positions:
     return np.unique(np.linspace(0, n - 1, min(n, ROWS)).astype(np.intp))
 
 
-def fit_calibration(head: FittedHead, X: Float, Y: UInt8, known: Bool) -> Calibration:
+def fit_calibration(head: FittedHead, X: Float, Y: UInt8, known: Bool, folds: Positions | None = None) -> Calibration:
     """The calibration of a head on photos it was not fitted on.
 
     Args:
         X: Features (n, d), or (V, n, d) with views.
         Y, known: (n, L).
+        folds: The fold of each photo, (n,), products whole. With them an attribute is left alone unless calibration
+            helps: photos must lose less by what the other folds found than without it, by more than a standard error.
     """
     views = X if X.ndim == 3 else X[None]
     logits = [member_logits(member, view) for view in views for member in head.members]
@@ -64,9 +78,48 @@ def fit_calibration(head: FittedHead, X: Float, Y: UInt8, known: Bool) -> Calibr
     per_attribute = []
     for columns, link in zip(head.slices, head.links, strict=True):
         Z = np.stack([z[:, columns] for z in logits]).astype(np.float64)
-        of_link = _of_softmax if link == "softmax" else _of_sigmoid
-        per_attribute.append(of_link(Z, Y[:, columns], known[:, columns], shares))
+        cells = _Cells(Z, Y[:, columns], known[:, columns], shares, link)
+        per_attribute.append(cells.fitted() if folds is None or _helps(cells, folds) else ALONE)
     return Calibration(tuple(a for a, _ in per_attribute), tuple(b for _, b in per_attribute))
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """One attribute of w values on n photos: logits of each member and view (m, n, w), Y and known (n, w)."""
+
+    Z: Float64
+    Y: UInt8
+    known: Bool
+    shares: Sequence[float]
+    link: str
+
+    def take(self, rows: Positions | Bool) -> _Cells:
+        return replace(self, Z=self.Z[:, rows], Y=self.Y[rows], known=self.known[rows])
+
+    def fitted(self) -> tuple[float, float]:
+        """(scale, shift)."""
+        of_link = _of_softmax if self.link == "softmax" else _of_sigmoid
+        return of_link(self.Z, self.Y, self.known, self.shares)
+
+    def losses(self, scale: float, shift: float) -> Float64:
+        """Log loss of each photo, (n,); 0 where nothing is known."""
+        logits = scale * self.Z + shift
+        if self.link == "softmax":
+            grown = np.exp(logits - logits.max(axis=2, keepdims=True))
+            P = _average(grown / grown.sum(axis=2, keepdims=True), self.shares)
+            return np.asarray(-np.where(self.known & (self.Y > 0), np.log(P + TINY), 0.0).sum(axis=1))
+        P = _average(0.5 * (1.0 + np.tanh(0.5 * logits)), self.shares)
+        return np.asarray(-np.where(self.known, np.log(np.where(self.Y > 0, P, 1.0 - P) + TINY), 0.0).sum(axis=1))
+
+
+def _helps(cells: _Cells, folds: Positions) -> bool:
+    """Whether photos lose less by what the other folds find, by more than the standard error of the gain."""
+    gain = np.zeros(len(folds))
+    for fold in np.unique(folds):
+        here = cells.take(folds == fold)
+        gain[folds == fold] = here.losses(*ALONE) - here.losses(*cells.take(folds != fold).fitted())
+    gain = gain[cells.known.any(axis=1)]
+    return len(gain) > 1 and float(gain.mean()) > float(gain.std(ddof=1)) / np.sqrt(len(gain))
 
 
 def calibrated(head: FittedHead, calibration: Calibration) -> FittedHead:

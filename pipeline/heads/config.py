@@ -30,7 +30,7 @@ class HeadSpec:
 
     @property
     def is_baseline(self) -> bool:
-        """True for heads without epochs: scikit-learn's and LightGBM's, fitted column by column, and kernel ridge."""
+        """True for heads without epochs: scikit-learn's, LightGBM's and kernel ridge."""
         return not self.optimizers
 
 
@@ -46,6 +46,7 @@ HEADS: Mapping[str, HeadSpec] = {
     "mlp": HeadSpec(_FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
     "mlp-per-key": HeadSpec(_FIRST_ORDER, (*_TRAINING, "hidden", "dropout")),
     "logreg": HeadSpec((), ("C", "seed")),
+    "multinomial": HeadSpec((), ("C", "seed")),
     "kernel-ridge": HeadSpec((), ("ridge", "bandwidth", "landmarks", "block_weights", "logit_adjust", "seed")),
     "lightgbm": HeadSpec((), ("trees", "leaves", "feature_fraction", "seed")),
     NETWORK: HeadSpec((), ()),
@@ -75,7 +76,7 @@ class HeadConfig:
     """One configuration of one head; a field its head or optimizer does not use is set back to its default.
 
     Attributes:
-        head: linear, mlp, mlp-per-key, kernel-ridge, logreg, lightgbm or network.
+        head: linear, mlp, mlp-per-key, kernel-ridge, logreg, multinomial, lightgbm or network.
         optimizer: adam, sgd, adamw, lbfgs (linear only); empty picks adam, and stays empty for baselines.
         lr: Learning rate; 0 picks the optimizer's default (`DEFAULT_LR`).
         weight_decay: L2 penalty of the weights (not the biases), in the gradient, or decoupled for adamw.
@@ -94,7 +95,7 @@ class HeadConfig:
         monitor: What chooses the epoch that is kept, on validation: loss (lowest) or micro-f1 (highest).
         patience: Epochs without a better one by `monitor` before training stops; 0 never stops.
         seed: Seed of initialisation and dropout (not of the batch order).
-        C: Inverse regularisation strength of logreg.
+        C: Inverse regularisation strength of logreg and multinomial.
         trees: Trees per label of lightgbm.
         leaves: Leaves per tree of lightgbm.
         feature_fraction: Share of the features each tree of lightgbm sees.
@@ -272,8 +273,13 @@ def _grid_of(head: str, options: FitOptions) -> Iterable[HeadConfig]:
                 seed=options.seed[0],
             )
         return
+    if "C" in HEADS[head].uses:
+        if not options.logreg_c:
+            raise HeadError("nothing to try for logreg-c; give it one value or more, or leave it out")
+        yield from (HeadConfig(head=head, C=C, seed=options.seed[0]) for C in options.logreg_c)
+        return
     if HEADS[head].is_baseline:
-        yield HeadConfig(head=head, C=options.logreg_c, trees=options.trees, seed=options.seed[0])
+        yield HeadConfig(head=head, trees=options.trees, seed=options.seed[0])
         return
     axes = {
         "optimizer": options.optimizers,

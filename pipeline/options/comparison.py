@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.options.heads import Choose
+
 
 @dataclass(frozen=True)
 class CompareOptions:
@@ -13,6 +15,8 @@ class CompareOptions:
     Attributes:
         by: Set the best of each value of this field against each other: head, optimizer, lr, loss and so on, or what
             differs between runs, such as na, backbone, size, use, run.
+        choose: What is best, on validation (default: what the runs were told; balanced where they differ): balanced,
+            accuracy, macro-f1, all-right, iou or map. Each model keeps the thresholds it was saved with.
         report: Where the report page goes (default: report.html in the first run folder).
         json: Also write the whole comparison as JSON to this file.
         csv: Also write every figure, with its interval, as a row of this file.
@@ -22,6 +26,7 @@ class CompareOptions:
     """
 
     by: str | None = None
+    choose: Choose | None = None
     report: Path | None = None
     json: Path | None = None
     csv: Path | None = None

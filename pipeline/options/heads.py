@@ -9,6 +9,7 @@ from typing import Literal
 from pipeline.options.features import Device
 
 Schedule = Literal["constant", "step", "plateau", "cosine", "onecycle"]
+Choose = Literal["balanced", "accuracy", "macro-f1", "all-right", "iou", "map"]
 Loss = Literal["bce", "weighted-bce", "ce", "weighted-ce", "focal", "asymmetric"]
 
 
@@ -23,8 +24,8 @@ class FitOptions:
         views: Cached views to train and predict with (default: identity).
         vectors: Of several kinds of vectors (--backbone A,B and the like): heads on all of them side by side (joined),
             on each kind alone (each), or both.
-        heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, lightgbm, network (those that a fine-tuned backbone was
-            trained under).
+        heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, multinomial, lightgbm, network (those that a
+            fine-tuned backbone was trained under).
         optimizers: adam, sgd, adamw, lbfgs (torch heads only).
         lr: Learning rates to try.
         weight_decay: Weight decays to try.
@@ -49,7 +50,11 @@ class FitOptions:
         gate: Whether attributes that do not apply to the predicted category are silent (category) or not (none).
         threshold: How probabilities become values: auto, best, fixed:0.5 (in short 0.5) and the like, global, per-key,
             per-label (tuned for F1), precision:0.9 and the like, count (as many values as are true).
-        calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model.
+        choose: What is best, on validation: balanced is the mean over attributes of (macro F1 + accuracy) / 2, with IoU
+            for accuracy where an attribute has several values; accuracy, macro-f1, all-right, iou and map are the
+            figures of those names. Configurations, threshold policies and ensembles are chosen by it.
+        calibrate: Fit a temperature or Platt scaling per attribute on validation and fold it into the model, where
+            other validation photos gain by it.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike
             (each-head); of several kinds of vectors, a head is one on each of them.
@@ -62,7 +67,7 @@ class FitOptions:
         block_weights: Weight of each feature block in kernel-ridge's distance.
         trees: Trees per label of the LightGBM baseline, at a learning rate of 0.05.
         max_labels: Most labels the LightGBM baseline accepts.
-        logreg_c: Inverse regularisation strength of the logistic regression baseline.
+        logreg_c: Inverse regularisation strengths of the logistic regressions (logreg, multinomial) to try.
         memory: GiB of features held in memory; more are streamed from the cache (default: half of the memory).
         device: Where to compute; auto takes the GPU when there is one.
         seed: Seeds of initialisation and dropout to try; the first one also orders the batches.
@@ -98,6 +103,7 @@ class FitOptions:
     na: Literal["mask", "class", "negative"] = "mask"
     gate: Literal["category", "none"] = "category"
     threshold: str = "auto"
+    choose: Choose = "balanced"
     calibrate: Literal["off", "on"] = "on"
     ensemble: int = 0
     ensemble_from: Literal["best", "each-head"] = "best"
@@ -109,7 +115,7 @@ class FitOptions:
     block_weights: tuple[str, ...] = ("pooled=0.5", "levels=2.5", "grid=1", "colour=1.5")
     trees: int = 300
     max_labels: int = 200
-    logreg_c: float = 1.0
+    logreg_c: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 1.0)
     memory: float | None = None
     device: Device = "auto"
     seed: tuple[int, ...] = (0,)

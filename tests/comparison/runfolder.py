@@ -45,6 +45,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "linear-adam-00000001": {"head": "linear", "optimizer": "adam", "lr": "0.001", "P": GOOD, "score": 0.9},
     "mlp-sgd-00000002": {"head": "mlp", "optimizer": "sgd", "lr": "0.1", "P": POOR, "score": 0.4},
 }
+NAMES = ("linear", "mlp · lr 0.1")
+"""What people call these, beside `UNKEPT`."""
+
 CONTENTS: dict[str, str] = {}
 """What stands for a photo's bytes, where that is not its name."""
 

@@ -23,10 +23,11 @@ from pipeline.evaluation.bootstrap import Bootstrap, interval, interval_of
 from pipeline.evaluation.metrics import evaluate, photo_sums
 from pipeline.evaluation.unseen import Unseen
 from pipeline.options import CompareOptions
-from tests.comparison.runfolder import CONFIGS, GOOD, POOR, ROWS, write_run
+from tests.comparison.runfolder import CONFIGS, GOOD, NAMES, POOR, ROWS, write_run
 
 QUICK = CompareOptions(bootstrap=50)
 LINEAR, MLP = CONFIGS
+NAMED, OTHER = NAMES
 
 
 def test_figures_of_the_best_by_hand(tmp_path: Path) -> None:
@@ -50,20 +51,61 @@ def test_the_best_is_chosen_on_validation_not_on_test(tmp_path: Path) -> None:
     configs = {LINEAR: {**CONFIGS[LINEAR], "score": 0.3}, MLP: CONFIGS[MLP]}
     comparison = compare([write_run(tmp_path / "a", configs=configs)], QUICK)
     assert [c.config_id for c in comparison.candidates] == [MLP, LINEAR]
-    assert comparison.best == MLP
+    assert comparison.best == OTHER
     assert comparison.candidates[1].metrics.overall.accuracy > comparison.candidates[0].metrics.overall.accuracy
+
+
+def chosen(folder: Path, accuracy: tuple[str, str], **info: Any) -> Path:
+    """A run whose linear head leads by its own score; by accuracy as given."""
+    run = write_run(folder, **info)
+    rows = list(csv.DictReader((run / "configs.csv").open(newline="")))
+    for row, figure in zip(rows, (*accuracy, ""), strict=True):
+        row |= {"validation_accuracy": figure, "validation_balanced": row["validation_score"]}
+    with (run / "configs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return run
+
+
+def test_what_is_best_can_be_chosen_and_is_named(tmp_path: Path) -> None:
+    run = chosen(tmp_path / "a", ("0.7", "0.8"))
+    own, other = (compare([run], CompareOptions(bootstrap=10, choose=choose)) for choose in (None, "accuracy"))
+    assert (own.best, own.choose, own.best_candidate.validation_score) == (NAMED, "balanced", 0.9)
+    assert (other.best, other.choose, other.best_candidate.validation_score) == (OTHER, "accuracy", 0.8)
+    assert "* chosen on validation by balanced: the mean over attributes of (macro F1 + accuracy) / 2" in table(own)
+    assert "* chosen on validation by accuracy: attribute accuracy, the mean over attributes" in table(other)
+    assert "chosen on validation by accuracy: attribute accuracy" in render(other, page_data(other))
+    assert other.to_json()["choose"] == "accuracy"
+    assert "Ranked by accuracy here, but chosen by another figure in a by balanced" in "".join(other.notes)
+    by_lr = compare([run], CompareOptions(bootstrap=10, by="lr", choose="accuracy")).by_rows
+    assert [row.validation_score for row in by_lr] == [None, 0.8, 0.7]
+
+
+def test_runs_are_ranked_by_what_all_of_them_chose_by(tmp_path: Path) -> None:
+    by_accuracy = {"options": {"fit": {"choose": "accuracy"}}}
+    first, second = (chosen(tmp_path / name, ("0.7", "0.8"), **by_accuracy) for name in "ab")
+    assert compare([first, second], QUICK).choose == "accuracy"
+    old = write_run(tmp_path / "old")
+    mixed = compare([first, old], QUICK)
+    assert mixed.choose == "balanced", "a run that does not say was chosen by it"
+    with pytest.raises(RunError, match="old does not say how its heads did by iou on validation; fit it again"):
+        compare([old], CompareOptions(bootstrap=10, choose="iou"))
+    wrong = write_run(tmp_path / "wrong", options={"fit": {"choose": "luck"}})
+    with pytest.raises(RunError, match=r"run.json: options.fit.choose is 'luck'; expected one of balanced, accuracy"):
+        compare([wrong], QUICK)
 
 
 def test_what_a_run_preferred_within_noise_stands_before_its_other_candidates(tmp_path: Path) -> None:
     """An ensemble may be chosen although its member scored a little higher; another run's best is not passed by it."""
     write_run(tmp_path / "a", best=MLP)
-    assert compare([tmp_path / "a"], QUICK).best == MLP
+    assert compare([tmp_path / "a"], QUICK).best == OTHER
     better = {LINEAR: {**CONFIGS[LINEAR], "score": 0.95}}
     write_run(tmp_path / "b", configs=better, best=LINEAR)
     assert [c.name for c in compare([tmp_path / "a", tmp_path / "b"], QUICK).candidates] == [
-        f"b/{LINEAR}",
-        f"a/{MLP}",
-        f"a/{LINEAR}",
+        f"b/{NAMED}",
+        f"a/{OTHER}",
+        f"a/{NAMED}",
     ]
 
 
@@ -97,7 +139,7 @@ def test_a_run_with_fewer_keys_is_compared_on_the_keys_it_has(tmp_path: Path) ->
     configs = {LINEAR: {**CONFIGS[LINEAR], "score": 0.99}}
     runs = [write_run(tmp_path / "neck", configs=configs, attributes=("neck",)), write_run(tmp_path / "both")]
     comparison = compare(runs, QUICK)
-    assert comparison.best == f"both/{LINEAR}"
+    assert comparison.best == f"both/{NAMED}"
     narrow = next(c for c in comparison.candidates if c.run == "neck")
     assert narrow.attributes == ("neck",)
     assert narrow.differences["accuracy"].value == 0.0
@@ -172,7 +214,7 @@ def test_a_best_no_better_than_the_majority_is_said_before_anything_else(tmp_pat
     blind = {name: {**config, "P": run["configs"]["mlp-sgd-00000002"]["P"]} for name, config in run["configs"].items()}
     bad = compare([write_run(tmp_path / "bad", **{**run, "configs": blind})], QUICK)
     (said,) = bad.headline
-    assert said.startswith("linear-adam-00000001 is not shown to be better than always naming the most common value")
+    assert said.startswith("linear is not shown to be better than always naming the most common value")
     assert table(bad).startswith(f"ATTENTION: {said}\n")
     assert bad.to_json()["headline"] == [said] and bad.to_json()["against_majority"]["verdict"] != "first better"
     page = render(bad, page_data(bad))
@@ -245,7 +287,7 @@ def test_by_sets_the_values_of_a_field_against_each_other(tmp_path: Path) -> Non
     comparison = compare([write_run(tmp_path / "a", configs=configs)], CompareOptions(bootstrap=50, by="optimizer"))
     (found,) = comparison.by_differences
     assert (found.first_value, found.second_value) == ("adam", "sgd")
-    assert (found.first, found.second) == (LINEAR, "linear-sgd-00000008")
+    assert (found.first, found.second) == ("linear · adam", "linear · sgd")
     assert found.verdict == "no difference shown"
     assert "optimizer against optimizer" in table(comparison)
 
@@ -269,7 +311,8 @@ def test_by_works_on_what_differs_between_runs(
     comparison = compare([tmp_path / "a", tmp_path / "b"], CompareOptions(bootstrap=50, by=field))
     (found,) = comparison.by_differences
     assert (found.first_value, found.second_value) == values
-    assert {found.first, found.second} == {f"a/{LINEAR}", f"b/{LINEAR}"}
+    said = {"run": ("", ""), "size": (" · size 96", " · size 224")}.get(field, tuple(f" · {value}" for value in values))
+    assert {found.first, found.second} in [{f"a/{NAMED}{one}", f"b/{NAMED}{two}"} for one, two in (said, said[::-1])]
     assert found.verdict == ("first better" if found.first.startswith("a") else "second better")
 
 
@@ -295,7 +338,7 @@ def test_values_by_hand_and_those_no_head_can_learn(tmp_path: Path) -> None:
     told = table(comparison)
     assert "not learnable (never seen in training), counted as missed where true: style=sporty, neck=a: b" in told
     assert "mean over all 6 values with a test photo, 6 of them with fewer than 10, too few to measure one by" in told
-    assert "chosen on validation, where its score is therefore optimistic" in told
+    assert "Its validation score (valid.) is therefore optimistic: it is the highest of many" in told
     save_csv(comparison, tmp_path / "c.csv")
     with (tmp_path / "c.csv").open(newline="") as file:
         verdicts = {row["value"]: row["verdict"] for row in csv.DictReader(file) if row["kind"] == "value"}
@@ -353,10 +396,10 @@ def test_csv_has_every_figure_with_its_interval(tmp_path: Path) -> None:
         (found,) = [row for row in rows if all(row[name] == value for name, value in fields.items())]
         return found
 
-    accuracy = one(kind="overall", candidate=LINEAR, figure="accuracy")
+    accuracy = one(kind="overall", candidate=NAMED, figure="accuracy")
     span = comparison.best_candidate.intervals["accuracy"]
     assert (float(accuracy["estimate"]), float(accuracy["low"]), float(accuracy["high"])) == pytest.approx((0.9, *span))
-    assert one(kind="pair", candidate=LINEAR, against=MLP, figure="accuracy")["verdict"] == "first better"
+    assert one(kind="pair", candidate=NAMED, against=OTHER, figure="accuracy")["verdict"] == "first better"
     assert one(kind="value", key="neck", value="v", figure="recall")["estimate"] == "0.5"
     assert one(kind="key", candidate="majority", key="neck", figure="accuracy")["estimate"] == "0.6"
 
@@ -365,8 +408,8 @@ def test_by_lists_the_best_per_value_of_a_field(tmp_path: Path) -> None:
     comparison = compare([write_run(tmp_path / "a")], CompareOptions(bootstrap=10, by="lr"))
     assert [(row.value, row.among, row.config_id, row.candidate) for row in comparison.by_rows] == [
         ("0.01", "head mlp", "mlp-sgd-00000003", None),
-        ("0.1", "head mlp", MLP, MLP),
-        ("0.001", "head linear", LINEAR, LINEAR),
+        ("0.1", "head mlp", MLP, OTHER),
+        ("0.001", "head linear", LINEAR, NAMED),
     ]
     # Of the two sgd configurations the one without predictions is better on validation.
     by_optimizer = compare([tmp_path / "a"], CompareOptions(bootstrap=10, by="optimizer")).by_rows
@@ -388,11 +431,11 @@ def test_by_compares_like_with_like(tmp_path: Path) -> None:
     comparison = compare([run], CompareOptions(bootstrap=50, by="optimizer"))
     (found,) = comparison.by_differences
     assert (found.first_value, found.second_value, found.among) == ("adam", "sgd", "head linear")
-    assert (found.first, found.second) == (LINEAR, "linear-sgd-00000008")
+    assert (found.first, found.second) == ("linear · adam · lr 0.001", "linear · sgd")
     assert comparison.by_note == ""
     text = table(comparison)
     row = next(line.split() for line in text.splitlines() if line.split()[:3] == ["adam", "head", "linear"])
-    assert row[3:7] == ["2", LINEAR, "lr", "0.001"]
+    assert " ".join(row[3:]).startswith("2 linear · adam · lr 0.001 lr 0.001 0.500 0.900")
 
 
 def test_by_says_when_nothing_is_comparable(tmp_path: Path) -> None:
@@ -451,7 +494,7 @@ def test_confusion_counts_true_and_decided(tmp_path: Path) -> None:
 @pytest.mark.parametrize("marked", [{"random_weights": True}, {"weights_source": "random:7"}])
 def test_random_weights_are_marked(tmp_path: Path, marked: dict[str, object]) -> None:
     comparison = compare([write_run(tmp_path / "a", **marked)], QUICK)
-    assert f"{LINEAR} (RANDOM WEIGHTS)" in table(comparison)
+    assert f"{NAMED} (RANDOM WEIGHTS)" in table(comparison)
     assert "a was made with RANDOM backbone weights: its figures say nothing about quality." in comparison.notes
 
 
@@ -459,8 +502,8 @@ def test_table_is_aligned_and_complete(tmp_path: Path) -> None:
     lines = table(compare([write_run(tmp_path / "a")], QUICK)).splitlines()
     start = next(i for i, line in enumerate(lines) if "candidate" in line)
     head, best, other, majority = lines[start], *lines[start + 2 : start + 5]
-    assert best.split()[:2] == ["*", LINEAR]
-    assert other.split()[0] == MLP
+    assert best.split()[:2] == ["*", NAMED]
+    assert other.split()[0] == "mlp"
     assert majority.split()[0] == "majority"
     at = head.index("elem acc")
     assert [line[at : at + 8].strip() for line in (best, other, majority)] == ["0.920", "0.080", "0.600"]
@@ -472,7 +515,7 @@ def test_the_table_shows_no_control_characters(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, configs={LINEAR: CONFIGS[LINEAR]}) for name in ("a\x1b[2Jx", "b")]
     text = table(compare(runs, QUICK))
     assert "\x1b" not in text
-    assert "a?[2Jx/linear-adam" in text
+    assert "a?[2Jx/linear " in text
 
 
 def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:
@@ -480,7 +523,7 @@ def test_json_is_whole_and_has_no_nan(tmp_path: Path) -> None:
     comparison = compare([write_run(tmp_path / "a", rows=rows)], QUICK)
     save_json(comparison, tmp_path / "out" / "c.json")
     data = json.loads((tmp_path / "out" / "c.json").read_text())
-    assert data["best"] == LINEAR
+    assert data["best"] == NAMED
     assert data["candidates"][0]["metrics"]["keys"][1]["accuracy"] is None
     assert data["candidates"][0]["metrics"]["overall"]["keys_scored"] == 1
     assert data["majority"]["metrics"]["keys"][0]["accuracy"] == 0.6

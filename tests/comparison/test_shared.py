@@ -57,7 +57,7 @@ def test_of_two_runs_of_one_second_the_one_named_later_stands_first(tmp_path: Pa
     write_run(tmp_path / "first", rows=old, configs=one(POOR[:-1], 0.95 if better == "first" else 0.5))
     write_run(tmp_path / "second", configs=one(GOOD))
     everybody, _ = compare([tmp_path / "first", tmp_path / "second"], QUICK).photo_sets
-    assert [each.name for each in everybody.best] == [f"second/{LINEAR}", f"first/{LINEAR}"]
+    assert [each.name for each in everybody.best] == ["second/linear", "first/linear"]
 
 
 def test_photos_of_one_run_alone_judge_it_apart(tmp_path: Path) -> None:
@@ -68,27 +68,27 @@ def test_photos_of_one_run_alone_judge_it_apart(tmp_path: Path) -> None:
     write_run(tmp_path / "new", configs=one(GOOD), created="2026-02-01T00:00:00")
     assert len(at) == len(GOOD)
     comparison = compare([tmp_path / "old", tmp_path / "new"], QUICK)
-    assert comparison.best == f"old/{LINEAR}", "chosen on validation"
+    assert comparison.best == "old/linear", "chosen on validation"
     everybody, apart = comparison.photo_sets
     assert (everybody.photos, everybody.runs, everybody.everybody) == (5, ("new", "old"), True)
     assert (apart.photos, apart.runs, apart.everybody) == (1, ("new",), False)
-    assert [each.name for each in everybody.best] == [f"new/{LINEAR}", f"old/{LINEAR}"]
+    assert [each.name for each in everybody.best] == ["new/linear", "old/linear"]
     (pair,) = everybody.pairs
-    assert (pair.first, pair.verdict) == (f"new/{LINEAR}", "first better")
+    assert (pair.first, pair.verdict) == ("new/linear", "first better")
     assert apart.pairs == () and apart.best[0].metrics.overall.photos == 1
     # j1 is sporty and called sporty; its neck is unknown.
     assert apart.best[0].metrics.overall.accuracy == 1.0
     text = table(comparison)
     assert "On the 5 test photos of all runs (4 products)" in text
     assert "On the 1 test photo of new alone (1 product)" in text
-    assert f"new/{LINEAR} is shown to be better than old/{LINEAR} (attribute acc +" in text
+    assert "new/linear is shown to be better than old/linear (attribute acc +" in text
     assert "not shared: 1 photo: in the test part of new alone, unknown to the others; judged apart" in text
     save_csv(comparison, tmp_path / "c.csv")
     with (tmp_path / "c.csv").open(newline="") as file:
         found = [row for row in csv.DictReader(file) if row["kind"] == "photos" and row["figure"] == "accuracy"]
     assert {(row["key"], row["candidate"], row["against"]) for row in found} >= {
-        ("all", f"new/{LINEAR}", f"old/{LINEAR}"),
-        ("new", f"new/{LINEAR}", ""),
+        ("all", "new/linear", "old/linear"),
+        ("new", "new/linear", ""),
         ("new", "majority", ""),
     }
 

@@ -110,3 +110,29 @@ def test_a_member_that_is_ahead_by_more_than_noise_is_taken() -> None:
 def test_without_an_ensemble_the_highest_score_is_taken() -> None:
     found, truth = candidates(lead=1)
     assert choose(found[:2], truth).config_id == "first"
+
+
+def test_the_policy_and_the_head_follow_what_is_best() -> None:
+    """A rare value that is never above one half: tuned thresholds find it, at the price of photos with one too many."""
+    rng = np.random.default_rng(0)
+    Y = np.zeros((400, VALUES), np.uint8)
+    Y[:, 0], Y[:, 1] = 1, rng.random(400) < 0.2
+    P = np.where(Y > 0, 0.45, 0.02 + 0.3 * (rng.random(Y.shape) < 0.3)).astype(np.float32)
+    P[:, 0] = 0.9
+    chosen = {}
+    for goal in ("balanced", "accuracy", "map"):
+        truth = Truth(SCHEMA, Y, np.ones(Y.shape, bool), np.arange(400), goal)
+        found = judged(P, truth)
+        chosen[goal] = found.chosen
+        assert found.score == truth.score(found.P, found.decided) == max(p.score for p in found.policies.values())
+        assert found.metrics["balanced"] == replace(truth, choose="balanced").score(P, found.decided)
+    assert chosen["map"] == "best", "no threshold changes it, so the simplest is taken"
+    assert chosen["balanced"] != "best"
+
+
+@pytest.mark.parametrize("goal", ["accuracy", "all-right", "map"])
+def test_noise_is_that_of_what_is_best(goal: str) -> None:
+    found, truth = candidates(lead=1)
+    assert choose(found, replace(truth, choose=goal)).config_id == "ensemble-2"
+    found, truth = candidates(lead=30)
+    assert choose(found, replace(truth, choose=goal)).config_id == "first"

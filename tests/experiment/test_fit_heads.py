@@ -72,7 +72,7 @@ def test_run_folder_holds_every_file_that_other_code_relies_on(run: Path) -> Non
     }
     fixed |= {"neighbours.csv"}
     configs = pd.read_csv(run / "configs.csv")["config_id"].tolist()
-    assert len(configs) == 5
+    assert len(configs) == 4 + 5  # of logreg, one per C
     best = json.loads((run / "run.json").read_text())["best"]
     expected = fixed | {"models/best.joblib", "models/best.joblib.sha256"}
     expected |= {f"predictions/uncalibrated/{best}.parquet"}
@@ -117,6 +117,19 @@ def test_predictions_are_those_of_the_model_file_on_cached_features(run: Path, s
         X = FeatureCache(small.cache).reader(small.attribute.digest).read(ids, [small.columns[0]])
         P = proba(read_model(run / "models" / f"{config_id}.joblib"), X)
         np.testing.assert_allclose(frame.filter(like="p:").to_numpy(), P, atol=1e-6)
+
+
+def test_what_is_best_is_the_users_choice_and_recorded(small: SmallCatalogue, tmp_path: Path) -> None:
+    run = fit(small, options(small, tmp_path / "a", lr=(0.5, 0.05, 1e-4), choose="all-right", epochs=4))
+    configs = pd.read_csv(run / "configs.csv").set_index("config_id")
+    assert (configs["validation_score"] == configs["validation_all_keys_right"]).all()
+    assert (configs["validation_balanced"] != configs["validation_score"]).any()
+    recorded = json.loads((run / "run.json").read_text())
+    assert recorded["options"]["fit"]["choose"] == "all-right"
+    assert configs.loc[recorded["best"], "validation_score"] == configs["validation_score"].max()
+    comparison = compare([run], CompareOptions(bootstrap=20))
+    assert (comparison.choose, comparison.best_candidate.config_id) == ("all-right", recorded["best"])
+    assert compare([run], CompareOptions(bootstrap=20, choose="balanced")).choose == "balanced"
 
 
 def test_compare_finds_what_the_vectors_say(run: Path) -> None:
@@ -333,7 +346,7 @@ def test_losses_and_sizes_are_compared_by_one_fit(small: SmallCatalogue, tmp_pat
     for field, values in (("loss", ["bce", "ce"]), ("batch_size", ["16", "64"])):
         rows = compare([run], CompareOptions(by=field, bootstrap=10)).by_rows
         assert [row.value for row in rows] == values
-        assert {row.candidate for row in rows} <= kept
+        assert {row.config_id for row in rows} <= kept and None not in {row.candidate for row in rows}
         for row in rows:
             same = configs[configs[field].astype(str) == row.value]
             assert row.config_id == same.loc[same["validation_score"].idxmax(), "config_id"]
@@ -565,6 +578,19 @@ def notes_of(small: SmallCatalogue, out: Path, **changes: object) -> str:
     return "\n".join(fit_heads(DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), fit_options).notes)
 
 
+def test_calibration_that_is_not_shown_to_help_is_left_out_and_said(small: SmallCatalogue, tmp_path: Path) -> None:
+    """After two epochs sleeves are told about as surely as they should be, necks are not."""
+    said = notes_of(small, tmp_path / "a")
+    recorded = json.loads((tmp_path / "a" / "run.json").read_text())
+    stored = json.loads((tmp_path / "a" / "decisions.json").read_text())[recorded["best"]]["calibration"]
+    pairs = zip(recorded["schema"]["keys"], stored["scale"], stored["shift"], strict=True)
+    alone = [name for name, scale, shift in pairs if (scale, shift) == (1.0, 0.0)]
+    assert alone == ["sleeve_length"]
+    assert f"not calibrated ({len(alone)} of 2 attributes): other validation photos were not shown to gain" in said
+    methods = [row.method for row in compare([tmp_path / "a"], CompareOptions(bootstrap=10)).calibration]
+    assert methods.count("none") == len(alone)
+
+
 def test_labels_that_are_all_alike_are_nothing_to_learn(tmp_path: Path) -> None:
     small = write_catalogue(tmp_path, photos=60)
     write_rows(small.data, [(name, "1", "short") for name, *_ in read_rows(small.data)])
@@ -584,7 +610,7 @@ def test_options_that_do_nothing_for_the_heads_are_named(small: SmallCatalogue, 
     lr, optimizers = (0.01,), ("adam", "sgd")
     said = notes_of(small, tmp_path / "b", nesterov=True, heads=("linear", "mlp"), optimizers=optimizers, lr=lr)
     assert "do nothing" not in said and "does nothing" not in said
-    said = notes_of(small, tmp_path / "c", heads=("logreg",), optimizers=("sgd",), lr=lr, logreg_c=0.5)
+    said = notes_of(small, tmp_path / "c", heads=("logreg",), optimizers=("sgd",), lr=lr, logreg_c=(0.5,))
     assert "--optimizers, --lr, --epochs do nothing for logreg" in said
 
 

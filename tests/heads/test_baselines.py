@@ -34,6 +34,55 @@ def test_logistic_regression_equals_a_fit_of_each_column() -> None:
         assert np.abs(P[:, column] - expected).max() < 1e-3
 
 
+@pytest.mark.parametrize("head", ["logreg", "multinomial"])
+def test_strengths_fitted_one_from_the_other_are_what_each_alone_is(head: str) -> None:
+    configs = [HeadConfig(head=head, C=C) for C in (1.0, 0.01, 0.1)]
+    together = fit_many(configs, (TRAIN_X, TRAIN), (HELD_X, HELD), SweepOptions(device="cpu"))
+    assert [fitted.config for fitted in together] == configs
+    for fitted in together:
+        gap = fitted.predict_proba(HELD_X) - _fit(fitted.config).predict_proba(HELD_X)
+        assert np.abs(gap).max() < 2e-3
+    assert len({fitted.validation_loss for fitted in together}) == 3
+
+
+def test_a_multinomial_regression_equals_a_fit_of_each_attribute() -> None:
+    fitted = _fit(HeadConfig(head="multinomial", C=0.3))
+    (member,) = fitted.members
+    assert (member["kind"], fitted.links) == ("dense", ("softmax", "softmax", "sigmoid"))
+    mean, std = TRAIN_X.mean(axis=0, dtype=np.float64), TRAIN_X.std(axis=0, dtype=np.float64)
+    Z, held, P = (TRAIN_X - mean) / std, (HELD_X - mean) / std, fitted.predict_proba(HELD_X)
+    for columns in TRAIN.slices[:2]:
+        known = TRAIN.mask[:, columns.start]
+        alone = LogisticRegression(C=0.3).fit(Z[known], TRAIN.Y[known, columns].argmax(axis=1))
+        assert np.abs(P[:, columns] - alone.predict_proba(held)).max() < 1e-3
+    for column in range(5, 9):
+        known = TRAIN.mask[:, column]
+        alone = LogisticRegression(C=0.3).fit(Z[known], TRAIN.Y[known, column])
+        assert np.abs(P[:, column] - alone.predict_proba(held)[:, 1]).max() < 1e-3
+
+
+def test_a_multinomial_regression_gives_values_it_never_saw_half_a_photo() -> None:
+    Y, mask = TRAIN.Y.copy(), TRAIN.mask.copy()
+    Y[Y[:, 0] > 0, :3] = (0, 1, 0)  # the first value of the first attribute is gone
+    Y[:, 3:5], mask[:, 3:5] = (0, 1), True  # the second attribute has one value alone
+    Y[:, 5] = 0
+    P = _fit(HeadConfig(head="multinomial"), Targets.plain(Y, mask, SIZES, SINGLE)).predict_proba(HELD_X)
+    np.testing.assert_allclose(P[:, :3].sum(axis=1), 1, atol=1e-5)
+    assert 0 < P[:, 0].mean() < 0.01
+    np.testing.assert_allclose(P[:, 3], 0.5 / 151, rtol=1e-5)
+    np.testing.assert_allclose(P[:, 5], 0.5 / (mask[:, 5].sum() + 1), rtol=1e-5)
+
+
+def test_a_photo_known_to_have_no_value_is_no_class_of_a_multinomial_regression() -> None:
+    Y, none = TRAIN.Y.copy(), np.arange(150) < 20
+    Y[none, :3] = 0
+    without = TRAIN.mask.copy()
+    without[none, :3] = False
+    config = HeadConfig(head="multinomial")
+    there, left_out = (_fit(config, Targets.plain(Y, mask, SIZES, SINGLE)) for mask in (TRAIN.mask, without))
+    assert np.array_equal(there.predict_proba(HELD_X), left_out.predict_proba(HELD_X))
+
+
 def test_lightgbm_equals_a_fit_of_each_column() -> None:
     fitted = _fit(HeadConfig(head="lightgbm", trees=5, feature_fraction=1.0))
     P = fitted.predict_proba(HELD_X)
@@ -86,7 +135,7 @@ def test_columns_may_know_different_rows_within_a_key() -> None:
 
 
 def test_threads_do_not_change_the_numbers() -> None:
-    for head in ("logreg", "lightgbm"):
+    for head in ("logreg", "multinomial", "lightgbm"):
         one, two = (_fit(HeadConfig(head=head, trees=5), threads=t).predict_proba(HELD_X) for t in (1, 2))
         assert np.array_equal(one, two)
 
@@ -111,9 +160,13 @@ def test_the_time_is_stated_before_the_work() -> None:
     _fit(config, progress=seen.append)
     assert seen[0] == f"{config.config_id}: 9 labels, about 0 s"
     assert seen[-1] == f"{config.config_id}: 9 of 9 labels"
+    fit_many(
+        [config, HeadConfig(head="logreg", C=0.1)], (TRAIN_X, TRAIN), (HELD_X, HELD), SweepOptions(progress=seen.append)
+    )
+    assert seen[-1] == "logreg, C 0.1, 1: 9 of 9 labels"
 
 
-@pytest.mark.parametrize("head", ["logreg", "lightgbm"])
+@pytest.mark.parametrize("head", ["logreg", "multinomial", "lightgbm"])
 def test_the_estimate_grows_with_rows_labels_and_shrinks_with_threads(head: str) -> None:
     config = HeadConfig(head=head)
     base = estimate_seconds(config, 1000, 500, 10, threads=1)
@@ -129,12 +182,13 @@ def test_lightgbm_has_a_label_limit_with_an_override() -> None:
     assert _fit(config, max_labels=9).predict_proba(HELD_X).shape == (60, 9)
 
 
-def test_logistic_regression_copies_no_more_than_it_says() -> None:
+@pytest.mark.parametrize("head", ["logreg", "multinomial"])
+def test_logistic_regression_copies_no_more_than_it_says(head: str) -> None:
     """The peak beside two views of the features, with rows that an attribute does not know, in NumPy's allocations."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2, 8000, 256)).astype(np.float32)
     targets = Targets.plain(X[0, :, :2] > 0, np.repeat(rng.random((8000, 1)) < 0.95, 2, axis=1))
-    config, held = HeadConfig(head="logreg"), (X[:, :50], targets.take(np.arange(50)))
+    config, held = HeadConfig(head=head), (X[:, :50], targets.take(np.arange(50)))
     fit_many([config], held, held, SweepOptions(device="cpu", threads=2))  # imports are no copies
     tracemalloc.start()
     fit_many([config], (X, targets), held, SweepOptions(device="cpu", threads=2))

@@ -101,3 +101,40 @@ def test_few_photos_move_little_and_estimators_are_left_alone() -> None:
     assert all(0.2 < a < 5 for a in found.scale)
     assert can_be_calibrated(head(1.0))
     assert not can_be_calibrated(FittedHead(HeadConfig(), [{"kind": "estimator"}], ("sigmoid",), (NECK,)))
+
+
+def test_what_is_wrong_is_calibrated_and_what_is_right_is_left_alone() -> None:
+    """Judged on photos that did not fit it: many photos show a wrong scale; the right one cannot be bettered."""
+    X, Y = drawn(600, 7)
+    known, folds = np.ones_like(Y, bool), np.arange(600) % 5
+    wrong = fit_calibration(head(3.0), X, Y, known, folds)
+    assert wrong.left_alone == () and wrong == fit_calibration(head(3.0), X, Y, known)
+    right = fit_calibration(head(1.0), X, Y, known, folds)
+    assert right.left_alone == (0, 1) and right == Calibration((1.0, 1.0), (0.0, 0.0))
+    (W, b), (V, c) = (h.members[0]["layers"][-1] for h in (head(1.0), calibrated(head(1.0), right)))
+    assert np.array_equal(W, V) and np.array_equal(b, c)
+
+
+def test_few_photos_no_longer_make_a_head_worse_that_was_right() -> None:
+    """Twenty photos each time: two numbers fitted on them cost new photos more than they gain."""
+    new, truth = drawn(2000, 99)
+
+    def loss(found: Calibration) -> float:
+        P = np.clip(calibrated(head(1.0), found).predict_proba(new), 1e-7, 1 - 1e-7)
+        return float(-np.where(truth > 0, np.log(P), np.log(1 - P)).mean())
+
+    always, helped = [], []
+    for seed in range(20):
+        X, Y = drawn(20, seed)
+        known = np.ones_like(Y, bool)
+        always.append(loss(fit_calibration(head(1.0), X, Y, known)))
+        helped.append(loss(fit_calibration(head(1.0), X, Y, known, np.arange(20) % 5)))
+    before = loss(Calibration((1.0, 1.0), (0.0, 0.0)))
+    assert np.mean(always) - before > 2 * (np.mean(helped) - before)
+
+
+@pytest.mark.parametrize("photos", [1, 2])
+def test_a_single_fold_leaves_everything_alone(photos: int) -> None:
+    X, Y = drawn(photos, 8)
+    found = fit_calibration(head(3.0), X, Y, np.ones_like(Y, bool), np.zeros(photos, np.intp))
+    assert found.left_alone == (0, 1)

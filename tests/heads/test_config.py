@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -78,8 +79,10 @@ def test_grid_crosses_the_options_without_repeats() -> None:
     made = grid(options)
     assert [c.head for c in made].count("linear") == 4
     assert [c.head for c in made].count("mlp") == 8
-    assert [c.head for c in made].count("logreg") == 1
-    assert len({c.config_id for c in made}) == 13
+    assert [c.C for c in made if c.head == "logreg"] == [0.003, 0.01, 0.03, 0.1, 1.0]
+    assert len({c.config_id for c in made}) == 17
+    with pytest.raises(HeadError, match="nothing to try for logreg-c"):
+        grid(FitOptions(heads=("multinomial",), logreg_c=()))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +96,8 @@ def test_grid_crosses_the_options_without_repeats() -> None:
     ],
 )
 def test_grid_tries_every_value_of_an_axis_under_an_id_of_its_own(axis: str, values: tuple[Any, ...]) -> None:
-    made = grid(FitOptions(heads=("linear", "logreg"), optimizers=("adam", "sgd"), **{axis: values}))
+    options = FitOptions(heads=("linear", "logreg"), optimizers=("adam", "sgd"), logreg_c=(0.1,))
+    made = grid(replace(options, **{axis: values}))
     assert sorted(getattr(c, axis) for c in made if c.optimizer == "sgd") == sorted(values)
     assert len({c.config_id for c in made}) == len(made) == 2 * len(values) + 1
     with pytest.raises(HeadError, match=f"nothing to try for {axis}"):

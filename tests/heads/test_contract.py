@@ -135,6 +135,10 @@ class TestLogReg(HeadContract):
     config = HeadConfig(head="logreg")
 
 
+class TestMultinomial(HeadContract):
+    config = HeadConfig(head="multinomial", C=0.1)
+
+
 class TestLightGBM(HeadContract):
     config = HeadConfig(head="lightgbm", trees=20, feature_fraction=1.0)
 

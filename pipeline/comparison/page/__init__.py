@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.comparison.page import against, sections, summary
+from pipeline.comparison.page import against, once, sections, summary
 from pipeline.comparison.page.data import PageData
 from pipeline.comparison.page.payload import as_json, payload
 from pipeline.comparison.page.scripts import read_scripts
@@ -41,6 +41,7 @@ def render(comparison: Comparison, data: PageData, options: CompareOptions | Non
         "majority": comparison.majority,
         "payload": as_json(payload(comparison, data)),
         **summary.prepare(comparison),
+        **once.prepare(comparison),
         **against.prepare(comparison),
         **sections.prepare(comparison, data, options),
     }

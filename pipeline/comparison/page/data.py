@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.comparison.entries import Names, names_of
 from pipeline.comparison.page.photos import Gallery, gallery
 from pipeline.comparison.page.recipes import Recipe, recipe
 from pipeline.comparison.records import Comparison, RunFacts
@@ -34,7 +35,8 @@ class Tried:
     """One configuration, kept or not.
 
     Attributes:
-        name: Unique on the page.
+        name: What people call it, unique on the page.
+        config_id: What its files are called.
         run: Name of its run.
         settings: Its row of configs.csv: head, optimizer, lr and the others.
         score: Validation score.
@@ -45,6 +47,7 @@ class Tried:
     """
 
     name: str
+    config_id: str
     run: str
     settings: Mapping[str, str]
     score: float | None
@@ -101,7 +104,8 @@ def page_data(comparison: Comparison) -> PageData:
     """
     runs = [read_run(Path(facts.path)) for facts in comparison.runs]
     best = comparison.best_candidate
-    run = runs[_home(comparison)]
+    names = names_of(runs)
+    run = _home(comparison, runs, names)
     if best.config_id not in run.predicted:
         raise RunError(f"{run.path} no longer holds the predictions of {best.config_id}; compare again")
     test = share(runs).common
@@ -109,7 +113,9 @@ def page_data(comparison: Comparison) -> PageData:
     P = run.probabilities(best.config_id, "test")[at.order]
     limits = run.thresholds(best.config_id, best.policy)
     return PageData(
-        tried=tuple(tried for each in runs if each.evaluated is None for tried in _tried(each, several=len(runs) > 1)),
+        tried=tuple(
+            tried for each in runs if each.evaluated is None for tried in _tried(each, names, comparison.choose)
+        ),
         sweeps=sweep_thresholds(P, at.Y, at.mask, at.unseen, run.schema, limits),
         gallery=gallery(run, test.photos, at.predicted(P, decide(P, run.schema, limits), run.schema)),
         dropped=tuple(kind for facts in comparison.runs for kind in _dropped(facts)),
@@ -118,28 +124,26 @@ def page_data(comparison: Comparison) -> PageData:
     )
 
 
-def _home(comparison: Comparison) -> int:
-    """Position of the run the best candidate comes from; several runs may have one name, then its name holds a path."""
+def _home(comparison: Comparison, runs: Sequence[Run], names: Names) -> Run:
+    """The run the best candidate comes from; several runs may have one name."""
     best = comparison.best_candidate
-    alike = [i for i, facts in enumerate(comparison.runs) if facts.name == best.run]
-    exact = [i for i in alike if best.name == f"{comparison.runs[i].path}/{best.config_id}"]
-    return (exact or alike)[0]
+    return next((run for run in runs if names.get((run.path, best.config_id)) == best.name), runs[0])
 
 
-def _tried(run: Run, several: bool) -> list[Tried]:
+def _tried(run: Run, names: Names, choose: str) -> list[Tried]:
     history: dict[str, list[Row]] = {}
     for row in run.history:
         history.setdefault(row.get("config_id", ""), []).append(row)
-    prefix = f"{run.name}/" if several else ""
     tried = []
     for config_id, settings in run.configs.items():
         epochs, curves = _curves(history.get(config_id, []))
         tried.append(
             Tried(
-                name=f"{prefix}{config_id}",
+                name=names[run.path, config_id],
+                config_id=config_id,
                 run=run.name,
                 settings=dict(settings),
-                score=run.score(config_id),
+                score=run.score(config_id, choose),
                 best_epoch=number(settings.get("best_epoch")),
                 seconds=number(settings.get("seconds")),
                 epochs=epochs,

@@ -13,6 +13,7 @@ from pipeline.comparison.page.photos import NEVER
 from pipeline.comparison.records import NOTHING, OTHERS, Candidate, Comparison, Confusion, Interval, ValueRow
 from pipeline.evaluation.bootstrap import MACRO_INTERVALS
 from pipeline.evaluation.figures import AttributeMetrics
+from pipeline.evaluation.goals import MEANINGS
 from pipeline.evaluation.metrics import FEW
 from pipeline.options import CompareOptions
 from pipeline.options.words import PROGRAM, changed, words_of
@@ -26,12 +27,17 @@ MISTAKES = 12
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Mean calibration errors before and after, over `count` attributes; on `lower` of them it is lower after."""
+    """Mean calibration errors before and after, over `count` attributes; on `lower` of them it is lower after.
+
+    Attributes:
+        alone: Attributes that were left alone.
+    """
 
     before: float
     after: float
     lower: int
     count: int
+    alone: int
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,21 @@ def prepare(comparison: Comparison, data: PageData, options: CompareOptions) -> 
         "command": _command(comparison, options),
         "never": NEVER,
         "loading": _loading(comparison.best_candidate.model),
+        "several_rates": _several_rates(data),
         "few": FEW,
+        "chosen_by": MEANINGS[comparison.choose],
         "macro_intervals": MACRO_INTERVALS,
     }
+
+
+def _several_rates(data: PageData) -> bool:
+    """Whether any head was tried at several learning rates under one optimizer; else there is no line to draw."""
+    rates: dict[tuple[str, str], set[str]] = {}
+    for each in data.tried:
+        head, optimizer, rate = (each.settings.get(name) or "" for name in ("head", "optimizer", "lr"))
+        if optimizer and rate and each.score is not None:
+            rates.setdefault((head, optimizer), set()).add(rate)
+    return any(len(tried) > 1 for tried in rates.values())
 
 
 def _scale(candidates: Sequence[Candidate]) -> Interval:
@@ -126,7 +144,8 @@ def _calibration(comparison: Comparison) -> Calibrated | None:
     if not errors:
         return None
     before, after = (sum(column) / len(errors) for column in zip(*errors, strict=True))
-    return Calibrated(before, after, sum(after < before for before, after in errors), len(errors))
+    alone = sum(row.method == "none" for row in comparison.calibration)
+    return Calibrated(before, after, sum(after < before for before, after in errors), len(errors), alone)
 
 
 def _confusion(confusion: Confusion) -> ConfusionTable:

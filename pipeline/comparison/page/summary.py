@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.comparison.headline import BETTER
+from pipeline.comparison.details import BETTER
 from pipeline.comparison.page.templating import percent
-from pipeline.comparison.records import Candidate, Comparison
+from pipeline.comparison.records import AT_PRECISION, Candidate, Comparison
 
 
 def prepare(comparison: Comparison) -> dict[str, object]:
@@ -14,7 +14,11 @@ def prepare(comparison: Comparison) -> dict[str, object]:
     against = comparison.against_majority
     beaten = against is None or against.verdict == BETTER
     verdict = "" if beaten else ", not shown to be better than the majority"
-    return {"sentences": list(_sentences(comparison)), "facts": _facts(comparison), "verdict": verdict}
+    return {
+        "sentences": list(_sentences(comparison)),
+        "facts": _facts(comparison),
+        "verdict": verdict,
+    }
 
 
 def _sentences(comparison: Comparison) -> Iterator[str]:
@@ -25,8 +29,30 @@ def _sentences(comparison: Comparison) -> Iterator[str]:
         ranked = sorted(scored, key=lambda pair: pair[0])
         (low, hardest), (high, easiest) = ranked[0], ranked[-1]
         yield f"Easiest is {easiest} ({percent(high)} right), hardest {hardest} ({percent(low)}). {_amount(best)}"
+    if filled := _filled(comparison):
+        yield filled
     if len(comparison.candidates) > 1:
         yield _margin(comparison.candidates[1])
+
+
+def _filled(comparison: Comparison) -> str:
+    """How much of all attributes the best can fill in where so much must be right, by held-out thresholds."""
+    mine = [row for row in comparison.coverage if row.candidate == comparison.best]
+    asked = {row.target for row in mine}
+    target = AT_PRECISION[0] if AT_PRECISION[0] in asked else max(asked, default=0.0)
+    rows = [row for row in mine if row.target == target and row.held_out_coverage is not None]
+    if not rows:
+        return ""
+    shares = [(row.held_out_coverage or 0.0, row.attribute) for row in rows]
+    cells = sum(share * row.photos for (share, _), row in zip(shares, rows, strict=True))
+    sentence = (
+        f"Where {percent(target)} of what it names must be right, it can fill in"
+        f" {percent(cells / sum(row.photos for row in rows))} of the cells"
+    )
+    if len(shares) == 1:
+        return f"{sentence}; the rest is for a person."
+    (low, least), (high, most) = min(shares), max(shares)
+    return f"{sentence}: from {percent(low)} ({least}) to {percent(high)} ({most}); the rest is for a person."
 
 
 def _margin(second: Candidate) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.comparison.page.glossary import GLOSSARY
 from pipeline.comparison.page.scripts import ASSETS, policy
 from pipeline.comparison.table import decimal, ratio, share, with_interval
 
@@ -59,6 +60,7 @@ def _environment(folder: Path) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= FILTERS
+    environment.globals["glossary"] = GLOSSARY
     return environment
 
 

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.arrays import Float
 from pipeline.errors import HeadError, counted
-from pipeline.heads.baselines import BaselineData, check_label_limit, fit_baseline
+from pipeline.heads.baselines.fit import BaselineData, check_label_limit, fit_baselines
 from pipeline.heads.config import HeadConfig, known
 from pipeline.heads.fitted import FittedHead
 from pipeline.heads.source import ArraySource, FeatureSource, moments
@@ -101,9 +101,8 @@ def fit_many(
         stops = tuple(options.stop_at[i] for i in stacked) if options.stop_at else ()
         heads = _fit_torch([configs[i] for i in stacked], data, replace(options, stop_at=stops))
         results.update(zip(stacked, heads, strict=True))
-    for i in baselines:
-        data_in_memory = BaselineData(train, validation, options.threads, options.progress, options.blocks)
-        results[i] = fit_baseline(configs[i], data_in_memory)
+    in_memory = BaselineData(train, validation, options.threads, options.progress, options.blocks)
+    results.update(zip(baselines, fit_baselines([configs[i] for i in baselines], in_memory), strict=True))
     return [results[i] for i in range(len(configs))]
 
 

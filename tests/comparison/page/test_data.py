@@ -25,7 +25,7 @@ from pipeline.evaluation.threshold_sweep import sweep_thresholds
 from pipeline.evaluation.thresholds import decide
 from pipeline.evaluation.unseen import Unseen
 from pipeline.options import CacheKeyOptions, CompareOptions, DataOptions, FitOptions, SplitOptions
-from tests.comparison.runfolder import CONFIGS, ROWS, write_run
+from tests.comparison.runfolder import CONFIGS, NAMES, ROWS, write_run
 
 LINEAR, MLP = CONFIGS
 SCHEMA = LabelSchema(("neck", "style"), (("round", "v"), ("plain", "casual", "sporty")), (True, False))
@@ -37,15 +37,15 @@ def data_of(*runs: Path) -> PageData:
 
 def test_every_configuration_is_there_with_its_curves(tmp_path: Path) -> None:
     tried = {each.name: each for each in data_of(write_run(tmp_path / "a")).tried}
-    assert list(tried) == [LINEAR, MLP, "mlp-sgd-00000003"]
-    assert tried[LINEAR].epochs == (0.0, 1.0, 2.0)
-    assert tried[LINEAR].curves == {"train loss": (0.6, 0.3, 0.2), "validation loss": (0.7, 0.35, 0.233)}
-    assert (tried["mlp-sgd-00000003"].score, tried["mlp-sgd-00000003"].curves) == (0.6, {})
+    assert list(tried) == [*NAMES, "mlp · lr 0.01"]
+    assert tried["linear"].epochs == (0.0, 1.0, 2.0)
+    assert tried["linear"].curves == {"train loss": (0.6, 0.3, 0.2), "validation loss": (0.7, 0.35, 0.233)}
+    assert (tried["mlp · lr 0.01"].score, tried["mlp · lr 0.01"].curves) == (0.6, {})
 
 
 def test_names_say_their_run_when_there_are_several(tmp_path: Path) -> None:
     data = data_of(write_run(tmp_path / "a"), write_run(tmp_path / "x" / "a"))
-    assert data.tried[0].name == f"a/{LINEAR}"
+    assert data.tried[0].name == f"{tmp_path / 'a'}/linear"
     assert len(data.tried) == 6
 
 

@@ -15,9 +15,10 @@ from pipeline.comparison.page.data import PageData, page_data
 from pipeline.comparison.records import ByDifference, ByRow, CalibrationRow, Comparison, Difference, Pair, ValueRow
 from pipeline.options import CompareOptions
 from tests.comparison.page.test_page import HOSTILE, Page, markup_of
-from tests.comparison.runfolder import CONFIGS, write_run
+from tests.comparison.runfolder import CONFIGS, NAMES, write_run
 
-LINEAR, MLP = CONFIGS
+CONFIG_IDS = tuple(CONFIGS)
+LINEAR, MLP = NAMES
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_every_verdict_has_its_words(judged: tuple[Comparison, PageData], verdic
 
 def test_an_ensemble_that_a_member_is_ahead_of_is_explained(tmp_path: Path) -> None:
     """The chosen one is not the one with the highest validation score; the page must say why."""
-    run = write_run(tmp_path / "a", best=MLP)
+    run = write_run(tmp_path / "a", best=CONFIG_IDS[1])
     comparison = compare([run], CompareOptions(bootstrap=20))
     assert comparison.best == MLP
     shown = text_of((comparison, page_data(comparison)), "Against each other")
@@ -115,7 +116,7 @@ def test_a_field_says_which_value_leads_and_over_which(judged: tuple[Comparison,
 def test_a_field_is_compared_among_like_configurations(judged: tuple[Comparison, PageData]) -> None:
     """One sentence per kind, settings beside each row, and a plain word where nothing is comparable."""
     kinds = [("head mlp", "adam", 0.9), ("head mlp", "sgd", 0.7), ("head linear", "adam", 0.8)]
-    rows = [ByRow(v, 2, LINEAR, "a", score, LINEAR, among, {"lr": "0.01"}) for among, v, score in kinds]
+    rows = [ByRow(v, 2, CONFIG_IDS[0], "a", score, LINEAR, among, {"lr": "0.01"}, LINEAR) for among, v, score in kinds]
     differences = pair("adam", "sgd", "first better").differences
     found = ByDifference("x", "adam", "sgd", LINEAR, MLP, differences, "first better", "head mlp")
     shown = text_of(judged, "By x", by="x", by_rows=tuple(rows), by_differences=(found,))
@@ -164,6 +165,11 @@ def test_calibration_before_and_after(judged: tuple[Comparison, PageData]) -> No
     )
     shown = text_of(judged, "Calibration", calibration=rows)
     assert "Mean calibration error over attributes: 0.150 before, 0.110 after; lower for 1 of 2 attributes." in shown
+    assert "left alone" not in shown
+    alone = (rows[0], dataclasses.replace(rows[1], method="none", scale=1.0, shift=0.0, error_after=0.1))
+    assert "1 was left alone: validation photos that did not fit it" in text_of(
+        judged, "Calibration", calibration=alone
+    )
     assert "neck temperature 0.500 +0.000 0.200 0.100 0.700 0.600" in shown
     unknown = tuple(dataclasses.replace(row, error_before=None) for row in rows)
     assert text_of(judged, "Calibration", calibration=unknown) == ""
@@ -183,7 +189,7 @@ def test_near_duplicates_across_parts_are_named(tmp_path: Path) -> None:
 
 
 def test_one_candidate_has_nothing_to_be_set_against(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "a", configs={LINEAR: CONFIGS[LINEAR]})
+    run = write_run(tmp_path / "a", configs={CONFIG_IDS[0]: CONFIGS[CONFIG_IDS[0]]})
     comparison = compare([run], CompareOptions(bootstrap=5))
     page = render(comparison, page_data(comparison))
     assert "Against each other" not in page

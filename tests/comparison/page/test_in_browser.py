@@ -64,6 +64,18 @@ def test_a_head_of_the_table_sorts_it_by_mouse_and_by_keyboard(shown: tuple[Any,
     assert head.get_attribute("aria-sort") == "none"
 
 
+def test_words_are_explained_by_keyboard_and_on_hover(shown: tuple[Any, list[str]]) -> None:
+    page, _ = shown
+    glossary = page.locator("details.glossary")
+    assert not glossary.locator("dl").is_visible()
+    glossary.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert glossary.locator("dt", has_text="calib. err.").is_visible()
+    page.keyboard.press("Enter")
+    head = page.locator("#candidates th", has_text="mAP")
+    assert head.get_attribute("title").startswith("Mean average precision: how well")
+
+
 def test_the_explorer_follows_the_slider_and_the_attribute(shown: tuple[Any, list[str]]) -> None:
     page, _ = shown
     figures = page.locator("#threshold-figures")
@@ -89,7 +101,7 @@ def test_the_explorer_follows_the_slider_and_the_attribute(shown: tuple[Any, lis
 def test_curves_can_be_chosen_and_groups_hidden(shown: tuple[Any, list[str]]) -> None:
     page, _ = shown
     page.locator("#curve-measure").select_option("train loss")
-    page.locator("#curve-one").select_option(label=f"{SEEN.replace('/', '')} (0.400)")
+    page.locator("#curve-one").select_option(label="linear · lr 0.001 (0.400)")
     assert "train loss 0.300 at epoch 1, the one kept" in page.locator(".told").text_content()
     group = page.locator("#tried .legend button").first
     group.click()
@@ -107,7 +119,7 @@ def test_a_line_under_the_pointer_is_named_as_text(shown: tuple[Any, list[str]])
         page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + y)
         if tip.count():
             break
-    assert {"linear-<b>", SEEN.replace("/", "")} & {text.strip() for text in tip.all_text_contents()}
+    assert {f"linear · lr {SEEN}", "linear · lr 0.001"} & {text.strip() for text in tip.all_text_contents()}
 
 
 def test_photos_are_filtered_by_attribute_value_verdict_and_name(shown: tuple[Any, list[str]]) -> None:

@@ -119,15 +119,16 @@ def page(tmp_path: Path) -> str:
 
 def test_sections_in_order(page: str) -> None:
     assert Page(page).headings == [
+        "How much can be filled in",
         "Candidates",
         "Against each other",
         "By head",
         "Per attribute",
-        f"Value by value: {LINEAR}",
+        "Value by value: linear",
+        "Photos",
         "What was tried: 3 configurations",
         "Threshold policies",
-        f"Attribute by attribute: {LINEAR}",
-        "Photos",
+        "Attribute by attribute: linear",
         "Data left out",
         "How to reproduce",
         "Load the best model",
@@ -137,7 +138,7 @@ def test_sections_in_order(page: str) -> None:
 def test_every_element_is_closed_and_every_row_is_as_wide_as_its_head(page: str) -> None:
     parsed = Page(page)
     assert parsed.open == []
-    assert len(parsed.rows) == 12
+    assert len(parsed.rows) == 13
     for rows in parsed.rows:
         assert len(set(rows)) == 1, rows
 
@@ -157,6 +158,50 @@ def test_figures_of_the_page_are_those_of_the_comparison(page: str) -> None:
     assert "<b>1 </b>values too rare to be measured</summary><ul><li><b>style </b>sporty</li></ul>" in shown
     assert "Only 6 test photos" in shown
     assert f"models/{LINEAR}.joblib" in shown
+
+
+def test_figures_that_are_equal_for_all_candidates_are_shown_once(tmp_path: Path) -> None:
+    """Of one attribute with one value per photo accuracy, micro F1, IoU and all right are one figure."""
+    rows = [row for row in runfolder.ROWS if row[3] is not None]
+    kept = [i for i, row in enumerate(row for row in runfolder.ROWS if row[2] != "train") if row[3] is not None]
+    configs = {name: {**config, "P": [config["P"][i] for i in kept]} for name, config in CONFIGS.items()}
+    one = markup_of(page_of(write_run(tmp_path / "one", rows=rows, configs=configs, attributes=("neck",))))
+    assert (
+        "Not shown twice, as equal for all of them: macro F1 = attribute F1, micro F1 = attribute accuracy,"
+        " IoU = attribute accuracy, all right = attribute accuracy." in one
+    )
+    assert "<span>IoU</span>" not in one and "<span>photos all right</span>" not in one
+    assert "Not shown twice" not in markup_of(page_of(write_run(tmp_path / "two")))
+
+
+def test_policies_with_the_same_figures_share_a_row(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a")
+    decisions = json.loads((run / "decisions.json").read_text())
+    decisions[LINEAR]["policies"]["global"] = decisions[LINEAR]["policies"]["best"]
+    (run / "decisions.json").write_text(json.dumps(decisions))
+    page = markup_of(page_of(run))
+    assert '<tr class="best"><th scope="row">best, global</th><td>0.900</td>' in page
+    assert '<th scope="row">fixed:0.8</th>' in page
+
+
+def test_a_single_learning_rate_has_no_chart(tmp_path: Path) -> None:
+    """Adam and SGD at one rate each are no line either."""
+    assert 'id="sweep"' in page_of(write_run(tmp_path / "several"))
+    assert 'id="sweep"' not in page_of(write_run(tmp_path / "one", unkept=False))
+
+
+def test_how_much_can_be_filled_in_is_said_at_the_top(page: str) -> None:
+    said = "Where 95 % of what it names must be right, it can fill in "
+    assert markup_of(page).index(said) < markup_of(page).index("<h2>How much can be filled in</h2>")
+    assert "linear, 95.0 % right" in page
+
+
+def test_both_counts_of_test_photos_are_one(tmp_path: Path) -> None:
+    """A photo without a known label is a test photo all the same, and the note says why fewer count."""
+    rows = [(*row[:3], None, None) if row[0] == "h1.jpg" else row for row in runfolder.ROWS]
+    page = markup_of(page_of(write_run(tmp_path / "a", rows=rows)))
+    assert "On 6 test photos that played no part" in page
+    assert "Only 6 test photos (5 of them with a known label, which alone can count): look at" in page
 
 
 def test_only_its_own_scripts_may_run_and_nothing_may_be_fetched(page: str) -> None:

@@ -1,0 +1,1 @@
+"""Heads of other libraries, without epochs: logistic regression and LightGBM, to compare ours with."""
