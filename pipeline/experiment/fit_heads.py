@@ -27,6 +27,7 @@ from pipeline.experiment.candidates import (
     judge,
     worth_keeping,
 )
+from pipeline.experiment.kinds.final import final_experiment
 from pipeline.experiment.kinds.fitting import fit_on_kinds, on_kinds
 from pipeline.experiment.kinds.models import write_final_model, write_models
 from pipeline.experiment.kinds.own_heads import with_own_heads
@@ -75,11 +76,12 @@ def fit_heads(
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, cache_key, split, options)
     configs = with_own_heads(configs, experiment)
+    everything = _everything(experiment, cache_key, options)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
     with folder.claimed():
         loaded = time.perf_counter()
-        outcome = _fit(configs, experiment, options, progress)
+        outcome = _fit(configs, experiment, everything, options, progress)
         fit_done = time.perf_counter()
         experiment, near, near_notes = _write_folder(folder, experiment, outcome, split, options)
         seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
@@ -118,6 +120,7 @@ class _Outcome:
         ahead: The one with the highest validation score.
         kept: Those whose predictions and models are written.
         final: The best one's recipe fit on every labelled photo, where that was asked for.
+        everything: What that fit saw.
     """
 
     fitted: Sequence[FittedHead]
@@ -126,6 +129,7 @@ class _Outcome:
     ahead: JudgedHead
     kept: Sequence[JudgedHead]
     final: JudgedHead | None
+    everything: Experiment | None
 
 
 def _write_folder(
@@ -142,8 +146,8 @@ def _write_folder(
     write_predictions(folder, experiment, outcome.kept)
     write_uncalibrated(folder, experiment, best)
     write_models(folder, experiment, outcome.kept, best)
-    if outcome.final is not None:
-        write_final_model(folder, experiment, outcome.final)
+    if outcome.final is not None and outcome.everything is not None:
+        write_final_model(folder, outcome.everything, outcome.final)
     sync_tree(folder.path)
     return experiment, near, near_notes
 
@@ -167,8 +171,21 @@ def _check_blocks(names: Iterable[str]) -> None:
             raise OptionError(f"--block-weights names {name!r}; the feature blocks are {', '.join(BLOCKS)}")
 
 
+def _everything(experiment: Experiment, cache_key: CacheKeyOptions, options: FitOptions) -> Experiment | None:
+    """What a final fit sees, asked for before anything is fit, so that what lacks does not cost the fits."""
+    if options.final:
+        return final_experiment(experiment, cache_key, options)
+    if options.final_weights:
+        raise OptionError("--final-weights are those of a final model; add --final, or leave them out")
+    return None
+
+
 def _fit(
-    configs: tuple[HeadConfig, ...], experiment: Experiment, options: FitOptions, progress: SweepProgress | None
+    configs: tuple[HeadConfig, ...],
+    experiment: Experiment,
+    everything: Experiment | None,
+    options: FitOptions,
+    progress: SweepProgress | None,
 ) -> _Outcome:
     sweep = SweepOptions(
         device=options.device,
@@ -185,9 +202,8 @@ def _fit(
         best = _refit(best, experiment, options, sweep)
         kept.insert(0, best)
     # Here alone test labels are learnt from, when everything has been chosen and no figure will be computed of it.
-    everything = experiment.with_test_labels()
-    final = _fit_again(best, everything, options, sweep, PARTS) if options.final else None
-    return _Outcome(fitted, candidates, best, ahead, kept, final)
+    final = None if everything is None else _fit_again(best, everything, options, sweep, PARTS)
+    return _Outcome(fitted, candidates, best, ahead, kept, final, everything)
 
 
 def _truth(experiment: Experiment, options: FitOptions, part: str = "validation") -> Truth:

@@ -61,6 +61,8 @@ class FitOptions:
         refit: Fit the best once more on train and validation rows, with every choice made before.
         final: Fit the best once more on every labelled photo, test photos included, as models/final.joblib; the figures
             stay those of the fit before.
+        final_weights: Weights whose vectors the final model takes in place of those of --weights, in the same order: a
+            network of `finetune --final`.
         ridge: Penalties of kernel-ridge to try.
         bandwidth: Widths of kernel-ridge's Gaussian to try, in median distances between training photos.
         landmarks: Most training photos that kernel-ridge keeps in the model.
@@ -109,6 +111,7 @@ class FitOptions:
     ensemble_from: Literal["best", "each-head"] = "best"
     refit: bool = False
     final: bool = False
+    final_weights: tuple[str, ...] = ()
     ridge: tuple[float, ...] = (0.03,)
     bandwidth: tuple[float, ...] = (0.5,)
     landmarks: int = 8000

@@ -25,6 +25,7 @@ from pipeline.experiment.fit_heads import fit_heads
 from pipeline.features.backbone.network import load_backbone
 from pipeline.features.backbone.provenance import product_ids, read_seen
 from pipeline.features.extract import extract
+from pipeline.features.vectors.origin import origins_of
 from pipeline.finetuning.finetune import finetune
 from pipeline.finetuning.network.averaging import SHARES
 from pipeline.finetuning.outcome import Callbacks
@@ -60,6 +61,15 @@ QUICK = FinetuneOptions(
     amp="off",
     device="cpu",
 )
+WHOLE: dict[str, Any] = {
+    "attribute": (),
+    "train": "all",
+    "norm": "frozen",
+    "schedule": "onecycle",
+    "ema": 0.9,
+    "head": "mlp",
+}
+"""What the default recipe does, and a hidden layer per attribute."""
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
@@ -162,8 +172,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(tuned: Tuned, 
 @pytest.fixture(scope="module")
 def whole(tuned: Tuned, tmp_path_factory: pytest.TempPathFactory) -> FinetuneReport:
     """Every attribute, with what a training does when it is asked for nothing else."""
-    changes = {"attribute": (), "train": "all", "norm": "frozen", "schedule": "onecycle", "ema": 0.9, "head": "mlp"}
-    return tune(tuned.data, tmp_path_factory.mktemp("whole") / "out", **changes)
+    return tune(tuned.data, tmp_path_factory.mktemp("whole") / "out", **WHOLE)
 
 
 def test_every_attribute_trains_one_network(whole: FinetuneReport) -> None:
@@ -200,8 +209,7 @@ def test_the_default_recipe_goes_on_after_a_kill_bit_for_bit(
         if "epoch 3/5" in line:
             raise Killed
 
-    changes = {"attribute": (), "train": "all", "norm": "frozen", "schedule": "onecycle", "ema": 0.9, "head": "mlp"}
-    options = replace(QUICK, out=tmp_path / "out", **changes)  # type: ignore[arg-type]
+    options = replace(QUICK, out=tmp_path / "out", **WHOLE)
     with pytest.raises(Killed):
         finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(kill))
     report = finetune(tuned.data, BACKBONE, SplitOptions(), options)
@@ -211,32 +219,34 @@ def test_the_default_recipe_goes_on_after_a_kill_bit_for_bit(
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_final_training_has_seen_every_photo_and_keeps_what_was_chosen_before(
-    tuned: Tuned, whole: FinetuneReport
-) -> None:
-    changes = {"attribute": (), "train": "all", "norm": "frozen", "schedule": "onecycle", "ema": 0.9, "head": "mlp"}
+@pytest.fixture(scope="module")
+def finished(tuned: Tuned, whole: FinetuneReport) -> tuple[FinetuneReport, list[str]]:
+    """The training of `whole` asked for once more, now with a final one, and what it said."""
     lines: list[str] = []
-    options = replace(QUICK, out=whole.folder, final=True, **changes)  # type: ignore[arg-type]
-    report = finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(lines.append))
+    options = replace(QUICK, out=whole.folder, final=True, **WHOLE)
+    return finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(lines.append)), lines
+
+
+def test_a_final_training_has_seen_every_photo_and_keeps_what_was_chosen_before(
+    tuned: Tuned, whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]]
+) -> None:
+    report, lines = finished
     assert report.finished_before and report.best == whole.best  # the training before is what it was
     assert any("once more on all 47 photos, test photos included" in line for line in lines)
     assert report.final == whole.folder / "final" / "backbone.safetensors"
     with (whole.folder / "split.csv").open(newline="") as file:
         ids = id_array(bytes.fromhex(row["content"]) for row in csv.DictReader(file))
-    before, after = (
-        read_model(folder / "models" / "finetuned.joblib") for folder in (whole.folder, whole.folder / "final")
-    )
+    before, after = (read_model(path.parent / OWN_HEADS) for path in (report.weights, report.final))
     seen = was_seen(after, ids)
     assert seen is not None and seen.all()
     assert (after["thresholds"] == before["thresholds"]).all() and after["labels"] == before["labels"]
     assert after["info"]["calibration"] == before["info"]["calibration"]
     assert "measured" in after["info"]
-    assert not all(
-        torch.equal(a, b) for a, b in zip(*(tensors(p).values() for p in (report.final, report.weights)), strict=True)
-    )
-    lines.clear()
-    again = finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(lines.append))
-    assert again.final == report.final and not lines
+    assert not all(torch.equal(tensor, tensors(report.weights)[n]) for n, tensor in tensors(report.final).items())
+    again: list[str] = []
+    options = replace(QUICK, out=whole.folder, final=True, **WHOLE)
+    assert finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(again.append)).final == report.final
+    assert not again
 
 
 def test_a_training_that_stops_being_numbers_keeps_its_best(tuned: Tuned, tmp_path: Path) -> None:
@@ -333,9 +343,10 @@ def test_products_of_trained_photos_travel_with_weights_vectors_and_model(tuned:
 
 
 def test_the_network_s_own_heads_are_one_more_candidate(
-    tuned: Tuned, whole: FinetuneReport, cached: Path, tmp_path: Path
+    tuned: Tuned, whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]], cached: Path, tmp_path: Path
 ) -> None:
-    weights = str(whole.weights)
+    weights, final = str(whole.weights), finished[0].final
+    assert final is not None
     run_extract(tuned, replace(BACKBONE, weights=weights), cached)
     split = SplitOptions(split_from=whole.folder)
     options = FitOptions(
@@ -364,6 +375,18 @@ def test_the_network_s_own_heads_are_one_more_candidate(
             for attribute, chances in theirs.items():  # type: ignore[union-attr]
                 assert ours[attribute] == pytest.approx(chances, abs=1e-4)  # type: ignore[index]
         assert (run / "models" / "final.joblib").is_file()
+    options = replace(options, final_weights=("random:0", str(final)), out=tmp_path / "of-all")
+    with pytest.raises(OptionError, match=r"no cached vectors .* fit .*final/backbone.safetensors"):
+        fit_heads(tuned.data, kinds["beside"], split, options)
+    run_extract(tuned, replace(BACKBONE, weights=str(final)), cached)
+    run = fit_heads(tuned.data, kinds["beside"], split, options).run
+    first, last = (read_model(run / "models" / f"{name}.joblib") for name in ("best", "final"))
+    digest = load_backbone(replace(BACKBONE, weights=str(final))).weights_sha256
+    of_first, of_last = ([o.cache_key["weights_sha256"] for o in origins_of(model)] for model in (first, last))
+    assert digest in of_last and digest not in of_first
+    with pytest.raises(OptionError, match="add --final, or leave them out"):
+        fit_heads(tuned.data, kinds["beside"], split, replace(options, final=False, out=tmp_path / "not-final"))
+    options = replace(options, final_weights=())
     with pytest.raises(OptionError, match=r"--heads network: no models/finetuned.joblib .* the weights random:0"):
         fit_heads(tuned.data, CacheKeyOptions(weights=("random:0",)), split, replace(options, out=tmp_path / "none"))
 

@@ -30,8 +30,13 @@ def write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Judge
 
 
 def write_final_model(folder: RunFolder, experiment: Experiment, final: JudgedHead) -> None:
-    """Write final.joblib, of a candidate that was fit on all parts: it says where its figures come from."""
-    experiment = experiment.with_test_labels()
+    """Write final.joblib, of a candidate that was fit on all parts: it says where its figures come from.
+
+    Args:
+        folder: Of the run.
+        experiment: With the labels of all parts.
+        final: The candidate.
+    """
     measured = f"by {final.config_id} of the run {folder.path.name}, on its test photos, before they were learnt from"
     model = _model(folder, experiment, final, _training(experiment, PARTS), experiment.sample(4), measured=measured)
     save_model(model, folder.model_path("final"))
