@@ -22,6 +22,7 @@ from pipeline import Predictor, load_model
 from pipeline.comparison.compare import compare
 from pipeline.errors import HeadError, OptionError, RunError
 from pipeline.experiment.fit_heads import fit_heads
+from pipeline.experiment.kinds.own_heads import OWN_HEADS
 from pipeline.features.backbone.network import load_backbone
 from pipeline.features.backbone.provenance import product_ids, read_seen
 from pipeline.features.extract import extract
