@@ -21,8 +21,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> SmallCatalogue:
 
 def fit(small: SmallCatalogue, out: Path, store: Path) -> tuple[str, ...]:
     asked = FitOptions(
-        cache=small.cache, heads=("linear", "logreg"), optimizers=("adam",), epochs=3, lr=(0.05, 0.01), logreg_c=(1.0,), out=out,
-        mlflow=store,
+        cache=small.cache, heads=("linear", "logreg"), optimizers=("adam",), epochs=3, lr=(0.05, 0.01), logreg_c=(1.0,),
+        out=out, mlflow=store,
     )  # fmt: skip
     return fit_heads(DataOptions(data=small.data), CacheKeyOptions(), SplitOptions(), asked).notes
 
