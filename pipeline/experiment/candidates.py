@@ -240,7 +240,8 @@ def worth_keeping(candidates: Sequence[JudgedHead]) -> list[JudgedHead]:
     for field in dict.fromkeys(name for setting in settings for name in setting):
         groups: dict[str, list[JudgedHead]] = {}
         for candidate, setting in zip(candidates, settings, strict=True):
-            groups.setdefault(setting[field], []).append(candidate)
+            if field in setting:
+                groups.setdefault(setting[field], []).append(candidate)
         if len(groups) <= MOST_VALUES:
             kept |= {best_of(group).config_id for group in groups.values()}
     return [candidate for candidate in candidates if candidate.config_id in kept]
@@ -252,7 +253,9 @@ MOST_VALUES = 64
 
 def _settings(candidate: JudgedHead) -> dict[str, str]:
     """What a candidate is, as `compare --by` sees it; an ensemble is a head of its own."""
-    config = {name: str(value) for name, value in asdict(candidate.head.config).items()}
+    used = candidate.head.config.used
+    config = {name: str(value) for name, value in asdict(candidate.head.config).items() if name in used}
+    config.setdefault("optimizer", "")
     if len(candidate.made_of) > 1:
         config |= {"head": "ensemble", "optimizer": "", "vectors": ""}
     return {"pair": f"{config['head']} {config['optimizer']}", **config}

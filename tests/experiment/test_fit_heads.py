@@ -352,6 +352,19 @@ def test_losses_and_sizes_are_compared_by_one_fit(small: SmallCatalogue, tmp_pat
             assert row.config_id == same.loc[same["validation_score"].idxmax(), "config_id"]
 
 
+def test_every_strength_of_a_logistic_regression_is_kept_beside_heads_that_have_none(
+    small: SmallCatalogue, tmp_path: Path
+) -> None:
+    run = fit(small, options(small, tmp_path / "c", heads=("linear", "multinomial"), logreg_c=(0.1, 1.0), epochs=2))
+    kept = {path.stem for path in (run / "predictions").glob("*.parquet")}
+    assert kept == set(pd.read_csv(run / "configs.csv")["config_id"])
+    assert [c.name for c in sorted(compare([run], CompareOptions(bootstrap=10)).candidates, key=lambda c: c.name)] == [
+        "linear",
+        "multinomial · C 0.1",
+        "multinomial · C 1",
+    ]
+
+
 def test_ensemble_is_one_more_configuration_and_one_model_file(small: SmallCatalogue, tmp_path: Path) -> None:
     run = fit(small, options(small, tmp_path / "ens", lr=(0.05, 0.02, 0.01), ensemble=2))
     configs = pd.read_csv(run / "configs.csv")
