@@ -206,8 +206,8 @@ class OptionsReader(Reader):
 
     def read(self, sample: str, data: bytes) -> str:
         from pipeline.cli.parsing import parse
-        from pipeline.cli.plan import Overrides, Plan, Step, read_plan
-        from pipeline.cli.plan_state import PlanState
+        from pipeline.cli.plans.plan import Overrides, Plan, Step, read_plan
+        from pipeline.cli.plans.state import PlanState
 
         put(self.home / sample, data)
         if sample == "flow.yaml":

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.plan import Plan, Step, Words
+from pipeline.cli.plans.plan import Plan, Step, Words
 from pipeline.errors import RunError
 from pipeline.names import BEGUN
 from pipeline.shapes import mapping, record, sequence, text
