@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,17 @@ from cyclopts import App, Parameter
 
 from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
 from pipeline.cli.cache_app import cache_app
-from pipeline.cli.output import Bar, say, say_all
-from pipeline.cli.parameters import NO_NEGATIVE, DemoOptions, FileOptions, Flat
+from pipeline.cli.output import Bar, News, say, say_all
+from pipeline.cli.parameters import (
+    NO_NEGATIVE,
+    NOTHING_TYPED,
+    DemoOptions,
+    FileOptions,
+    Flat,
+    StepOptions,
+    TrainOptions,
+    Typed,
+)
 from pipeline.cli.steps import Steps
 from pipeline.cli.summaries import (
     evaluate_lines,
@@ -41,7 +49,7 @@ from pipeline.options import (
     SplitOptions,
     VocabularyOptions,
 )
-from pipeline.options.words import PROGRAM, changed
+from pipeline.options.words import PROGRAM, changed, words_of
 
 app = App(
     name=PROGRAM.split()[-1],
@@ -55,33 +63,39 @@ STEPS = Steps(app)
 
 
 @app.command
+def train(
+    *,
+    options: Annotated[TrainOptions, Flat] = TrainOptions(),
+    steps: Annotated[StepOptions, Flat] = StepOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+    typed: Typed = NOTHING_TYPED,
+) -> None:
+    """From photos and labels to a model: extract, fit-heads, compare, a final fit on all photos; run again to go on."""
+    from pipeline.cli.training.catalogue_file import write_catalogue_file
+    from pipeline.cli.training.plan import Request
+    from pipeline.cli.training.train import train as run_train
+
+    request = Request(options, files, typed)
+    if options.init:
+        say_all(write_catalogue_file(request, STEPS))
+    else:
+        run_train(request, STEPS)
+
+
+@app.command
 def demo(
     *,
     options: Annotated[DemoOptions, Flat] = DemoOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
-    """Do the whole job on a generated catalogue: sample, extract, fit-heads, compare, predict."""
-    out, table = options.out, options.out / "comparison.json"
-    data = ["--data", str(out / "catalogue"), "--cache", str(out / "features")]
-    preset = ["--preset", files.preset] if files.preset else []
-    config = ["--config", str(files.config)] if files.config else []
-    blocks = [[]] if files.preset else [["--use", "pooled"], ["--use", "pooled,levels"]]
-    runs = [out / "runs" / (files.preset or "+".join(use[1:]).replace(",", "-")) for use in blocks]
+    """Do the whole job on a generated catalogue: sample, then train."""
+    out, catalogue = options.out, options.out / "catalogue"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OptionError(f"{out} already exists and is not empty; name another folder with --out, or remove it")
-    STEPS.run("sample", str(out / "catalogue"), "--images", str(options.images), "--seed", str(options.seed))
-    packaged = ["--backbone", "tf_efficientnet_lite0", "--weights", "package"]
-    STEPS.run("extract", *data, *packaged, *config, *(preset or ["--features", "pooled,levels"]))
-    for run, use in zip(runs, blocks, strict=True):
-        STEPS.run("fit-heads", *data, *packaged, *config, *preset, *use, "--out", str(run))
-    STEPS.run("compare", *map(str, runs), "--report", str(out / "report.html"), "--json", str(table))
-    best = next(c for c in json.loads(table.read_text(encoding="utf-8"))["candidates"] if c["best"])
-    photos = [str(p) for p in sorted((out / "catalogue" / "images").glob("*-1.jpg"))[:8]]
-    STEPS.run("predict", *photos, "--model", best["model"], "--out", str(out / "predictions.csv"))
-    say(f"\nThe table is above and on the report page. Photos, cache and runs are in {out}.")
-    say(f"report       {out / 'report.html'}")
-    say(f"model        {best['model']}")
-    say(f"predictions  {out / 'predictions.csv'}")
+    STEPS.run("sample", str(catalogue), "--images", str(options.images), "--seed", str(options.seed))
+    recipe = words_of({"preset": files.preset or (None if files.config else "quick"), "config": files.config})
+    places = words_of({"data": catalogue, "cache": out / "features", "out": out / "train"})
+    STEPS.run("train", *recipe, *places)
 
 
 @app.command
@@ -167,7 +181,7 @@ def fit_heads_command(
     """Fit many light heads on the cached vectors and write a run folder."""
     from pipeline.experiment.fit_heads import fit_heads
 
-    say_all(fit_lines(fit_heads(data, cache_key, split, options, say)))
+    say_all(fit_lines(fit_heads(data, cache_key, split, options, News())))
 
 
 @app.command

@@ -1,0 +1,192 @@
+"""What a training runs, as data: the words of each command, made of those that were typed and of the recipe's files.
+
+A recipe is a file with a section per command. `extract` and `fit-heads` always run; a section `finetune` puts that
+command first, and the heads then see the vectors of the frozen start and of the fine-tuned network side by side. Every
+command reads its own section: it is given the same --preset and --config, and those typed words that it knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.cli.parameters import FileOptions, TrainOptions, WordsByOption
+from pipeline.cli.parsing import options_of
+from pipeline.cli.plans.plan import Plan, Step, Words
+from pipeline.cli.steps import Steps
+from pipeline.cli.training.recipe import Recipe
+from pipeline.errors import OptionError
+from pipeline.names import tidied
+from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FinetuneOptions, FitOptions
+from pipeline.options.words import changed, words_of
+from pipeline.options.yaml_file import OWN_MEANING
+
+T = TypeVar("T")
+
+HEADS, BASELINES = "heads", "baselines"
+"""Names of the run folders."""
+
+_SPLIT = frozenset({"split", "split-from", "split-seed", "split-by", "near-duplicates", "regroup"})
+"""Split options that the first fit alone takes: those after it take its split."""
+
+_NOT_TAKEN = {
+    "extract": frozenset({"batch-size"}),
+    "fit-heads": frozenset({"out"}) | _SPLIT,
+    "finetune": frozenset({*OWN_MEANING["finetune"], "out"}) - {"near-duplicates", "regroup"},
+}
+"""Options that a command has under the same name as another, which a training means."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        files: The config file asked for, and the preset of the recipe.
+        typed: The words of the command line, by option.
+    """
+
+    options: TrainOptions
+    files: FileOptions
+    typed: WordsByOption
+
+    def words(self, steps: Steps, command: str) -> Words:
+        """What one of the commands is given: the files, and the typed words that it knows."""
+        known = options_of(steps.app, command) - _NOT_TAKEN[command] - {"preset", "config"}
+        mine = (word for option, words in self.typed.items() if option in known for word in words)
+        return (*words_of({"preset": self.files.preset, "config": self.files.config}), *mine)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything to run.
+
+    Attributes:
+        recipe: What it follows.
+        finetune: Words of that command; () where the recipe has none.
+        plan: The extractions and the fits.
+        data, extraction, fits: Effective options of the catalogue, of the first extraction, and of each fit.
+    """
+
+    recipe: Recipe
+    finetune: Words
+    plan: Plan
+    data: DataOptions
+    extraction: tuple[BackboneOptions, ExtractOptions]
+    fits: tuple[FitOptions, ...]
+
+    @property
+    def out(self) -> Path:
+        """Where everything goes."""
+        return self.plan.out
+
+    @property
+    def model(self) -> Path:
+        """The model file that all of it is for."""
+        return self.out / "runs" / HEADS / "models" / "final.joblib"
+
+    @property
+    def commands(self) -> tuple[tuple[str, Words], ...]:
+        """(command, words) up to the fits, in their order; the fits as they are before a folder is named."""
+        first = (("finetune", self.finetune),) if self.finetune else ()
+        extractions = (("extract", step.words) for step in self.plan.extractions)
+        return (*first, *extractions, *(("fit-heads", step.words) for step in self.plan.runs))
+
+
+def catalogue_options(request: Request, steps: Steps) -> DataOptions:
+    """The catalogue that the words and files of a training name.
+
+    Raises:
+        cyclopts.CycloptsError, OptionError: As `parse` does.
+    """
+    return _options(steps, "extract", request.words(steps, "extract"), "data", DataOptions)
+
+
+def default_out(data: DataOptions) -> Path:
+    """Where a training of this catalogue goes when nobody says where."""
+    return Path("runs") / f"train-{catalogue_name(data)}"
+
+
+def catalogue_name(data: DataOptions) -> str:
+    """What the catalogue is called: its file or folder."""
+    named = data.data or Path("catalogue")
+    return tidied((named.stem if named.suffix else named.resolve().name) or "catalogue")
+
+
+def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
+    """The commands of a training, each one parsed once, so that a wrong word is said before any work.
+
+    Raises:
+        cyclopts.CycloptsError, OptionError: As `parse` does, and for what cannot be put together.
+    """
+    request = replace(request, files=replace(request.files, preset=recipe.preset))
+    extract = request.words(steps, "extract")
+    data = _options(steps, "extract", extract, "data", DataOptions)
+    start = _options(steps, "extract", extract, "backbone", BackboneOptions)
+    extraction = _options(steps, "extract", extract, "options", ExtractOptions)
+    out = request.options.out or default_out(data)
+    split = tuple(word for option in sorted(_SPLIT & request.typed.keys()) for word in request.typed[option])
+    finetune, tuned = _finetuning(request, recipe, steps, out)
+    extractions = [Step("extract", extract)]
+    fit = (*_fit_words(request, steps, extraction), "--final")
+    if tuned is not None:
+        extractions.append(Step("extract", (*extract, *words_of(vars(tuned)), "--features", "pooled"), "finetune"))
+        fit, split = (*fit, *_both(start, tuned)), ("--split-from", str(out / "finetuned"))
+    heads = _options(steps, "fit-heads", (*fit, *split), "options", FitOptions)
+    runs, fits = [Step(HEADS, fit)], [heads]
+    if beside := _baselines(request.options, heads):
+        words = (*words_of({**changed(data), **changed(start), **_machine(heads)}), *_grouping(request), *beside)
+        runs.append(Step(BASELINES, words))
+        fits.append(_options(steps, "fit-heads", words, "options", FitOptions))
+    plan = Plan(out, tuple(extractions), tuple(runs), split, ())
+    return Training(recipe, finetune, plan, data, (start, extraction), tuple(fits))
+
+
+def _fit_words(request: Request, steps: Steps, extraction: ExtractOptions) -> Words:
+    """Words of the fit; vectors that were asked for by what extract calls them are those that it uses."""
+    use = "features" in request.typed and "use" not in request.typed
+    return (*request.words(steps, "fit-heads"), *words_of({"use": extraction.features if use else None}))
+
+
+def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tuple[Words, BackboneOptions | None]:
+    """Words of finetune, and the backbone that comes out of it; nothing where the recipe has no such section."""
+    if "finetune" not in recipe.sections:
+        return (), None
+    words = (*request.words(steps, "finetune"), "--out", str(out / "finetuned"))
+    _options(steps, "finetune", words, "options", FinetuneOptions)
+    start = _options(steps, "finetune", words, "backbone", BackboneOptions)
+    return words, replace(start, weights=str(out / "finetuned" / "backbone.safetensors"))
+
+
+def _both(frozen: BackboneOptions, tuned: BackboneOptions) -> Words:
+    """The words that name the vectors of both networks, the frozen one's first."""
+    pairs = {name: (value, getattr(tuned, name)) for name, value in vars(frozen).items()}
+    for name, (one, other) in pairs.items():
+        if one != other and None in (one, other):
+            raise OptionError(f"extract and finetune disagree on {name}: say it in the recipe, for both of them")
+    return words_of({name: one if one == other else (one, other) for name, (one, other) in pairs.items()})
+
+
+def _baselines(options: TrainOptions, heads: FitOptions) -> Words:
+    """Words that name the heads of a plain run to compare with; () where the recipe has them among its own."""
+    wanted = tuple(head for head in options.baselines if head != "none")
+    if not wanted or (set(wanted) <= set(heads.heads) and heads.ensemble == 0):
+        return ()
+    return words_of({"heads": wanted, "use": ("pooled",), "views": ("identity",), "thumbnails": 0})
+
+
+def _machine(heads: FitOptions) -> dict[str, Any]:
+    """What every fit shares, however its heads are made."""
+    shared = ("cache", "device", "memory")
+    return {name: getattr(heads, name) for name in shared if getattr(heads, name) != getattr(FitOptions, name)}
+
+
+def _grouping(request: Request) -> Words:
+    return tuple(word for option in ("group-column", "group-regex") for word in request.typed.get(option, ()))
+
+
+def _options(steps: Steps, command: str, words: Words, name: str, kind: type[T]) -> T:
+    """One group of a command's options, as the parser makes them of its words."""
+    given: T = steps.parsed(command, *words).keywords.get(name, kind())
+    return given
