@@ -58,7 +58,6 @@ app = App(
     help_format="plaintext",
     version_flags=[],
 )
-app.command(cache_app)
 STEPS = Steps(app)
 
 
@@ -289,3 +288,6 @@ def reproduce(
 
     given = {name.replace("_", "-"): value for name, value in changed(data).items()}
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
+
+
+app.command(cache_app)

@@ -22,6 +22,12 @@ WordsByOption = Mapping[str, tuple[str, ...]]
 Typed = Annotated[WordsByOption, Parameter(parse=False)]
 """What was typed, for a command that hands its words on; nothing that a file states is among it."""
 
+HANDED_ON = {"train": ("extract", "fit-heads", "finetune")}
+"""Commands that hand what was typed on to others, which take their own sections of a file."""
+
+OWN = frozenset({"out"})
+"""Options of those that such a command keeps to itself."""
+
 NOTHING_TYPED: WordsByOption = {}
 
 
@@ -31,7 +37,8 @@ class FileOptions:
 
     Attributes:
         config: YAML file with options for the whole flow; the command line wins over it.
-        preset: A named set of options from the configs folder, such as best; --config and the command line win.
+        preset: A named set of options from the configs folder, such as quick or best; --config and the command line
+            win.
     """
 
     config: Path | None = None

@@ -12,6 +12,8 @@ from typing import Any, get_args, get_origin
 from cyclopts import App, Argument
 from cyclopts.config import Dict
 
+from pipeline.cli.help import ALL, show_help
+from pipeline.cli.parameters import HANDED_ON, OWN
 from pipeline.errors import OptionError
 from pipeline.options.limits import check_options, check_text
 from pipeline.options.words import FORMER_NAMES
@@ -26,12 +28,6 @@ COMMANDS = (
 WITHOUT_FILES = ("cache info", "cache verify", "cache compact")
 """The commands that do not."""
 
-HANDED_ON = {"train": ("extract", "fit-heads", "finetune")}
-"""Commands that hand the words of their command line on to others, which take their own sections of a file."""
-
-OWN = {"out"}
-"""Options of those that they keep to themselves."""
-
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -45,9 +41,9 @@ def parse(app: App, tokens: Sequence[str]) -> partial[Any]:
     words = list(tokens)
     command = " ".join(words[:2]) if words[:1] == ["cache"] else "".join(words[:1])
     app.config = []
-    if {"--help", "-h"} & set(words):
+    if {"--help", "-h", ALL} & set(words) or not words:
         # Help needs no values; binding them would take as long as the help itself.
-        return partial(app.help_print, [word for word in words if not word.startswith("-")])
+        return partial(show_help, app, words, ALL in words)
     given: dict[str, tuple[str, ...]] = {}
     if command in (*COMMANDS, *WITHOUT_FILES):
         options = _options(app, command)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Steps:
-    """Runs commands of a program, one after the other, in this process."""
+    """Runs commands of a program, one after the other, in this process.
+
+    Attributes:
+        app: The program whose commands these are.
+    """
 
     app: App
 

@@ -74,6 +74,7 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
                     f"{run.name} does not say how common its values were in training: its majority baseline is that of"
                     " the evaluated photos themselves, which is the best that such a baseline can be."
                 )
+        sentences += _of_final(run)
         if run.random_weights:
             sentences.append(
                 f"{run.name} was made with RANDOM backbone weights: its figures say nothing about quality."
@@ -102,6 +103,16 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[str, ..
     if unscored:
         sentences.append(f"No test photo is known for {', '.join(unscored)}; left out of every mean.")
     return tuple(dict.fromkeys(sentences))
+
+
+def _of_final(run: Run) -> list[str]:
+    """That a model of the run has learnt from its test photos, and which figures it has all the same."""
+    fit = (run.info.get("options") or {}).get("fit")
+    if run.evaluated is not None or not isinstance(fit, Mapping) or not fit.get("final"):
+        return []
+    photos, test = counted(len(run.photos), "photo"), counted(len(run.rows("test")), "test photo")
+    by = f"by the figures of {run.info.get('best')}"
+    return [f"{run.name}: models/final.joblib was fit on all {photos}; measured before on {test}, {by}."]
 
 
 def given_notes(path: Path | None) -> tuple[str, ...]:

@@ -285,8 +285,8 @@ def _margin(best: JudgedHead, ahead: JudgedHead) -> tuple[str, ...]:
 def _final(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
     if outcome.final is None:
         return ()
-    photos = counted(len(experiment.ids), "photo")
-    return (f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; its figures are those before",)
+    photos, test = counted(len(experiment.ids), "photo"), counted(experiment.split.counts()["test"], "test photo")
+    return (f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; measured before on {test}",)
 
 
 def _notes(experiment: Experiment, fitted: Sequence[FittedHead]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.arrays import Bool, Float32, UInt8
 from pipeline.catalogue import PARTS, Finding, column_name, count_kinds, write_split
-from pipeline.errors import OptionError, RunError
+from pipeline.errors import OptionError, RunError, counted
 from pipeline.evaluation.metrics import known_cells
 from pipeline.experiment.candidates import JudgedHead
 from pipeline.experiment.rows import Experiment
@@ -257,8 +257,12 @@ def write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[Judge
 def write_final_model(folder: RunFolder, experiment: Experiment, final: JudgedHead) -> None:
     """Write final.joblib, of a candidate that was fit on all parts: it says where its figures come from."""
     experiment = experiment.with_test_labels()
-    measured = f"by {final.config_id} of the run {folder.path.name}, on its test photos, before they were learnt from"
-    model = _model(folder, experiment, final, _training(experiment, PARTS), experiment.sample(4), measured=measured)
+    test = counted(experiment.split.counts()["test"], "test photo")
+    said: dict[str, str | int] = {
+        "photos": len(experiment.ids),
+        "measured": f"before on {test}, by {final.config_id} of the run {folder.path.name}",
+    }
+    model = _model(folder, experiment, final, _training(experiment, PARTS), experiment.sample(4), **said)
     save_model(model, folder.model_path("final"))
 
 
@@ -268,7 +272,7 @@ def _model(
     candidate: JudgedHead,
     training: TrainingRecord,
     rows: Float32,
-    **more: str,
+    **more: str | int,
 ) -> dict[str, Any]:
     features = experiment.features
     origin = FeatureOrigin(

@@ -178,9 +178,8 @@ def _tell(training: Training, whole: Whole, seconds: float, earlier: Path | None
     """What it took, what came out, what to do next, and where everything is."""
     if whole.steps:
         took = ", ".join(f"{step.name} {in_words(step.took or 0.0)}" for step in whole.steps)
-        say(
-            f"\ntrain: {in_words(whole.took)}, estimated {in_words(whole.expected)} ({took}); {in_words(seconds)} in all"
-        )
+        real, expected = in_words(whole.took), in_words(whole.expected)
+        say(f"\ntrain: {real}, estimated {expected} ({took}); {in_words(seconds)} in all")
     else:
         say("\ntrain: everything was done before; new photos or labels make it begin again")
     say_all(_about_best(training))
