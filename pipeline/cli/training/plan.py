@@ -64,12 +64,14 @@ class Training:
 
     Attributes:
         recipe: What it follows.
+        config: The config file, which the later steps may have a section in.
         finetune: Words of that command; () where the recipe has none.
         plan: The extractions and the fits.
         data, extraction, fits: Effective options of the catalogue, of the first extraction, and of each fit.
     """
 
     recipe: Recipe
+    config: Path | None
     finetune: Words
     plan: Plan
     data: DataOptions
@@ -140,7 +142,7 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
         runs.append(Step(BASELINES, words))
         fits.append(_options(steps, "fit-heads", words, "options", FitOptions))
     plan = Plan(out, tuple(extractions), tuple(runs), split, ())
-    return Training(recipe, finetune, plan, data, (start, extraction), tuple(fits))
+    return Training(recipe, request.files.config, finetune, plan, data, (start, extraction), tuple(fits))
 
 
 def _fit_words(request: Request, steps: Steps, extraction: ExtractOptions) -> Words:

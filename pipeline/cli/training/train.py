@@ -26,7 +26,7 @@ from pipeline.cli.training.recipe import choose_recipe
 from pipeline.cli.training.state import TrainingState, begun_with, digest_of
 from pipeline.errors import RunError, counted
 from pipeline.options import SplitOptions
-from pipeline.options.words import command
+from pipeline.options.words import command, words_of
 from pipeline.system import only_writer
 
 EXAMPLES = 8
@@ -105,8 +105,8 @@ class _Work:
         return lambda: self.steps.run("fit-heads", *self.plan.begin(run))
 
     def _compare(self) -> None:
-        runs = map(str, self.plan.folders())
-        self.steps.run("compare", *runs, "--report", str(self.report), "--json", str(self.table))
+        runs, config = map(str, self.plan.folders()), words_of({"config": self.training.config})
+        self.steps.run("compare", *runs, *config, "--report", str(self.report), "--json", str(self.table))
         self.state.finish("compare", self.report)
 
     def _predict(self) -> None:
