@@ -26,8 +26,8 @@ ARROWS = {
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
     "cli": {
-        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "model", "options", "trial"),
-        "cache",
+        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "options"),
+        *("trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""

@@ -71,8 +71,20 @@ class _Given:
     text: str
 
 
+_of_command: dict[tuple[int, str], tuple[App, dict[str, Argument]]] = {}
+"""What `_options` found: a file of options asks for those of every command, which takes the parser half a second."""
+
+
 def _options(app: App, command: str) -> dict[str, Argument]:
     """The named options of a command, without their dashes."""
+    found = _of_command.get((id(app), command))
+    if found is None:
+        # The program is kept beside its options, so that no other one gets its id.
+        found = _of_command[id(app), command] = app, _assembled(app, command)
+    return found[1]
+
+
+def _assembled(app: App, command: str) -> dict[str, Argument]:
     chosen = app
     for word in command.split():
         chosen = chosen[word]

@@ -91,10 +91,14 @@ def _blocks(report: ExtractReport) -> Mapping[str, int]:
 
 def _fits(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> float:
     train, labels = sizes.parts[0], sizes.targets.size
+    trained = [config for config in configs if not config.spec.is_baseline]
     columns = [config for config in configs if config.head in _COLUMN_BY_COLUMN]
     kernels = [config for config in configs if config.head == "kernel-ridge"]
-    trained = [config for config in configs if not config.spec.is_baseline]
+    others = [config for config in configs if config not in (*trained, *columns, *kernels)]
     seconds = sum(estimate_seconds(config, train, dim, labels) for config in columns)
+    if others:
+        rows = min(_ROWS, len(sizes.targets))
+        seconds += _tried(others, dim, views, sizes, rows) * train / rows
     if trained:
         seconds += _epochs(trained, dim, views, sizes)
     if kernels:
