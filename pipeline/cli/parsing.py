@@ -58,9 +58,9 @@ def parse(app: App, tokens: Sequence[str]) -> partial[Any]:
     return partial(chosen, *bound.args, **bound.kwargs, **dict.fromkeys(not_parsed, given))
 
 
-def options_of(app: App, command: str) -> frozenset[str]:
-    """Names of the options that a command has, without their dashes."""
-    return frozenset(_options(app, command))
+def options_of(app: App, command: str) -> tuple[str, ...]:
+    """Names of the options that a command has, without their dashes, in the order in which they are declared."""
+    return tuple(_options(app, command))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def shown(text: str) -> list[str]:
 def test_the_first_options_are_about_ten_and_the_command_has_them(command: str) -> None:
     first = FIRST[command]
     assert 7 <= len(first) <= 10 and len(set(first)) == len(first)
-    assert set(first) <= options_of(app, command)
+    assert set(first) <= set(options_of(app, command))
     assert sorted(shown(help_text(app, command.split(), everything=False))) == sorted(first)
 
 

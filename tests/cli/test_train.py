@@ -17,7 +17,7 @@ from pipeline.cli.main import main
 from pipeline.cli.parameters import FileOptions, TrainOptions
 from pipeline.cli.parsing import parse
 from pipeline.cli.steps import Steps
-from pipeline.cli.training.plan import Request, Training, plan_training
+from pipeline.cli.training.plan import Request, Training, catalogue_name, plan_training
 from pipeline.cli.training.progress import StepTime, Whole, in_words
 from pipeline.cli.training.recipe import Recipe, choose_recipe, suited
 from pipeline.errors import OptionError, RunError
@@ -68,12 +68,12 @@ def test_typed_words_go_to_the_steps_that_know_them(here: Path) -> None:
     )
     data = ("--preset", "quick", "--data", "stripes", "--attributes", "tone")
     assert training.plan.extractions[0].words == (
-        *data, "--views", "identity,hflip", "--features", "pooled,levels", "--dtype", "float16"
+        *data, "--features", "pooled,levels", "--views", "identity,hflip", "--dtype", "float16"
     )  # fmt: skip
     (run,) = training.plan.runs
     assert run.words == (
-        *data, "--lr=0.1,0.2", "--lr", "0.3", "--refit", "--views", "identity,hflip", "--batch-size", "16",
-        "--group-regex", "^(.)", "--use", "pooled,levels", "--final",
+        *data, "--group-regex", "^(.)", "--views", "identity,hflip", "--lr=0.1,0.2", "--lr", "0.3",
+        "--batch-size", "16", "--refit", "--use", "pooled,levels", "--final",
     )  # fmt: skip
     assert training.plan.split == ("--split", "60/20/20", "--split-seed=3")
     assert training.fits[0].lr == (0.1, 0.2, 0.3)
@@ -196,6 +196,7 @@ def test_another_training_and_other_things_are_refused(here: Path, capsys: pytes
     Path("out/notes.txt").unlink()
     assert main(TRAIN) == 0
     capsys.readouterr()
+    assert main([TRAIN[0], *TRAIN[-2:], *TRAIN[1:-2]]) == 0, "the order of the words is nothing"
     assert main([*TRAIN, "--lr", "0.5"]) == 1
     error = capsys.readouterr().err
     assert "out was begun with other options" in error and "--lr 0.5" in error
@@ -268,6 +269,18 @@ def test_the_whole_is_told_by_what_each_step_was_expected_to_take() -> None:
     now[0] = 100.0
     whole.end()
     assert (whole.expected, whole.took) == (100.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("a/spring.csv", "spring"), ("a/spring/images", "spring"), ("a/v1.2", "v1.2"), ("a/spring/data", "spring")],
+)
+def test_a_training_is_called_after_its_catalogue(here: Path, place: str, name: str) -> None:
+    path = Path(place)
+    (path.parent if path.suffix == ".csv" else path).mkdir(parents=True)
+    if path.suffix == ".csv":
+        path.write_text("")
+    assert catalogue_name(DataOptions(data=path)) == name
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(8.4, "8 s"), (200, "3 min 20 s"), (7530, "2 h 5 min")])

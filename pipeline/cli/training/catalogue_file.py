@@ -12,13 +12,15 @@ from pipeline.catalogue.cells import natural
 from pipeline.cli.steps import Steps
 from pipeline.cli.training.plan import Request, catalogue_name, catalogue_options
 from pipeline.cli.training.recipe import choose_recipe
-from pipeline.errors import OptionError, printable
+from pipeline.errors import OptionError, counted, printable
 from pipeline.options import DataOptions
 from pipeline.options.words import changed, command
 from pipeline.system import whole_file
 
-VALUES, EXAMPLES, WIDTH = 12, 3, 118
-"""Values that are named per attribute, findings per kind, and letters of a line."""
+EXAMPLES, WIDTH = 3, 118
+"""Findings that are shown of a kind, and letters of a line."""
+
+_MORE = 20
 
 
 def write_catalogue_file(request: Request, steps: Steps) -> tuple[str, ...]:
@@ -76,10 +78,12 @@ def _about(catalogue: Catalogue, attribute: str) -> Iterator[str]:
         for value in cell or ():
             photos[value] = photos.get(value, 0) + count
     counts = sorted(((n, value) for value, n in photos.items() if n), key=lambda each: (-each[0], natural(each[1])))
-    how = f"several values on {several:,} photos" if several else "one value per photo"
-    yield f"{len(counts):,} values, {how}; unknown on {unknown:,} photos"
-    named = ", ".join(f"{value} ({n:,})" for n, value in counts[:VALUES])
-    yield f"{named}{f' and {len(counts) - VALUES:,} more' if len(counts) > VALUES else ''}"
+    how = f"several values on {counted(several, 'photo')}" if several else "one value per photo"
+    yield f"{counted(len(counts), 'value')}, {how}; unknown on {counted(unknown, 'photo')}"
+    named = [f"{value} ({n:,})" for n, value in counts]
+    # As many as fit into the line.
+    shown = next(n for n in range(len(named), -1, -1) if n < 2 or len(", ".join(named[:n])) < WIDTH - _MORE)
+    yield f"{', '.join(named[:shown])}{f' and {len(named) - shown:,} more' if shown < len(named) else ''}"
     if few := sum(n < 5 for n, _ in counts):
         yield f"on fewer than five photos: {few:,} of them, of which little can be learnt"
 

@@ -27,6 +27,8 @@ T = TypeVar("T")
 HEADS, BASELINES = "heads", "baselines"
 """Names of the run folders."""
 
+_PLAIN = frozenset({"images", "photos", "data", "catalogue", "train"})
+
 _SPLIT = frozenset({"split", "split-from", "split-seed", "split-by", "near-duplicates", "regroup"})
 """Split options that the first fit alone takes: those after it take its split."""
 
@@ -52,9 +54,10 @@ class Request:
     typed: WordsByOption
 
     def words(self, steps: Steps, command: str) -> Words:
-        """What one of the commands is given: the files, and the typed words that it knows."""
-        known = options_of(steps.app, command) - _NOT_TAKEN[command] - {"preset", "config"}
-        mine = (word for option, words in self.typed.items() if option in known for word in words)
+        """What one of the commands is given: the files, and the typed words that it knows, in an order of its own."""
+        left_out = _NOT_TAKEN[command] | {"preset", "config"}
+        known = [option for option in options_of(steps.app, command) if option not in left_out]
+        mine = (word for option in known for word in self.typed.get(option, ()))
         return (*words_of({"preset": self.files.preset, "config": self.files.config}), *mine)
 
 
@@ -111,9 +114,10 @@ def default_out(data: DataOptions) -> Path:
 
 
 def catalogue_name(data: DataOptions) -> str:
-    """What the catalogue is called: its file or folder."""
-    named = data.data or Path("catalogue")
-    return tidied((named.stem if named.suffix else named.resolve().name) or "catalogue")
+    """What the catalogue is called: its file or folder, or the folder around one that says only what it holds."""
+    named = (data.data or Path("catalogue")).resolve()
+    plain = named.name.casefold() in _PLAIN and named.parent.name
+    return tidied(named.parent.name if plain else named.stem if named.is_file() else named.name) or "catalogue"
 
 
 def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:

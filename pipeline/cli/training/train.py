@@ -14,6 +14,7 @@ from pipeline.cli.plans.plan import Step, Words
 from pipeline.cli.plans.state import PlanState
 from pipeline.cli.steps import Steps
 from pipeline.cli.training.plan import (
+    BASELINES,
     HEADS,
     Request,
     Training,
@@ -32,7 +33,8 @@ from pipeline.system import only_writer
 EXAMPLES = 8
 """Photos that the finished model is tried on, from their files."""
 
-Todo = tuple[StepTime, Callable[[], None]]
+Todo = list[tuple[str, Callable[[], None]]]
+"""Steps by name."""
 
 
 def train(request: Request, steps: Steps) -> None:
@@ -64,6 +66,11 @@ def train(request: Request, steps: Steps) -> None:
         _tell(training, whole, time.monotonic() - began, earlier)
 
 
+def fit_of(run: str) -> str:
+    """What the step that makes a run is called."""
+    return f"fit-heads, {run}"
+
+
 class _Work:
     """The steps of one training that are left to do."""
 
@@ -74,7 +81,7 @@ class _Work:
         self.report, self.table = training.out / "report.html", training.out / "comparison.json"
         self.predictions = training.out / "predictions.csv"
 
-    def finetuning(self) -> list[tuple[str, Callable[[], None]]]:
+    def finetuning(self) -> Todo:
         """What comes before any vector that the fine-tuned network makes."""
         weights = self.training.out / "finetuned" / "backbone.safetensors"
         if not self.training.finetune or self.state.done("finetune", weights):
@@ -86,12 +93,12 @@ class _Work:
 
         return [("finetune", run)]
 
-    def rest(self) -> list[tuple[str, Callable[[], None]]]:
+    def rest(self) -> Todo:
         """Everything else: extractions where a fit is left, the fits, the table, the trial of the model."""
         fits = [run for run in self.training.plan.runs if not self.plan.finished(run)]
         extractions = self.training.plan.extractions if fits else ()
         todo = [("extract", self._runner("extract", step.words)) for step in extractions]
-        todo += [(f"fit-heads, {run.name}", self._fit(run)) for run in fits]
+        todo += [(fit_of(run.name), self._fit(run)) for run in fits]
         if fits or not (self.state.done("compare", self.report) and self.table.is_file()):
             todo.append(("compare", self._compare))
         if fits or not self.state.done("predict", self.predictions):
@@ -171,7 +178,11 @@ def _split_of(work: _Work) -> SplitOptions:
 
 def _estimate_lines(whole: Whole) -> list[str]:
     parts = ", ".join(f"{step.name} {in_words(step.expected)}" for step in whole.steps)
-    return [f"  about {in_words(whole.expected)} from here on this machine, as it is now ({parts})"]
+    lines = [f"  about {in_words(whole.expected)} from here on this machine, as it is now ({parts})"]
+    beside = sum(step.expected for step in whole.steps if step.name == fit_of(BASELINES))
+    if beside > whole.expected / 2:
+        lines.append("  most of it for the baselines, which are to be compared with; --baselines none leaves them out")
+    return lines
 
 
 def _tell(training: Training, whole: Whole, seconds: float, earlier: Path | None) -> None:
