@@ -96,10 +96,12 @@ def test_a_recipe_without_its_baselines_gets_a_run_of_them(here: Path) -> None:
 def test_a_recipe_with_a_section_finetune_begins_with_it(here: Path) -> None:
     (here / "tuned.yaml").write_text(RECIPE + "finetune: {attribute: stripes, epochs: 1}\n")
     recipe = choose_recipe(FileOptions(Path("tuned.yaml")), read_catalogue(DataOptions(data=Path("stripes"))))
-    training = planned("--data", "stripes", "--config", "tuned.yaml", "--lr", "0.5", "--out", "out", recipe=recipe)
-    assert training.finetune == ("--config", "tuned.yaml", "--data", "stripes", "--out", "out/finetuned")
+    words = ("--data", "stripes", "--config", "tuned.yaml", "--lr", "0.5", "--out", "out", "--resize", "pad", "--final")
+    training = planned(*words, recipe=recipe)
+    start = ("--config", "tuned.yaml", "--data", "stripes", "--resize", "pad")
+    assert training.finetune == (*start, "--out", "out/finetuned")
     frozen, tuned = training.plan.extractions
-    assert frozen.words == ("--config", "tuned.yaml", "--data", "stripes")
+    assert frozen.words == start
     bound = parse(app, ["extract", *tuned.words]).keywords
     assert (bound["backbone"].weights, bound["backbone"].size) == ("out/finetuned/backbone.safetensors", 32)
     assert bound["options"].features == ("pooled",)

@@ -7,7 +7,8 @@ command reads its own section: it is given the same --preset and --config, and t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,9 +33,11 @@ _PLAIN = frozenset({"images", "photos", "data", "catalogue", "train"})
 _SPLIT = frozenset({"split", "split-from", "split-seed", "split-by", "near-duplicates", "regroup"})
 """Split options that the first fit alone takes: those after it take its split."""
 
+_BACKBONE = tuple(field.name for field in fields(BackboneOptions))
+
 _NOT_TAKEN = {
     "extract": frozenset({"batch-size"}),
-    "fit-heads": frozenset({"out"}) | _SPLIT,
+    "fit-heads": frozenset({"out", "final"}) | _SPLIT,
     "finetune": frozenset({*OWN_MEANING["finetune"], "out"}) - {"near-duplicates", "regroup"},
 }
 """Options that a command has under the same name as another, which a training means."""
@@ -53,9 +56,9 @@ class Request:
     files: FileOptions
     typed: WordsByOption
 
-    def words(self, steps: Steps, command: str) -> Words:
+    def words(self, steps: Steps, command: str, without: Collection[str] = ()) -> Words:
         """What one of the commands is given: the files, and the typed words that it knows, in an order of its own."""
-        left_out = _NOT_TAKEN[command] | {"preset", "config"}
+        left_out = {*_NOT_TAKEN[command], "preset", "config", *without}
         known = [option for option in options_of(steps.app, command) if option not in left_out]
         mine = (word for option in known for word in self.typed.get(option, ()))
         return (*words_of({"preset": self.files.preset, "config": self.files.config}), *mine)
@@ -70,15 +73,14 @@ class Training:
         config: The config file, which the later steps may have a section in.
         finetune: Words of that command; () where the recipe has none.
         plan: The extractions and the fits.
-        data, extraction, fits: Effective options of the catalogue, of the first extraction, and of each fit.
+        extractions, fits: Effective options of each extraction and of each fit.
     """
 
     recipe: Recipe
     config: Path | None
     finetune: Words
     plan: Plan
-    data: DataOptions
-    extraction: tuple[BackboneOptions, ExtractOptions]
+    extractions: tuple[tuple[BackboneOptions, ExtractOptions], ...]
     fits: tuple[FitOptions, ...]
 
     @property
@@ -129,30 +131,39 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
     request = replace(request, files=replace(request.files, preset=recipe.preset))
     extract = request.words(steps, "extract")
     data = _options(steps, "extract", extract, "data", DataOptions)
-    start = _options(steps, "extract", extract, "backbone", BackboneOptions)
-    extraction = _options(steps, "extract", extract, "options", ExtractOptions)
     out = request.options.out or default_out(data)
-    split = tuple(word for option in sorted(_SPLIT & request.typed.keys()) for word in request.typed[option])
     finetune, tuned = _finetuning(request, recipe, steps, out)
-    extractions = [Step("extract", extract)]
-    fit = (*_fit_words(request, steps, extraction), "--final")
-    if tuned is not None:
-        extractions.append(Step("extract", (*extract, *words_of(vars(tuned)), "--features", "pooled"), "finetune"))
-        fit, split = (*fit, *_both(start, tuned)), ("--split-from", str(out / "finetuned"))
-    heads = _options(steps, "fit-heads", (*fit, *split), "options", FitOptions)
-    runs, fits = [Step(HEADS, fit)], [heads]
+    extractions = [Step("extract", extract), *(() if tuned is None else (_tuned(request, steps, tuned),))]
+    made = tuple(_extraction(steps, step.words) for step in extractions)
+    runs = [Step(HEADS, _fit_words(request, steps, [backbone for backbone, _ in made]))]
+    split = tuple(word for option in sorted(_SPLIT & request.typed.keys()) for word in request.typed[option])
+    split = split if tuned is None else ("--split-from", str(out / "finetuned"))
+    heads = _options(steps, "fit-heads", (*runs[0].words, *split), "options", FitOptions)
     if beside := _baselines(request.options, heads):
-        words = (*words_of({**changed(data), **changed(start), **_machine(heads)}), *_grouping(request), *beside)
-        runs.append(Step(BASELINES, words))
-        fits.append(_options(steps, "fit-heads", words, "options", FitOptions))
+        words = words_of({**changed(data), **changed(made[0][0]), **_machine(heads)})
+        runs.append(Step(BASELINES, (*words, *_grouping(request), *beside)))
+    fits = (heads, *(_options(steps, "fit-heads", run.words, "options", FitOptions) for run in runs[1:]))
     plan = Plan(out, tuple(extractions), tuple(runs), split, ())
-    return Training(recipe, request.files.config, finetune, plan, data, (start, extraction), tuple(fits))
+    return Training(recipe, request.files.config, finetune, plan, made, fits)
 
 
-def _fit_words(request: Request, steps: Steps, extraction: ExtractOptions) -> Words:
+def _extraction(steps: Steps, words: Words) -> tuple[BackboneOptions, ExtractOptions]:
+    backbone = _options(steps, "extract", words, "backbone", BackboneOptions)
+    return backbone, _options(steps, "extract", words, "options", ExtractOptions)
+
+
+def _tuned(request: Request, steps: Steps, tuned: BackboneOptions) -> Step:
+    """The extraction with the fine-tuned network: what it has learnt is in its last layer, the rest is in the start."""
+    words = request.words(steps, "extract", without=(*_BACKBONE, "features"))
+    return Step("extract, fine-tuned", (*words, *words_of(vars(tuned)), "--features", "pooled"), "finetune")
+
+
+def _fit_words(request: Request, steps: Steps, backbones: Sequence[BackboneOptions]) -> Words:
     """Words of the fit; vectors that were asked for by what extract calls them are those that it uses."""
-    use = "features" in request.typed and "use" not in request.typed
-    return (*request.words(steps, "fit-heads"), *words_of({"use": extraction.features if use else None}))
+    named = _both(*backbones) if len(backbones) > 1 else ()
+    words = request.words(steps, "fit-heads", without=_BACKBONE if named else ())
+    use = request.typed.get("features", ()) if "use" not in request.typed else ()
+    return (*words, *(word.replace("--features", "--use", 1) for word in use), "--final", *named)
 
 
 def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tuple[Words, BackboneOptions | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from pipeline.catalogue import Catalogue, read_catalogue, read_split
@@ -59,7 +58,7 @@ def train(request: Request, steps: Steps) -> None:
     training.out.mkdir(parents=True, exist_ok=True)
     with only_writer(training.out, RunError):
         state = TrainingState(training)
-        earlier = state.begin(digest_of(catalogue, training.extraction[1].cache))
+        earlier = state.begin(digest_of(catalogue, training.extractions[0][1].cache))
         if earlier is not None:
             say(f"  photos or labels have changed: the runs before are now in {earlier}")
         whole = _carry_out(_Work(training, state, PlanState(training.plan), catalogue, steps), began)
@@ -97,7 +96,7 @@ class _Work:
         """Everything else: extractions where a fit is left, the fits, the table, the trial of the model."""
         fits = [run for run in self.training.plan.runs if not self.plan.finished(run)]
         extractions = self.training.plan.extractions if fits else ()
-        todo = [("extract", self._runner("extract", step.words)) for step in extractions]
+        todo = [(step.name, self._runner("extract", step.words)) for step in extractions]
         todo += [(fit_of(run.name), self._fit(run)) for run in fits]
         if fits or not (self.state.done("compare", self.report) and self.table.is_file()):
             todo.append(("compare", self._compare))
@@ -153,15 +152,15 @@ def _expected(work: _Work, names: list[str]) -> list[StepTime]:
     training = work.training
     if "extract" not in names:
         return [StepTime(name, estimate.PREDICT) for name in names]
-    backbone, options = training.extraction
-    first = extract(work.catalogue.paths, backbone, options, most=estimate.PHOTOS)
-    split = SplitOptions() if not training.plan.split else _split_of(work)
-    sizes = estimate.sizes_of(work.catalogue, [first] * len(training.plan.extractions), split.split)
+    paths = work.catalogue.paths
+    first = [extract(paths, backbone, options, most=estimate.PHOTOS) for backbone, options in training.extractions]
+    extractions = {step.name: report for step, report in zip(training.plan.extractions, first, strict=True)}
+    sizes = estimate.sizes_of(work.catalogue, first, _split_of(work).split)
     fits = {f"fit-heads, {run.name}": options for run, options in zip(training.plan.runs, training.fits, strict=True)}
 
     def seconds(name: str) -> float:
-        if name == "extract":
-            return estimate.extract_seconds(first)
+        if name in extractions:
+            return estimate.extract_seconds(extractions[name])
         if name in fits:
             return estimate.fit_seconds(fits[name], sizes)
         return estimate.compare_seconds(sizes, len(fits)) if name == "compare" else estimate.PREDICT
@@ -173,7 +172,7 @@ def _split_of(work: _Work) -> SplitOptions:
     """The split as the first fit will make it."""
     words = (*work.training.plan.runs[0].words, *work.training.plan.split)
     split: SplitOptions = work.steps.parsed("fit-heads", *words).keywords.get("split", SplitOptions())
-    return replace(split)
+    return split
 
 
 def _estimate_lines(whole: Whole) -> list[str]:
