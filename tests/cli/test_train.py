@@ -81,13 +81,15 @@ def test_typed_words_go_to_the_steps_that_know_them(here: Path) -> None:
 
 
 def test_a_recipe_without_its_baselines_gets_a_run_of_them(here: Path) -> None:
-    words = ("--data", "stripes", "--cache", "vectors", "--resize", "pad", "--preset", "best")
+    (here / "flow.yaml").write_text("fit-heads: {group-regex: ^(.)}\n")
+    words = ("--data", "stripes", "--cache", "vectors", "--resize", "pad", "--config", "flow.yaml")
     training = planned(*words, recipe=Recipe("best", ""))
     heads, baselines = training.plan.runs
     assert (heads.name, baselines.name) == ("heads", "baselines")
     assert baselines.words == (
         *("--data", "stripes", "--backbone", "tf_efficientnet_lite0", "--weights", "package", "--resize", "pad"),
-        *("--cache", "vectors", "--heads", "logreg", "--use", "pooled", "--views", "identity", "--thumbnails", "0"),
+        *("--cache", "vectors", "--group-regex", "^(.)", "--heads", "logreg", "--use", "pooled"),
+        *("--views", "identity", "--thumbnails", "0", "--near-duplicates", "0"),
     )
     assert training.fits[0].ensemble == 3 and training.fits[1].ensemble == 0
     assert [step.name for step in planned("--data", "stripes", "--baselines", "none").plan.runs] == ["heads"]
@@ -207,12 +209,18 @@ def test_another_training_and_other_things_are_refused(here: Path, capsys: pytes
     assert "out/train.json cannot be read" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["[]", '{"format": "x"}', '{"format": "selvedge-training", "asked": [[1]]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[]", '{"format": "x"}', '{"format": "selvedge-training", "asked": [[1]]}'),
+        '{"format": "selvedge-training", "recipe": "../x", "asked": [], "catalogue": "", "done": {}}',
+    ],
+)
 def test_a_damaged_record_is_a_named_error(here: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("out").mkdir()
     Path("out/train.json").write_text(content)
     assert main(TRAIN) == 1
-    assert "out/train.json cannot be read" in capsys.readouterr().err
+    assert re.match(r"error: out/train.json( cannot be read|: the recipe '../x' holds '/')", capsys.readouterr().err)
 
 
 def catalogue_of(photos: int, cells: dict[str, list[tuple[str, ...] | None]]) -> Catalogue:

@@ -19,7 +19,7 @@ from pipeline.cli.steps import Steps
 from pipeline.cli.training.recipe import Recipe
 from pipeline.errors import OptionError
 from pipeline.names import tidied
-from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FinetuneOptions, FitOptions
+from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FinetuneOptions, FitOptions, SplitOptions
 from pipeline.options.words import changed, words_of
 from pipeline.options.yaml_file import OWN_MEANING
 
@@ -32,6 +32,9 @@ _PLAIN = frozenset({"images", "photos", "data", "catalogue", "train"})
 
 _SPLIT = frozenset({"split", "split-from", "split-seed", "split-by", "near-duplicates", "regroup"})
 """Split options that the first fit alone takes: those after it take its split."""
+
+_WITHOUT = {"thumbnails": 0, "near_duplicates": 0}
+"""What a run beside another need not do again."""
 
 _BACKBONE = tuple(field.name for field in fields(BackboneOptions))
 
@@ -139,9 +142,10 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
     split = tuple(word for option in sorted(_SPLIT & request.typed.keys()) for word in request.typed[option])
     split = split if tuned is None else ("--split-from", str(out / "finetuned"))
     heads = _options(steps, "fit-heads", (*runs[0].words, *split), "options", FitOptions)
+    products = _options(steps, "fit-heads", (*runs[0].words, *split), "split", SplitOptions)
     if beside := _baselines(request.options, heads):
-        words = words_of({**changed(data), **changed(made[0][0]), **_machine(heads)})
-        runs.append(Step(BASELINES, (*words, *_grouping(request), *beside)))
+        words = words_of({**changed(data), **changed(made[0][0]), **_shared(heads, products)})
+        runs.append(Step(BASELINES, (*words, *beside)))
     fits = (heads, *(_options(steps, "fit-heads", run.words, "options", FitOptions) for run in runs[1:]))
     plan = Plan(out, tuple(extractions), tuple(runs), split, ())
     return Training(recipe, request.files.config, finetune, plan, made, fits)
@@ -190,17 +194,13 @@ def _baselines(options: TrainOptions, heads: FitOptions) -> Words:
     wanted = tuple(head for head in options.baselines if head != "none")
     if not wanted or (set(wanted) <= set(heads.heads) and heads.ensemble == 0):
         return ()
-    return words_of({"heads": wanted, "use": ("pooled",), "views": ("identity",), "thumbnails": 0})
+    return words_of({"heads": wanted, "use": ("pooled",), "views": ("identity",), **_WITHOUT})
 
 
-def _machine(heads: FitOptions) -> dict[str, Any]:
+def _shared(heads: FitOptions, products: SplitOptions) -> dict[str, Any]:
     """What every fit shares, however its heads are made."""
-    shared = ("cache", "device", "memory")
-    return {name: getattr(heads, name) for name in shared if getattr(heads, name) != getattr(FitOptions, name)}
-
-
-def _grouping(request: Request) -> Words:
-    return tuple(word for option in ("group-column", "group-regex") for word in request.typed.get(option, ()))
+    names = ("cache", "device", "memory", "group_column", "group_regex")
+    return {name: value for name, value in changed(heads, products).items() if name in names}
 
 
 def _options(steps: Steps, command: str, words: Words, name: str, kind: type[T]) -> T:

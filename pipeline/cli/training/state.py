@@ -16,6 +16,7 @@ from cache import FeatureCache
 from pipeline.catalogue import Catalogue
 from pipeline.cli.training.plan import Training
 from pipeline.errors import RunError
+from pipeline.names import wrong_name
 from pipeline.options.words import typed
 from pipeline.shapes import mapping, one_of, optional, record, sequence, text
 from pipeline.system import parsed, read_text, write_json
@@ -105,6 +106,8 @@ def begun_with(out: Path) -> str | None:
     """
     path = out / "train.json"
     preset: str | None = _content(path)["recipe"] if path.exists() else None
+    if preset is not None and (wrong := wrong_name(preset)):
+        raise RunError(f"{path}: the recipe {preset!r} {wrong}; remove it, or name another folder with --out")
     return preset
 
 

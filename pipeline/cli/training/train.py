@@ -156,7 +156,7 @@ def _expected(work: _Work, names: list[str]) -> list[StepTime]:
     first = [extract(paths, backbone, options, most=estimate.PHOTOS) for backbone, options in training.extractions]
     extractions = {step.name: report for step, report in zip(training.plan.extractions, first, strict=True)}
     sizes = estimate.sizes_of(work.catalogue, first, _split_of(work).split)
-    fits = {f"fit-heads, {run.name}": options for run, options in zip(training.plan.runs, training.fits, strict=True)}
+    fits = {fit_of(run.name): options for run, options in zip(training.plan.runs, training.fits, strict=True)}
 
     def seconds(name: str) -> float:
         if name in extractions:
