@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +13,15 @@ if TYPE_CHECKING:
     from cyclopts import App
 
 
-@dataclass(frozen=True)
 class Steps:
     """Runs commands of a program, one after the other, in this process.
 
-    Attributes:
+    Args:
         app: The program whose commands these are.
     """
 
-    app: App
+    def __init__(self, app: App) -> None:
+        self.app = app
 
     def parsed(self, *words: str) -> partial[Any]:
         """The command that these words name, bound and checked, not called.
