@@ -8,6 +8,7 @@ earlier, so the heads' share is rather too long than too short.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.catalogue import Catalogue, infer_schema, parse_split
+from pipeline.errors import HeadError
 from pipeline.features.report import ExtractReport
 from pipeline.heads import HeadConfig, SweepOptions, Targets, estimate_seconds, fit_many, grid
 from pipeline.options import FitOptions
@@ -98,7 +100,9 @@ def _fits(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> 
     seconds = sum(estimate_seconds(config, train, dim, labels) for config in columns)
     if others:
         rows = min(_ROWS, len(sizes.targets))
-        seconds += _tried(others, dim, views, sizes, rows) * train / rows
+        # A head that cannot be fit on made-up vectors is said to be unable by the fit itself, if it is so there too.
+        with contextlib.suppress(HeadError):
+            seconds += _tried(others, dim, views, sizes, rows) * train / rows
     if trained:
         seconds += _epochs(trained, dim, views, sizes)
     if kernels:
