@@ -188,7 +188,7 @@ class SplitReader(Reader):
 
 
 class OptionsReader(Reader):
-    """--config files, down to checked options, and plans of `reproduce`, down to the words of each command."""
+    """--config files, down to checked options, plans of `reproduce`, down to the words of each command, and records."""
 
     name = "options"
 
@@ -207,6 +207,8 @@ class OptionsReader(Reader):
             b"  lr: [0.1, 1e-3]\n  hidden: 1_0\n  ensemble: 2\nextract: {features: [pooled]}\n",
             "plan.yaml": (configs / "tshirt-notebook.yaml").read_bytes(),
             "plan.json": b'{"split": ["--split", "80/10/10"], "runs": {"a": ["--heads", "linear"], "b": []}}',
+            "train.json": b'{"format": "selvedge-training", "recipe": "best", "asked": [["extract", "--data", "a"]], '
+            b'"catalogue": "ab", "done": {"compare": "report.html"}}',
         }
 
     def mutations(self, sample: str) -> tuple[Mutation, ...]:
@@ -214,15 +216,18 @@ class OptionsReader(Reader):
 
     def read(self, sample: str, data: bytes) -> str:
         from pipeline.cli.parsing import parse
-        from pipeline.cli.plan import Overrides, Plan, Step, read_plan
-        from pipeline.cli.plan_state import PlanState
+        from pipeline.cli.plans.plan import Overrides, Plan, Step, read_plan
+        from pipeline.cli.plans.state import PlanState
+        from pipeline.cli.training.state import begun_with
 
         put(self.home / sample, data)
         if sample == "flow.yaml":
-            for command in ("fit-heads", "extract"):
+            for command in ("fit-heads", "extract", "train"):
                 str(parse(self._app, [command, "--config", str(self.home / sample)])).encode()
         elif sample == "plan.yaml":
             str(read_plan(self.home / sample, Overrides(data={"data": "catalogue"}))).encode()
+        elif sample == "train.json":
+            str(begun_with(self.home)).encode()
         else:
             runs = (Step("a", ("--heads", "linear"), ""), Step("b", (), ""))
             PlanState(Plan(self.home, (), runs, ("--split", "80/10/10"), ())).begin(runs[0])

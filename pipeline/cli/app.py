@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
 from pipeline.cli.cache_app import cache_app
-from pipeline.cli.output import Bar, say, say_all
-from pipeline.cli.parameters import NO_NEGATIVE, DemoOptions, FileOptions, Flat
-from pipeline.cli.parsing import parse
+from pipeline.cli.output import Bar, News, say, say_all
+from pipeline.cli.parameters import (
+    NO_NEGATIVE,
+    NOTHING_TYPED,
+    DemoOptions,
+    FileOptions,
+    Flat,
+    StepOptions,
+    TrainOptions,
+    Typed,
+)
+from pipeline.cli.steps import Steps
 from pipeline.cli.summaries import (
     evaluate_lines,
     extract_lines,
@@ -25,7 +32,7 @@ from pipeline.cli.summaries import (
     prediction_lines,
     sample_lines,
 )
-from pipeline.errors import BackboneError, BadImage, HeadError, OptionError, RunError, counted
+from pipeline.errors import BadImage, OptionError
 from pipeline.options import (
     AuditOptions,
     BackboneOptions,
@@ -42,11 +49,7 @@ from pipeline.options import (
     SplitOptions,
     VocabularyOptions,
 )
-from pipeline.options.words import PROGRAM, changed
-
-if TYPE_CHECKING:
-    from pipeline.cli.plan import Plan
-    from pipeline.cli.plan_state import PlanState
+from pipeline.options.words import PROGRAM, changed, words_of
 
 app = App(
     name=PROGRAM.split()[-1],
@@ -55,7 +58,27 @@ app = App(
     help_format="plaintext",
     version_flags=[],
 )
-app.command(cache_app)
+STEPS = Steps(app)
+
+
+@app.command
+def train(
+    *,
+    options: Annotated[TrainOptions, Flat] = TrainOptions(),
+    steps: Annotated[StepOptions, Flat] = StepOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+    typed: Typed = NOTHING_TYPED,
+) -> None:
+    """From photos and labels to a model: extract, fit-heads, compare, a final fit on all photos; run again to go on."""
+    from pipeline.cli.training.catalogue_file import write_catalogue_file
+    from pipeline.cli.training.plan import Request
+    from pipeline.cli.training.train import train as run_train
+
+    request = Request(options, files, typed)
+    if options.init:
+        say_all(write_catalogue_file(request, STEPS))
+    else:
+        run_train(request, STEPS)
 
 
 @app.command
@@ -64,34 +87,14 @@ def demo(
     options: Annotated[DemoOptions, Flat] = DemoOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
-    """Do the whole job on a generated catalogue: sample, extract, fit-heads, compare, predict."""
-    out, table = options.out, options.out / "comparison.json"
-    data = ["--data", str(out / "catalogue"), "--cache", str(out / "features")]
-    preset = ["--preset", files.preset] if files.preset else []
-    config = ["--config", str(files.config)] if files.config else []
-    blocks = [[]] if files.preset else [["--use", "pooled"], ["--use", "pooled,levels"]]
-    runs = [out / "runs" / (files.preset or "+".join(use[1:]).replace(",", "-")) for use in blocks]
+    """Do the whole job on a generated catalogue: sample, then train."""
+    out, catalogue = options.out, options.out / "catalogue"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OptionError(f"{out} already exists and is not empty; name another folder with --out, or remove it")
-    _step("sample", str(out / "catalogue"), "--images", str(options.images), "--seed", str(options.seed))
-    packaged = ["--backbone", "tf_efficientnet_lite0", "--weights", "package"]
-    _step("extract", *data, *packaged, *config, *(preset or ["--features", "pooled,levels"]))
-    for run, use in zip(runs, blocks, strict=True):
-        _step("fit-heads", *data, *packaged, *config, *preset, *use, "--out", str(run))
-    _step("compare", *map(str, runs), "--report", str(out / "report.html"), "--json", str(table))
-    best = next(c for c in json.loads(table.read_text(encoding="utf-8"))["candidates"] if c["best"])
-    photos = [str(p) for p in sorted((out / "catalogue" / "images").glob("*-1.jpg"))[:8]]
-    _step("predict", *photos, "--model", best["model"], "--out", str(out / "predictions.csv"))
-    say(f"\nThe table is above and on the report page. Photos, cache and runs are in {out}.")
-    say(f"report       {out / 'report.html'}")
-    say(f"model        {best['model']}")
-    say(f"predictions  {out / 'predictions.csv'}")
-
-
-def _step(*words: str) -> None:
-    """Run one command as a user would, and show it."""
-    say(f"\n$ {PROGRAM} {shlex.join(words)}")
-    parse(app, words)()
+    STEPS.run("sample", str(catalogue), "--images", str(options.images), "--seed", str(options.seed))
+    recipe = words_of({"preset": files.preset or (None if files.config else "quick"), "config": files.config})
+    places = words_of({"data": catalogue, "cache": out / "features", "out": out / "train"})
+    STEPS.run("train", *recipe, *places)
 
 
 @app.command
@@ -177,7 +180,7 @@ def fit_heads_command(
     """Fit many light heads on the cached vectors and write a run folder."""
     from pipeline.experiment.fit_heads import fit_heads
 
-    say_all(fit_lines(fit_heads(data, cache_key, split, options, say)))
+    say_all(fit_lines(fit_heads(data, cache_key, split, options, News())))
 
 
 @app.command
@@ -283,46 +286,11 @@ def reproduce(
     Args:
         plan: YAML file with extractions and runs, such as configs/tshirt-notebook.yaml.
     """
-    from pipeline.cli.plan import Overrides, read_plan
-    from pipeline.cli.plan_state import PlanState
-    from pipeline.system import only_writer
+    from pipeline.cli.plans.plan import Overrides, read_plan
+    from pipeline.cli.plans.reproduce import reproduce as run_reproduce
 
     given = {name.replace("_", "-"): value for name, value in changed(data).items()}
-    todo = read_plan(plan, Overrides(given, **vars(options)))
-    # A wrong option of the last run is said now, not after the hours that the others take.
-    for step in todo.extractions:
-        parse(app, ("extract", *step.words))
-    for step in todo.runs:
-        parse(app, ("fit-heads", *step.words, *todo.split))
-    todo.out.mkdir(parents=True, exist_ok=True)
-    with only_writer(todo.out, RunError):
-        _carry_out(plan, todo, PlanState(todo))
+    run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-def _carry_out(plan: Path, todo: Plan, state: PlanState) -> None:
-    """Run what is not finished of a plan, then compare all that is."""
-    not_run = list(todo.not_run)
-    for extraction in todo.extractions:
-        pending = [run for run in todo.runs_on(extraction) if not state.finished(run)]
-        lacking = _attempt("extract", *extraction.words) if pending else ""
-        for run in pending:
-            if reason := lacking or _attempt("fit-heads", *state.begin(run)):
-                not_run.append(f"row not run: {run.name}: {reason}")
-    done = [str(folder) for folder in state.folders()]
-    if not done:
-        raise RunError(f"not one run of {plan} could be made here:\n" + "\n".join(not_run))
-    report, table = todo.out / "report.html", todo.out / "comparison.json"
-    notes = str(state.write_notes(not_run))
-    _step("compare", *done, "--notes", notes, "--report", str(report), "--json", str(table))
-    say(f"\nreproduce: {counted(len(done), 'row')} in one table -> {report}; {len(not_run)} not run")
-    say_all(f"  {line}" for line in not_run)
-
-
-def _attempt(*words: str) -> str:
-    """Run one command; the reason when it cannot be run on this machine."""
-    try:
-        _step(*words)
-    except (BackboneError, HeadError) as error:
-        say(f"cannot be run here: {error}")
-        return str(error)
-    return ""
+app.command(cache_app)

@@ -2,13 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+EVERY = 10
+"""Seconds between lines that say how far long work is."""
+
+_of_all: ContextVar[Callable[[float | None], str] | None] = ContextVar("_of_all", default=None)
+
+
+@contextlib.contextmanager
+def step_of(of_all: Callable[[float | None], str]) -> Iterator[None]:
+    """While this lasts, progress also says how far the whole is that the work is a step of.
+
+    Args:
+        of_all: Takes the share of the step that is done, None where it is not known; gives what to say.
+    """
+    token = _of_all.set(of_all)
+    try:
+        yield
+    finally:
+        _of_all.reset(token)
+
+
+def _suffix(share: float | None) -> str:
+    of_all = _of_all.get()
+    return "" if of_all is None else f"; {of_all(share)}"
+
+
+class News:
+    """Prints lines of progress; every ten seconds one of them says how far the whole is."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        """Print a line."""
+        now = time.monotonic()
+        due = now - self.last >= EVERY
+        self.last = now if due else self.last
+        say(f"{text}{_suffix(None)}" if due else text)
 
 
 def say_all(lines: Iterable[str]) -> None:
@@ -49,9 +90,13 @@ class Bar:
 
                 self.bar = tqdm(total=total, desc=self.what, unit=self.unit)
             self.bar.update(done - self.bar.n)
+            self.bar.set_postfix_str(_suffix(done / max(total, 1)).removeprefix("; "), refresh=False)
             return
         now = time.monotonic()
-        if now - self.last_line >= 10 and done > self.first:
+        if now - self.last_line >= EVERY and done > self.first:
             self.last_line = now
             rate = (done - self.first) / (now - self.started)
-            self.say(f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {(total - done) / rate:.0f} s left")
+            self.say(
+                f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {(total - done) / rate:.0f} s left"
+                f"{_suffix(done / max(total, 1))}"
+            )

@@ -12,12 +12,14 @@ from typing import Any, get_args, get_origin
 from cyclopts import App, Argument
 from cyclopts.config import Dict
 
+from pipeline.cli.help import ALL, show_help
+from pipeline.cli.parameters import HANDED_ON, OWN
 from pipeline.errors import OptionError
 from pipeline.options.limits import check_options, check_text
 from pipeline.options.words import FORMER_NAMES
 
 COMMANDS = (
-    *("demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "evaluate"),
+    *("train", "demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "evaluate"),
     *("finetune", "reproduce"),
     *("cache export", "cache prune"),
 )
@@ -39,18 +41,26 @@ def parse(app: App, tokens: Sequence[str]) -> partial[Any]:
     words = list(tokens)
     command = " ".join(words[:2]) if words[:1] == ["cache"] else "".join(words[:1])
     app.config = []
-    if {"--help", "-h"} & set(words):
+    if {"--help", "-h", ALL} & set(words) or not words:
         # Help needs no values; binding them would take as long as the help itself.
-        return partial(app.help_print, [word for word in words if not word.startswith("-")])
+        return partial(show_help, app, words, ALL in words)
+    given: dict[str, tuple[str, ...]] = {}
     if command in (*COMMANDS, *WITHOUT_FILES):
         options = _options(app, command)
-        words = list(_split_commas(_renamed(words, options), options))
+        words = list(_renamed(words, options))
+        given = _words_by_option(words[1:], options)
+        words = list(_split_commas(iter(words), options))
         settings = _file_settings(app, words, command) if command in COMMANDS else {}
         _check_texts([*_typed(words, options), *_stated(settings)], options)
         app.config = [Dict(settings, source="config", use_commands_as_keys=False)]
-    chosen, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    chosen, bound, not_parsed = app.parse_args(words, exit_on_error=False, print_error=False)
     check_options(*bound.args, *bound.kwargs.values())
-    return partial(chosen, *bound.args, **bound.kwargs)
+    return partial(chosen, *bound.args, **bound.kwargs, **dict.fromkeys(not_parsed, given))
+
+
+def options_of(app: App, command: str) -> tuple[str, ...]:
+    """Names of the options that a command has, without their dashes, in the order in which they are declared."""
+    return tuple(_options(app, command))
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,20 @@ class _Given:
     text: str
 
 
+_of_command: dict[tuple[int, str], tuple[App, dict[str, Argument]]] = {}
+"""What `_options` found: a file of options asks for those of every command, which takes the parser half a second."""
+
+
 def _options(app: App, command: str) -> dict[str, Argument]:
     """The named options of a command, without their dashes."""
+    found = _of_command.get((id(app), command))
+    if found is None:
+        # The program is kept beside its options, so that no other one gets its id.
+        found = _of_command[id(app), command] = app, _assembled(app, command)
+    return found[1]
+
+
+def _assembled(app: App, command: str) -> dict[str, Argument]:
     chosen = app
     for word in command.split():
         chosen = chosen[word]
@@ -81,6 +103,21 @@ def _renamed(words: Sequence[str], options: dict[str, Argument]) -> Iterator[str
         now = FORMER_NAMES.get(name.removeprefix("--").replace("_", "-"), "")
         is_former = name.startswith("--") and now in options
         yield f"--{now}{equals}{value}" if is_former else word
+
+
+def _words_by_option(words: Sequence[str], options: Mapping[str, Argument]) -> dict[str, tuple[str, ...]]:
+    """The words that give each option, in their order; those of no option are left out."""
+    given: dict[str, tuple[str, ...]] = {}
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        option = name.removeprefix("--").replace("_", "-")
+        if not name.startswith("--") or option not in options:
+            continue
+        alone = equals or options[option].hint is bool
+        following = () if alone else tuple(value for value in (next(rest, None),) if value is not None)
+        given[option] = (*given.get(option, ()), word, *following)
+    return given
 
 
 def _split_commas(words: Iterator[str], options: dict[str, Argument]) -> Iterator[str]:
@@ -138,7 +175,7 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
         return {}
     from pipeline.options.yaml_file import check_count, find_preset, read_config
 
-    options_of = {name: [o for o in _options(app, name) if o not in ("config", "preset")] for name in COMMANDS}
+    options_of = {name: [o for o in _settable(app, name) if o not in ("config", "preset")] for name in COMMANDS}
     settings: dict[str, Any] = {}
     for path in ([find_preset(preset)] if preset else []) + ([Path(config)] if config else []):
         stated = read_config(path, options_of)[command]
@@ -156,6 +193,13 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
     for name, value in settings.items():
         check_count(name, value, config or preset or "")
     return settings
+
+
+def _settable(app: App, command: str) -> Sequence[str]:
+    """Options that a section of a file may set: of a command that hands its words on, only what is its own."""
+    options = _options(app, command)
+    handed_on = {name for step in HANDED_ON.get(command, ()) for name in _options(app, step)} - OWN
+    return [name for name in options if name not in handed_on]
 
 
 def _switch(value: object, hint: object) -> object:

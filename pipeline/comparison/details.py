@@ -88,6 +88,7 @@ def notes(runs: Sequence[Run], candidates: Sequence[Candidate], photos: int, cho
                     f"{run.name} does not say how common its values were in training: its majority baseline is that of"
                     " the evaluated photos themselves, which is the best that such a baseline can be."
                 )
+        sentences += _of_final(run)
         if run.random_weights:
             sentences.append(
                 f"{run.name} was made with RANDOM backbone weights: its figures say nothing about quality."
@@ -155,6 +156,16 @@ def _warnings(against: Pair, photos: int, products: int) -> Iterator[str]:
 
 def _cell(name: str, found: Difference) -> str:
     return f"{_NAMES[name]} {found.value:+.3f} [{found.low:+.3f} {found.high:+.3f}]"
+
+
+def _of_final(run: Run) -> list[str]:
+    """That a model of the run has learnt from its test photos, and which figures it has all the same."""
+    fit = (run.info.get("options") or {}).get("fit")
+    if run.evaluated is not None or not isinstance(fit, Mapping) or not fit.get("final"):
+        return []
+    photos, test = counted(len(run.photos), "photo"), counted(len(run.rows("test")), "test photo")
+    by = f"by the figures of {run.info.get('best')}"
+    return [f"{run.name}: models/final.joblib was fit on all {photos}; measured before on {test}, {by}."]
 
 
 def given_notes(path: Path | None) -> tuple[str, ...]:

@@ -312,8 +312,8 @@ def _margin(outcome: _Outcome) -> tuple[str, ...]:
 def _final(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
     if outcome.final is None:
         return ()
-    photos = counted(len(experiment.ids), "photo")
-    return (f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; its figures are those before",)
+    photos, test = counted(len(experiment.ids), "photo"), counted(experiment.split.counts()["test"], "test photo")
+    return (f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; measured before on {test}",)
 
 
 def _notes(experiment: Experiment, outcome: _Outcome) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ class _Run:
     notes: list[str] = field(default_factory=list)
     total: int = 0
     done: int = 0
+    left: int = 0
     began: float = 0.0
     runtime: str = ""
     forward_per_second: float | None = None
@@ -72,6 +73,7 @@ def extract(
     backbone: BackboneOptions,
     options: ExtractOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
+    most: int | None = None,
 ) -> ExtractReport:
     """Compute and store what the cache lacks for these photos.
 
@@ -82,6 +84,7 @@ def extract(
         backbone: Which network, weights and transform.
         options: What to keep and how to run.
         progress: Called after each batch.
+        most: Stop after this many contents, to learn how fast they go; what is computed is stored like any other.
 
     Raises:
         BackboneError: backbone, weights or runtime cannot be had.
@@ -109,9 +112,11 @@ def extract(
     todo = lacking.any(axis=1)
     run.partly[rows] = ~lacking.all(axis=1)
     cache.files.retry(ids[rows[todo]], key.digest)
-    if todo.any():
+    now = rows[todo][:most]
+    run.left = int(todo.sum()) - len(now)
+    if len(now):
         with interruptible():
-            _compute(run, ids, rows[todo])
+            _compute(run, ids, now)
     elif not is_written_down(cache, key, loaded):
         with _writer(run):
             pass
@@ -273,6 +278,7 @@ def _report(run: _Run, unique: int, readable: int, reused: int) -> ExtractReport
         images_per_second=run.done / compute if compute else 0.0,
         forward_per_second=run.forward_per_second,
         runtime=run.runtime,
+        left=run.left,
         notes=tuple(run.notes),
     )
 

@@ -37,6 +37,7 @@ class ExtractReport:
         reused: Contents that were in the cache already.
         written: Contents of which something was computed and stored.
         extended: Those among them that had some of what was asked for before.
+        left: Contents that still lack something, where only so many were to be computed.
         rejects: Photos without a vector.
         seconds: Wall time of `start` (weights), `hash`, `runtime` (conversion) and `total`; time summed over threads
             of `read`, `decode`, `colour` (that block, where it was asked for), `forward`; time of `write`; `probe`,
@@ -61,6 +62,7 @@ class ExtractReport:
     forward_per_second: float | None = None
     runtime: str = ""
     extended: int = 0
+    left: int = 0
     notes: tuple[str, ...] = ()
 
     @property

@@ -92,8 +92,10 @@ class Predictor:
     def notes(self) -> tuple[str, ...]:
         """What a user of the predictions so far should know about the model and the backbone."""
         info = self.model.get("info") or {}
-        measured = info.get("measured")
-        of_fit = () if measured is None else (f"fit on {info.get('fitted_on')}; measured {measured}",)
+        measured, photos = info.get("measured"), info.get("photos")
+        # Files of earlier versions name the parts of the split, and no numbers.
+        fitted_on = info.get("fitted_on") if photos is None else f"all {photos} photos"
+        of_fit = () if measured is None else (f"fit on {fitted_on}; measured {measured}",)
         return (*of_fit, *self.feature_source.notes)
 
     def predict(self, photos: Any, errors: Errors = "raise") -> list[Values | BadImage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,12 @@ def recorded(kind: type[Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 def command(name: str, options: Mapping[str, Any] | None = None) -> str:
     """One command as a line to be typed into a shell."""
-    return f"{PROGRAM} {shlex.join([name, *words_of(options or {})])}"
+    return typed((name, *words_of(options or {})))
+
+
+def typed(words: Sequence[str]) -> str:
+    """Words of one command as a line to be typed into a shell."""
+    return f"{PROGRAM} {shlex.join(words)}"
 
 
 def commands_to_compare(

@@ -8,7 +8,7 @@
 
 A section wins over the top; the command line wins over both. `weights`, `images` and `seed` at the top are the
 backbone's, the catalogue's and the heads': predict, sample, demo and compare take theirs from their own section, as
-finetune takes how it trains.
+finetune takes how it trains, and train its folder.
 Paths are relative to the working directory.
 """
 
@@ -24,6 +24,7 @@ from pipeline.options.words import PROGRAM, by_initials, now_named
 from pipeline.system import parsed, read_text, wrong_text
 
 OWN_MEANING = {
+    "train": ("out",),
     "predict": ("weights",),
     "sample": ("images", "seed"),
     "demo": ("images", "seed"),

@@ -16,7 +16,7 @@ def test_demo_goes_from_photos_to_predictions(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "run.py"), "demo", "--out", str(out), "--images", "90"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    last = dict(line.split(None, 1) for line in done.stdout.strip().splitlines()[-3:])
+    last = dict(line.split(None, 1) for line in done.stdout.strip().splitlines()[-4:])
     assert Path(last["report"]).read_text(encoding="utf-8").startswith("<!doctype html>")
     assert Path(last["model"]).is_file()
     predictions = pd.read_csv(last["predictions"], dtype=str, keep_default_na=False)

@@ -15,8 +15,8 @@ from pipeline.catalogue.generated.sample import write_sample
 from pipeline.cli.app import app
 from pipeline.cli.main import main
 from pipeline.cli.parsing import parse
-from pipeline.cli.plan import Overrides, Plan, read_plan
-from pipeline.cli.plan_state import PlanState
+from pipeline.cli.plans.plan import Overrides, Plan, read_plan
+from pipeline.cli.plans.state import PlanState
 from pipeline.errors import OptionError, RunError
 from pipeline.names import BEGUN
 from pipeline.options.yaml_file import PRESETS, read_config

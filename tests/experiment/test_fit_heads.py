@@ -385,11 +385,18 @@ def test_a_final_model_has_learnt_from_every_label_and_nothing_else_has(small: S
     best, last = (read_model(final / "models" / f"{name}.joblib") for name in ("best", "final"))
     assert len(last["training"]["seen"]) > len(best["training"]["seen"])
     assert (last["training"]["known"] > best["training"]["known"]).all()
-    assert last["info"]["fitted_on"] == "train + validation + test" and "test photos" in last["info"]["measured"]
+    assert last["info"]["fitted_on"] == "train + validation + test" and last["info"]["photos"] == 120
     assert np.array_equal(last["thresholds"], best["thresholds"])
     assert not np.array_equal(last["selftest"]["P"], best["selftest"]["P"])
-    notes = Predictor(last, PredictOptions()).notes
-    assert any("fit on train + validation + test; measured" in note for note in notes)
+    test = pd.read_csv(final / "split.csv")["part"].eq("test").sum()
+    said = f"fit on all 120 photos; measured before on {test} test photos"
+    assert any(said in note for note in Predictor(last, PredictOptions()).notes)
+    of_version_before = {**last, "info": {"fitted_on": "train", "measured": "by x"}}
+    assert "fit on train; measured by x" in Predictor(of_version_before, PredictOptions()).notes
+    assert any(
+        f"models/final.joblib was {said}" in note for note in compare([final], CompareOptions(bootstrap=10)).notes
+    )
+    assert not any("final.joblib" in note for note in compare([plain], CompareOptions(bootstrap=10)).notes)
 
 
 def test_an_ensemble_of_each_head_counts_every_head_alike(small: SmallCatalogue, tmp_path: Path) -> None:

@@ -104,6 +104,15 @@ def test_new_photos_are_all_that_is_computed(run, photos, tmp_path):
     assert (report.reused, report.written) == (4, 5)
 
 
+def test_only_so_many_are_computed_where_that_is_asked_for_and_the_rest_is_counted(photos, run, tmp_path):
+    options = ExtractOptions(cache=tmp_path / "features", runtime="torch", device="cpu", batch_size=4)
+    first = extract(photos, BACKBONE, options, most=3)
+    assert (first.written, first.left) == (3, 7), "the one that is no photo is among the 7"
+    report = run()
+    assert (report.reused, report.written, report.left) == (3, 6, 0)
+    assert extract(photos, BACKBONE, options, most=3).left == 0
+
+
 def test_another_block_or_view_computes_just_that(run, tmp_path, monkeypatch):
     first = run()
     before = shards(tmp_path)

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.arrays import Float32
 from pipeline.catalogue import PARTS
+from pipeline.errors import counted
 from pipeline.evaluation.metrics import known_cells
 from pipeline.experiment.candidates import JudgedHead
 from pipeline.experiment.rows import Experiment
@@ -37,8 +38,12 @@ def write_final_model(folder: RunFolder, experiment: Experiment, final: JudgedHe
         experiment: With the labels of all parts.
         final: The candidate.
     """
-    measured = f"by {final.config_id} of the run {folder.path.name}, on its test photos, before they were learnt from"
-    model = _model(folder, experiment, final, _training(experiment, PARTS), experiment.sample(4), measured=measured)
+    test = counted(experiment.split.counts()["test"], "test photo")
+    said: dict[str, str | int] = {
+        "photos": len(experiment.ids),
+        "measured": f"before on {test}, by {final.config_id} of the run {folder.path.name}",
+    }
+    model = _model(folder, experiment, final, _training(experiment, PARTS), experiment.sample(4), **said)
     save_model(model, folder.model_path("final"))
 
 
@@ -48,7 +53,7 @@ def _model(
     candidate: JudgedHead,
     training: TrainingRecord,
     rows: Float32,
-    **more: str,
+    **more: str | int,
 ) -> dict[str, Any]:
     features, members, rows = _needed(candidate, experiment.features, rows)
     origins = [FeatureOrigin(o.blocks, o.cache_key, o.weights_source, features.views) for o in features.origins]

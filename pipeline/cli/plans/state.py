@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cli.plan import Plan, Step, Words
+from pipeline.cli.plans.plan import Plan, Step, Words
 from pipeline.errors import RunError
 from pipeline.names import BEGUN
 from pipeline.shapes import mapping, record, sequence, text
@@ -56,7 +56,9 @@ class PlanState:
         if (folder / BEGUN).is_file():
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / BEGUN).write_text("unfinished until run.json is here; reproduce may remove this folder\n")
+        (folder / BEGUN).write_text(
+            "unfinished until run.json is here; the command that began this folder may remove it\n"
+        )
         self._begun[run.name] = list(run.words)
         self._write()
         done = self.folders()
@@ -87,7 +89,7 @@ class PlanState:
         own = folder.is_dir() and not folder.is_symlink()
         if not own or (any(folder.iterdir()) and not (folder / BEGUN).is_file()):
             raise RunError(
-                f"{folder} is in the way: it holds something that reproduce did not make, and was left as it is; "
+                f"{folder} is in the way: it holds something that was not begun here, and was left as it is; "
                 "move it, or name another folder with --out"
             )
 

@@ -1,0 +1,143 @@
+"""How long a training will take, from its first seconds: some photos extracted, some epochs on vectors made up.
+
+What is measured is what the machine does now: the photos are the catalogue's own, and their vectors stay in the cache;
+heads are tried on random vectors of the right width with the catalogue's own labels. Baselines that are fit column by
+column have costs of their own (`pipeline.heads.estimate_seconds`). Epochs are counted in full, though many a head stops
+earlier, so the heads' share is rather too long than too short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.catalogue import Catalogue, infer_schema, parse_split
+from pipeline.errors import HeadError
+from pipeline.features.report import ExtractReport
+from pipeline.heads import HeadConfig, SweepOptions, Targets, estimate_seconds, fit_many, grid
+from pipeline.options import FitOptions
+
+PHOTOS = 64
+"""Photos that are extracted to learn how fast they go."""
+
+_ROWS, _KERNEL_ROWS = 512, 1024
+_EPOCHS = (1, 3)
+_COLUMN_BY_COLUMN = frozenset({"logreg", "lightgbm"})
+_PER_PHOTO, _PER_RUN = 0.004, 3.0  # seconds of a run beyond its fits: pictures, near-duplicates, thresholds, files
+_COMPARE_PER_RUN, _PER_RESAMPLED = 2.0, 4e-4  # seconds of compare: its page, and per test photo and attribute
+PREDICT = 5.0
+"""Seconds of a few predictions: mostly the backbone being built."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What decides how long heads take.
+
+    Attributes:
+        parts: Photos to train, to choose, and to test.
+        blocks: (name, width) of the feature blocks.
+        targets: Labels of some of the photos.
+    """
+
+    parts: tuple[int, int, int]
+    blocks: tuple[tuple[str, int], ...]
+    targets: Targets
+
+    @property
+    def photos(self) -> int:
+        """All of them."""
+        return sum(self.parts)
+
+
+def sizes_of(catalogue: Catalogue, reports: Sequence[ExtractReport], split: str) -> Sizes:
+    """The sizes of a catalogue's fit on the vectors of these extractions."""
+    rows = np.unique(np.linspace(0, len(catalogue) - 1, min(_KERNEL_ROWS, len(catalogue))).astype(np.int64))
+    schema, some = infer_schema(catalogue), catalogue.take(rows)
+    Y, known = schema.encode(some.cells, some.categories)
+    parts = [round(share * len(catalogue)) for share in parse_split(split)]
+    blocks = tuple((name, width) for report in reports for name, width in _blocks(report).items())
+    return Sizes((parts[0], parts[1], parts[2]), blocks, Targets(Y, known, schema.slices, schema.single))
+
+
+def extract_seconds(first: ExtractReport) -> float:
+    """What is left of an extraction whose first photos were computed."""
+    return first.seconds["start"] + first.left / max(first.images_per_second, 1e-9) if first.left else 0.0
+
+
+def fit_seconds(options: FitOptions, sizes: Sizes) -> float:
+    """A call of fit-heads: every configuration, the fits again of the best, and the files."""
+    configs = grid(options)
+    widths = {name: width for name, width in sizes.blocks if not options.use or name in options.use}
+    dim = sum(width for name, width in sizes.blocks if name in widths)
+    once = _fits(configs, dim, len(options.views), sizes)
+    train, validation, test = sizes.parts
+    members = max(1, options.ensemble) * (len(options.heads) if options.ensemble_from == "each-head" else 1)
+    share = min(1.0, members / len(configs))
+    again = options.refit * (train + validation) / train + options.final * sizes.photos / train
+    pictures = min(test, options.thumbnails)
+    return once * (1 + share * again) + _PER_RUN + _PER_PHOTO * (pictures + 0.1 * sizes.photos)
+
+
+def compare_seconds(sizes: Sizes, runs: int) -> float:
+    """The table and the page of some runs."""
+    return runs * (_COMPARE_PER_RUN + _PER_RESAMPLED * sizes.parts[2] * len(sizes.targets.slices))
+
+
+def _blocks(report: ExtractReport) -> Mapping[str, int]:
+    return {block: width for block, _, width in report.columns}
+
+
+def _fits(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> float:
+    train, labels = sizes.parts[0], sizes.targets.size
+    trained = [config for config in configs if not config.spec.is_baseline]
+    columns = [config for config in configs if config.head in _COLUMN_BY_COLUMN]
+    kernels = [config for config in configs if config.head == "kernel-ridge"]
+    others = [config for config in configs if config not in (*trained, *columns, *kernels)]
+    seconds = sum(estimate_seconds(config, train, dim, labels) for config in columns)
+    if others:
+        rows = min(_ROWS, len(sizes.targets))
+        # A head that cannot be fit on made-up vectors is said to be unable by the fit itself, if it is so there too.
+        with contextlib.suppress(HeadError):
+            seconds += _tried(others, dim, views, sizes, rows) * train / rows
+    if trained:
+        seconds += _epochs(trained, dim, views, sizes)
+    if kernels:
+        rows = min(_KERNEL_ROWS, len(sizes.targets))
+        work = _work(train, dim, kernels[0].landmarks, sizes) / _work(rows, dim, kernels[0].landmarks, sizes)
+        seconds += len(kernels) * work * _tried(kernels[:1], dim, views, sizes, rows)
+    return seconds
+
+
+def _epochs(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> float:
+    """All epochs of heads that have them, from the difference between few and fewer."""
+    rows = min(_ROWS, len(sizes.targets))
+    few, more = (_tried([replace(c, epochs=epochs) for c in configs], dim, views, sizes, rows) for epochs in _EPOCHS)
+    per_epoch = max(more - few, 0.1 * more) / (_EPOCHS[1] - _EPOCHS[0])
+    return few + per_epoch * max(c.epochs for c in configs) * sizes.parts[0] / rows
+
+
+def _tried(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes, rows: int) -> float:
+    """Seconds of a fit on so many rows of random vectors."""
+    random = np.random.default_rng(0)
+    shape = (rows, dim) if views == 1 else (views, rows, dim)
+    X = random.standard_normal(shape, dtype=np.float32)
+    every, some = np.arange(rows), np.arange(max(1, rows // 4))
+    train, validation = (X, sizes.targets.take(every)), (X[..., some, :], sizes.targets.take(some))
+    started = time.perf_counter()
+    fit_many(configs, train, validation, SweepOptions(blocks=sizes.blocks if dim == _width(sizes) else ()))
+    return time.perf_counter() - started
+
+
+def _width(sizes: Sizes) -> int:
+    return sum(width for _, width in sizes.blocks)
+
+
+def _work(rows: int, dim: int, landmarks: int, sizes: Sizes) -> float:
+    """Multiplications of kernel ridge: distances, products of the kernel, and a solution per attribute."""
+    kept = min(rows, landmarks)
+    products = rows * kept**2 if rows > kept else 0
+    return 2 * rows * kept * dim + len(sizes.targets.slices) * (products + kept**3 / 3)

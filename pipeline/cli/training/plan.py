@@ -1,0 +1,209 @@
+"""What a training runs, as data: the words of each command, made of those that were typed and of the recipe's files.
+
+A recipe is a file with a section per command. `extract` and `fit-heads` always run; a section `finetune` puts that
+command first, and the heads then see the vectors of the frozen start and of the fine-tuned network side by side. Every
+command reads its own section: it is given the same --preset and --config, and those typed words that it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.cli.parameters import FileOptions, TrainOptions, WordsByOption
+from pipeline.cli.parsing import options_of
+from pipeline.cli.plans.plan import Plan, Step, Words
+from pipeline.cli.steps import Steps
+from pipeline.cli.training.recipe import Recipe
+from pipeline.errors import OptionError
+from pipeline.names import tidied
+from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FinetuneOptions, FitOptions, SplitOptions
+from pipeline.options.words import changed, words_of
+from pipeline.options.yaml_file import OWN_MEANING
+
+T = TypeVar("T")
+
+HEADS, BASELINES = "heads", "baselines"
+"""Names of the run folders."""
+
+_PLAIN = frozenset({"images", "photos", "data", "catalogue", "train"})
+
+_SPLIT = frozenset({"split", "split-from", "split-seed", "split-by", "near-duplicates", "regroup"})
+"""Split options that the first fit alone takes: those after it take its split."""
+
+_WITHOUT = {"thumbnails": 0, "near_duplicates": 0}
+"""What a run beside another need not do again."""
+
+_BACKBONE = tuple(field.name for field in fields(BackboneOptions))
+
+_NOT_TAKEN = {
+    "extract": frozenset({"batch-size"}),
+    "fit-heads": frozenset({"out", "final"}) | _SPLIT,
+    "finetune": frozenset({*OWN_MEANING["finetune"], "out"}) - {"near-duplicates", "regroup"},
+}
+"""Options that a command has under the same name as another, which a training means."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        files: The config file asked for, and the preset of the recipe.
+        typed: The words of the command line, by option.
+    """
+
+    options: TrainOptions
+    files: FileOptions
+    typed: WordsByOption
+
+    def words(self, steps: Steps, command: str, without: Collection[str] = ()) -> Words:
+        """What one of the commands is given: the files, and the typed words that it knows, in an order of its own."""
+        left_out = {*_NOT_TAKEN[command], "preset", "config", *without}
+        known = [option for option in options_of(steps.app, command) if option not in left_out]
+        mine = (word for option in known for word in self.typed.get(option, ()))
+        return (*words_of({"preset": self.files.preset, "config": self.files.config}), *mine)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything to run.
+
+    Attributes:
+        recipe: What it follows.
+        config: The config file, which the later steps may have a section in.
+        finetune: Words of that command; () where the recipe has none.
+        plan: The extractions and the fits.
+        extractions, fits: Effective options of each extraction and of each fit.
+    """
+
+    recipe: Recipe
+    config: Path | None
+    finetune: Words
+    plan: Plan
+    extractions: tuple[tuple[BackboneOptions, ExtractOptions], ...]
+    fits: tuple[FitOptions, ...]
+
+    @property
+    def out(self) -> Path:
+        """Where everything goes."""
+        return self.plan.out
+
+    @property
+    def model(self) -> Path:
+        """The model file that all of it is for."""
+        return self.out / "runs" / HEADS / "models" / "final.joblib"
+
+    @property
+    def commands(self) -> tuple[tuple[str, Words], ...]:
+        """(command, words) up to the fits, in their order; the fits as they are before a folder is named."""
+        first = (("finetune", self.finetune),) if self.finetune else ()
+        extractions = (("extract", step.words) for step in self.plan.extractions)
+        return (*first, *extractions, *(("fit-heads", step.words) for step in self.plan.runs))
+
+
+def catalogue_options(request: Request, steps: Steps) -> DataOptions:
+    """The catalogue that the words and files of a training name.
+
+    Raises:
+        cyclopts.CycloptsError, OptionError: As `parse` does.
+    """
+    return _options(steps, "extract", request.words(steps, "extract"), "data", DataOptions)
+
+
+def default_out(data: DataOptions) -> Path:
+    """Where a training of this catalogue goes when nobody says where."""
+    return Path("runs") / f"train-{catalogue_name(data)}"
+
+
+def catalogue_name(data: DataOptions) -> str:
+    """What the catalogue is called: its file or folder, or the folder around one that says only what it holds."""
+    named = (data.data or Path("catalogue")).resolve()
+    plain = named.name.casefold() in _PLAIN and named.parent.name
+    return tidied(named.parent.name if plain else named.stem if named.is_file() else named.name) or "catalogue"
+
+
+def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
+    """The commands of a training, each one parsed once, so that a wrong word is said before any work.
+
+    Raises:
+        cyclopts.CycloptsError, OptionError: As `parse` does, and for what cannot be put together.
+    """
+    request = replace(request, files=replace(request.files, preset=recipe.preset))
+    extract = request.words(steps, "extract")
+    data = _options(steps, "extract", extract, "data", DataOptions)
+    out = request.options.out or default_out(data)
+    finetune, tuned = _finetuning(request, recipe, steps, out)
+    extractions = [Step("extract", extract), *(() if tuned is None else (_tuned(request, steps, tuned),))]
+    made = tuple(_extraction(steps, step.words) for step in extractions)
+    runs = [Step(HEADS, _fit_words(request, steps, [backbone for backbone, _ in made]))]
+    split = tuple(word for option in sorted(_SPLIT & request.typed.keys()) for word in request.typed[option])
+    split = split if tuned is None else ("--split-from", str(out / "finetuned"))
+    heads = _options(steps, "fit-heads", (*runs[0].words, *split), "options", FitOptions)
+    products = _options(steps, "fit-heads", (*runs[0].words, *split), "split", SplitOptions)
+    if beside := _baselines(request.options, heads):
+        words = words_of({**changed(data), **changed(made[0][0]), **_shared(heads, products)})
+        runs.append(Step(BASELINES, (*words, *beside)))
+    fits = (heads, *(_options(steps, "fit-heads", run.words, "options", FitOptions) for run in runs[1:]))
+    plan = Plan(out, tuple(extractions), tuple(runs), split, ())
+    return Training(recipe, request.files.config, finetune, plan, made, fits)
+
+
+def _extraction(steps: Steps, words: Words) -> tuple[BackboneOptions, ExtractOptions]:
+    backbone = _options(steps, "extract", words, "backbone", BackboneOptions)
+    return backbone, _options(steps, "extract", words, "options", ExtractOptions)
+
+
+def _tuned(request: Request, steps: Steps, tuned: BackboneOptions) -> Step:
+    """The extraction with the fine-tuned network: what it has learnt is in its last layer, the rest is in the start."""
+    words = request.words(steps, "extract", without=(*_BACKBONE, "features"))
+    return Step("extract, fine-tuned", (*words, *words_of(vars(tuned)), "--features", "pooled"), "finetune")
+
+
+def _fit_words(request: Request, steps: Steps, backbones: Sequence[BackboneOptions]) -> Words:
+    """Words of the fit; vectors that were asked for by what extract calls them are those that it uses."""
+    named = _both(*backbones) if len(backbones) > 1 else ()
+    words = request.words(steps, "fit-heads", without=_BACKBONE if named else ())
+    use = request.typed.get("features", ()) if "use" not in request.typed else ()
+    return (*words, *(word.replace("--features", "--use", 1) for word in use), "--final", *named)
+
+
+def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tuple[Words, BackboneOptions | None]:
+    """Words of finetune, and the backbone that comes out of it; nothing where the recipe has no such section."""
+    if "finetune" not in recipe.sections:
+        return (), None
+    words = (*request.words(steps, "finetune"), "--out", str(out / "finetuned"))
+    _options(steps, "finetune", words, "options", FinetuneOptions)
+    start = _options(steps, "finetune", words, "backbone", BackboneOptions)
+    return words, replace(start, weights=str(out / "finetuned" / "backbone.safetensors"))
+
+
+def _both(frozen: BackboneOptions, tuned: BackboneOptions) -> Words:
+    """The words that name the vectors of both networks, the frozen one's first."""
+    pairs = {name: (value, getattr(tuned, name)) for name, value in vars(frozen).items()}
+    for name, (one, other) in pairs.items():
+        if one != other and None in (one, other):
+            raise OptionError(f"extract and finetune disagree on {name}: say it in the recipe, for both of them")
+    return words_of({name: one if one == other else (one, other) for name, (one, other) in pairs.items()})
+
+
+def _baselines(options: TrainOptions, heads: FitOptions) -> Words:
+    """Words that name the heads of a plain run to compare with; () where the recipe has them among its own."""
+    wanted = tuple(head for head in options.baselines if head != "none")
+    if not wanted or (set(wanted) <= set(heads.heads) and heads.ensemble == 0):
+        return ()
+    return words_of({"heads": wanted, "use": ("pooled",), "views": ("identity",), **_WITHOUT})
+
+
+def _shared(heads: FitOptions, products: SplitOptions) -> dict[str, Any]:
+    """What every fit shares, however its heads are made."""
+    names = ("cache", "device", "memory", "group_column", "group_regex")
+    return {name: value for name, value in changed(heads, products).items() if name in names}
+
+
+def _options(steps: Steps, command: str, words: Words, name: str, kind: type[T]) -> T:
+    """One group of a command's options, as the parser makes them of its words."""
+    given: T = steps.parsed(command, *words).keywords.get(name, kind())
+    return given

@@ -1,0 +1,86 @@
+"""How long a training is expected to take: what it grows with, and that what is done costs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.cli.training import estimate
+from pipeline.cli.training.estimate import Sizes, compare_seconds, extract_seconds, fit_seconds
+from pipeline.features.report import ExtractReport
+from pipeline.heads import Targets
+from pipeline.options import FitOptions
+
+Y = np.eye(4, dtype=np.uint8)[np.arange(64) % 4]
+SIZES = Sizes((640, 160, 200), (("pooled", 16), ("levels", 8)), Targets.plain(Y, sizes=[4], single=[True]))
+
+
+def report(**changes: object) -> ExtractReport:
+    columns = (("pooled", "identity", 16), ("levels", "identity", 8))
+    done = ExtractReport("ab", columns, 100, 100, 0, 0, 64, (), {"start": 2.0}, images_per_second=8.0)
+    return replace(done, **changes)  # type: ignore[arg-type]
+
+
+def test_an_extraction_takes_what_its_first_photos_say() -> None:
+    assert extract_seconds(report(left=80)) == 2.0 + 10.0
+    assert extract_seconds(report(left=0, images_per_second=0.0)) == 0.0
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """What was tried as (rows, epochs, numbers per row); each try takes a millisecond per row and epoch."""
+    calls: list[tuple[int, int, int]] = []
+    clock = [0.0]
+
+    def fit_many(configs, train, validation, options):  # type: ignore[no-untyped-def]
+        epochs = max(1, *(config.epochs for config in configs)) if not configs[0].spec.is_baseline else 1
+        calls.append((train[0].shape[-2], epochs, train[0].shape[-1]))
+        clock[0] += 1e-3 * train[0].shape[-2] * epochs
+        return []
+
+    monkeypatch.setattr(estimate, "fit_many", fit_many)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: clock[0])
+    return calls
+
+
+def fits(options: FitOptions, sizes: Sizes = SIZES) -> float:
+    """Seconds of the fits alone."""
+    nothing = replace(options, heads=("logreg",), optimizers=(), refit=False, final=False, ensemble=0, use=("none",))
+    return fit_seconds(options, sizes) - fit_seconds(nothing, sizes)
+
+
+def test_epochs_are_scaled_by_photos_from_few_of_them(tried: list[tuple[int, int, int]]) -> None:
+    options = FitOptions(heads=("linear",), optimizers=("adam",), epochs=30, use=("pooled",), thumbnails=0)
+    found = fits(options)
+    assert tried[:2] == [(64, 1, 16), (64, 3, 16)]
+    assert found == pytest.approx(0.064 + 30 * 0.640)
+    assert fits(replace(options, refit=True)) == pytest.approx(found * (1 + 800 / 640))
+    assert fits(replace(options, refit=True, final=True)) == pytest.approx(found * (1 + 800 / 640 + 1000 / 640))
+    twice = replace(options, lr=(0.1, 0.2), final=True)
+    assert fits(twice) == pytest.approx(found * (1 + 0.5 * 1000 / 640)), "one of the two is fit again"
+
+
+def test_kernel_ridge_grows_with_the_cube_of_the_photos_that_are_kept(tried: list[tuple[int, int, int]]) -> None:
+    options = FitOptions(heads=("kernel-ridge",), optimizers=(), thumbnails=0)
+    more = replace(SIZES, parts=(6400, 160, 200))
+    grown = fits(options, more) / fits(options)
+    assert 100 < grown < 1000
+    assert fits(replace(options, landmarks=640), more) < fits(options, more) / 10
+    assert tried[0] == (64, 1, 24)
+
+
+def test_baselines_have_costs_of_their_own_and_what_is_unknown_is_tried(
+    tried: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = FitOptions(heads=("logreg",), optimizers=(), thumbnails=0)
+    assert fits(options) > 0 and tried == []
+    monkeypatch.setattr(estimate, "_COLUMN_BY_COLUMN", frozenset())
+    fit_seconds(options, SIZES)
+    assert tried == [(64, 1, 24)]
+
+
+def test_a_comparison_grows_with_runs_and_test_photos() -> None:
+    assert compare_seconds(SIZES, 2) == 2 * compare_seconds(SIZES, 1)
+    assert compare_seconds(replace(SIZES, parts=(640, 160, 2000)), 1) > compare_seconds(SIZES, 1)
