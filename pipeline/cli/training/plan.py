@@ -136,11 +136,15 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
     data = _options(steps, "extract", extract, "data", DataOptions)
     out = request.options.out or default_out(data)
     finetune, tuned = _finetuning(request, recipe, steps, out)
-    extractions = [Step("extract", extract), *(() if tuned is None else (_tuned(request, steps, tuned),))]
+    named = ("extract, fine-tuned", "extract, fine-tuned on all photos")
+    extractions = [
+        Step("extract", extract),
+        *(_tuned(name, request, steps, each) for name, each in zip(named, tuned, strict=False)),
+    ]
     made = tuple(_extraction(steps, step.words) for step in extractions)
     runs = [Step(HEADS, _fit_words(request, steps, [backbone for backbone, _ in made]))]
     split = tuple(word for option in sorted(_SPLIT & request.typed.keys()) for word in request.typed[option])
-    split = split if tuned is None else ("--split-from", str(out / "finetuned"))
+    split = ("--split-from", str(out / "finetuned")) if tuned else split
     heads = _options(steps, "fit-heads", (*runs[0].words, *split), "options", FitOptions)
     products = _options(steps, "fit-heads", (*runs[0].words, *split), "split", SplitOptions)
     if beside := _baselines(request.options, heads):
@@ -156,28 +160,37 @@ def _extraction(steps: Steps, words: Words) -> tuple[BackboneOptions, ExtractOpt
     return backbone, _options(steps, "extract", words, "options", ExtractOptions)
 
 
-def _tuned(request: Request, steps: Steps, tuned: BackboneOptions) -> Step:
-    """The extraction with the fine-tuned network: what it has learnt is in its last layer, the rest is in the start."""
+def _tuned(name: str, request: Request, steps: Steps, tuned: BackboneOptions) -> Step:
+    """An extraction with a fine-tuned network: what it has learnt is in its last layer, the rest is in the start."""
     words = request.words(steps, "extract", without=(*_BACKBONE, "features"))
-    return Step("extract, fine-tuned", (*words, *words_of(vars(tuned)), "--features", "pooled"), "finetune")
+    return Step(name, (*words, *words_of(vars(tuned)), "--features", "pooled"), "finetune")
 
 
 def _fit_words(request: Request, steps: Steps, backbones: Sequence[BackboneOptions]) -> Words:
-    """Words of the fit; vectors that were asked for by what extract calls them are those that it uses."""
-    named = _both(*backbones) if len(backbones) > 1 else ()
+    """Words of the fit; vectors that were asked for by what extract calls them are those that it uses.
+
+    Args:
+        request: What was asked for.
+        steps: The commands.
+        backbones: The frozen one; the fine-tuned one, if there is one; and that of the final model, if there is one.
+    """
+    frozen, *tuned = backbones
+    named = _both(frozen, tuned[0]) if tuned else ()
+    named += words_of({"final-weights": (frozen.weights, tuned[1].weights)}) if len(tuned) > 1 else ()
     words = request.words(steps, "fit-heads", without=_BACKBONE if named else ())
     use = request.typed.get("features", ()) if "use" not in request.typed else ()
     return (*words, *(word.replace("--features", "--use", 1) for word in use), "--final", *named)
 
 
-def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tuple[Words, BackboneOptions | None]:
-    """Words of finetune, and the backbone that comes out of it; nothing where the recipe has no such section."""
+def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tuple[Words, list[BackboneOptions]]:
+    """Words of finetune, and the backbones that come out of it; nothing where the recipe has no such section."""
     if "finetune" not in recipe.sections:
-        return (), None
+        return (), []
     words = (*request.words(steps, "finetune"), "--out", str(out / "finetuned"))
-    _options(steps, "finetune", words, "options", FinetuneOptions)
+    options = _options(steps, "finetune", words, "options", FinetuneOptions)
     start = _options(steps, "finetune", words, "backbone", BackboneOptions)
-    return words, replace(start, weights=str(out / "finetuned" / "backbone.safetensors"))
+    folders = (out / "finetuned", *((out / "finetuned" / "final",) if options.final else ()))
+    return words, [replace(start, weights=str(folder / "backbone.safetensors")) for folder in folders]
 
 
 def _both(frozen: BackboneOptions, tuned: BackboneOptions) -> Words:
