@@ -80,6 +80,50 @@ def test_rows_that_become_the_same_are_run_once(tmp_path: Path) -> None:
     assert len(plan.extractions) == 1
 
 
+NETWORKS = """finetunings:
+  one: {{backbone: resnet18, weights: "random:0", size: 64, attribute: [category], epochs: 2}}
+  two: {{start: one, head: mlp, epochs: 1}}
+extractions:
+  tuned: {{finetuned: two}}
+"""
+
+
+def test_networks_are_trained_before_the_vectors_that_need_them(tmp_path: Path) -> None:
+    text = PLAN.replace("extractions:\n", NETWORKS).replace("small, attr", "tuned, attr")
+    plan = plan_of(tmp_path, text)
+    one, two = plan.finetunings
+    assert (one.name, two.name, two.after) == ("one", "two", "one")
+    bound = [parse(app, ["finetune", *step.words, *plan.split]).keywords for step in (one, two)]
+    assert [each["backbone"].backbone for each in bound] == ["resnet18", "resnet18"]
+    assert [each["backbone"].size for each in bound] == [64, 64]
+    first = str(plan.out / "finetuned/one/backbone.safetensors")
+    assert [each["backbone"].weights for each in bound] == ["random:0", first]
+    assert [each["options"].attribute for each in bound] == [("category",), ()]
+    assert [each["options"].out for each in bound] == [plan.out / "finetuned" / name for name in ("one", "two")]
+    last = plan.extractions[-1]
+    assert plan.trained_for(last) == (one, two) and not plan.trained_for(plan.extractions[0])
+    vectors = parse(app, ["extract", *last.words]).keywords
+    assert vectors["backbone"].weights == str(plan.out / "finetuned/two/backbone.safetensors")
+    assert (vectors["backbone"].size, vectors["options"].features) == (64, ("pooled",))
+    assert plan.runs[-1].name == "resnet18-64-two-one"
+    other = plan_of(tmp_path, text, backbone="lite", weights="package")
+    assert parse(app, ["finetune", *other.finetunings[0].words]).keywords["backbone"].backbone == "lite"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("finetuned: two", "finetuned: three", "no finetuning 'three'; there are one, two"),
+        ("start: one", "start: two", "the finetuning 'two' starts from itself"),
+        ("epochs: 1", "epoch: 1", "finetuning two: unknown option 'epoch'"),
+    ],
+)
+def test_a_network_that_cannot_be_is_said(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = PLAN.replace("extractions:\n", NETWORKS.replace(old, new)).replace("small, attr", "tuned, attr")
+    with pytest.raises(OptionError, match=message):
+        plan_of(tmp_path, text)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -11,38 +11,31 @@ One YAML file holds it (`configs/tshirt-notebook.yaml`, `configs/category-46-key
     runs:                               # any fit-heads option; a list means several values, as on the command line
     - {name: adam, extraction: small, heads: [linear], optimizers: [adam], epochs: 10}
 
+A section `finetunings` trains networks for some of the extractions (`pipeline.cli.plans.finetunings`).
 A run belongs to one extraction or to each of a list, and uses all of its features and views unless it says otherwise.
 Its name begins with the backbone and the size that it was really made with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.cli.plans.finetunings import FINETUNED, START, Finetunings
+from pipeline.cli.plans.sections import SECTIONS, data_options, named_sections, option_names, said, section
 from pipeline.errors import OptionError
 from pipeline.names import tidied, wrong_name
-from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
+from pipeline.options import (
+    BackboneOptions,
+    CacheKeyOptions,
+)
 from pipeline.options.words import words_of
-from pipeline.options.yaml_file import all_now_named, check_count, check_option, load_yaml
+from pipeline.options.yaml_file import check_option, load_yaml
 
 Words = tuple[str, ...]
 Options = Mapping[str, Any]
-
-
-def _names(*classes: type[Any]) -> tuple[str, ...]:
-    return tuple(name.name.replace("_", "-") for each in classes for name in fields(each))
-
-
-SECTIONS: Mapping[str, Collection[str]] = {
-    "data": _names(DataOptions),
-    "split": [name for name in _names(SplitOptions) if name != "split-from"],
-    "extractions": [name for name in _names(BackboneOptions, ExtractOptions) if name != "cache"],
-    "runs": [name for name in ("name", "extraction", *_names(FitOptions, DataOptions)) if name not in ("cache", "out")],
-}
-"""Which options each section of the file may hold."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ class Step:
     Attributes:
         name: Of the run or the vectors.
         words: The command's options.
-        after: Of a run, its vectors.
+        after: Of a run, its vectors; of vectors, the network that is trained for them.
     """
 
     name: str
@@ -77,9 +70,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything to run, in this order: each extraction, then the runs on it.
+    """Everything to run, in this order: each extraction after its finetunings, then the runs on it.
 
     Attributes:
+        finetunings: Networks that some extractions need, each after the one that it starts from.
         split: Options of the split that the first run makes.
         not_run: Why runs that the file names are not planned.
     """
@@ -89,6 +83,16 @@ class Plan:
     runs: tuple[Step, ...]
     split: Words
     not_run: tuple[str, ...]
+    finetunings: tuple[Step, ...] = ()
+
+    def trained_for(self, extraction: Step) -> tuple[Step, ...]:
+        """The finetunings that an extraction needs, in their order."""
+        steps, name = list[Step](), extraction.after
+        for step in reversed(self.finetunings):
+            if step.name == name:
+                steps.insert(0, step)
+                name = step.after
+        return tuple(steps)
 
     def runs_on(self, extraction: Step) -> tuple[Step, ...]:
         """The runs that use these vectors."""
@@ -110,23 +114,35 @@ def read_plan(path: Path, overrides: Overrides) -> Plan:
     for name, value in content.items():
         check_option(name, ["out", "cache", *SECTIONS], str(path))
         if name in ("out", "cache") and not isinstance(value, str | None):
-            raise OptionError(f"{path}, {name} holds {_said(value)}; expected the name of a folder")
-    stated = _named(content.get("extractions"), path)
+            raise OptionError(f"{path}, {name} holds {said(value)}; expected the name of a folder")
+    stated = named_sections(content.get("extractions"), path, "extractions")
     rows = content.get("runs")
     if not stated or not isinstance(rows, list) or not rows:
         raise OptionError(f"{path} is no plan: it needs `extractions` (name: options) and a list of `runs`")
-    split = _section("split", content.get("split"), f"{path}, split")
+    split = section("split", content.get("split"), f"{path}, split")
     cache = {"cache": overrides.cache or content.get("cache", "features")}
-    data = _data(_section("data", content.get("data"), f"{path}, data") | dict(overrides.data))
+    data = data_options(section("data", content.get("data"), f"{path}, data") | dict(overrides.data))
     shared: Options = {name: split.pop(name) for name in ("group-column", "group-regex") if name in split}
-    extractions = {name: _extraction(options, overrides) for name, options in stated.items()}
+    out = Path(overrides.out or content.get("out") or Path("runs") / path.stem)
+    networks = _networks(content.get("finetunings"), path, out, overrides)
+    extractions = {
+        name: _extraction(options, overrides, networks, f"{path}, extraction {name}")
+        for name, options in stated.items()
+    }
     maker = _Maker(path, extractions, {**data, **cache}, shared)
     runs = maker.runs(rows)
-    vectors = {_vectors(each.options): each.options for each in extractions.values()}
-    used = dict.fromkeys(run.after for run in runs)
+    vectors = {_vectors(each.options): each for each in extractions.values()}
+    used = {run.after: vectors[run.after] for run in runs}
+    trained = dict.fromkeys(n for each in used.values() if each.finetuned for n in networks.chain(each.finetuned, ""))
     return Plan(
-        out=Path(overrides.out or content.get("out") or Path("runs") / path.stem),
-        extractions=tuple(Step(name, words_of({**data, **cache, **vectors[name]})) for name in used),
+        out=out,
+        finetunings=tuple(
+            Step(name, networks.words(name, {**data, **shared}), after=str(networks.options[name].get(START) or ""))
+            for name in trained
+        ),
+        extractions=tuple(
+            Step(name, words_of({**data, **cache, **each.options}), after=each.finetuned) for name, each in used.items()
+        ),
         runs=tuple(runs),
         split=words_of(split),
         not_run=tuple(maker.replaced),
@@ -135,10 +151,16 @@ def read_plan(path: Path, overrides: Overrides) -> Plan:
 
 @dataclass(frozen=True)
 class _Extraction:
-    """Options of an extraction as the command line has them, and the label that the file gave them."""
+    """Options of an extraction as the command line has them, the label that the file gave them, and its network."""
 
     options: Options
     planned: str
+    finetuned: str = ""
+
+    @property
+    def label(self) -> str:
+        """What its vectors are called."""
+        return label(self.options) + (f"-{self.finetuned}" if self.finetuned else "")
 
 
 class _Maker:
@@ -162,7 +184,7 @@ class _Maker:
         made: dict[str, Step] = {}
         for number, row in enumerate(rows, 1):
             where = f"{self.path}, run {number}"
-            options = _section("runs", row, where)
+            options = section("runs", row, where)
             name, wanted = str(options.pop("name", "")), options.pop("extraction", None)
             if not name:
                 raise OptionError(f"{where} has no name")
@@ -177,13 +199,14 @@ class _Maker:
         return list(made.values())
 
     def _run(self, name: str, extraction: str, options: Options) -> Step:
-        made, planned = self.extractions[extraction].options, self.extractions[extraction].planned
-        run = f"{label(made)}-{name}"
+        vectors = self.extractions[extraction]
+        made, planned = vectors.options, vectors.planned
+        run = f"{vectors.label}-{name}"
         if wrong := wrong_name(run):
             raise OptionError(f"{self.path}: the run {run!r} {wrong}; its run folder is named by it")
-        if label(made) != planned:
+        if vectors.label != planned:
             self.replaced.append(f"row not run: {planned}-{name}: the command line names another backbone; see {run}")
-        cache_key = {option: made[option] for option in _names(CacheKeyOptions) if option in made}
+        cache_key = {option: made[option] for option in option_names(CacheKeyOptions) if option in made}
         mine = {"use": made.get("features", ["pooled"]), "views": made.get("views", ["identity"])}
         words = words_of({**self.base, **cache_key, **self.grouping, **mine, **options})
         return Step(run, words, after=_vectors(made))
@@ -200,46 +223,30 @@ def _vectors(extraction: Options) -> str:
     return " ".join(words_of(extraction))
 
 
-def _extraction(options: Options, overrides: Overrides) -> _Extraction:
-    base = {"backbone": BackboneOptions.backbone, "weights": BackboneOptions.weights}
-    written = {**base, **options}
+def _extraction(options: Options, overrides: Overrides, networks: Finetunings, where: str) -> _Extraction:
+    finetuned = str(options.get(FINETUNED) or "")
+    written = {**_START, **options}
+    if finetuned:
+        made = networks.extraction(options, where)
+        return _Extraction(made, f"{label(made)}-{finetuned}", finetuned)
+    return _Extraction(_asked(written, overrides), label(written))
+
+
+_START = {"backbone": BackboneOptions.backbone, "weights": BackboneOptions.weights}
+
+
+def _asked(options: Options, overrides: Overrides) -> Options:
+    """Options with the backbone and weights of the command line."""
     changed = {"backbone": overrides.backbone, "weights": overrides.weights}
-    asked = {**written, **{name: value for name, value in changed.items() if value is not None}}
-    return _Extraction(asked, label(written))
+    return {**options, **{name: value for name, value in changed.items() if value is not None}}
 
 
-def _data(options: dict[str, Any]) -> dict[str, Any]:
-    """Data options with {data} replaced by the folder of the data."""
-    if options.get("data") is None:
-        raise OptionError("the plan names no data; give it with --data CSV or --data FOLDER")
-    if not isinstance(options["data"], str | Path):
-        raise OptionError(f"the plan's data is {_said(options['data'])}; expected one CSV file or folder")
-    data = Path(options["data"])
-    folder = data.parent if data.suffix.casefold() == ".csv" else data
-    return {k: v.replace("{data}", str(folder)) if isinstance(v, str) else v for k, v in options.items()}
-
-
-def _section(name: str, content: object, where: str) -> dict[str, Any]:
-    if content is None:
-        return {}
-    if not isinstance(content, Mapping):
-        raise OptionError(f"{where} holds {_said(content)}; expected options and their values")
-    section = all_now_named(content, where)
-    for option, value in section.items():
-        check_option(option, SECTIONS[name], where)
-        check_count(option, value, where)
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, list | tuple | set | Mapping | bytes):
-                raise OptionError(f"{where}, {option} holds {_said(each)}; expected a value or a list of values")
-    return section
-
-
-def _said(value: object) -> str:
-    """What stands where something else was expected: a short text, or the kind of thing."""
-    return repr(value[:60]) if isinstance(value, str) else f"a {type(value).__name__}"
-
-
-def _named(content: object, path: Path) -> dict[str, dict[str, Any]]:
-    if content is not None and not isinstance(content, Mapping):
-        raise OptionError(f"{path}, extractions: expected a name and options for each")
-    return {str(k): _section("extractions", v, f"{path}, extraction {k}") for k, v in (content or {}).items()}
+def _networks(content: object, path: Path, out: Path, overrides: Overrides) -> Finetunings:
+    stated = named_sections(content, path, "finetunings")
+    return Finetunings(
+        {
+            name: options if START in options else _asked({**_START, **options}, overrides)
+            for name, options in stated.items()
+        },
+        out,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.cli.output import say, say_all
-from pipeline.cli.plans.plan import Plan
+from pipeline.cli.plans.plan import Plan, Step
 from pipeline.cli.plans.state import PlanState
 from pipeline.cli.steps import Steps
 from pipeline.errors import BackboneError, HeadError, RunError, counted
@@ -24,6 +24,8 @@ def reproduce(path: Path, plan: Plan, steps: Steps) -> None:
         RunError: Another process is at it, the folder holds something else, or not one run could be made.
     """
     # A wrong option of the last run is said now, not after the hours that the others take.
+    for step in plan.finetunings:
+        steps.parsed("finetune", *step.words, *plan.split)
     for step in plan.extractions:
         steps.parsed("extract", *step.words)
     for step in plan.runs:
@@ -37,7 +39,7 @@ def _carry_out(path: Path, plan: Plan, state: PlanState, steps: Steps) -> None:
     not_run = list(plan.not_run)
     for extraction in plan.extractions:
         pending = [run for run in plan.runs_on(extraction) if not state.finished(run)]
-        lacking = _attempt(steps, "extract", *extraction.words) if pending else ""
+        lacking = _vectors(plan, extraction, state, steps) if pending else ""
         for run in pending:
             if reason := lacking or _attempt(steps, "fit-heads", *state.begin(run)):
                 not_run.append(f"row not run: {run.name}: {reason}")
@@ -49,6 +51,15 @@ def _carry_out(path: Path, plan: Plan, state: PlanState, steps: Steps) -> None:
     steps.run("compare", *done, "--notes", notes, "--report", str(report), "--json", str(table))
     say(f"\nreproduce: {counted(len(done), 'row')} in one table -> {report}; {len(not_run)} not run")
     say_all(f"  {line}" for line in not_run)
+
+
+def _vectors(plan: Plan, extraction: Step, state: PlanState, steps: Steps) -> str:
+    """Train the networks that an extraction needs, then extract; the reason when that cannot be done here."""
+    for network in plan.trained_for(extraction):
+        # All are judged on the photos of the first run; a training that is done says so.
+        if lacking := _attempt(steps, "finetune", *network.words, *state.split()):
+            return lacking
+    return _attempt(steps, "extract", *extraction.words)
 
 
 def _attempt(steps: Steps, *words: str) -> str:

@@ -61,9 +61,12 @@ class PlanState:
         )
         self._begun[run.name] = list(run.words)
         self._write()
+        return (*run.words, *self.split(), "--out", str(folder))
+
+    def split(self) -> Words:
+        """Words of the split: the first finished run's, else that of the plan."""
         done = self.folders()
-        split = ("--split-from", str(done[0])) if done else self.plan.split
-        return (*run.words, *split, "--out", str(folder))
+        return ("--split-from", str(done[0])) if done else self.plan.split
 
     def write_notes(self, notes: Sequence[str]) -> Path:
         """notes.txt, one line per note, for the table and the report page."""
