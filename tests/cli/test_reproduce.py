@@ -82,7 +82,7 @@ def test_rows_that_become_the_same_are_run_once(tmp_path: Path) -> None:
 
 NETWORKS = """finetunings:
   one: {{backbone: resnet18, weights: "random:0", size: 64, attribute: [category], epochs: 2}}
-  two: {{start: one, head: mlp, epochs: 1}}
+  two: {{start: one, attribute: [], head: mlp, epochs: 1}}
 extractions:
   tuned: {{finetuned: two}}
 """

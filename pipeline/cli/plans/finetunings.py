@@ -60,7 +60,8 @@ class Finetunings:
 
     def words(self, name: str, shared: Options) -> tuple[str, ...]:
         """The command that trains one of them, without its split; `shared` are the options of the data."""
-        mine = {option: value for option, value in self.options[name].items() if option != START}
+        # An empty list takes back what a shared mapping says, as `attribute: []` for all of them.
+        mine = {option: value for option, value in self.options[name].items() if option != START and value != []}
         first = self.chain(name, name)[0]
         mine = {option: self.options[first][option] for option in _BACKBONE if option in self.options[first]} | mine
         if start := self.options[name].get(START):
