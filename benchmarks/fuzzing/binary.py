@@ -202,17 +202,21 @@ class CheckpointReader(Reader):
     def __init__(self, home: Path) -> None:
         super().__init__(home)
         import torch
-        from pipeline.finetuning.objective import Objective
 
+        from pipeline.catalogue import LabelSchema
         from pipeline.features.backbone.network import load_backbone
         from pipeline.finetuning.checkpoint import NAME
         from pipeline.finetuning.loop import Training
+        from pipeline.finetuning.network.objective import objective
+        from pipeline.finetuning.photos.augment import Augmentation
         from pipeline.options import BackboneOptions, FinetuneOptions
 
         torch.set_num_threads(1)
-        options = FinetuneOptions(attribute="neck", train="head", device="cpu", amp="off")
+        options = FinetuneOptions(train="head", device="cpu", amp="off")
         backbone = load_backbone(BackboneOptions(backbone="test_resnet", weights="random:0", size=32))
-        self._training = Training(backbone, Objective(True, torch.ones(3)), 3, options)
+        schema = LabelSchema(("neck",), (("crew", "polo", "v"),), (True,))
+        goal = objective(np.eye(3, dtype=np.uint8), np.ones((3, 3), np.bool_), schema, options)
+        self._training = Training(backbone, goal, schema, Augmentation.of(options, 0.0), options)
         self._name = NAME
         self._state = self._training._state()
         record = dict.fromkeys(("lr", "train_loss", "validation_loss", "validation_score", "seconds"), 0.5)

@@ -22,8 +22,8 @@ class FitOptions:
         use: Feature blocks to use, separated by commas (default: all that every wanted view of these photos has). Of
             several kinds of vectors, each gives those of them that it has; colour comes from the first.
         views: Cached views to train and predict with (default: identity).
-        vectors: Of several kinds of vectors (--backbone A,B and the like): heads on all of them side by side (joined),
-            on each kind alone (each), or both.
+        vectors: Of several kinds of vectors (--backbone A,B and the like), those that heads are fit on, ways to try:
+            all side by side (joined), each kind alone (each), one kind alone (its number, from 1).
         heads: linear, mlp, mlp-per-key, kernel-ridge, logreg, multinomial, lightgbm, network (those that a
             fine-tuned backbone was trained under).
         optimizers: adam, sgd, adamw, lbfgs (torch heads only).
@@ -82,7 +82,7 @@ class FitOptions:
     cache: Path = Path("features")
     use: tuple[str, ...] = ()
     views: tuple[str, ...] = ("identity",)
-    vectors: tuple[Literal["joined", "each"], ...] = ("joined",)
+    vectors: tuple[str, ...] = ("joined",)
     heads: tuple[str, ...] = ("linear", "mlp")
     optimizers: tuple[str, ...] = ("adam", "sgd")
     lr: tuple[float, ...] = ()

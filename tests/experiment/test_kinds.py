@@ -20,12 +20,13 @@ from pipeline.cli.main import main
 from pipeline.comparison.compare import compare
 from pipeline.errors import BackboneError, ModelFileError, OptionError
 from pipeline.experiment.fit_heads import fit_heads
+from pipeline.experiment.kinds.fitting import on_kinds
 from pipeline.experiment.rows import load_experiment
 from pipeline.features import embed as embed_module
 from pipeline.features.backbone.provenance import CHOICE, NOTE, TRAIN
 from pipeline.features.cache_tools import export
 from pipeline.features.extract import extract
-from pipeline.heads import ChunkedSource
+from pipeline.heads import ChunkedSource, grid
 from pipeline.model.file import proba, read_model, save_model
 from pipeline.model.predictor import Predictor
 from pipeline.model.training import prefixes
@@ -173,7 +174,7 @@ def test_the_snippet_takes_exported_vectors_of_all_backbones(fitted: Fitted, tmp
     assert done.returncode == 0, done.stderr
     frame = predictions(fitted.run, "ensemble-6")
     P = pd.DataFrame(np.load(tmp_path / "P.npy"), names).loc[frame.index]
-    np.testing.assert_allclose(P.to_numpy(), frame.filter(like="p:").to_numpy(), atol=1e-5)
+    np.testing.assert_allclose(P.to_numpy(), frame.filter(like="p:").to_numpy(), atol=TOLERANCE)
 
 
 def test_evaluate_takes_vectors_from_the_cache_when_it_has_those_of_all(fitted: Fitted, tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_compare_sets_the_kinds_against_each_other(fitted: Fitted) -> None:
     linear = [row.value for row in comparison.by_rows if row.among.startswith("head linear")]
     assert linear == ["1", "2", "joined"]
     backbones = {candidate.name: candidate.backbone for candidate in comparison.candidates}
-    assert {backbones[name] for name in backbones if "vectors2" in name} == {"test_resnet"}
+    assert {backbones[name] for name in backbones if "vectors 2" in name} == {"test_resnet"}
     by_weights = compare([fitted.run], CompareOptions(bootstrap=5, by="weights"))
     sizes = [row.value for row in by_weights.by_rows]
     assert {"random:0", "random:1", "random:0 + random:1"} <= set(sizes)
@@ -210,6 +211,17 @@ def test_missing_weights_of_one_backbone_are_named(fitted: Fitted, tmp_path: Pat
     assert Predictor(model, given).predict(photo)
     with pytest.raises(ModelFileError, match="weights_sha256"):
         Predictor(model, replace(EAGER, weights=(Path("random:1"), Path("random:1")))).predict(photo)
+
+
+def test_heads_can_be_fit_on_one_of_the_kinds(fitted: Fitted, tmp_path: Path) -> None:
+    configs = grid(FitOptions(heads=("linear", "network"), optimizers=("adam",)))
+    assert [(c.head, c.vectors) for c in on_kinds(configs, ("2", "joined"), 2)] == [
+        *(("linear", 2), ("linear", 0)),
+        *(("network", 1), ("network", 2)),
+    ]
+    assert {c.vectors for c in on_kinds(configs, ("1",), 1)} == {0}
+    with pytest.raises(OptionError, match="--vectors is '3'; with 2 kinds of vectors: joined, each, 1, 2"):
+        on_kinds(configs, ("3",), 2)
 
 
 @pytest.mark.parametrize(

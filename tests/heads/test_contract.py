@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.errors import HeadError
 from pipeline.heads import HEADS, FittedHead, HeadConfig, Targets, fit_many
+from pipeline.heads.config import NETWORK
 from tests.heads.problems import key_accuracy, problem
 
 X, TARGETS = problem(200)
@@ -155,7 +156,7 @@ class TestKernelRidgeLandmarks(HeadContract):
 
 
 def test_every_head_is_under_contract() -> None:
-    assert {c.config.head for c in HeadContract.__subclasses__()} == set(HEADS)
+    assert {c.config.head for c in HeadContract.__subclasses__()} == set(HEADS) - {NETWORK}  # that one is not fit
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pipeline.errors import OptionError, counted
 from pipeline.experiment.kinds.own_heads import own_head
 from pipeline.experiment.rows import Experiment
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, fit_many
@@ -15,15 +16,22 @@ from pipeline.system import memory_limit
 
 
 def on_kinds(configs: Sequence[HeadConfig], ways: Sequence[str], kinds: int) -> tuple[HeadConfig, ...]:
-    """The configurations on all kinds of vectors side by side (joined), on each kind alone (each), or on both.
+    """The configurations on all kinds of vectors side by side (joined), on each kind alone (each), or on one of them.
 
     Args:
         configs: For all vectors.
-        ways: joined, each; of one kind there is nothing to choose.
+        ways: joined, each, or the number of a kind; of one kind there is nothing to choose.
         kinds: How many kinds there are.
+
+    Raises:
+        OptionError: A way is none of these.
     """
     each = tuple(range(1, kinds + 1)) if kinds > 1 else (0,)
-    taken = dict.fromkeys(kind for way in ways for kind in (each if way == "each" else (0,)))
+    ways_of = {"joined": (0,), "each": each} | {str(i): ((i if kinds > 1 else 0),) for i in range(1, kinds + 1)}
+    for way in ways:
+        if way not in ways_of:
+            raise OptionError(f"--vectors is {way!r}; with {counted(kinds, 'kind')} of vectors: {', '.join(ways_of)}")
+    taken = dict.fromkeys(kind for way in ways for kind in ways_of[way])
     made = (
         # A network's heads take the vectors of that network, whatever others are fit on.
         replace(config, vectors=kind)
