@@ -27,7 +27,7 @@ from pipeline.features.backbone.provenance import CHOICE, NOTE, TRAIN
 from pipeline.features.cache_tools import export
 from pipeline.features.extract import extract
 from pipeline.heads import ChunkedSource, grid
-from pipeline.model.file import proba, read_model, save_model
+from pipeline.model.file import TOLERANCE, proba, read_model, save_model
 from pipeline.model.predictor import Predictor
 from pipeline.model.training import prefixes
 from pipeline.options import (
