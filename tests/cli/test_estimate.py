@@ -10,7 +10,7 @@ import pytest
 from pipeline.cli.training import estimate
 from pipeline.cli.training.estimate import Sizes, compare_seconds, extract_seconds, fit_seconds
 from pipeline.features.report import ExtractReport
-from pipeline.heads import Targets
+from pipeline.heads import HEADS, Targets
 from pipeline.options import FitOptions
 
 Y = np.eye(4, dtype=np.uint8)[np.arange(64) % 4]
@@ -84,3 +84,9 @@ def test_baselines_have_costs_of_their_own_and_what_is_unknown_is_tried(
 def test_a_comparison_grows_with_runs_and_test_photos() -> None:
     assert compare_seconds(SIZES, 2) == 2 * compare_seconds(SIZES, 1)
     assert compare_seconds(replace(SIZES, parts=(640, 160, 2000)), 1) > compare_seconds(SIZES, 1)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_can_be_estimated_by_what_really_fits_it(head: str) -> None:
+    options = FitOptions(heads=(head,), trees=2, max_labels=100)
+    assert fit_seconds(options, SIZES) > 0

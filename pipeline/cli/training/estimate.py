@@ -19,6 +19,7 @@ from pipeline.catalogue import Catalogue, infer_schema, parse_split
 from pipeline.errors import HeadError
 from pipeline.features.report import ExtractReport
 from pipeline.heads import HeadConfig, SweepOptions, Targets, estimate_seconds, fit_many, grid
+from pipeline.heads.config import NETWORK
 from pipeline.options import FitOptions
 
 PHOTOS = 64
@@ -70,13 +71,13 @@ def extract_seconds(first: ExtractReport) -> float:
 
 def fit_seconds(options: FitOptions, sizes: Sizes) -> float:
     """A call of fit-heads: every configuration, the fits again of the best, and the files."""
-    configs = grid(options)
-    widths = {name: width for name, width in sizes.blocks if not options.use or name in options.use}
-    dim = sum(width for name, width in sizes.blocks if name in widths)
+    # The heads that a network brings are not fit.
+    configs = [config for config in grid(options) if config.head != NETWORK]
+    dim = sum(width for name, width in sizes.blocks if not options.use or name in options.use)
     once = _fits(configs, dim, len(options.views), sizes)
     train, validation, test = sizes.parts
     members = max(1, options.ensemble) * (len(options.heads) if options.ensemble_from == "each-head" else 1)
-    share = min(1.0, members / len(configs))
+    share = min(1.0, members / max(1, len(configs)))
     again = options.refit * (train + validation) / train + options.final * sizes.photos / train
     pictures = min(test, options.thumbnails)
     return once * (1 + share * again) + _PER_RUN + _PER_PHOTO * (pictures + 0.1 * sizes.photos)
