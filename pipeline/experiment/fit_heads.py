@@ -30,7 +30,7 @@ from pipeline.experiment.candidates import (
 from pipeline.experiment.kinds.final import final_experiment
 from pipeline.experiment.kinds.fitting import fit_on_kinds, on_kinds
 from pipeline.experiment.kinds.models import write_final_model, write_models
-from pipeline.experiment.kinds.own_heads import with_own_heads
+from pipeline.experiment.kinds.own_heads import require_own_heads, with_own_heads
 from pipeline.experiment.mlflow_log import MlflowStore
 from pipeline.experiment.report import FitReport
 from pipeline.experiment.rows import Experiment, load_experiment
@@ -49,6 +49,7 @@ from pipeline.features.backbone.blocks import BLOCKS
 from pipeline.features.near_duplicates import Neighbours
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, ensemble, grid
 from pipeline.heads.calibration import Calibration, calibrated, can_be_calibrated, fit_calibration, rows_to_look_at
+from pipeline.heads.config import NETWORK
 from pipeline.heads.fitted import with_far_off_marked
 from pipeline.heads.idle import idle_options
 from pipeline.heads.kernel import parse_block_weights
@@ -56,6 +57,8 @@ from pipeline.heads.stacked.sweep import SweepProgress
 from pipeline.names import spoken
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit, sync_tree
+
+_FINAL_NETWORK = "`finetune --final` trains a network on all photos, and --final-weights takes it"
 
 
 def fit_heads(
@@ -77,6 +80,8 @@ def fit_heads(
     experiment = load_experiment(data, cache_key, split, options)
     configs = with_own_heads(configs, experiment)
     everything = _everything(experiment, cache_key, options)
+    if everything is not None:
+        require_own_heads(configs, everything)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
     with folder.claimed():
@@ -198,12 +203,18 @@ def _fit(
     candidates = _judge_all(fitted, experiment, options)
     best, ahead = choose(candidates, _truth(experiment, options)), best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
-    if options.refit:
+    if options.refit and not _only_networks(best):
         best = _refit(best, experiment, options, sweep)
         kept.insert(0, best)
     # Here alone test labels are learnt from, when everything has been chosen and no figure will be computed of it.
-    final = None if everything is None else _fit_again(best, everything, options, sweep, PARTS)
+    again = everything is not None and not (_only_networks(best) and everything.vectors is experiment.vectors)
+    final = _fit_again(best, everything, options, sweep, PARTS) if everything is not None and again else None
     return _Outcome(fitted, candidates, best, ahead, kept, final, everything)
+
+
+def _only_networks(best: JudgedHead) -> bool:
+    """Whether there is nothing to fit again: a network's heads are what finetune made them."""
+    return all(head.config.head == NETWORK for head in best.made_of)
 
 
 def _truth(experiment: Experiment, options: FitOptions, part: str = "validation") -> Truth:
@@ -310,10 +321,15 @@ def _margin(outcome: _Outcome) -> tuple[str, ...]:
 
 
 def _final(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
+    networks = [head.config.config_id for head in outcome.best.made_of if head.config.head == NETWORK]
     if outcome.final is None:
-        return ()
+        none = f"no models/final.joblib: the heads of {outcome.best.config_id} are not fit again; {_FINAL_NETWORK}"
+        return (none,) if outcome.everything is not None else ()
     photos, test = counted(len(experiment.ids), "photo"), counted(experiment.split.counts()["test"], "test photo")
-    return (f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; measured before on {test}",)
+    said = f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; measured before on {test}"
+    same = outcome.everything is not None and outcome.everything.vectors is experiment.vectors
+    older = f"{', '.join(networks)} in it has learnt from training photos alone; {_FINAL_NETWORK}"
+    return (said, older) if networks and same else (said,)
 
 
 def _notes(experiment: Experiment, outcome: _Outcome) -> tuple[str, ...]:

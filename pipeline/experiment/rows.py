@@ -75,6 +75,11 @@ class Experiment:
     findings: tuple[Finding, ...]
     truth: FitTargets
 
+    @property
+    def final(self) -> bool:
+        """Whether test labels are among what fitting may know, so that nothing of it is judged."""
+        return self.targets is self.truth
+
     def with_test_labels(self) -> Experiment:
         """The same rows with the labels of all parts in `targets`: for a final fit, of which no figure is computed."""
         return replace(self, targets=self.truth)

@@ -50,6 +50,7 @@ def finetune(
         PipelineError: For options or data that cannot work, and for a folder that holds another training.
     """
     callbacks = callbacks or Callbacks()
+    options = replace(options, attribute=tuple(dict.fromkeys(options.attribute)))
     _check(options, split)
     folder = folder_of(backbone, options)
     request = Request(data, backbone, split, replace(options, out=folder))
@@ -60,7 +61,7 @@ def finetune(
     goal = objective(rows.train.Y, rows.train.mask, rows.schema, options)
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
-        facts = made_with(folder, loaded, rows, options)
+        facts = made_with(folder, loaded, rows, options, (rows.train, rows.validation))
         finished_before = begin(folder, facts)
         if finished_before:
             content = json.loads((folder / RUN).read_text(encoding="utf-8"))
@@ -160,7 +161,10 @@ def _report(
         epochs=content["epochs"],
         resumed_from=content["resumed_from"],
         finished_before=finished_before,
-        next_commands=commands_to_compare(request.data, request.backbone, request.split, path / content["weights"]),
+        next_commands=commands_to_compare(
+            *(request.data, request.backbone, request.split, path / content["weights"]),
+            own_heads=set(rows.schema.attributes) >= set(rows.catalogue.attributes),
+        ),
         findings=rows.findings,
         final=final,
         notes=tuple(notes),

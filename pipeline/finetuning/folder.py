@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pipeline.catalogue.split_digest import move_split, remove_split
 from pipeline.errors import RunError
 from pipeline.features.backbone.network import Backbone
 from pipeline.finetuning.checkpoint import NAME, require_same
-from pipeline.finetuning.examples import TrainingRows
+from pipeline.finetuning.examples import Examples, TrainingRows
 from pipeline.finetuning.network.model import autocast_type
 from pipeline.options import BackboneOptions, FinetuneOptions
 from pipeline.options.words import now_named
@@ -40,12 +40,14 @@ def folder_of(backbone: BackboneOptions, options: FinetuneOptions) -> Path:
     return folder
 
 
-def made_with(folder: Path, backbone: Backbone, rows: TrainingRows, options: FinetuneOptions) -> dict[str, Any]:
+def made_with(
+    folder: Path, backbone: Backbone, rows: TrainingRows, options: FinetuneOptions, learnt: Sequence[Examples]
+) -> dict[str, Any]:
     """What decides the numbers, as JSON values; split.csv is written beside its final place and renamed later."""
     new = folder / f".{SPLIT}.new"
     write_split(new, rows.catalogue.filenames, rows.photos.ids, rows.groups, rows.split)
     labels = hashlib.sha256(repr((rows.schema.labels, rows.schema.single)).encode())
-    for part in (rows.train, rows.validation):
+    for part in learnt:
         labels.update(part.rows.tobytes() + part.Y.tobytes() + part.mask.tobytes())
     chosen = {name: value for name, value in asdict(options).items() if name not in _ELSEWHERE}
     facts = {

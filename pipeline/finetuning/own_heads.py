@@ -6,7 +6,7 @@ cache key of the frozen backbone, so that `predict` applies them and `fit-heads`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.arrays import Float32
 from pipeline.catalogue import LabelSchema
 from pipeline.evaluation.metrics import known_cells
-from pipeline.experiment.candidates import Fit, JudgedHead, Truth, judge
+from pipeline.experiment.candidates import Fit, JudgedHead, Truth, folds_of, judge
 from pipeline.features.backbone.network import Backbone, base_key
 from pipeline.features.backbone.provenance import TrainingProvenance
 from pipeline.finetuning.examples import Examples, TrainingRows
@@ -53,7 +53,9 @@ def own_model(
     judged = _judged(state, X, rows, options)
     assert judged.calibration is not None
     info = {"config_id": "finetuned", "fitted_on": "train", "calibration": judged.calibration.to_json()}
-    parts = Parts(judged.head.members, judged.head.links, info, _record(rows.train, rows.schema, provenance))
+    parts = Parts(
+        judged.head.members, judged.head.links, info, _record(rows, (rows.train, rows.validation), provenance)
+    )
     return build_model(rows.schema, parts, Decision(judged.thresholds, judged.chosen), _origin(frozen), X)
 
 
@@ -78,15 +80,18 @@ def final_own_model(
     head = calibrated(head, Calibration(**{k: tuple(v) for k, v in before["info"]["calibration"].items()}))
     first = replace(rows.everything, **{n: getattr(rows.everything, n)[:4] for n in ("rows", "Y", "mask")})
     info = {**before["info"], "fitted_on": "train + validation + test", "measured": "by the training before"}
-    parts = Parts(head.members, head.links, info, _record(rows.everything, schema, provenance))
+    parts = Parts(head.members, head.links, info, _record(rows, (rows.everything,), provenance))
     decision = Decision(before["thresholds"], before["decision"])
     return build_model(schema, parts, decision, _origin(frozen), pooled_of(frozen, first, "cpu"))
 
 
-def _record(train: Examples, schema: LabelSchema, provenance: TrainingProvenance) -> TrainingRecord:
-    seen = np.concatenate([provenance.train, provenance.choice])
+def _record(rows: TrainingRows, parts: Sequence[Examples], provenance: TrainingProvenance) -> TrainingRecord:
+    """Which photos had a part in the heads, the first part's by moving them: also where the backbone did not move."""
+    at, train, names = np.concatenate([part.rows for part in parts]), parts[0], rows.catalogue.groups
+    seen = np.concatenate([rows.photos.ids[at], provenance.train, provenance.choice])
     products = np.concatenate([provenance.train_products, provenance.choice_products])
-    return training_record(seen, *known_cells(train.Y, train.mask, schema), product_ids=products)
+    named = None if names is None else [names[i] for i in at.tolist()]
+    return training_record(seen, *known_cells(train.Y, train.mask, rows.schema), named, products)
 
 
 def _origin(frozen: Backbone) -> FeatureOrigin:
@@ -107,9 +112,10 @@ def _judged(state: Mapping[str, Tensor], X: Float32, rows: TrainingRows, options
     schema, validation = rows.schema, rows.validation
     links = tuple("softmax" if single and options.loss == "ce" else "sigmoid" for single in schema.single)
     head, at = _head(state, schema, links), rows_to_look_at(len(X))
-    calibration = fit_calibration(head, X[at], validation.Y[at], validation.mask[at])
-    head = calibrated(head, calibration)
     truth = Truth(schema, validation.Y, validation.mask, rows.groups[validation.rows])
+    folds = folds_of(truth.groups)[at]
+    calibration = fit_calibration(head, X[at], validation.Y[at], validation.mask[at], folds)
+    head = calibrated(head, calibration)
     judged = judge(Fit("finetuned", head, (head,)), head.predict_proba(X), truth, "auto")
     return replace(judged, calibration=calibration)
 

@@ -130,6 +130,12 @@ def calibrated(head: FittedHead, calibration: Calibration) -> FittedHead:
     return replace(head, members=[_folded(member, scale, shift) for member in head.members])
 
 
+def uncalibrated(head: FittedHead, calibration: Calibration) -> FittedHead:
+    """The head that `calibrated` was given, from what it gave."""
+    pairs = list(zip(calibration.scale, calibration.shift, strict=True))
+    return calibrated(head, Calibration(tuple(1 / a for a, _ in pairs), tuple(-b / a for a, b in pairs)))
+
+
 def _folded(member: dict[str, Any], scale: Float64, shift: Float64) -> dict[str, Any]:
     *inner, (W, b) = member["layers"]
     last = ((W * scale).astype(np.float32), (b * scale + shift).astype(np.float32))

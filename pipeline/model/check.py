@@ -64,7 +64,7 @@ SOURCE = record(
 """A backbone; before version 3 the model itself has these fields, since then each of its `sources`."""
 
 SEVERAL = record(
-    {"sources": sequence(SOURCE, least=2, most=MOST_SOURCES), "blocks": sequence(record({"source": whole()}))}
+    {"sources": sequence(SOURCE, least=1, most=MOST_SOURCES), "blocks": sequence(record({"source": whole()}))}
 )
 
 

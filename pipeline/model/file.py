@@ -37,7 +37,7 @@ from pipeline.arrays import Bool, Float, Float32
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import ModelFileError
 from pipeline.evaluation.thresholds import decide
-from pipeline.features.vectors.origin import Origin, as_fields
+from pipeline.features.vectors.origin import Origin, as_fields, origins_of
 from pipeline.heads.probabilities import mean_probabilities
 from pipeline.model.check import FORMAT, VERSION, check_model
 from pipeline.model.seal import sealed, unsealed
@@ -99,10 +99,12 @@ def build_model(
         ModelFileError: These do not fit together.
     """
     origins = (origin,) if isinstance(origin, FeatureOrigin) else tuple(origin)
-    vectors = as_fields([Origin(_plain(o.cache_key), o.weights_source, tuple(o.blocks)) for o in origins])
+    listed = len(origins) > 1 or any("columns" in member for member in parts.members)
+    named = [Origin(_plain(o.cache_key), o.weights_source, tuple(o.blocks)) for o in origins]
+    vectors = as_fields(named, listed)
     model: Model = {
         "format": FORMAT,
-        "version": VERSION if len(origins) > 1 else _least_version(parts.members),
+        "version": VERSION if listed else _least_version(parts.members),
         "keys": list(schema.attributes),
         "labels": list(schema.labels),
         "single": list(schema.single),
@@ -158,7 +160,8 @@ def check_width(model: Mapping[str, Any], X: npt.NDArray[Any]) -> None:
     expected = sum(block["dim"] for block in model["blocks"])
     if X.ndim != 2 or X.shape[1] != expected:
         made_of = " + ".join(f"{b['name']} {b['dim']}" for b in model["blocks"])
-        backbone = model["cache_key"].get("architecture", "its backbone")
+        named = (str(origin.cache_key.get("architecture", "its backbone")) for origin in origins_of(model))
+        backbone = " + ".join(named)
         raise ModelFileError(
             f"the model expects vectors of {expected} numbers ({made_of} of {backbone}), these have shape"
             f" {tuple(X.shape)}: features of another backbone or of other blocks"

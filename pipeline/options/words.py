@@ -88,7 +88,7 @@ def typed(words: Sequence[str]) -> str:
 
 
 def commands_to_compare(
-    data: DataOptions, backbone: BackboneOptions, split: SplitOptions, weights: Path
+    data: DataOptions, backbone: BackboneOptions, split: SplitOptions, weights: Path, own_heads: bool
 ) -> tuple[str, ...]:
     """Commands that put a frozen backbone and the same one fine-tuned, then frozen, into one table.
 
@@ -97,6 +97,7 @@ def commands_to_compare(
         backbone: The frozen backbone.
         split: The split that the training was given; only how products are grouped is taken over.
         weights: The fine-tuned file; split.csv lies beside it.
+        own_heads: Whether the heads that it was trained under know every attribute.
     """
     photos = changed(data)
     groups = SplitOptions(split_from=weights.parent, group_column=split.group_column, group_regex=split.group_regex)
@@ -105,6 +106,6 @@ def commands_to_compare(
         cache_key = changed(VectorKind(**asdict(replace(backbone, weights=source))))
         runs.append(f"runs/{weights.parent.name}-{name}")
         commands.append(command("extract", photos | cache_key))
-        heads = {"heads": (*FitOptions().heads, "network")} if source == str(weights) else {}
+        heads = {"heads": (*FitOptions().heads, "network")} if own_heads and source == str(weights) else {}
         commands.append(command("fit-heads", photos | cache_key | changed(groups) | heads | {"out": runs[-1]}))
     return (*commands, f"{command('compare')} {shlex.join(runs)}")

@@ -355,7 +355,6 @@ def test_the_network_s_own_heads_are_one_more_candidate(
         heads=("linear", "network"),
         lr=(0.01,),
         epochs=3,
-        calibrate="off",
         ensemble=2,
         keep="all",
         refit=True,
@@ -374,7 +373,7 @@ def test_the_network_s_own_heads_are_one_more_candidate(
         for ours, theirs in zip(same, own, strict=True):
             assert ours.keys() == theirs.keys() == {"stripes", "tone"}  # type: ignore[union-attr]
             for attribute, chances in theirs.items():  # type: ignore[union-attr]
-                assert ours[attribute] == pytest.approx(chances, abs=1e-4)  # type: ignore[index]
+                assert ours[attribute] == pytest.approx(chances, abs=1e-3)  # type: ignore[index]
         assert (run / "models" / "final.joblib").is_file()
     options = replace(options, final_weights=("random:0", str(final)), out=tmp_path / "of-all")
     with pytest.raises(OptionError, match=r"no cached vectors .* fit .*final/backbone.safetensors"):
@@ -390,6 +389,74 @@ def test_the_network_s_own_heads_are_one_more_candidate(
     options = replace(options, final_weights=())
     with pytest.raises(OptionError, match=r"--heads network: no models/finetuned.joblib .* the weights random:0"):
         fit_heads(tuned.data, CacheKeyOptions(weights=("random:0",)), split, replace(options, out=tmp_path / "none"))
+
+
+def test_heads_alone_have_seen_their_photos_too(tuned: Tuned, tmp_path: Path) -> None:
+    report = tune(tuned.data, tmp_path / "head", attribute=(), train="head", epochs=1)
+    cache = tmp_path / "features"
+    run_extract(tuned, replace(BACKBONE, weights=str(report.weights)), cache)
+    options = FitOptions(cache=cache, heads=("network",), out=tmp_path / "run")
+    with (report.folder / "split.csv").open(newline="") as file:
+        part_of = {row["content"]: row["part"] for row in csv.DictReader(file)}
+    seen = was_seen(read_model(report.own_heads), id_array(bytes.fromhex(content) for content in part_of))
+    assert seen is not None and [*seen] == [part != "test" for part in part_of.values()]
+    with pytest.raises(OptionError, match=r"\d+ of the \d+ test photos had a part in them; take their split"):
+        fit_heads(tuned.data, CacheKeyOptions(), SplitOptions(split_seed=7), options)
+    report_of_fit = fit_heads(
+        tuned.data, CacheKeyOptions(), SplitOptions(split_from=report.folder), replace(options, final=True)
+    )
+    assert any("no models/final.joblib" in note and "finetune --final" in note for note in report_of_fit.notes)
+    assert not (report_of_fit.run / "models" / "final.joblib").exists()
+
+
+def test_own_heads_take_their_block_of_several(
+    tuned: Tuned, whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]], tmp_path: Path
+) -> None:
+    images = sorted((tuned.data.data.parent / "images").iterdir())  # type: ignore[union-attr]
+    cache = tmp_path / "features"
+    for weights in ("random:0", str(whole.weights), str(finished[0].final)):
+        options = ExtractOptions(cache=cache, features=("pooled", "levels"), runtime="torch", device="cpu", workers=1)
+        extract(images, replace(BACKBONE, weights=weights), options)
+    asked = FitOptions(
+        cache=cache, use=("levels", "pooled"), vectors=("each",), heads=("linear", "network"), lr=(0.01,), epochs=1,
+        keep="all", final=True, ensemble=2, ensemble_from="each-head", loss=("ce",), out=tmp_path / "run",
+    )  # fmt: skip
+    split, kinds = SplitOptions(split_from=whole.folder), CacheKeyOptions(weights=("random:0", str(whole.weights)))
+    run = fit_heads(tuned.data, kinds, split, asked).run
+    own = Predictor(whole.own_heads).predict_proba(images[1:])
+    (network,) = (path for path in (run / "models").glob("network*.joblib"))
+    assert read_model(network)["version"] == 3  # columns are said
+    for ours, theirs in zip(Predictor(network).predict_proba(images[1:]), own, strict=True):
+        assert max(ours["stripes"], key=ours["stripes"].get) == max(theirs["stripes"], key=theirs["stripes"].get)  # type: ignore
+    final = replace(asked, final_weights=("random:0", "nowhere.safetensors"), out=tmp_path / "never")
+    with pytest.raises(OptionError, match="nowhere.safetensors"):
+        fit_heads(tuned.data, kinds, split, final)
+    with pytest.raises(OptionError, match=r"has learnt from every labelled photo.*--final-weights"):
+        fit_heads(
+            tuned.data, CacheKeyOptions(weights=(str(finished[0].final),)), split, replace(asked, out=tmp_path / "no")
+        )
+
+
+def test_the_commands_that_it_names_can_be_run(tuned: Tuned) -> None:
+    fit = next(line for line in tuned.report.next_commands if "fine-tuned" in line and "fit-heads" in line)
+    assert "--heads" not in fit, "heads of one attribute are no candidates for two"
+
+
+def test_a_final_training_is_begun_anew_when_a_test_label_changes(tuned: Tuned, tmp_path: Path) -> None:
+    data = replace(tuned.data, data=tmp_path / "data.csv", images=tuned.data.data.parent / "images")  # type: ignore[union-attr]
+    text = tuned.data.data.read_text()  # type: ignore[union-attr]
+    data.data.write_text(text)  # type: ignore[union-attr]
+    options = {"epochs": 1, "final": True, "attribute": ("stripes", "stripes")}
+    report = tune(data, tmp_path / "out", **options)
+    assert report.attributes == ("stripes",)
+    with (report.folder / "split.csv").open(newline="") as file:
+        tested = {row["photo"] for row in csv.DictReader(file) if row["part"] == "test"}
+    changed, *_ = (line for line in text.splitlines() if line.split(",")[0] in tested and "#N/A" not in line)
+    name, value, tone = changed.split(",")
+    other = "plain" if value == "down" else "down"
+    data.data.write_text(text.replace(changed, f"{name},{other},{tone}"))  # type: ignore[union-attr]
+    with pytest.raises(OptionError, match="final holds a training with other settings .labels was"):
+        tune(data, tmp_path / "out", **options)
 
 
 def test_fit_heads_refuses_to_judge_on_photos_the_backbone_learnt_from(

@@ -188,6 +188,11 @@ def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tu
         return (), []
     words = (*request.words(steps, "finetune"), "--out", str(out / "finetuned"))
     options = _options(steps, "finetune", words, "options", FinetuneOptions)
+    if options.train == "head":
+        raise OptionError(
+            "the recipe's section finetune trains heads alone (train: head), which leaves the vectors as they are; "
+            "let it train the network (train: all, or last:N), or leave the section out"
+        )
     start = _options(steps, "finetune", words, "backbone", BackboneOptions)
     folders = (out / "finetuned", *((out / "finetuned" / "final",) if options.final else ()))
     return words, [replace(start, weights=str(folder / "backbone.safetensors")) for folder in folders]

@@ -66,6 +66,12 @@ class TrainingState:
             earlier = _next(self.training.out / "earlier")
             earlier.parent.mkdir(exist_ok=True)
             runs.rename(earlier)
+        tuned = self.training.out / "finetuned"
+        if self._catalogue not in ("", digest) and tuned.is_dir() and "finetune" not in self._done:
+            # Begun on other photos, it could not go on.
+            earlier = earlier or _next(self.training.out / "earlier")
+            earlier.mkdir(parents=True, exist_ok=True)
+            tuned.rename(earlier / "finetuned")
         if self._catalogue != digest:
             # What was learnt for the backbone holds for new photos too: vectors of both would not go together.
             kept = {step: result for step, result in self._done.items() if step == "finetune"}

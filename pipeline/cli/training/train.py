@@ -61,6 +61,10 @@ def train(request: Request, steps: Steps) -> None:
         earlier = state.begin(digest_of(catalogue, training.extractions[0][1].cache))
         if earlier is not None:
             say(f"  photos or labels have changed: the runs before are now in {earlier}")
+            tuned = training.out / "finetuned" / "backbone.safetensors"
+            if training.finetune and state.done("finetune", tuned):
+                say("  the fine-tuned network stays the one from before and has not seen the change; to train it anew,")
+                say(f"  name another folder with --out, or remove {tuned.parent}")
         whole = _carry_out(_Work(training, state, PlanState(training.plan), catalogue, steps), began)
         _tell(training, whole, time.monotonic() - began, earlier)
 

@@ -42,7 +42,9 @@ def final_experiment(experiment: Experiment, cache_key: CacheKeyOptions, options
 
 
 def _shape(features: JoinedFeatures) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Backbone and blocks of each kind."""
+    """Backbone, square and blocks of each kind."""
+    named = ((kind.info.key, kind.columns[0]) for kind in features.kinds)
     return [
-        (kind.info.key.architecture, [(c.block.name, c.block.dim) for c in kind.columns[0]]) for kind in features.kinds
+        (f"{key.architecture} {key.size} {key.fit}", [(c.block.name, c.block.dim) for c in columns])
+        for key, columns in named
     ]

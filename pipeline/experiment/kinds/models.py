@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,11 +71,24 @@ def _needed(
     if 0 in kinds or len(kinds) == len(features.kinds):
         return features, candidate.head.members, rows
     spans, needed = [features.span(kind - 1) for kind in kinds], features.take([kind - 1 for kind in kinds])
-    place = {span: needed.span(i) for i, span in enumerate(spans)}
-    members = [{**member, "columns": place[tuple(member["columns"])]} for member in candidate.head.members]
-    if len(kinds) == 1:
-        members = [{name: part for name, part in member.items() if name != "columns"} for member in members]
+    moves = {span: needed.span(i)[0] - span[0] for i, span in enumerate(spans)}
+    members = [_moved(member, moves, needed.dim) for member in candidate.head.members]
     return needed, members, np.concatenate([rows[:, slice(*span)] for span in spans], axis=1)
+
+
+def _moved(member: dict[str, Any], moves: Mapping[tuple[int, int], int], width: int) -> dict[str, Any]:
+    """A member that takes its columns, which lie within one of these spans, where the span has moved to.
+
+    Args:
+        member: Of a head on X of all kinds.
+        moves: By how much each span has moved.
+        width: Of the new X; a member that takes all of it says nothing of columns.
+    """
+    start, stop = member["columns"]
+    by = next(by for (first, last), by in moves.items() if first <= start and stop <= last)
+    columns = [start + by, stop + by]
+    rest = {name: part for name, part in member.items() if name != "columns"}
+    return rest if columns == [0, width] else {**rest, "columns": columns}
 
 
 def _training(experiment: Experiment, fitted: Sequence[str], chose: Sequence[str] = ()) -> TrainingRecord:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from pipeline.errors import OptionError
 from pipeline.experiment.rows import Experiment
 from pipeline.features.selection import CachedFeatures, weights_sources
 from pipeline.heads import FittedHead, HeadConfig
+from pipeline.heads.calibration import Calibration, uncalibrated
 from pipeline.heads.config import NETWORK
 from pipeline.model.file import Model, read_model, schema_of
+from pipeline.model.training import product_was_seen, was_seen
 
 OWN_HEADS = Path("models/finetuned.joblib")
 """Where they are in the folder of the weights."""
@@ -50,8 +53,9 @@ def own_head(config: HeadConfig, experiment: Experiment) -> FittedHead:
     position = max(config.vectors - 1, 0)
     kind, schema = experiment.features.kinds[position], experiment.targets.schema
     model = _model_of(kind)
-    assert model is not None
-    (member,) = model["members"]
+    if model is None:
+        raise OptionError(f"--heads {NETWORK}: {_why_not(config, experiment)}")
+    (member,) = _before_calibration(model)
     *inner, (W, b) = member["layers"]
     at, lacking = _columns_in(schema_of(model), schema)
     last = np.zeros((len(W), schema.size), np.float32), np.full(schema.size, NEVER, np.float32)
@@ -71,6 +75,27 @@ def own_head(config: HeadConfig, experiment: Experiment) -> FittedHead:
     return head if (start, width) == (0, experiment.features.dim) else head.on_columns(start, start + width)
 
 
+def require_own_heads(configs: Sequence[HeadConfig], experiment: Experiment) -> None:
+    """Refuse other vectors than those that `with_own_heads` was shown, unless the same networks' heads fit them.
+
+    Raises:
+        OptionError: One of the heads is not there; with the reason.
+    """
+    for config in configs:
+        if config.head == NETWORK and (reason := _why_not(config, experiment)):
+            raise OptionError(f"--heads {NETWORK}: {reason}")
+
+
+def _before_calibration(model: Model) -> list[dict[str, Any]]:
+    """The members as the network learned them: whether calibration helps is decided here, as for any other head."""
+    schema, said = schema_of(model), model["info"].get("calibration")
+    if not said:
+        return list(model["members"])
+    calibration = Calibration(tuple(said["scale"]), tuple(said["shift"]))
+    head = FittedHead(HeadConfig(head=NETWORK), list(model["members"]), tuple(model["links"]), schema.slices)
+    return uncalibrated(head, calibration).members
+
+
 def _why_not(config: HeadConfig, experiment: Experiment) -> str:
     """Why a kind of vectors has no heads of its own; "" where it has."""
     kind = experiment.features.kinds[max(config.vectors - 1, 0)]
@@ -81,6 +106,13 @@ def _why_not(config: HeadConfig, experiment: Experiment) -> str:
     if not any(column.block.name == "pooled" for column in kind.columns[0]):
         return "they take the block pooled, which --use leaves out"
     unknown = [name for name in experiment.targets.schema.attributes if name not in model["keys"]]
+    test = experiment.split.rows("test")
+    names = experiment.catalogue.groups
+    seen = was_seen(model, experiment.ids[test])
+    of_products = product_was_seen(model, None if names is None else [names[i] for i in test.tolist()])
+    judged = 0 if seen is None else int((seen if of_products is None else seen | of_products).sum())
+    if judged and not experiment.final:
+        return f"{judged} of the {len(test)} test photos had a part in them; take their split: --split-from FOLDER"
     if unknown:
         return f"the network was not trained on {', '.join(unknown)}; name with --attributes only what it knows"
     return ""

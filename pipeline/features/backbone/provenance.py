@@ -27,7 +27,9 @@ from pipeline.system import open_regular, parsed
 
 FACTS, TRAIN, CHOICE = "selvedge_finetune", "trained_on", "chosen_on"
 TRAIN_PRODUCTS, CHOICE_PRODUCTS = "trained_products", "chosen_products"
-NOTE = "fine_tuned"
+NOTE, FINAL = "fine_tuned", "final"
+"""FINAL: a fact of weights that every labelled photo had a part in."""
+
 _COUNTS = {
     TRAIN: "train",
     CHOICE: "choice",
@@ -74,7 +76,8 @@ class TrainingProvenance:
     def note(self) -> dict[str, Any]:
         """What the cache's key.json says: how many there are, and which split was used."""
         counts = {_COUNTS[name]: len(ids) for name, ids in self.lists.items()}
-        return {NOTE: {**counts, "split": self.facts.get("split", "")}}
+        final = {FINAL: True} if self.facts.get(FINAL) else {}
+        return {NOTE: {**counts, "split": self.facts.get("split", ""), **final}}
 
     def metadata(self) -> dict[str, str]:
         """Header entries of a weights file; `read_seen` inverts it.
@@ -155,7 +158,7 @@ def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:
             f"the list of photos that {info.notes.get('weights_source', 'the backbone')} was trained on is gone from "
             f"{cache.root / info.digest[:16]}; run the same extract command again, which writes it again"
         )
-    facts = {"split": said.get("split", "")}
+    facts = {"split": said.get("split", ""), FINAL: bool(said.get(FINAL))}
     return TrainingProvenance(ids[TRAIN], ids[CHOICE], facts, ids[TRAIN_PRODUCTS], ids[CHOICE_PRODUCTS])
 
 
@@ -185,6 +188,11 @@ def require_unseen(
     chosen = int((chosen_on & ~trained_on)[rows["test"]].sum())
     if not any(trained.values()) and not chosen:
         return
+    if provenance.facts.get(FINAL):
+        raise OptionError(
+            f"{source} has learnt from every labelled photo, test photos included: nothing can be judged on it. Name "
+            "it with --final-weights, and with --weights the weights of the training before it (the folder above)"
+        )
     folder = provenance.facts.get("split") or "FOLDER/split.csv"
     said = [f"{count} of the {len(rows[part])} {part} photos" for part, count in trained.items() if count]
     parts = [f"{' and '.join(said)} trained it"] if said else []

@@ -65,9 +65,14 @@ def origins_of(content: Mapping[str, Any]) -> tuple[Origin, ...]:
     )
 
 
-def as_fields(origins: Sequence[Origin]) -> dict[str, Any]:
-    """The fields of a file that `origins_of` inverts."""
-    several = len(origins) > 1
+def as_fields(origins: Sequence[Origin], listed: bool = False) -> dict[str, Any]:
+    """The fields of a file that `origins_of` inverts.
+
+    Args:
+        origins: The backbones.
+        listed: As a list even if there is one.
+    """
+    several = listed or len(origins) > 1
     said = [{"cache_key": dict(o.cache_key), "weights_source": o.weights_source} for o in origins]
     blocks = [
         {**block, "source": i} if several else dict(block)
