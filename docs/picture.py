@@ -25,9 +25,8 @@ COLOURS = 128
 
 
 def demo_page(folder: Path) -> Path:
-    """The report page of a demo that is run in `folder`."""
-    command = [sys.executable, str(ROOT / "run.py"), "demo", "--out", str(folder / "demo")]
-    subprocess.run(command, cwd=folder, check=True)
+    """The report page of a demo that is run in `folder`, as a user would: the page shows the paths that were given."""
+    subprocess.run([sys.executable, str(ROOT / "run.py"), "demo"], cwd=folder, check=True)
     return folder / "demo" / "train" / "report.html"
 
 
