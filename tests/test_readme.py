@@ -1,4 +1,4 @@
-"""The README cannot rot: its commands parse, every command is described, its snippet is the tested one."""
+"""README and docs cannot rot: their commands parse, every command is described, every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -42,11 +42,41 @@ def test_the_pages_hold_commands_at_all() -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "cache info", "cache verify", "cache export", "cache prune"])
-def test_every_command_is_described_in_the_readme(command: str) -> None:
-    assert f"run.py {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_command_is_described(command: str) -> None:
+    assert f"| `python run.py {command}" in (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
 
 
-def test_the_snippet_is_the_one_that_is_tested_and_short() -> None:
-    snippet = (ROOT / "tests" / "model" / "snippet.txt").read_text(encoding="utf-8").strip()
-    assert f"```python\n{snippet}\n```" in (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(snippet.splitlines()) <= 20
+def test_the_readme_is_read_in_five_minutes() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 120] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name after `#`: the headings of a page as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links() -> list[tuple[Path, str]]:
+    """Every link of the pages that leads to a file of this project."""
+    pages = [page for page in [*PAGES, ROOT / "benchmarks" / "RESULTS.md"] if page.suffix == ".md"]
+    found = [(page, to) for page in pages for to in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))]
+    return [(page, to) for page, to in found if "://" not in to]
+
+
+@pytest.mark.parametrize(("page", "to"), links(), ids=lambda part: str(part).removeprefix(f"{ROOT}/"))
+def test_every_link_leads_to_a_file_and_a_heading(page: Path, to: str) -> None:
+    name, _, anchor = to.partition("#")
+    target = (page.parent / name).resolve() if name else page
+    assert target.is_file()
+    assert not anchor or anchor in anchors(target)
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    named = {(page.parent / to.partition("#")[0]).resolve() for page, to in links() if page.name == "README.md"}
+    assert set((ROOT / "docs").glob("*.md")) <= named
+
+
+def test_the_picture_is_light() -> None:
+    assert (ROOT / "docs" / "report.png").stat().st_size < 300_000

@@ -27,7 +27,7 @@ from pipeline.features.backbone.provenance import CHOICE, NOTE, TRAIN
 from pipeline.features.cache_tools import export
 from pipeline.features.extract import extract
 from pipeline.heads import ChunkedSource, grid
-from pipeline.model.file import TOLERANCE, proba, read_model, save_model
+from pipeline.model.file import TOLERANCE, decisions, proba, read_model, save_model
 from pipeline.model.predictor import Predictor
 from pipeline.model.training import prefixes
 from pipeline.options import (
@@ -44,9 +44,9 @@ from pipeline.options import (
     VectorKind,
 )
 from pipeline.trial.evaluate import evaluate
+from tests.model.snippet import SNIPPET
 from tests.small_cache import DIM, SmallCatalogue, base_key, read_rows, write_catalogue
 
-SNIPPET = (Path(__file__).parents[1] / "model" / "snippet.txt").read_text(encoding="utf-8")
 EAGER = PredictOptions(device="cpu", runtime="torch", batch_size=4, workers=2)
 BOTH = CacheKeyOptions(weights=("random:0", "random:1"))
 FIRST, SECOND = (BackboneOptions("test_resnet", f"random:{seed}", size) for seed, size in ((0, 32), (1, 48)))
@@ -169,12 +169,16 @@ def test_the_snippet_takes_exported_vectors_of_all_backbones(fitted: Fitted, tmp
     np.testing.assert_allclose(X[:3], Predictor(path, EAGER).features(photos), atol=1e-4)
     np.save(tmp_path / "features.npy", X)
     shutil.copy(path, tmp_path / "best.joblib")
-    code = f"{SNIPPET}\nnp.save('P.npy', P)\n"
+    code = f"{SNIPPET}\nnp.save('P.npy', P)\nnp.save('D.npy', D)\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    P, D = np.load(tmp_path / "P.npy"), np.load(tmp_path / "D.npy")
+    expected = Predictor(path, EAGER).probabilities(X.reshape(len(X), 2, -1).transpose(1, 0, 2))
+    np.testing.assert_allclose(P, expected, atol=TOLERANCE)
+    assert (decisions(read_model(path), P) == D).all()
     frame = predictions(fitted.run, "ensemble-6")
-    P = pd.DataFrame(np.load(tmp_path / "P.npy"), names).loc[frame.index]
-    np.testing.assert_allclose(P.to_numpy(), frame.filter(like="p:").to_numpy(), atol=TOLERANCE)
+    of_run = pd.DataFrame(P, names).loc[frame.index].to_numpy()
+    np.testing.assert_allclose(of_run, frame.filter(like="p:").to_numpy(), atol=TOLERANCE)
 
 
 def test_evaluate_takes_vectors_from_the_cache_when_it_has_those_of_all(fitted: Fitted, tmp_path: Path) -> None:

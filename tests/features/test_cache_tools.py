@@ -1,4 +1,4 @@
-"""`cache export --model`: a file that holds exactly what a model takes; the README snippet predicts from it."""
+"""`cache export --model`: a file that holds what a model takes; the program in docs/MODEL_FILE.md predicts from it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from pipeline.experiment.fit_heads import fit_heads
 from pipeline.features.cache_tools import export
 from pipeline.model.file import read_model
 from pipeline.options import CacheKeyOptions, DataOptions, ExportOptions, FitOptions, SplitOptions
+from tests.model.snippet import SNIPPET
 from tests.small_cache import DIM, SmallCatalogue, write_catalogue
-
-SNIPPET = (Path(__file__).parents[1] / "model" / "snippet.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The model file: what is in it, what is refused, and the README's snippet with everything else blocked."""
+"""The model file: what is in it, what is refused, and the program that uses it with everything else blocked."""
 
 from __future__ import annotations
 
@@ -29,10 +29,8 @@ from pipeline.model.file import (
 )
 from pipeline.model.predictor import Predictor
 from pipeline.options import PredictOptions
+from tests.model.snippet import SNIPPET
 from tests.mutations import ARRAYS, mutated
-
-TESTS = Path(__file__).parent
-SNIPPET = (TESTS / "snippet.txt").read_text(encoding="utf-8")
 
 SCHEMA = LabelSchema(
     attributes=("category", "neck", "style"),

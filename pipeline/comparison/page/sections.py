@@ -192,5 +192,5 @@ def _loading(model: str) -> tuple[str, str, str]:
     return (
         f"{PROGRAM} predict --model {shlex.quote(model)} PHOTOS --out predictions.csv",
         f"import pipeline\n\npredictor = pipeline.load_model({model!r})\nframe = predictor.predict(['photo.jpg'])",
-        f"import joblib\n\nmodel = joblib.load({model!r})  # a dict of NumPy arrays; the README shows the rest",
+        f"import joblib\n\nmodel = joblib.load({model!r})  # a dict of NumPy arrays; docs/MODEL_FILE.md shows the rest",
     )
