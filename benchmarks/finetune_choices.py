@@ -54,11 +54,10 @@ def varied(variant: str) -> FinetuneOptions:
     """The defaults with one option changed."""
     if variant == "default":
         return FinetuneOptions()
-    name, value = variant.replace("-", "_", 1).split() if variant.count("-") < 2 else variant.split()
-    name = name.replace("-", "_")
+    name, value = variant.replace("-", "_").split()
     kinds = {field.name: field.default for field in fields(FinetuneOptions)}
-    default: Any = kinds[name]
-    given: Any = value if isinstance(default, str) else float(value) if not isinstance(default, int) else int(value)
+    default = kinds[name]
+    given: Any = value if isinstance(default, str) else int(value) if isinstance(default, int) else float(value)
     return replace(FinetuneOptions(), **{name: given})
 
 
