@@ -47,6 +47,7 @@ KINDS: Mapping[str, str] = {
     "content-conflict": "photos with identical bytes have different labels",
     "never-in-train": "a value that no row which fitting may see has",
     "alike-in-test": "an attribute of which all test photos have the same value, so that nothing can be told of it",
+    "alike-in-train": "an attribute of which all training photos have the same value, so that nothing is learnt of it",
     "split-taken": "how many photos have the part that a split file gives them, and where the others went",
     "split-row-unused": "rows of a split file whose photo is not in the catalogue",
     "split-content-changed": "photos that a split file names had other bytes when it was made",

@@ -25,7 +25,9 @@ from pipeline.catalogue import (
     split_rows,
 )
 from pipeline.errors import OptionError
+from pipeline.experiment.rows import fit_targets, inapplicable_negative
 from pipeline.features.backbone.transform import Transform
+from pipeline.finetuning.network.objective import constant_attributes
 from pipeline.finetuning.photos.pixels import DecodedPhotos, Feeding, decode_all
 from pipeline.options import DataOptions, FinetuneOptions, SplitOptions, grouping
 from pipeline.system import memory_limit
@@ -123,20 +125,29 @@ def load_rows(
     schema = infer_schema(catalogue, parts.rows("train"), override)
     findings += [*same_content(catalogue, photos.ids), *split_findings]
     findings += [*empty_attributes(catalogue, schema), *never_in_train(catalogue, schema)]
-    schema, Y, mask = _targets(catalogue, schema, options.attribute)
+    schema, Y, mask = _targets(catalogue, schema, options.attribute, data)
     train, validation, everything = (
         _examples(photos, parts, of, Y, mask) for of in (("train",), ("validation",), PARTS)
     )
+    alike = constant_attributes(train.Y, train.mask, schema)
+    findings += [
+        Finding("alike-in-train", name, "nothing can be learnt of it; always the same is said") for name in alike
+    ]
     return TrainingRows(catalogue, photos, groups, parts, schema, train, validation, everything, tuple(findings))
 
 
-def _targets(catalogue: Catalogue, schema: LabelSchema, wanted: tuple[str, ...]) -> tuple[LabelSchema, UInt8, Bool]:
+def _targets(
+    catalogue: Catalogue, schema: LabelSchema, wanted: tuple[str, ...], data: DataOptions
+) -> tuple[LabelSchema, UInt8, Bool]:
     """The schema of the attributes to train on, Y and mask (n, L)."""
     for attribute in wanted:
         if attribute not in schema.attributes:
             raise OptionError(f"no training photo has a known value of {attribute!r}: nothing to learn")
     # All of them first: whether an attribute applies to a photo depends on the category.
-    Y, mask = schema.encode(catalogue.cells, catalogue.categories)
+    targets = fit_targets(schema, catalogue.cells, catalogue.categories, "mask")
+    if data.inapplicable == "negative":
+        targets = inapplicable_negative(targets, catalogue.cells, catalogue.categories)
+    Y, mask = targets.Y, targets.mask
     if wanted:
         columns = np.concatenate([np.arange(schema.size)[schema.slices[schema.attributes.index(a)]] for a in wanted])
         schema, Y, mask = schema.only(wanted), Y[:, columns], mask[:, columns]

@@ -19,6 +19,7 @@ import torch
 
 from cache import FeatureCache, id_array, ids_to_hex
 from pipeline import Predictor, load_model
+from pipeline.catalogue.generated.sample import write_sample
 from pipeline.comparison.compare import compare
 from pipeline.errors import HeadError, OptionError, RunError
 from pipeline.experiment.fit_heads import fit_heads
@@ -457,6 +458,17 @@ def test_a_final_training_is_begun_anew_when_a_test_label_changes(tuned: Tuned, 
     data.data.write_text(text.replace(changed, f"{name},{other},{tone}"))  # type: ignore[union-attr]
     with pytest.raises(OptionError, match="final holds a training with other settings .labels was"):
         tune(data, tmp_path / "out", **options)
+
+
+def test_what_does_not_apply_is_left_out_or_known_to_be_absent_as_asked(tmp_path: Path) -> None:
+    write_sample(tmp_path / "b", "B", 60)
+    known = []
+    for inapplicable in ("exclude", "negative"):
+        data = DataOptions(data=tmp_path / "b", inapplicable=inapplicable)  # type: ignore[arg-type]
+        report = tune(data, tmp_path / inapplicable, attribute=(), train="head", epochs=1)
+        assert "category" in report.attributes
+        known.append(int(read_model(report.own_heads)["training"]["known"].sum()))
+    assert known[0] < known[1]
 
 
 def test_fit_heads_refuses_to_judge_on_photos_the_backbone_learnt_from(

@@ -26,7 +26,7 @@ from pipeline.features.backbone.provenance import (
 from pipeline.features.backbone.transform import Transform, to_pixels
 from pipeline.features.backbone.weights import load_net
 from pipeline.finetuning.checkpoint import load_checkpoint, only_one, save_checkpoint
-from pipeline.finetuning.network.objective import attribute_scores, objective
+from pipeline.finetuning.network.objective import attribute_scores, constant_attributes, objective
 from pipeline.finetuning.network.stages import Part
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.colour import colour_attributes
@@ -201,8 +201,19 @@ class TestObjective:
         assert attribute_scores(logits, Y, np.zeros_like(mask), schema_of(True)) == {}
 
     def test_one_value_is_nothing_to_learn(self) -> None:
-        with pytest.raises(OptionError, match=r"3 training photos with 1 known value\(s\) of 'a' \(a0\): nothing"):
+        with pytest.raises(
+            OptionError, match=r"nothing to learn: all of the 3 training photos .* have the same \(a: a0\)"
+        ):
             objective(self.Y[:3, :1], self.KNOWN[:3, :1], schema_of(True, width=1), self.PLAIN)
+
+    def test_one_attribute_of_one_value_stands_in_no_other_s_way(self) -> None:
+        schema = LabelSchema(("a", "b"), (("a0", "a1", "a2"), ("b0",)), (True, True))
+        Y = np.concatenate([self.Y, np.ones((6, 1), np.uint8)], axis=1)
+        mask = np.ones(Y.shape, np.bool_)
+        assert constant_attributes(Y, mask, schema) == ("b",)
+        z = torch.randn(6, 4, requires_grad=True)
+        objective(Y, mask, schema, self.RARITY).loss(z, torch.from_numpy(Y), torch.from_numpy(mask))[0].backward()
+        assert z.grad is not None and not z.grad[:, 3].any() and z.grad[:, :3].any()
 
 
 class TestColours:

@@ -90,8 +90,10 @@ class Objective:
 def objective(Y: UInt8, mask: Bool, schema: LabelSchema, options: FinetuneOptions) -> Objective:
     """The objective for training targets (n, L).
 
+    Attributes of which all photos have the same change nothing: their loss has no slope, or ends at a constant.
+
     Raises:
-        OptionError: There is nothing to tell apart.
+        OptionError: There is nothing to tell apart in any attribute.
     """
     losses = []
     for columns, single in zip(schema.slices, schema.single, strict=True):
@@ -103,7 +105,14 @@ def objective(Y: UInt8, mask: Bool, schema: LabelSchema, options: FinetuneOption
         prior = options.logit_adjust * np.log(share) if softmax else np.zeros(len(counts))
         vectors = (torch.from_numpy(vector.astype(np.float32)) for vector in (weights, prior))
         losses.append(AttributeLoss(columns, softmax, *vectors))
-    _require_two_values(Y, mask, schema)
+    if len(constant_attributes(Y, mask, schema)) == len(schema.attributes):
+        said = "; ".join(
+            f"{name}: {' | '.join(v[:5])}" for name, v in zip(schema.attributes, schema.values, strict=True)
+        )
+        raise OptionError(
+            f"nothing to learn: all of the {len(Y)} training photos that are known have the same ({said[:300]}); give "
+            "labels that differ between photos"
+        )
     return Objective(tuple(losses), options.label_smoothing)
 
 
@@ -115,16 +124,14 @@ def _rarity(counts: Float32) -> Float32:
     return weights
 
 
-def _require_two_values(Y: UInt8, mask: Bool, schema: LabelSchema) -> None:
-    """OptionError for the first attribute with nothing to tell apart."""
-    for name, values, columns in zip(schema.attributes, schema.values, schema.slices, strict=True):
+def constant_attributes(Y: UInt8, mask: Bool, schema: LabelSchema) -> tuple[str, ...]:
+    """The attributes of which all photos whose value is known have the same: (n, L) each."""
+    constant = []
+    for name, columns in zip(schema.attributes, schema.slices, strict=True):
         known, true = mask[:, columns], Y[:, columns] > 0
-        if not (known & true).any(axis=0).any() or not (known & ~true).any():
-            shown = " | ".join(values[:5]) or "none"
-            raise OptionError(
-                f"{int(known.any(axis=1).sum())} training photos with {len(values)} known value(s) of {name!r}"
-                f" ({shown}): nothing to learn; leave it out with --attributes"
-            )
+        if not ((known & true).any(axis=0) & (known & ~true).any(axis=0)).any():
+            constant.append(name)
+    return tuple(constant)
 
 
 def attribute_scores(logits: Float32, Y: UInt8, mask: Bool, schema: LabelSchema) -> Mapping[str, float]:
