@@ -21,6 +21,7 @@ from pipeline.errors import OptionError, RunError
 from pipeline.names import BEGUN
 from pipeline.options.yaml_file import PRESETS, read_config
 from tests.byte_mutations import damaged
+from tests.finetuning.stripes import write_stripes
 
 PLAN = """
 out: {out}
@@ -108,6 +109,37 @@ def test_networks_are_trained_before_the_vectors_that_need_them(tmp_path: Path) 
     assert plan.runs[-1].name == "resnet18-64-two-one"
     other = plan_of(tmp_path, text, backbone="lite", weights="package")
     assert parse(app, ["finetune", *other.finetunings[0].words]).keywords["backbone"].backbone == "lite"
+
+
+def test_networks_of_a_plan_are_trained_and_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_stripes(tmp_path / "stripes")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(f"""
+out: {tmp_path / "out"}
+cache: {tmp_path / "features"}
+data: {{data: {tmp_path / "stripes"}}}
+finetunings:
+  one: &one {{backbone: test_resnet, weights: "random:0", size: 32, attribute: [tone], epochs: 1, batch-size: 12}}
+  two: {{<<: *one, start: one, attribute: [], head: mlp}}
+extractions:
+  frozen: {{backbone: test_resnet, weights: "random:0", size: 32}}
+  tuned: {{finetuned: two}}
+runs:
+- {{name: linear, extraction: frozen, heads: [linear], optimizers: [adam], epochs: 1}}
+- {{name: network, extraction: tuned, heads: [network]}}
+""")
+    assert main(["reproduce", str(plan)]) == 0
+    text = capsys.readouterr().out
+    shown = [line.split()[3] for line in text.splitlines() if line.startswith("$ python run.py")]
+    assert shown == ["extract", "fit-heads", "finetune", "finetune", "extract", "fit-heads", "compare"]
+    runs = tmp_path / "out" / "runs"
+    digests = {json.loads((run / "run.json").read_text())["split_digest"] for run in runs.iterdir()}
+    assert len(digests) == 1 and {run.name for run in runs.iterdir()} == {
+        "test_resnet-32-linear",
+        "test_resnet-32-two-network",
+    }
+    assert main(["reproduce", str(plan)]) == 0
+    assert "$ python run.py finetune" not in capsys.readouterr().out, "what is finished is not begun again"
 
 
 @pytest.mark.parametrize(
