@@ -7,8 +7,8 @@ configuration see training and validation rows only; test rows enter as features
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from pipeline.experiment.candidates import (
     averaged,
     best_of,
     choose,
-    doubts,
     folds_of,
     judge,
     worth_keeping,
@@ -32,7 +31,7 @@ from pipeline.experiment.kinds.fitting import fit_on_kinds, on_kinds
 from pipeline.experiment.kinds.models import write_final_model, write_models
 from pipeline.experiment.kinds.own_heads import require_own_heads, with_own_heads
 from pipeline.experiment.mlflow_log import MlflowStore
-from pipeline.experiment.report import FitReport
+from pipeline.experiment.report import FitReport, Outcome, about_best, about_final, called_of, notes_of
 from pipeline.experiment.rows import Experiment, load_experiment
 from pipeline.experiment.run_writer import (
     Request,
@@ -54,11 +53,8 @@ from pipeline.heads.fitted import with_far_off_marked
 from pipeline.heads.idle import idle_options
 from pipeline.heads.kernel import parse_block_weights
 from pipeline.heads.stacked.sweep import SweepProgress
-from pipeline.names import spoken
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit, sync_tree
-
-_FINAL_NETWORK = "`finetune --final` trains a network on all photos, and --final-weights takes it"
 
 
 def fit_heads(
@@ -93,7 +89,8 @@ def fit_heads(
         request = Request(data, cache_key, split, options)
         write_run(folder, experiment, request, outcome.best, near, seconds)
     best = outcome.best
-    about = (*_final(outcome, experiment), *_about_best(outcome, experiment, options), *idle_options(options, configs))
+    truths = {part: _truth(experiment, options, part) for part in ("train", "validation")}
+    about = (*about_final(outcome, experiment), *about_best(outcome, experiment, truths))
     logged = (
         ()
         if store is None
@@ -102,43 +99,20 @@ def fit_heads(
     return FitReport(
         run=folder.path,
         best=best.config_id,
-        called=_called(outcome)(best.config_id),
+        called=called_of(outcome)(best.config_id),
         policy=best.chosen,
         score=best.score,
         choose=options.choose,
         configs=len(outcome.fitted),
         parts=experiment.split.counts(),
         seconds=seconds["total"],
-        notes=(*about, *near_notes, *_notes(experiment, outcome), *logged),
+        notes=(*about, *idle_options(options, configs), *near_notes, *notes_of(experiment, outcome), *logged),
         findings=experiment.findings,
     )
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What a fit gave.
-
-    Attributes:
-        fitted: Every configuration.
-        candidates: Those that were judged on validation, ensembles included.
-        best: The one chosen; its refit where one was asked for.
-        ahead: The one with the highest validation score.
-        kept: Those whose predictions and models are written.
-        final: The best one's recipe fit on every labelled photo, where that was asked for.
-        everything: What that fit saw.
-    """
-
-    fitted: Sequence[FittedHead]
-    candidates: Sequence[JudgedHead]
-    best: JudgedHead
-    ahead: JudgedHead
-    kept: Sequence[JudgedHead]
-    final: JudgedHead | None
-    everything: Experiment | None
-
-
 def _write_folder(
-    folder: RunFolder, experiment: Experiment, outcome: _Outcome, split: SplitOptions, options: FitOptions
+    folder: RunFolder, experiment: Experiment, outcome: Outcome, split: SplitOptions, options: FitOptions
 ) -> tuple[Experiment, Neighbours | None, tuple[str, ...]]:
     """Write all but run.json to the disk; the experiment with its findings, and what near-duplicates say."""
     best = outcome.best
@@ -191,7 +165,7 @@ def _fit(
     everything: Experiment | None,
     options: FitOptions,
     progress: SweepProgress | None,
-) -> _Outcome:
+) -> Outcome:
     sweep = SweepOptions(
         device=options.device,
         halving=options.halving,
@@ -209,7 +183,7 @@ def _fit(
     # Here alone test labels are learnt from, when everything has been chosen and no figure will be computed of it.
     again = everything is not None and not (_only_networks(best) and everything.vectors is experiment.vectors)
     final = _fit_again(best, everything, options, sweep, PARTS) if everything is not None and again else None
-    return _Outcome(fitted, candidates, best, ahead, kept, final, everything)
+    return Outcome(fitted, candidates, best, ahead, kept, final, everything)
 
 
 def _only_networks(best: JudgedHead) -> bool:
@@ -280,75 +254,3 @@ def _fit_again(
 def _as_refit(progress: SweepProgress | None, parts: str) -> SweepProgress | None:
     """Lines that say they are of a refit: they name configurations again, and losses of rows now trained on."""
     return None if progress is None else lambda text: progress(f"refit on {parts}: {text}")
-
-
-def _about_best(outcome: _Outcome, experiment: Experiment, options: FitOptions) -> tuple[str, ...]:
-    """Why it is the best, and what stands against believing it."""
-    test_groups = experiment.groups[experiment.split.rows("test")]
-    train, validation = (_truth(experiment, options, part) for part in ("train", "validation"))
-    doubtful = doubts(outcome.best, train, validation, test_groups)
-    return (*_margin(outcome), *doubtful, *_left_alone(outcome.best, experiment.targets.schema.attributes))
-
-
-def _left_alone(best: JudgedHead, attributes: Sequence[str]) -> tuple[str, ...]:
-    """Where the best one's probabilities stay as they were, although calibration was asked for."""
-    alone = () if best.calibration is None else best.calibration.left_alone
-    if not alone:
-        return ()
-    named = ", ".join(attributes[i] for i in alone[:10]) + (" ..." if len(alone) > 10 else "")
-    return (
-        f"not calibrated ({len(alone)} of {counted(len(attributes), 'attribute')}): other validation photos were not"
-        f" shown to gain by it: {named}",
-    )
-
-
-def _called(outcome: _Outcome) -> Callable[[str], str]:
-    """What people call a configuration by its id; an ensemble has one that can be said."""
-    configs = [head.config for head in outcome.fitted]
-    names = dict(zip([c.config_id for c in configs], spoken([asdict(c) for c in configs]), strict=True))
-    names |= {f"{config_id}-refit": f"{name} · refit" for config_id, name in names.items()}
-    return lambda config_id: names.get(config_id, config_id)
-
-
-def _margin(outcome: _Outcome) -> tuple[str, ...]:
-    """Why the best is not the one with the highest score, when it is not."""
-    best, ahead = outcome.best, outcome.ahead
-    gap = ahead.score - best.score
-    if gap <= 0.0:
-        return ()
-    member = _called(outcome)(ahead.config_id)
-    return (f"{best.config_id} is taken: its member {member} is {gap:.4f} ahead on validation, within noise",)
-
-
-def _final(outcome: _Outcome, experiment: Experiment) -> tuple[str, ...]:
-    networks = [head.config.config_id for head in outcome.best.made_of if head.config.head == NETWORK]
-    if outcome.final is None:
-        none = f"no models/final.joblib: the heads of {outcome.best.config_id} are not fit again; {_FINAL_NETWORK}"
-        return (none,) if outcome.everything is not None else ()
-    photos, test = counted(len(experiment.ids), "photo"), counted(experiment.split.counts()["test"], "test photo")
-    said = f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; measured before on {test}"
-    same = outcome.everything is not None and outcome.everything.vectors is experiment.vectors
-    older = f"{', '.join(networks)} in it has learnt from training photos alone; {_FINAL_NETWORK}"
-    return (said, older) if networks and same else (said,)
-
-
-def _notes(experiment: Experiment, outcome: _Outcome) -> tuple[str, ...]:
-    fitted, called = outcome.fitted, _called(outcome)
-    notes = [f"{called(head.config.config_id)}: {head.note}" for head in fitted if head.note]
-    names = experiment.targets.schema.column_names
-    constant = sorted({names[column] for head in fitted for column in head.not_learnable})
-    if constant:
-        notes.append(
-            f"not learnable ({counted(len(constant), 'value')}, one class in training): {', '.join(constant[:10])}"
-        )
-    lacking = experiment.split.not_measurable
-    if lacking:
-        notes.append(
-            f"not measurable ({counted(len(lacking), 'value')}, too few photos for all parts):"
-            f" {', '.join(lacking[:10])}"
-        )
-    if len(experiment.features.kinds) > 1:
-        notes.append(f"vectors side by side: {experiment.features}")
-    if any(info.notes.get("random_weights") for info in experiment.features.infos):
-        notes.append("the vectors come from random weights: good for tests and speed only")
-    return tuple(notes)
