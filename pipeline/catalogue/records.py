@@ -76,6 +76,11 @@ class Catalogue:
             digest.update(compact.codes.astype("<i4").tobytes())
         return digest.hexdigest()
 
+    def products_of(self, rows: npt.NDArray[Any]) -> list[str | None] | None:
+        """The product names of these rows (indices), None for unknown; None where nothing names products."""
+        groups = self.groups
+        return None if groups is None else [groups[i] for i in rows.tolist()]
+
     def take(self, rows: npt.NDArray[Any]) -> Catalogue:
         """The catalogue of these rows (indices or a mask); findings are kept whole."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 import safetensors.torch
 from torch import Tensor
 
-from pipeline.arrays import Ids, Int64
 from pipeline.experiment.kinds.own_heads import OWN_HEADS
 from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.features.backbone.provenance import TrainingProvenance, joined, nothing_seen, product_ids
@@ -63,18 +62,10 @@ def provenance_of(
     }
     if request.finetune.train == "head":
         return joined(backbone.provenance, replace(nothing_seen(), facts=facts))
-    ids, names = rows.photos.ids, rows.catalogue.groups
-    train, choice = (np.empty(0, np.int64) if part is None else part.rows for part in seen)
-    return joined(
-        backbone.provenance,
-        TrainingProvenance(
-            np.unique(ids[train]), np.unique(ids[choice]), facts, _products(names, train), _products(names, choice)
-        ),
-    )
-
-
-def _products(names: Sequence[str | None] | None, rows: Int64) -> Ids:
-    return product_ids([] if names is None else [names[i] for i in rows.tolist()])
+    parts = [np.empty(0, np.int64) if part is None else part.rows for part in seen]
+    train, choice = (np.unique(rows.photos.ids[at]) for at in parts)
+    products = (product_ids(rows.catalogue.products_of(at) or ()) for at in parts)
+    return joined(backbone.provenance, TrainingProvenance(train, choice, facts, *products))
 
 
 def write_weights(

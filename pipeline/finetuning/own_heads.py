@@ -87,11 +87,11 @@ def final_own_model(
 
 def _record(rows: TrainingRows, parts: Sequence[Examples], provenance: TrainingProvenance) -> TrainingRecord:
     """Which photos had a part in the heads, the first part's by moving them: also where the backbone did not move."""
-    at, train, names = np.concatenate([part.rows for part in parts]), parts[0], rows.catalogue.groups
+    at, train = np.concatenate([part.rows for part in parts]), parts[0]
     seen = np.concatenate([rows.photos.ids[at], provenance.train, provenance.choice])
     products = np.concatenate([provenance.train_products, provenance.choice_products])
-    named = None if names is None else [names[i] for i in at.tolist()]
-    return training_record(seen, *known_cells(train.Y, train.mask, rows.schema), named, products)
+    counted_in = known_cells(train.Y, train.mask, rows.schema)
+    return training_record(seen, *counted_in, rows.catalogue.products_of(at), products)
 
 
 def _origin(frozen: Backbone) -> FeatureOrigin:

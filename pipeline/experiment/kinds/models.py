@@ -98,7 +98,6 @@ def _training(experiment: Experiment, fitted: Sequence[str], chose: Sequence[str
     ids = [experiment.ids[split.rows(*fitted, *chose)], *(ids for b in backbones for ids in (b.train, b.choice))]
     rows = split.rows(*fitted)
     counted_in = known_cells(targets.Y[rows], targets.known[rows], targets.schema)
-    names = experiment.catalogue.groups
-    products = None if names is None else [names[i] for i in split.rows(*fitted, *chose).tolist()]
+    products = experiment.catalogue.products_of(split.rows(*fitted, *chose))
     of_backbones = [ids for b in backbones for ids in (b.train_products, b.choice_products)]
     return training_record(np.concatenate(ids), *counted_in, products, np.concatenate(of_backbones))

@@ -107,9 +107,8 @@ def _why_not(config: HeadConfig, experiment: Experiment) -> str:
         return "they take the block pooled, which --use leaves out"
     unknown = [name for name in experiment.targets.schema.attributes if name not in model["keys"]]
     test = experiment.split.rows("test")
-    names = experiment.catalogue.groups
     seen = was_seen(model, experiment.ids[test])
-    of_products = product_was_seen(model, None if names is None else [names[i] for i in test.tolist()])
+    of_products = product_was_seen(model, experiment.catalogue.products_of(test))
     judged = 0 if seen is None else int((seen if of_products is None else seen | of_products).sum())
     if judged and not experiment.final:
         return f"{judged} of the {len(test)} test photos had a part in them; take their split: --split-from FOLDER"
