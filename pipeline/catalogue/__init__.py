@@ -22,6 +22,7 @@ from pipeline.catalogue.splits import (
     groups_of,
     identities_of,
     join_groups,
+    name_digests,
     named_products,
     parse_split,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "join_groups",
     "keyed_split",
     "make_split",
+    "name_digests",
     "named_products",
     "never_in_train",
     "parse_split",

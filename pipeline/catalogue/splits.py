@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import posixpath
 import re
@@ -107,6 +108,11 @@ def named_products(
     if column is not None or regex is None:
         return column
     return [match if isinstance(match, str) else None for match in _matches(filenames, regex)]
+
+
+def name_digests(names: Iterable[str]) -> Ids:
+    """SHA-256 of names of products, S32, in their order: how files say which products had a part in something."""
+    return np.array([hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest() for name in names], "S32")
 
 
 def identities_of(

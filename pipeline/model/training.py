@@ -16,8 +16,7 @@ of 3 in 10^8.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.arrays import Bool, Ids, Int64
+from pipeline.catalogue.splits import name_digests
 
 UInt64 = npt.NDArray[np.uint64]
 FIELDS = ("seen", "positives", "known")
@@ -48,15 +48,9 @@ class TrainingRecord:
 
 
 def prefixes(ids: Ids) -> UInt64:
-    """The first 8 bytes of content ids, S32 (n,), as numbers (n,)."""
+    """The first 8 bytes of content ids, or of other digests, S32 (n,), as numbers (n,)."""
     whole = np.ascontiguousarray(ids, "S32").view(np.uint8).reshape(len(ids), 32)
     return np.ascontiguousarray(whole[:, :8]).view(">u8").reshape(len(ids)).astype(np.uint64)
-
-
-def name_prefixes(names: Iterable[str]) -> UInt64:
-    """The first 8 bytes of the SHA-256 of names, as numbers, in their order."""
-    digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names)
-    return np.array([int.from_bytes(digest) for digest in digests], np.uint64)
 
 
 def training_record(
@@ -80,7 +74,7 @@ def training_record(
     more = np.empty(0, np.uint64) if product_ids is None else prefixes(product_ids)
     if products is None and not len(more):
         return TrainingRecord(np.unique(prefixes(ids)), positives, cells)
-    named = name_prefixes({name for name in products or () if name is not None})
+    named = prefixes(name_digests({name for name in products or () if name is not None}))
     return TrainingRecord(np.unique(prefixes(ids)), positives, cells, np.union1d(named, more))
 
 
@@ -111,4 +105,4 @@ def product_was_seen(model: Mapping[str, Any], products: Sequence[str | None] | 
     if record is None or record.groups is None or products is None:
         return None
     named = np.array([name is not None for name in products], np.bool_)
-    return named & np.isin(name_prefixes(name or "" for name in products), record.groups)
+    return named & np.isin(prefixes(name_digests(name or "" for name in products)), record.groups)

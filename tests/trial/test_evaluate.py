@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pytest
 
+from pipeline.catalogue import name_digests
 from pipeline.cli.main import main
 from pipeline.comparison.compare import compare
 from pipeline.comparison.page import render
@@ -25,7 +26,7 @@ from pipeline.experiment.fit_heads import fit_heads
 from pipeline.features import embed as embed_module
 from pipeline.features.extract import extract
 from pipeline.model.file import read_model, save_model
-from pipeline.model.training import name_prefixes
+from pipeline.model.training import prefixes
 from pipeline.options import (
     BackboneOptions,
     CacheKeyOptions,
@@ -319,7 +320,7 @@ def test_products_are_named_by_a_regular_expression_too(products: Products, tmp_
     run = fit_heads(DataOptions(plain, products.every.parent / "images"), CacheKeyOptions(), split, asked).run
     model = read_model(run / "models" / "best.joblib")
     seen = {row["photo"].partition("-")[0] for row in json_split(run) if row["part"] != "test"}
-    assert set(model["training"]["groups"]) == set(name_prefixes(seen))
+    assert set(model["training"]["groups"]) == set(prefixes(name_digests(seen)))
 
 
 def test_a_model_without_products_is_read_as_before(products: Products, tmp_path: Path) -> None:

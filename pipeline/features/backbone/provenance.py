@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from cache import FeatureCache, IdIndex, Ids, KeyInfo, as_ids, id_array, id_of
+from cache import FeatureCache, IdIndex, Ids, KeyInfo, as_ids
 from pipeline.arrays import Bool
-from pipeline.catalogue import Split
+from pipeline.catalogue import Split, name_digests
 from pipeline.errors import BackboneError, OptionError
 from pipeline.shapes import mapping, text
 from pipeline.system import open_regular, parsed
@@ -106,7 +106,7 @@ def joined(first: TrainingProvenance, second: TrainingProvenance) -> TrainingPro
 def product_ids(names: Iterable[str | None]) -> Ids:
     """SHA-256 of the names of products, S32, sorted and without repeats; photos of unknown ones are passed over."""
     known = {name for name in names if name is not None}
-    return np.sort(id_array(id_of(name.encode("utf-8", "surrogatepass")) for name in known))
+    return np.sort(name_digests(known))
 
 
 def nothing_seen() -> TrainingProvenance:
@@ -210,8 +210,7 @@ def _is_one_of(photos: Ids, of_products: Ids, ids: Ids, products: Sequence[str |
     if products is None or not len(of_products):
         return listed
     named = np.array([name is not None for name in products], np.bool_)
-    names = id_array(id_of((name or "").encode("utf-8", "surrogatepass")) for name in products)
-    return listed | (named & (IdIndex(of_products).find(names) >= 0))
+    return listed | (named & (IdIndex(of_products).find(name_digests(name or "" for name in products)) >= 0))
 
 
 def _text(ids: Ids) -> str:
