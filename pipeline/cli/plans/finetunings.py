@@ -62,18 +62,18 @@ class Finetunings:
         """The command that trains one of them, without its split; `shared` are the options of the data."""
         # An empty list takes back what a shared mapping says, as `attribute: []` for all of them.
         mine = {option: value for option, value in self.options[name].items() if option != START and value != []}
-        first = self.chain(name, name)[0]
-        mine = {option: self.options[first][option] for option in _BACKBONE if option in self.options[first]} | mine
+        mine = self._backbone(name, name) | mine
         if start := self.options[name].get(START):
             mine["weights"] = self.weights(str(start))
         return words_of({**shared, **mine, "out": self.out / FINETUNED / name})
 
-    def extraction(self, options: Options, where: str) -> dict[str, Any]:
-        """Options of an extraction with the network that it names, if it names one."""
-        name = options.get(FINETUNED)
-        if name is None:
-            return dict(options)
-        first = self.options[self.chain(str(name), where)[0]]
-        own = {option: first[option] for option in _BACKBONE if option in first}
+    def extraction(self, name: str, options: Options, where: str) -> dict[str, Any]:
+        """Options of an extraction with one of them."""
         rest = {option: value for option, value in options.items() if option != FINETUNED}
-        return {"features": ["pooled"], **own, **rest, "weights": str(self.weights(str(name)))}
+        own = self._backbone(name, where)
+        return {"features": ["pooled"], **own, **rest, "weights": str(self.weights(name))}
+
+    def _backbone(self, name: str, where: str) -> dict[str, Any]:
+        """The backbone's options: those of the first network of its chain, that the others start from."""
+        first = self.options[self.chain(name, where)[0]]
+        return {option: first[option] for option in _BACKBONE if option in first}

@@ -224,11 +224,10 @@ def _vectors(extraction: Options) -> str:
 
 
 def _extraction(options: Options, overrides: Overrides, networks: Finetunings, where: str) -> _Extraction:
-    finetuned = str(options.get(FINETUNED) or "")
-    written = {**_START, **options}
-    if finetuned:
-        made = networks.extraction(options, where)
+    if finetuned := str(options.get(FINETUNED) or ""):
+        made = networks.extraction(finetuned, options, where)
         return _Extraction(made, f"{label(made)}-{finetuned}", finetuned)
+    written = {**_START, **options}
     return _Extraction(_asked(written, overrides), label(written))
 
 
