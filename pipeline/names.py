@@ -17,6 +17,14 @@ LONGEST = 200
 BEGUN = ".begun-by-reproduce"
 """A file in every run folder that a reproduction began. Only a folder with it is ever removed."""
 
+REFIT = "-refit"
+"""How the id of a configuration ends that is another one fit again on more photos: no configuration of its own."""
+
+
+def refit_of(name: str) -> str:
+    """What people call a configuration that was fit again, by what they call the configuration."""
+    return f"{name} · refit"
+
 
 def wrong_name(name: str, refused: str = RESERVED) -> str:
     """What keeps a text from being the name of a file or folder.

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from pipeline.comparison.entries import REFIT, RESULTS, Names
+from pipeline.comparison.entries import RESULTS, Names
 from pipeline.comparison.left_out import labels_of
 from pipeline.comparison.pairs import PairedComparison
 from pipeline.comparison.records import ByDifference, ByRow
 from pipeline.errors import OptionError, nearest
 from pipeline.experiment.run_reader import Run, number
+from pipeline.names import REFIT
 from pipeline.options.words import now_named
 
 ALIKE = ("head", "backbone", "weights", "size", "resize", "precision", "use", "views", "na", "calibrate")

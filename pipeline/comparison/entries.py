@@ -13,13 +13,10 @@ from pipeline.comparison.left_out import labels_of
 from pipeline.errors import RunError
 from pipeline.evaluation.goals import BALANCED
 from pipeline.experiment.run_reader import Row, Run
-from pipeline.names import spoken
+from pipeline.names import REFIT, refit_of, spoken
 
 RESULTS = ("config_id", "validation_", "best_epoch", "seconds", "not", "policy")
 """Fields of configs.csv, or beginnings of fields, that are outcomes rather than settings."""
-
-REFIT = "-refit"
-"""How the configuration ends that is another one fit again on more photos: no configuration of its own."""
 
 ENSEMBLE = "ensemble"
 
@@ -97,7 +94,7 @@ def names_of(runs: Sequence[Run]) -> Names:
     fitted = {(run.path, each): run for run in runs if run.evaluated is None for each in _configurations(run)}
     said = spoken([_settings(run, config_id) for (_, config_id), run in fitted.items()])
     for ((path, config_id), run), name in zip(fitted.items(), said, strict=True):
-        whole = f"{name} · refit" if config_id.endswith(REFIT) else name
+        whole = refit_of(name) if config_id.endswith(REFIT) else name
         found[path, config_id] = whole if len(runs) == 1 else f"{called[run.path]}/{whole}"
     for run in runs:
         alone = len(runs) == 1 or called[run.path] == run.name

@@ -53,6 +53,7 @@ from pipeline.heads.fitted import with_far_off_marked
 from pipeline.heads.idle import idle_options
 from pipeline.heads.kernel import parse_block_weights
 from pipeline.heads.stacked.sweep import SweepProgress
+from pipeline.names import REFIT
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit, sync_tree
 
@@ -232,7 +233,7 @@ def _refit(best: JudgedHead, experiment: Experiment, options: FitOptions, sweep:
     again = _fit_again(best, experiment, options, sweep, ("train", "validation"))
     note = f"{best.config_id} fit again on {again.fitted_on}; validation figures are those before"
     blank = replace(again.head, validation_loss=best.head.validation_loss, history=[], note=note)
-    return replace(again, config_id=f"{best.config_id}-refit", head=blank)
+    return replace(again, config_id=best.config_id + REFIT, head=blank)
 
 
 def _fit_again(

@@ -12,7 +12,7 @@ from pipeline.experiment.candidates import JudgedHead, Truth, doubts
 from pipeline.experiment.rows import Experiment
 from pipeline.heads import FittedHead
 from pipeline.heads.config import NETWORK
-from pipeline.names import spoken
+from pipeline.names import REFIT, refit_of, spoken
 
 _FINAL_NETWORK = "`finetune --final` trains a network on all photos, and --final-weights takes it"
 
@@ -92,7 +92,7 @@ def called_of(outcome: Outcome) -> Callable[[str], str]:
     """What people call a configuration by its id; an ensemble has one that can be said."""
     configs = [head.config for head in outcome.fitted]
     names = dict(zip([c.config_id for c in configs], spoken([asdict(c) for c in configs]), strict=True))
-    names |= {f"{config_id}-refit": f"{name} · refit" for config_id, name in names.items()}
+    names |= {config_id + REFIT: refit_of(name) for config_id, name in names.items()}
     return lambda config_id: names.get(config_id, config_id)
 
 
