@@ -13,7 +13,7 @@ from pipeline import errors
 from pipeline.catalogue.reading import attributes, raw_rows
 from pipeline.errors import CatalogueError
 from pipeline.features.backbone import limits
-from pipeline.options import yaml_file
+from pipeline.options.forms import yaml_file
 
 HOME = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(HOME))

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from pipeline.cli.audit_summaries import audit_lines, vocabulary_lines
-from pipeline.cli.cache_app import cache_app
+from pipeline.cli.commands.audit import audit, vocabulary
+from pipeline.cli.commands.cache import cache_app
 from pipeline.cli.output import Bar, News, say, say_all
 from pipeline.cli.parameters import (
     NO_NEGATIVE,
@@ -23,7 +23,7 @@ from pipeline.cli.parameters import (
     Typed,
 )
 from pipeline.cli.steps import Steps
-from pipeline.cli.summaries import (
+from pipeline.cli.summaries.stages import (
     evaluate_lines,
     extract_lines,
     finding_lines,
@@ -34,7 +34,6 @@ from pipeline.cli.summaries import (
 )
 from pipeline.errors import BadImage, OptionError
 from pipeline.options import (
-    AuditOptions,
     BackboneOptions,
     CacheKeyOptions,
     CompareOptions,
@@ -47,9 +46,8 @@ from pipeline.options import (
     ReproduceOptions,
     SampleOptions,
     SplitOptions,
-    VocabularyOptions,
 )
-from pipeline.options.words import PROGRAM, changed, words_of
+from pipeline.options.forms.words import PROGRAM, changed, words_of
 
 app = App(
     name=PROGRAM.split()[-1],
@@ -115,19 +113,6 @@ def sample(
 
 
 @app.command
-def vocabulary(
-    *,
-    data: Annotated[DataOptions, Flat] = DataOptions(),
-    options: Annotated[VocabularyOptions, Flat] = VocabularyOptions(),
-    files: Annotated[FileOptions, Flat] = FileOptions(),
-) -> None:
-    """Count every attribute's values and write a mapping file that suggests which spellings are one; merges nothing."""
-    from pipeline.audit.vocabulary import vocabulary as run_vocabulary
-
-    say_all(vocabulary_lines(run_vocabulary(data, options)))
-
-
-@app.command
 def extract(
     *,
     data: Annotated[DataOptions, Flat] = DataOptions(),
@@ -146,26 +131,6 @@ def extract(
     with Bar("extract", "photo", say) as bar:
         report = run_extract(catalogue.paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
     say_all(extract_lines(report))
-
-
-@app.command
-def audit(
-    *,
-    data: Annotated[DataOptions, Flat] = DataOptions(),
-    cache_key: Annotated[CacheKeyOptions, Flat] = CacheKeyOptions(),
-    options: Annotated[AuditOptions, Flat] = AuditOptions(),
-    files: Annotated[FileOptions, Flat] = FileOptions(),
-) -> None:
-    """Find labels that are likely wrong, look-alikes with different labels, and outliers; changes nothing."""
-    from pipeline.audit.audit import audit as run_audit
-    from pipeline.audit.page import shown_photos, write_gallery
-    from pipeline.experiment.thumbnails import make_thumbnails
-
-    report = run_audit(data, cache_key, options, say)
-    photos = shown_photos(report, options.gallery)
-    pictures, _ = make_thumbnails(photos, [report.files[photo] for photo in photos])
-    page = write_gallery(report, pictures, options.gallery, options.out / "audit.html")
-    say_all(audit_lines(report, page))
 
 
 @app.command(name="fit-heads")
@@ -293,4 +258,5 @@ def reproduce(
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-app.command(cache_app)
+for command in (vocabulary, audit, cache_app):
+    app.command(command)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pipeline.cli.output import say
 from pipeline.cli.parameters import HANDED_ON
 from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, SplitOptions
-from pipeline.options.words import PROGRAM, as_text
+from pipeline.options.forms.words import PROGRAM, as_text
 
 if TYPE_CHECKING:
     from cyclopts import App, Argument

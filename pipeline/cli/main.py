@@ -13,7 +13,7 @@ from cyclopts import CycloptsError, UnknownOptionError
 from pipeline.cli.app import app
 from pipeline.cli.faults import told
 from pipeline.cli.parsing import parse
-from pipeline.options.words import PROGRAM, by_initials
+from pipeline.options.forms.words import PROGRAM, by_initials
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command after it has put in order what it was at."""

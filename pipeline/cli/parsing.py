@@ -15,8 +15,8 @@ from cyclopts.config import Dict
 from pipeline.cli.help import ALL, show_help
 from pipeline.cli.parameters import HANDED_ON, OWN
 from pipeline.errors import OptionError
-from pipeline.options.limits import check_options, check_text
-from pipeline.options.words import FORMER_NAMES
+from pipeline.options.forms.limits import check_options, check_text
+from pipeline.options.forms.words import FORMER_NAMES
 
 COMMANDS = (
     *("train", "demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "evaluate"),
@@ -173,7 +173,7 @@ def _file_settings(app: App, words: Sequence[str], command: str) -> dict[str, An
     preset, config = _value_of(words, "--preset"), _value_of(words, "--config")
     if not (preset or config):
         return {}
-    from pipeline.options.yaml_file import check_count, find_preset, read_config
+    from pipeline.options.forms.yaml_file import check_count, find_preset, read_config
 
     options_of = {name: [o for o in _settable(app, name) if o not in ("config", "preset")] for name in COMMANDS}
     settings: dict[str, Any] = {}

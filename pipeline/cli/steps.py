@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import say
 from pipeline.cli.parsing import parse
-from pipeline.options.words import typed
+from pipeline.options.forms.words import typed
 
 if TYPE_CHECKING:
     from cyclopts import App

@@ -20,7 +20,7 @@ from pipeline.comparison.records import ByDifference, ByRow
 from pipeline.errors import OptionError, nearest
 from pipeline.experiment.run_reader import Run, number
 from pipeline.names import REFIT
-from pipeline.options.words import now_named
+from pipeline.options.forms.words import now_named
 
 ALIKE = ("head", "backbone", "weights", "size", "resize", "precision", "use", "views", "na", "calibrate")
 """What configurations must agree in, beside the attributes and the photos."""

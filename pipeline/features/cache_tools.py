@@ -18,7 +18,7 @@ from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.features.vectors.origin import Origin, origins_of
 from pipeline.options import CacheKeyOptions, DataOptions, ExportOptions
-from pipeline.options.words import changed
+from pipeline.options.forms.words import changed
 
 
 def export(

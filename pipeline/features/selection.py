@@ -14,7 +14,7 @@ from pipeline.arrays import Float32, Ids
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS
 from pipeline.options import VectorKind
-from pipeline.options.words import changed, command
+from pipeline.options.forms.words import changed, command
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from pipeline.finetuning.photos.colour import colour_attributes
 from pipeline.finetuning.report import FinetuneReport
 from pipeline.model.file import save_model
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
-from pipeline.options.words import commands_to_compare
+from pipeline.options.forms.words import commands_to_compare
 from pipeline.system import host_facts, package_versions, write_json, write_records
 
 

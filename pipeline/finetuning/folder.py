@@ -20,7 +20,7 @@ from pipeline.finetuning.checkpoint import NAME, require_same
 from pipeline.finetuning.examples import Examples, TrainingRows
 from pipeline.finetuning.network.model import autocast_type
 from pipeline.options import BackboneOptions, FinetuneOptions
-from pipeline.options.words import now_named
+from pipeline.options.forms.words import now_named
 from pipeline.system import choose_device, file_digest, parsed, read_text, write_text
 
 WEIGHTS, SPLIT, RUN, HISTORY = "backbone.safetensors", "split.csv", "run.json", "history.csv"

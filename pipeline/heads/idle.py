@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from pipeline.heads.config import HeadConfig
 from pipeline.options import FitOptions
-from pipeline.options.words import changed
+from pipeline.options.forms.words import changed
 
 _FIELDS = {"optimizers": "optimizer", "logreg_c": "C", "max_labels": "trees", "halving": "epochs"}
 """Options whose name is not that of the field they set, or of one that the heads have to which they matter."""

@@ -14,7 +14,7 @@ from pipeline.audit import spelling
 from pipeline.audit.spelling import TooManyValues, alike_pairs, suggest_spellings
 from pipeline.audit.vocabulary import vocabulary
 from pipeline.catalogue import read_catalogue
-from pipeline.cli.audit_summaries import vocabulary_lines
+from pipeline.cli.summaries.audit import vocabulary_lines
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions, VocabularyOptions
 

@@ -19,7 +19,7 @@ from pipeline.cli.plans.plan import Overrides, Plan, read_plan
 from pipeline.cli.plans.state import PlanState
 from pipeline.errors import OptionError, RunError
 from pipeline.names import BEGUN
-from pipeline.options.yaml_file import PRESETS, read_config
+from pipeline.options.forms.yaml_file import PRESETS, read_config
 from tests.byte_mutations import damaged
 from tests.finetuning.stripes import write_stripes
 

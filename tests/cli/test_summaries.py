@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.audit_summaries import vocabulary_lines
 from pipeline.cli.main import main
+from pipeline.cli.summaries.audit import vocabulary_lines
 from pipeline.errors import counted
 from pipeline.options import DataOptions, VocabularyOptions
 

@@ -24,7 +24,7 @@ from pipeline.errors import OptionError, RunError
 from pipeline.features.vectors.origin import origins_of
 from pipeline.model.file import read_model
 from pipeline.options import DataOptions
-from pipeline.options.yaml_file import load_yaml
+from pipeline.options.forms.yaml_file import load_yaml
 from tests.finetuning.stripes import write_stripes
 
 RECIPE = """

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cache import CacheBusy, FeatureCache, id_array
-from pipeline.cli.summaries import cache_lines, extract_lines
+from pipeline.cli.summaries.stages import cache_lines, extract_lines
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
 from pipeline.features.embed import Embedder

@@ -14,7 +14,7 @@ from pipeline.cli.app import app
 from pipeline.cli.main import main
 from pipeline.cli.parsing import parse
 from pipeline.errors import OptionError
-from pipeline.options.limits import check_options, limit_of
+from pipeline.options.forms.limits import check_options, limit_of
 
 
 def option_classes() -> list[type[Any]]:

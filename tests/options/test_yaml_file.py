@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import OptionError
-from pipeline.options.yaml_file import MOST_BYTES, PRESETS, find_preset, parse_yaml, read_config
+from pipeline.options.forms.yaml_file import MOST_BYTES, PRESETS, find_preset, parse_yaml, read_config
 from tests.byte_mutations import damaged
 
 KNOWN = {"extract": ["backbone", "features", "batch-size"], "fit-heads": ["backbone", "heads", "batch-size"]}

@@ -22,7 +22,7 @@ from pipeline.catalogue.reading.tables.opened import open_table
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError
 from pipeline.options import DataOptions
-from pipeline.options.yaml_file import parse_yaml
+from pipeline.options.forms.yaml_file import parse_yaml
 from pipeline.spreadsheet import write_rows
 from pipeline.system import parsed, read_text, whole_file, wrong_text
 

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.errors import OptionError
 from pipeline.names import wrong_name
 from pipeline.options import BackboneOptions
-from pipeline.options.words import words_of
+from pipeline.options.forms.words import words_of
 
 Options = Mapping[str, Any]
 START, FINETUNED = "start", "finetuned"

@@ -31,8 +31,8 @@ from pipeline.options import (
     BackboneOptions,
     CacheKeyOptions,
 )
-from pipeline.options.words import words_of
-from pipeline.options.yaml_file import check_option, load_yaml
+from pipeline.options.forms.words import words_of
+from pipeline.options.forms.yaml_file import check_option, load_yaml
 
 Words = tuple[str, ...]
 Options = Mapping[str, Any]

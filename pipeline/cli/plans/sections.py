@@ -17,7 +17,7 @@ from pipeline.options import (
     FitOptions,
     SplitOptions,
 )
-from pipeline.options.yaml_file import all_now_named, check_count, check_option
+from pipeline.options.forms.yaml_file import all_now_named, check_count, check_option
 
 
 def option_names(*classes: type[Any]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pipeline.cli.training.plan import Request, catalogue_name, catalogue_option
 from pipeline.cli.training.recipe import choose_recipe
 from pipeline.errors import OptionError, counted, printable
 from pipeline.options import DataOptions
-from pipeline.options.words import changed, command
+from pipeline.options.forms.words import changed, command
 from pipeline.system import whole_file
 
 EXAMPLES, WIDTH = 3, 118

@@ -20,8 +20,8 @@ from pipeline.cli.training.recipe import Recipe
 from pipeline.errors import OptionError
 from pipeline.names import tidied
 from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FinetuneOptions, FitOptions, SplitOptions
-from pipeline.options.words import changed, words_of
-from pipeline.options.yaml_file import OWN_MEANING
+from pipeline.options.forms.words import changed, words_of
+from pipeline.options.forms.yaml_file import OWN_MEANING
 
 T = TypeVar("T")
 

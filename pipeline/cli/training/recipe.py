@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.catalogue import Catalogue, coded
 from pipeline.cli.parameters import FileOptions
 from pipeline.errors import counted
-from pipeline.options.yaml_file import all_now_named, find_preset, load_yaml
+from pipeline.options.forms.yaml_file import all_now_named, find_preset, load_yaml
 from pipeline.system import memory_limit
 
 FEW_PHOTOS = 300

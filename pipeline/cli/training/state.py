@@ -17,7 +17,7 @@ from pipeline.catalogue import Catalogue
 from pipeline.cli.training.plan import Training
 from pipeline.errors import RunError
 from pipeline.names import wrong_name
-from pipeline.options.words import typed
+from pipeline.options.forms.words import typed
 from pipeline.shapes import mapping, one_of, optional, record, sequence, text
 from pipeline.system import parsed, read_text, write_json
 

@@ -26,7 +26,7 @@ from pipeline.cli.training.recipe import choose_recipe
 from pipeline.cli.training.state import TrainingState, begun_with, digest_of
 from pipeline.errors import RunError, counted
 from pipeline.options import SplitOptions
-from pipeline.options.words import command, words_of
+from pipeline.options.forms.words import command, words_of
 from pipeline.system import only_writer
 
 EXAMPLES = 8

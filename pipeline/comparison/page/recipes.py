@@ -16,7 +16,7 @@ from pipeline.options import (
     FitOptions,
     SplitOptions,
 )
-from pipeline.options.words import command, recorded
+from pipeline.options.forms.words import command, recorded
 
 FIT_GROUPS = {"data": DataOptions, "key": CacheKeyOptions, "split": SplitOptions, "fit": FitOptions}
 """The parts of run.json's options, and where their defaults stand."""

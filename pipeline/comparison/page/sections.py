@@ -16,7 +16,7 @@ from pipeline.evaluation.figures import AttributeMetrics
 from pipeline.evaluation.goals import MEANINGS
 from pipeline.evaluation.metrics import FEW
 from pipeline.options import CompareOptions
-from pipeline.options.words import PROGRAM, changed, words_of
+from pipeline.options.forms.words import PROGRAM, changed, words_of
 
 SETTINGS = ("head", "optimizer", "lr", "weight_decay", "hidden", "dropout", "loss", "seed")
 """Settings that get a column in the table of all configurations, where they differ."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.options.words import command
+from pipeline.options.forms.words import command
 
 MOST_SOURCES = 64
 """Most backbones that a file may name."""

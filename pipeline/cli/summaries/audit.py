@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.cli.summaries import finding_lines
+from pipeline.cli.summaries.stages import finding_lines
 from pipeline.errors import counted
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from pipeline.cli.output import say, say_all
 from pipeline.cli.parameters import NO_NEGATIVE, FileOptions, Flat
-from pipeline.cli.summaries import cache_lines, repair_lines, verify_lines
+from pipeline.cli.summaries.stages import cache_lines, repair_lines, verify_lines
 from pipeline.errors import OptionError, counted
 from pipeline.options import CacheKeyOptions, DataOptions, ExportOptions, PruneOptions
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import OptionError, nearest
-from pipeline.options.words import PROGRAM, by_initials, now_named
+from pipeline.options.forms.words import PROGRAM, by_initials, now_named
 from pipeline.system import parsed, read_text, wrong_text
 
 OWN_MEANING = {
@@ -37,7 +37,7 @@ OWN_MEANING = {
 }
 """Options whose name means something else in these commands: only their own section sets them."""
 
-PRESETS = Path(__file__).resolve().parents[2] / "configs"
+PRESETS = Path(__file__).resolve().parents[3] / "configs"
 
 MOST_BYTES = 2**20
 """Largest YAML file of options that is read."""

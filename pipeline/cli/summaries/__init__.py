@@ -1,0 +1,1 @@
+"""What a command says of what its stage returned, as lines of text."""
