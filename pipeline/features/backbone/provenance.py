@@ -27,8 +27,8 @@ from pipeline.system import open_regular, parsed
 
 FACTS, TRAIN, CHOICE = "selvedge_finetune", "trained_on", "chosen_on"
 TRAIN_PRODUCTS, CHOICE_PRODUCTS = "trained_products", "chosen_products"
-NOTE, FINAL = "fine_tuned", "final"
-"""FINAL: a fact of weights that every labelled photo had a part in."""
+NOTE, FINAL, REFIT = "fine_tuned", "final", "refit"
+"""FINAL: a fact of weights that every labelled photo had a part in. REFIT: of weights that validation photos moved."""
 
 _COUNTS = {
     TRAIN: "train",
