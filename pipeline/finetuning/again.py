@@ -1,7 +1,7 @@
 """A training once more on more photos, when everything is chosen: those that chose it too, or every labelled one.
 
 Epochs, interpolation, calibration and thresholds are those of the training before, and so are its figures on
-validation photos. One on training and validation photos can be judged on test photos; of one on all photos no figure can be computed.
+validation photos. One on training and validation photos is judged on test photos; one on all photos cannot be judged.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def train_again(
     folder, learnt = first / again.name, again.examples(rows)
     folder.mkdir(exist_ok=True)
     start = load_backbone(request.backbone)
-    goal = objective(every.Y, every.mask, rows.schema, options)
+    goal = objective(learnt.Y, learnt.mask, rows.schema, options)
     with only_one(folder):
         facts = made_with(folder, start, rows, options, (learnt,))
         if begin(folder, facts):

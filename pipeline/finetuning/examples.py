@@ -127,14 +127,14 @@ def load_rows(
     findings += [*same_content(catalogue, photos.ids), *split_findings]
     findings += [*empty_attributes(catalogue, schema), *never_in_train(catalogue, schema)]
     schema, Y, mask = _targets(catalogue, schema, options.attribute, data)
-    examples = [
+    train, validation, both, everything = (
         _examples(photos, parts, of, Y, mask) for of in (("train",), ("validation",), ("train", "validation"), PARTS)
-    ]
-    alike = constant_attributes(examples[0].Y, examples[0].mask, schema)
+    )
+    alike = constant_attributes(train.Y, train.mask, schema)
     findings += [
         Finding("alike-in-train", name, "nothing can be learnt of it; always the same is said") for name in alike
     ]
-    return TrainingRows(catalogue, photos, groups, parts, schema, *examples, tuple(findings))
+    return TrainingRows(catalogue, photos, groups, parts, schema, train, validation, both, everything, tuple(findings))
 
 
 def _targets(
