@@ -59,6 +59,8 @@ class FitOptions:
         ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike
             (each-head); of several kinds of vectors, a head is one on each of them.
         refit: Fit the best once more on train and validation rows, with every choice made before.
+        refit_weights: Weights whose vectors the refit takes in place of those of --weights, in the same order: a
+            network of `finetune --refit`.
         final: Fit the best once more on every labelled photo, test photos included, as models/final.joblib; the figures
             stay those of the fit before.
         final_weights: Weights whose vectors the final model takes in place of those of --weights, in the same order: a
@@ -110,6 +112,7 @@ class FitOptions:
     ensemble: int = 0
     ensemble_from: Literal["best", "each-head"] = "best"
     refit: bool = False
+    refit_weights: tuple[str, ...] = ()
     final: bool = False
     final_weights: tuple[str, ...] = ()
     ridge: tuple[float, ...] = (0.03,)
