@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.catalogue import Catalogue, read_catalogue
 from pipeline.cli.app import app
@@ -112,6 +113,24 @@ def test_a_recipe_with_a_section_finetune_begins_with_it(here: Path) -> None:
     assert heads[heads.index("--weights") + 1] == "random:0,out/finetuned/backbone.safetensors"
     assert training.plan.split == ("--split-from", "out/finetuned")
     assert [command for command, _ in training.commands][:3] == ["finetune", "extract", "extract"]
+
+
+def test_a_network_is_trained_on_squares_that_the_photos_fill(here: Path) -> None:
+    def size_of(*words: str, config: str | None = None) -> int:
+        files = FileOptions(None if config is None else Path(config), "tuned")
+        recipe = choose_recipe(files, read_catalogue(DataOptions(data=Path("stripes"))))
+        typed = ("--data", "stripes", "--preset", "tuned", *(() if config is None else ("--config", config)), *words)
+        finetune = planned(*typed, recipe=recipe).finetune
+        return parse(app, ["finetune", *finetune]).keywords["backbone"].size  # type: ignore[no-any-return]
+
+    assert size_of() == 96
+    for path in Path("stripes/images").glob("*.png"):
+        if path.name != "p00.png":
+            Image.open(path).resize((300, 400)).save(path)
+    assert size_of() == 160
+    assert size_of("--size", "128") == 128
+    Path("smaller.yaml").write_text("finetune: {size: 64}\n")
+    assert size_of(config="smaller.yaml") == 64
 
 
 def test_the_refit_and_the_final_model_see_networks_that_were_trained_again(

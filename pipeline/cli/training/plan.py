@@ -195,7 +195,8 @@ def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tu
     """Words of finetune, and the backbones that come of it by the fit they are for; nothing without such a section."""
     if "finetune" not in recipe.sections:
         return (), {}
-    words = (*request.words(steps, "finetune"), "--out", str(out / "finetuned"))
+    larger = {} if "size" in request.typed else {"size": recipe.square}
+    words = (*request.words(steps, "finetune"), *words_of(larger), "--out", str(out / "finetuned"))
     options = _options(steps, "finetune", words, "options", FinetuneOptions)
     if options.train == "head":
         raise OptionError(
