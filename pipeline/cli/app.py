@@ -234,7 +234,7 @@ def finetune(
     from pipeline.finetuning.finetune import finetune as run_finetune
     from pipeline.finetuning.outcome import Callbacks
 
-    with Bar("decode", "photo", say) as decoding, Bar("finetune", "photo", say) as bar:
+    with Bar("decode", "photo", say, step=False) as decoding, Bar("finetune", "photo", say, step=False) as bar:
         report = run_finetune(data, backbone, split, options, Callbacks(say, decoding.at, bar.at))
     say_all(finetune_lines(report))
 

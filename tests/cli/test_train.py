@@ -146,6 +146,7 @@ def test_the_refit_and_the_final_model_see_networks_that_were_trained_again(
     text = capsys.readouterr().out
     shown = commands_of(text)
     assert [words[0] for words in shown] == ["finetune", *["extract"] * 3, *STEPS]
+    assert re.search(r"from here on this machine, as it is now \(finetune .*\n(.*\n)*\$ .*finetune", text)
     first, last = (read_model(MODEL.with_name(name)) for name in ("best.joblib", "final.joblib"))
     of_first, of_last = ([origin.weights_source for origin in origins_of(model)] for model in (first, last))
     tuned, refit, final = (f"out/finetuned/{folder}backbone.safetensors" for folder in ("", "refit/", "final/"))

@@ -83,6 +83,7 @@ class Training:
         recipe: What it follows.
         config: The config file, which the later steps may have a section in.
         finetune: Words of that command; () where the recipe has none.
+        start: Its effective options, where it has one.
         plan: The extractions and the fits.
         extractions, fits: Effective options of each extraction and of each fit.
     """
@@ -90,6 +91,7 @@ class Training:
     recipe: Recipe
     config: Path | None
     finetune: Words
+    start: tuple[BackboneOptions, FinetuneOptions] | None
     plan: Plan
     extractions: tuple[tuple[BackboneOptions, ExtractOptions], ...]
     fits: tuple[FitOptions, ...]
@@ -159,7 +161,11 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
         runs.append(Step(BASELINES, (*words, *beside)))
     fits = (heads, *(_options(steps, "fit-heads", run.words, "options", FitOptions) for run in runs[1:]))
     plan = Plan(out, tuple(extractions), tuple(runs), split, ())
-    return Training(recipe, request.files.config, finetune, plan, made, fits)
+    start = None
+    if finetune:
+        asked = _options(steps, "finetune", finetune, "options", FinetuneOptions)
+        start = (_options(steps, "finetune", finetune, "backbone", BackboneOptions), asked)
+    return Training(recipe, request.files.config, finetune, start, plan, made, fits)
 
 
 def _extraction(steps: Steps, words: Words) -> tuple[BackboneOptions, ExtractOptions]:
