@@ -18,9 +18,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class PhotoReject:
-    """A photo without a vector, and why."""
+    """A photo without a vector, and why; `path` is the URL of one on another machine."""
 
-    path: Path
+    path: Path | str
     reason: str
 
 
