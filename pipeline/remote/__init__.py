@@ -3,7 +3,7 @@
 from pipeline.remote.ahead import Ahead
 from pipeline.remote.listing import ask, list_photos
 from pipeline.remote.photo import RemotePhoto, RemotePhotos, Stamp
-from pipeline.remote.urls import SCHEMES, Place, clean, is_bucket, is_http, is_url, local_path, place_of
+from pipeline.remote.urls import SCHEMES, Place, clean, home_of, is_bucket, is_http, is_url, local_path, place_of
 
 __all__ = [
     "SCHEMES",
@@ -14,6 +14,7 @@ __all__ = [
     "Stamp",
     "ask",
     "clean",
+    "home_of",
     "is_bucket",
     "is_http",
     "is_url",

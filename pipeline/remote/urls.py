@@ -117,6 +117,12 @@ def place_of(url: str) -> Place:
     return Place(scheme.lower(), host.lower() if is_http(url) else host, path.strip("/") if is_bucket(url) else path)
 
 
+def home_of(url: str) -> str:
+    """The bucket or host of a URL, as it is said to a user."""
+    scheme, _, rest = clean(url).partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
+
+
 def written(url: str) -> str:
     """An http(s) URL as it can be sent: what is neither ASCII nor allowed in it is written by its bytes."""
     return urllib.parse.quote(url, safe=_ALLOWED)

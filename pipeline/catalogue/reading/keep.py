@@ -17,7 +17,7 @@ from pipeline.catalogue.reading.photos import Folder, Found, find, is_photo
 from pipeline.catalogue.reading.raw_rows import RawRows
 from pipeline.catalogue.reading.remote import RemoteFolder, find_remote
 from pipeline.errors import printable
-from pipeline.remote import is_url, place_of
+from pipeline.remote import home_of, is_url
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def no_photo(path: Path, raw: RawRows, folder: Folder) -> str:
         )
     there = f"it holds {len(photos)} photos, such as {printable(photos[0])!r}" if photos else "it holds no photo at all"
     url = raw.names[0] if isinstance(folder.root, Path) and is_url(raw.names[0]) else ""
-    advice = f", or have them read from there with --images {place_of(url).home}/" if url else ""
+    advice = f", or have them read from there with --images {home_of(url)}/" if url else ""
     return (
         f"No photo found: {path} names {len(raw.names)} files, such as {printable(raw.names[0])!r}, "
         f"but none of them is in {folder.root}, neither as written nor by its base name; {there}. "
