@@ -51,7 +51,7 @@ NEVER = {
     "pipeline.errors": {"pipeline", "cache", "numpy", *HEAVY},
     "pipeline.options": {"cache", "numpy", "pandas", *HEAVY},
     "pipeline.catalogue": {"cache", *HEAVY},
-    "pipeline.remote": {"cache", "numpy", "obstore", *HEAVY},
+    "pipeline.remote": {"cache", "numpy", *HEAVY},
     "pipeline.evaluation": {"cache", *HEAVY},
     "pipeline.comparison": {"cache", *HEAVY},
     "pipeline.experiment.run_reader": {"cache", *HEAVY},

@@ -26,7 +26,14 @@ def test_a_bucket_stands_in_the_place_of_a_folder(bucket: Objects, tmp_path: Pat
     for key in ("shop/a.jpg", "shop/b/c ü.jpg", "shop/free.jpg", "elsewhere/d.jpg"):
         bucket.put(key, key.encode())
     root = f"s3://{BUCKET}/shop"
-    names = ["a.jpg", f"{root}/b/c ü.jpg", "./a.jpg", "gone.jpg", "../elsewhere/d.jpg", f"s3://{BUCKET}/elsewhere/d.jpg"]
+    names = [
+        "a.jpg",
+        f"{root}/b/c ü.jpg",
+        "./a.jpg",
+        "gone.jpg",
+        "../elsewhere/d.jpg",
+        f"s3://{BUCKET}/elsewhere/d.jpg",
+    ]
     catalogue = read_catalogue(DataOptions(table(tmp_path, names), images=root))
     assert list(catalogue.filenames) == names[:2] and catalogue.images == root
     assert [str(photo) for photo in catalogue.paths] == [f"{root}/a.jpg", f"{root}/b/c ü.jpg"]
@@ -43,7 +50,15 @@ def test_a_web_server_is_asked_for_what_the_table_names(objects: Objects, tmp_pa
         objects.put(key, key.encode())
     objects.denied.add("d.jpg")
     root = f"{objects.url}/{BUCKET}/"
-    names = ["a b.jpg", f"{root}c.jpg?width=7&sig=hush", "d.jpg", "gone.jpg", "../x.jpg", f"{root}../x.jpg", "/etc/a.jpg"]
+    names = [
+        "a b.jpg",
+        f"{root}c.jpg?width=7&sig=hush",
+        "d.jpg",
+        "gone.jpg",
+        "../x.jpg",
+        f"{root}../x.jpg",
+        "/etc/a.jpg",
+    ]
     names += [f"{root}%2e%2e/x.jpg", "http://other.invalid/a.jpg", f"http://me:word@{root.partition('//')[2]}c.jpg"]
     catalogue = read_catalogue(DataOptions(table(tmp_path, names), images=root))
     assert list(catalogue.filenames) == ["a b.jpg", f"{root}c.jpg?width=7"]
@@ -76,7 +91,7 @@ def test_folders_in_a_bucket_are_classes_and_a_file_url_is_a_folder(bucket: Obje
     for key in ("x/dress/a.jpg", "x/dress/b.jpg", "x/shirt/c.jpg"):
         bucket.put(key, key.encode())
     catalogue = read_catalogue(DataOptions(tmp_path, images=f"s3://{BUCKET}/x", format="folder"))
-    assert [cell for cell in catalogue.cells["class"]] == [("dress",), ("dress",), ("shirt",)]
+    assert list(catalogue.cells["class"]) == [("dress",), ("dress",), ("shirt",)]
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").write_bytes(b"a")
     local = read_catalogue(DataOptions(table(tmp_path, ["a.jpg"]), images=f"file://{tmp_path}/images"))

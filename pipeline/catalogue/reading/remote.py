@@ -1,4 +1,4 @@
-"""Photos under a URL, in a folder's place: a bucket lists them, a web server is asked for those that the table names."""
+"""Photos under a URL, in a folder's place: a bucket lists them, a web server is asked for those the table names."""
 
 from __future__ import annotations
 
