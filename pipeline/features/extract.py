@@ -14,7 +14,6 @@ import numpy as np
 from cache import (
     NO_ID,
     BaseKey,
-    CacheError,
     Column,
     FeatureCache,
     IdIndex,
@@ -26,7 +25,7 @@ from pipeline.arrays import Bool, Int64
 from pipeline.features.backbone.network import Backbone, base_key, load_backbone
 from pipeline.features.backbone.transform import TOO_MANY_PIXELS, require_view
 from pipeline.features.batch import Batch, Reject, Skipped
-from pipeline.features.contents.fresh import FreshContents
+from pipeline.features.contents.fresh import FreshContents, lacking_in
 from pipeline.features.contents.ids import content_ids, remember, unread
 from pipeline.features.embed import Embedder, EmbedOptions
 from pipeline.features.jobs import Job, job_of_new, jobs_of
@@ -112,7 +111,7 @@ def extract(
     readable = ids != NO_ID
     first = readable & ~IdIndex(ids).duplicates()
     rows = _without_rejected(run, ids, np.flatnonzero(first))
-    lacking = _lacking(run, ids[rows])
+    lacking = lacking_in(cache, key.digest, columns)(ids[rows])
     todo = lacking.any(axis=1)
     run.partly[rows] = ~lacking.all(axis=1)
     cache.files.retry(ids[rows[todo]], key.digest)
@@ -145,6 +144,15 @@ def _without_rejected(run: _Run, ids: Ids, rows: Int64) -> Int64:
     return np.delete(rows, list(before)) if before else rows
 
 
+def _fresh(run: _Run, ids: Ids) -> FreshContents:
+    """What says of photos that are read for the first time which of them to compute."""
+    before = () if run.options.rehash else run.cache.files.rejects()
+    rejected = {each.content_id: each.reason for each in before if each.key is None and not _was_a_limit(each.reason)}
+    fresh = FreshContents(lacking_in(run.cache, run.key.digest, run.columns), rejected)
+    fresh.meet(ids[ids != NO_ID].tolist())
+    return fresh
+
+
 def _was_a_limit(reason: str) -> bool:
     """Whether a reject of the content was only a limit on pixels, which may have been raised since.
 
@@ -152,27 +160,6 @@ def _was_a_limit(reason: str) -> bool:
     of the content, where the text is all there is to tell them by.
     """
     return reason.startswith(TOO_MANY_PIXELS)
-
-
-def _lacking(run: _Run, ids: Ids) -> Bool:
-    """(n, columns): True where the committed cache has no such row. Takes no lock and makes no file."""
-    return _lack(run)(ids)
-
-
-def _lack(run: _Run) -> Callable[[Ids], Bool]:
-    """`_lacking` for many questions about the cache as it is now."""
-    try:
-        reader = run.cache.reader(run.key.digest)
-    except CacheError:
-        return lambda ids: np.ones((len(ids), len(run.columns)), dtype=np.bool_)
-    there = set(reader.columns)
-
-    def lacking(ids: Ids) -> Bool:
-        absent = np.zeros(len(ids), dtype=np.bool_)
-        present = [reader.contains(ids, column) if column in there else absent for column in run.columns]
-        return ~np.stack(present, axis=1)
-
-    return lacking
 
 
 def _compute(run: _Run, ids: Ids, rows: Int64, new: Int64) -> int:
@@ -197,14 +184,6 @@ def _compute(run: _Run, ids: Ids, rows: Int64, new: Int64) -> int:
             with _timed(run.seconds, "probe"):
                 run.forward_per_second = _forward_alone(embedder, run.done / run.seconds["compute"])
     return 0 if fresh is None else fresh.reused
-
-
-def _fresh(run: _Run, ids: Ids) -> FreshContents:
-    """What says of photos that are read for the first time which of them to compute."""
-    rejected = {item.content_id: item.reason for item in run.cache.files.rejects() if item.key is None}
-    fresh = FreshContents(_lack(run), rejected)
-    fresh.meet(ids[ids != NO_ID].tolist())
-    return fresh
 
 
 def _forward_alone(embedder: Embedder, photos_per_second: float) -> float:

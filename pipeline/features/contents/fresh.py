@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cache import Ids, id_array
+import numpy as np
+
+from cache import CacheError, Column, FeatureCache, Ids, id_array
 from pipeline.arrays import Bool
+
+
+def lacking_in(cache: FeatureCache, key: str, columns: Sequence[Column]) -> Callable[[Ids], Bool]:
+    """Says what the committed cache, as it is now, lacks of contents. Takes no lock and makes no file.
+
+    Args:
+        key: Digest of the base key.
+        columns: What is wanted of each content.
+
+    Returns:
+        Of ids S32 (n,) a bool (n, columns), True where there is no such row.
+    """
+    try:
+        reader = cache.reader(key)
+    except CacheError:
+        return lambda ids: np.ones((len(ids), len(columns)), dtype=np.bool_)
+    there = set(reader.columns)
+
+    def lacking(ids: Ids) -> Bool:
+        absent = np.zeros(len(ids), dtype=np.bool_)
+        present = [reader.contains(ids, column) if column in there else absent for column in columns]
+        return ~np.stack(present, axis=1)
+
+    return lacking
 
 
 @dataclass
