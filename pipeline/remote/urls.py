@@ -74,7 +74,7 @@ def has_user(url: str) -> bool:
 
 
 def clean(url: str) -> str:
-    """A URL without user, password and signature, and of http(s) without the fragment; other texts as they are.
+    """A URL without user, password and signature; other texts as they are.
 
     The rest of a query stays, for it may be all that tells two photos apart; of a value that may be a secret a digest.
     """
@@ -83,11 +83,13 @@ def clean(url: str) -> str:
     url = _USER.sub("", url, count=1)
     if not is_http(url):
         return url
-    url, _, query = url.partition("#")[0].partition("?")
+    url, mark, fragment = url.partition("#")
+    url, _, query = url.partition("?")
     fields = [each for each in query.split("&") if each]
     if _SIGNED.search(query):
         fields = [each for each in fields if not _OF_SIGNATURE.fullmatch(each.partition("=")[0])]
-    return f"{url}?{'&'.join(map(_hushed, fields))}" if fields else url
+    asked = f"?{'&'.join(map(_hushed, fields))}" if fields else ""
+    return url + asked + mark + fragment
 
 
 def _hushed(field: str) -> str:

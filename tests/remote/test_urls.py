@@ -13,7 +13,7 @@ from pipeline.remote.urls import joined
     ("url", "name"),
     [
         ("https://h/a.jpg", "https://h/a.jpg"),
-        ("https://me:word@h/a.jpg#top", "https://h/a.jpg"),
+        ("https://me:word@h/a.jpg#top", "https://h/a.jpg#top"),
         ("https://h/p?id=5&w=200", "https://h/p?id=5&w=200"),
         ("https://h/a.jpg?X-Amz-Signature=af&X-Amz-Date=1&X-Amz-Credential=k&v=2", "https://h/a.jpg?v=2"),
         ("https://h/a.jpg?sv=2024&se=9&sp=r&sig=abc%3D", "https://h/a.jpg"),
