@@ -107,7 +107,8 @@ def extract(
     with _timed(run.seconds, "hash"):
         ids, problems = content_ids(cache, paths, options.rehash, read=False)
     run.rejects.update(problems)
-    new = unread(ids, problems, paths)[:most]
+    unknown = unread(ids, problems, paths)
+    new = unknown[:most]
     readable = ids != NO_ID
     first = readable & ~IdIndex(ids).duplicates()
     rows = _without_rejected(run, ids, np.flatnonzero(first))
@@ -116,7 +117,7 @@ def extract(
     run.partly[rows] = ~lacking.all(axis=1)
     cache.files.retry(ids[rows[todo]], key.digest)
     now = rows[todo][: None if most is None else most - len(new)]
-    run.left = int(todo.sum()) - len(now)
+    run.left = int(todo.sum()) - len(now) + len(unknown) - len(new)
     reused = int((~todo).sum())
     if len(now) or len(new):
         with interruptible():

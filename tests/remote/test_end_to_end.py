@@ -56,6 +56,12 @@ def test_each_photo_is_read_once_and_a_second_run_reads_none(bucket: Objects, ru
     assert (wider.written, wider.extended, bucket.count("GET")) == (23, 23, 2 * PHOTOS + 1)
 
 
+def test_only_so_many_are_read_to_learn_how_fast_they_go(bucket: Objects, data: DataOptions, tmp_path: Path) -> None:
+    options = ExtractOptions(cache=tmp_path / "features", runtime="torch", device="cpu", batch_size=4)
+    first = extract(read_catalogue(data).paths, BACKBONE, options, most=5)
+    assert (first.written, first.left, bucket.count("GET")) == (5, PHOTOS - 5, 5)
+
+
 def test_the_vectors_are_those_of_the_same_files(bucket: Objects, run, tmp_path: Path) -> None:
     report = run()
     folder = tmp_path / "files"
