@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pipeline.catalogue.cells import Cell, coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.photos import PhotoPaths
+from pipeline.remote import RemotePhoto, RemotePhotos
 
 CATEGORY = "category"
 """Name of the attribute that holds the category, unless a table calls it otherwise."""
@@ -25,9 +26,10 @@ class Catalogue:
     """Rows whose photo is on disk; n rows, in the order of the data, each naming another file.
 
     Attributes:
-        images: The folder the file names are relative to.
+        images: The folder the file names are relative to, or the URL of one.
         filenames: (n,), as written in the data.
-        paths: (n,), the files (a name may differ from its file in spelling, never in meaning).
+        paths: (n,), the files, or photos on other machines (a name may differ from its file in spelling, never in
+            meaning).
         attributes: Names of the attributes, in the order of the data.
         cells: Per attribute, (n,) cells: a tuple of values, () for none, None for unknown.
         categories: (n,) category of each photo or None for unknown; None without categories.
@@ -38,9 +40,9 @@ class Catalogue:
         format: "A", "B", "products" or "folder".
     """
 
-    images: Path
+    images: Path | str
     filenames: Sequence[str]
-    paths: Sequence[Path]
+    paths: Sequence[Path | RemotePhoto]
     attributes: tuple[str, ...]
     cells: Mapping[str, Sequence[Cell]]
     findings: tuple[Finding, ...] = ()
@@ -85,9 +87,9 @@ class Catalogue:
         """The catalogue of these rows (indices or a mask); findings are kept whole."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         places = index.tolist()
-        paths: Sequence[Path]
-        if isinstance(self.paths, PhotoPaths):
-            paths = PhotoPaths(self.paths.root, [self.paths.names[i] for i in places])
+        paths: Sequence[Path | RemotePhoto]
+        if isinstance(self.paths, PhotoPaths | RemotePhotos):
+            paths = self.paths.take(places)
         else:
             paths = [self.paths[i] for i in places]
         return replace(

@@ -182,7 +182,7 @@ def compare(
 
 @app.command
 def predict(
-    photos: list[Path],
+    photos: list[str],
     *,
     model: Annotated[Path, Parameter(help="Model file written by fit-heads.")],
     options: Annotated[PredictOptions, Flat] = PredictOptions(),
@@ -191,7 +191,7 @@ def predict(
     """Apply a fitted model to new photos.
 
     Args:
-        photos: Photos, or folders of photos.
+        photos: Photos, folders of photos, or URLs (s3://, gs://, az://, https://).
         model: Model file written by fit-heads.
     """
     from pipeline.model.predict import predict as run_predict

@@ -16,6 +16,7 @@ from pipeline.arrays import Float32, Ids, Int64, Positions
 from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, join_groups, named_products, read_catalogue
 from pipeline.errors import OptionError, RunError, counted
 from pipeline.experiment.kinds.stored import StoredVectors
+from pipeline.features.contents.ids import content_ids
 from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
@@ -64,7 +65,7 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
         raise OptionError("--regroup needs the cosine from which photos belong together, but --near-duplicates is 0")
     cache = open_cache(options.cache)
     catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex))
-    ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
+    ids, problems = content_ids(cache, catalogue.paths)
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
     own = _cache_keys_of(split.split_from)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.arrays import Float32, Ids, Int64, Pixels
-from pipeline.errors import BadImage, TooCostly
+from pipeline.errors import BadImage, NotFetched, TooCostly
 
 Features = dict[tuple[str, str], Float32]
 """Vectors by (block, view): float32 (b, d)."""
@@ -32,6 +32,24 @@ class Reject:
         """Whether the content itself is at fault, so that no other run can take it."""
         return not issubclass(self.kind, TooCostly)
 
+    @property
+    def passing(self) -> bool:
+        """Whether it did not come this time, which says nothing of the photo."""
+        return issubclass(self.kind, NotFetched)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A photo that was read and whose content nobody wanted.
+
+    Attributes:
+        index: Its position among the photos.
+        content_id: The id of its bytes.
+    """
+
+    index: int
+    content_id: bytes
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -43,6 +61,7 @@ class Batch:
         features: float32 (b, d) per (block, view), of the backbone or the first of several.
         rejects: Bad photos met before the last photo of this batch.
         beside: The features of the other backbones.
+        skipped: Photos that were read and not wanted, likewise.
     """
 
     indices: Int64
@@ -50,6 +69,7 @@ class Batch:
     features: Features
     rejects: tuple[Reject, ...] = ()
     beside: tuple[Features, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,9 @@ class PendingBatch:
     Attributes:
         photos: The good ones, at most the batch size.
         rejects: Bad ones met on the way to them.
+        skipped: Those met that nobody wanted.
     """
 
     photos: list[Decoded] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)

@@ -15,17 +15,19 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.errors import BadImage
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject
+from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject, Skipped
 from pipeline.features.runtimes import Runtime
 from pipeline.features.runtimes.forward import EmbedOptions, ForwardPass, Timings
 from pipeline.features.sources import NO_CONTENT, Source, content_id, content_pixels, read_source
+from pipeline.remote import Ahead
 from pipeline.system import cores
 
 __all__ = ["EmbedOptions", "Embedder", "Timings", "embed"]
@@ -75,26 +77,34 @@ class Embedder:
         """Photos per forward pass of the first backbone now (it halves when memory runs out)."""
         return self.passes[0].batch_size
 
-    def __call__(self, photos: Sequence[Source]) -> Generator[Batch, None, None]:
+    def __call__(
+        self, photos: Sequence[Source], wanted: Callable[[bytes], bool] | None = None
+    ) -> Generator[Batch, None, None]:
         """Vectors of the photos, batch by batch, in their order.
+
+        Args:
+            photos: Those on other machines are read ahead.
+            wanted: Asked by a decoding thread for the id of each photo's bytes; those it does not want are not decoded.
 
         Raises:
             BackboneError: the GPU's memory does not hold even one photo.
+            RemoteError: the bucket or host of photos cannot be used.
         """
         waiting: collections.deque[tuple[PendingBatch, Future[list[Features]]]] = collections.deque()
         streams = max(each.runtime.streams for each in self.passes)
-        stop = threading.Event()
+        reading = _Reading(wanted or (lambda _: True))
         decoders = ThreadPoolExecutor(self.workers, "decode")
         forwards = ThreadPoolExecutor(streams, "forward")
         try:
-            for pending in self._pending_batches(photos, decoders, stop):
+            for pending in self._pending_batches(photos, decoders, reading):
                 waiting.append((pending, forwards.submit(self._forward, pending)))
                 if len(waiting) > streams:
                     yield self._finish(*waiting.popleft())
             while waiting:
                 yield self._finish(*waiting.popleft())
         finally:
-            stop.set()
+            reading.stop.set()
+            reading.ahead.close()
             decoders.shutdown(cancel_futures=True)
             forwards.shutdown(cancel_futures=True)
 
@@ -120,27 +130,31 @@ class Embedder:
         return best
 
     def _pending_batches(
-        self, photos: Sequence[Source], decoders: ThreadPoolExecutor, stop: threading.Event
+        self, photos: Sequence[Source], decoders: ThreadPoolExecutor, reading: _Reading
     ) -> Iterator[PendingBatch]:
         chunks = (range(start, min(start + _CHUNK, len(photos))) for start in range(0, len(photos), _CHUNK))
-        ahead: collections.deque[Future[list[Decoded | Reject]]] = collections.deque()
+        ahead: collections.deque[Future[list[Decoded | Reject | Skipped]]] = collections.deque()
         pending = PendingBatch()
         for chunk in chunks:
-            ahead.append(decoders.submit(self._decode, chunk, [photos[index] for index in chunk], stop))
+            sources = [reading.ahead.start(photos[index]) for index in chunk]
+            ahead.append(decoders.submit(self._decode, chunk, sources, reading))
             if len(ahead) * _CHUNK < _AHEAD * self.batch_size + self.workers * _CHUNK:
                 continue
             pending = yield from self._fill(pending, ahead.popleft().result())
         while ahead:
             pending = yield from self._fill(pending, ahead.popleft().result())
-        if pending.photos or pending.rejects:
+        if pending.photos or pending.rejects or pending.skipped:
             yield pending
 
     def _fill(
-        self, pending: PendingBatch, decoded: Sequence[Decoded | Reject]
+        self, pending: PendingBatch, decoded: Sequence[Decoded | Reject | Skipped]
     ) -> Generator[PendingBatch, None, PendingBatch]:
         for photo in decoded:
             if isinstance(photo, Reject):
                 pending.rejects.append(photo)
+                continue
+            if isinstance(photo, Skipped):
+                pending.skipped.append(photo)
                 continue
             pending.photos.append(photo)
             if len(pending.photos) >= self.batch_size:
@@ -149,17 +163,20 @@ class Embedder:
         return pending
 
     def _decode(
-        self, indices: Sequence[int], photos: Sequence[Source], stop: threading.Event
-    ) -> list[Decoded | Reject]:
-        results: list[Decoded | Reject] = []
+        self, indices: Sequence[int], photos: Sequence[Source], reading: _Reading
+    ) -> list[Decoded | Reject | Skipped]:
+        results: list[Decoded | Reject | Skipped] = []
         for index, photo in zip(indices, photos, strict=True):
             # An interrupted run waits for the photo in hand, which no decoder gives up, and for no other.
-            if stop.is_set():
+            if reading.stop.is_set():
                 break
             start, identity = time.perf_counter(), NO_CONTENT
             try:
                 content = read_source(photo)
                 identity = content_id(content)
+                if not reading.wanted(identity):
+                    results.append(Skipped(index, identity))
+                    continue
                 read, start = time.perf_counter() - start, time.thread_time()
                 limit = self.options.max_pixels
                 pixels = tuple(content_pixels(content, transform, limit) for transform in self.transforms)
@@ -185,7 +202,16 @@ class Embedder:
         first, *beside = forward.result()
         indices = np.array([photo.index for photo in pending.photos], np.int64)
         ids = np.frombuffer(b"".join(photo.content_id for photo in pending.photos), dtype="S32")
-        return Batch(indices, ids, first, tuple(pending.rejects), tuple(beside))
+        return Batch(indices, ids, first, tuple(pending.rejects), tuple(beside), tuple(pending.skipped))
+
+
+@dataclass
+class _Reading:
+    """What the decoding threads of one call share."""
+
+    wanted: Callable[[bytes], bool]
+    ahead: Ahead = field(default_factory=Ahead)
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def embed(

@@ -15,7 +15,8 @@ class DataOptions:
 
     Attributes:
         data: A CSV file, or a folder holding one CSV (or one sub-folder of photos per class).
-        images: Folder the photo names are relative to (default: `images/` beside the CSV, or the CSV's folder).
+        images: Folder or URL (s3://BUCKET/PREFIX, gs://, az://, https://HOST/PATH/) the photo names are relative to
+            (default: `images/` beside the CSV, or the CSV's folder).
         format: How to read the labels; auto decides by the header.
         attributes: Which attributes to use, separated by commas (default: all that the format offers, less
             identifiers, addresses, prices, texts and dates, which are named).
@@ -40,7 +41,7 @@ class DataOptions:
     """
 
     data: Path | None = None
-    images: Path | None = None
+    images: str | Path | None = None
     format: Format = "auto"
     attributes: tuple[str, ...] = ()
     image_column: tuple[str, ...] = ()

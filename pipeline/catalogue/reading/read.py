@@ -20,8 +20,9 @@ from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import Kept, keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
 from pipeline.catalogue.reading.naming.spread import spread
-from pipeline.catalogue.reading.photos import Folder, PhotoPaths, leftovers, search
+from pipeline.catalogue.reading.photos import Folder, leftovers
 from pipeline.catalogue.reading.raw_rows import NONE, RawRows, hint
+from pipeline.catalogue.reading.remote import folder_at, without_secrets
 from pipeline.catalogue.reading.tables.opened import OTHER_TABLES, open_table
 from pipeline.catalogue.records import CATEGORY, Catalogue
 from pipeline.errors import CatalogueError
@@ -94,13 +95,13 @@ def _table_path(data: Path, wanted: str) -> Path | None:
 def _read_table(path: Path, options: DataOptions, group_column: str | None, wanted: Collection[str]) -> Catalogue:
     table = open_table(path)
     chosen = choose_format(table, options)
-    images = _images_folder(options.images, path.parent)
     category_attributes = read_category_attributes(options.category_attributes) if options.category_attributes else None
-    folder = search(images)
+    folder = folder_at(_images_folder(options.images, path.parent))
     raw = READERS[chosen](table, options, group_column)
     if not raw.names:
         raise CatalogueError(f"{path}: there is a header but no row below it.")
     spread(raw, path, folder)
+    without_secrets(raw, folder)
     kept = _kept(path, raw, folder)
     columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
     wanted = columns.keys() if options.attributes else wanted
@@ -109,11 +110,11 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
         columns.pop(products.column, None)
     category = raw.category_attribute or CATEGORY
     columns, no_attributes = (columns, []) if chosen == "B" else leave_out(columns, {*wanted, category})
-    own = frozenset({path.name}) if path.parent == images else frozenset()
+    own = frozenset({path.name}) if path.parent == folder.root else frozenset()
     catalogue = Catalogue(
-        images=images,
+        images=folder.root,
         filenames=kept.names,
-        paths=PhotoPaths(images, kept.places),
+        paths=folder.paths(kept.places),
         attributes=tuple(columns),
         cells=columns,
         findings=(
@@ -154,11 +155,9 @@ def _products(raw: RawRows, kept: Kept, group_column: str | None) -> Products:
     return Products(filled_up(raw.groups.take(kept.rows), owners))
 
 
-def _images_folder(given: Path | None, beside: Path) -> Path:
+def _images_folder(given: str | Path | None, beside: Path) -> str | Path:
     if given is None:
         return beside / "images" if (beside / "images").is_dir() else beside
-    if not given.is_dir():
-        raise CatalogueError(f"--images {given}: no such folder.")
     return given
 
 

@@ -14,6 +14,7 @@ from pipeline.arrays import Int64, Pixels
 from pipeline.errors import BadImage, CatalogueError
 from pipeline.features.backbone.photo_file import read_photo
 from pipeline.features.backbone.transform import Transform, to_pixels
+from pipeline.remote import RemotePhoto
 from pipeline.system import cores
 
 _CHUNK = 64
@@ -46,7 +47,7 @@ class DecodedPhotos:
         held: uint8 (n, s, s, 3), or None when that is more than the limit and photos are decoded anew each time.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Path | RemotePhoto]
     ids: Ids
     rejects: Mapping[int, str]
     feeding: Feeding
@@ -75,7 +76,7 @@ class DecodedPhotos:
     def _again(self, row: int) -> Pixels:
         path = self.paths[row]
         try:
-            data = read_photo(path)
+            data = _bytes_of(path)
         except BadImage as error:
             raise CatalogueError(f"{path} cannot be read any more: {error}") from error
         except OSError as error:
@@ -86,7 +87,7 @@ class DecodedPhotos:
 
 
 def decode_all(
-    paths: Sequence[Path], feeding: Feeding, progress: Callable[[int, int], None] | None = None
+    paths: Sequence[Path | RemotePhoto], feeding: Feeding, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Int64, DecodedPhotos]:
     """Read, hash and decode every photo once; those that cannot be are left out, each with its reason.
 
@@ -105,7 +106,7 @@ def decode_all(
 
     def decode(row: int) -> None:
         try:
-            data = read_photo(paths[row])
+            data = _bytes_of(paths[row])
             ids[row] = id_of(data)
             pixels = to_pixels(data, feeding.transform)
             if held is not None:
@@ -129,6 +130,10 @@ def decode_all(
     kept = None if held is None else held[: len(good)]
     sound = [paths[row] for row in good.tolist()]
     return good, DecodedPhotos(sound, id_array(ids)[good], dict(sorted(rejects.items())), feeding, kept)
+
+
+def _bytes_of(photo: Path | RemotePhoto) -> bytes:
+    return photo() if isinstance(photo, RemotePhoto) else read_photo(photo)
 
 
 def _pool(feeding: Feeding) -> ThreadPoolExecutor:
