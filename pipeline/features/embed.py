@@ -22,6 +22,7 @@ import numpy as np
 
 from pipeline.errors import BadImage
 from pipeline.features.backbone.network import Backbone
+from pipeline.features.backbone.resize import prepare
 from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject
 from pipeline.features.runtimes import Runtime
 from pipeline.features.runtimes.forward import EmbedOptions, ForwardPass, Timings
@@ -81,6 +82,7 @@ class Embedder:
         Raises:
             BackboneError: the GPU's memory does not hold even one photo.
         """
+        prepare(len(photos))
         waiting: collections.deque[tuple[PendingBatch, Future[list[Features]]]] = collections.deque()
         streams = max(each.runtime.streams for each in self.passes)
         stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Frozen timm backbones: uint8 photos in, named blocks of features out, and the key that names them.
+"""The forward pass: uint8 photos in, named blocks of features out.
 
     pooled    timm's own feature vector: `forward` with num_classes=0
     levels    mean and standard deviation over space of the stem's and of every stage's output
@@ -12,25 +12,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, TypeVar
 
-import timm
 import torch
-from timm.data.config import resolve_model_data_config
 
-from cache import BaseKey, Block
-from pipeline.errors import BackboneError, OptionError
-from pipeline.features.backbone.blocks import BLOCKS, NETWORK_BLOCKS, PIXEL_BLOCKS
-from pipeline.features.backbone.colour import COLOUR
-from pipeline.features.backbone.provenance import TrainingProvenance, nothing_seen, read_seen
-from pipeline.features.backbone.transform import DECODER, PIXEL_POLICY, Transform
-from pipeline.features.backbone.weights import digest, load_net
-from pipeline.options import BackboneOptions
+from cache import Block
+from pipeline.features.backbone.blocks import NETWORK_BLOCKS
+from pipeline.features.backbone.transform import Transform
 
 GRID = (2, 1)
-PRECISIONS = ("fp32", "half")
 
 _ModuleT = TypeVar("_ModuleT", bound=torch.nn.Module)
 
@@ -86,137 +76,29 @@ class FeatureModule(torch.nn.Module):
         return last, [*stem, *levels]
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """A frozen network, how photos are shown to it, and what names its vectors.
-
-    Attributes:
-        name: timm's name of the model.
-        net: The timm model without classifier: eval mode, no gradients.
-        transform: How a photo becomes its input.
-        weights_sha256: Canonical digest of the weights (see `pipeline.features.backbone.weights.digest`).
-        weights_source: hub, package, random:SEED or the file's path, as asked for.
-        provenance: Photos whose labels had a part in the weights, as far as the file says.
-    """
-
-    name: str
-    net: torch.nn.Module
-    transform: Transform
-    weights_sha256: str
-    weights_source: str
-    provenance: TrainingProvenance = field(default_factory=nothing_seen)
-
-    @property
-    def random(self) -> bool:
-        """Whether the weights were never trained (tests and speed only)."""
-        return self.weights_source.startswith("random:")
-
-    def module(self, names: Sequence[str] = ("pooled",)) -> FeatureModule:
-        """The eager module for these blocks: uint8 (b, s, s, 3) to {block: float32 (b, d)}.
-
-        Raises:
-            OptionError: there is no block of that name, or it is none of the network's.
-            BackboneError: this model cannot give one of the blocks.
-        """
-        self.blocks(names)
-        if strange := [name for name in names if name in PIXEL_BLOCKS]:
-            raise OptionError(f"the block {strange[0]!r} is computed from the pixels; no network gives it")
-        return freeze(FeatureModule(self.net, self.transform, names))
-
-    def blocks(self, names: Sequence[str]) -> dict[str, Block]:
-        """The cache's description of these blocks, the network's and others, in the order asked for.
-
-        Raises:
-            OptionError: there is no block of that name.
-            BackboneError: this model cannot give one of the blocks.
-        """
-        for name in names:
-            if name not in BLOCKS:
-                raise OptionError(f"there is no feature block {name!r}; the blocks are {', '.join(BLOCKS)}")
-            if name not in self._available:
-                raise BackboneError(
-                    f"{self.name} cannot give the block {name!r} (its layers do not output feature maps); "
-                    f"it can give {', '.join(self._available)}"
-                )
-        return {name: self._available[name] for name in names}
-
-    @cached_property
-    def _available(self) -> dict[str, Block]:
-        return {**self._of_the_network(), COLOUR.name: COLOUR}
-
-    def _of_the_network(self) -> dict[str, Block]:
-        probe = freeze(FeatureModule(self.net, self.transform, NETWORK_BLOCKS))
-        size = self.transform.size
-        with torch.inference_mode():
-            images = torch.zeros(1, 3, size, size)
-            pooled = self.net(images)
-            last, levels = probe.maps(images)
-        blocks = {"pooled": Block("pooled", pooled.shape[1], {})}
-        if not isinstance(last, torch.Tensor):  # several branches of tokens: nothing that has a place in the photo
-            return blocks
-        if levels and all(level.ndim == 4 for level in levels):
-            names = level_names(self.net)
-            params = {"levels": list(names), "statistics": ["mean", "std"]}
-            blocks["levels"] = Block("levels", 2 * sum(level.shape[1] for level in levels), params)
-        if _is_spatial(last, levels):
-            channels = _last_map(self.net, last, levels).shape[1]
-            blocks["grid"] = Block("grid", GRID[0] * GRID[1] * channels, {"grid": list(GRID)})
-        return blocks
-
-
-def load_backbone(options: BackboneOptions) -> Backbone:
-    """The backbone, weights and transform that the options name.
-
-    Raises:
-        BackboneError: no such model, or its weights cannot be had or do not fit.
-        OptionError: the size or the resize mode cannot be.
-    """
-    config = timm.get_pretrained_cfg(options.backbone)
-    build: dict[str, object] = {}
-    if options.size and config is not None and config.fixed_input_size and options.size != config.input_size[-1]:
-        build["img_size"] = options.size
-    net = freeze(load_net(options.backbone, options.weights, **build))
-    resolved: dict[str, Any] = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
-    transform = Transform(
-        size=options.size or resolved["input_size"][-1],
-        resize_mode=options.resize,
-        interpolation=resolved["interpolation"],
-        mean=tuple(resolved["mean"]),
-        std=tuple(resolved["std"]),
-        crop_pct=resolved["crop_pct"],
-    )
-    return Backbone(options.backbone, net, transform, digest(net), options.weights, read_seen(options.weights))
-
-
 def freeze(module: _ModuleT) -> _ModuleT:
     """Evaluation mode, no gradients: the one place that makes a module frozen."""
     return module.eval().requires_grad_(False)
 
 
-def base_key(backbone: Backbone, precision: str = "fp32") -> BaseKey:
-    """Everything of a backbone that can change a vector.
-
-    For the resize mode `crop` the share kept stands beside the interpolation, because it changes the pixels too.
-
-    Raises:
-        OptionError: There is no such precision class.
-    """
-    if precision not in PRECISIONS:
-        raise OptionError(f"precision is {precision!r}; it can be {', '.join(PRECISIONS)}")
-    transform = backbone.transform
-    kept = f" (keeps {transform.crop_pct:g})" if transform.resize_mode == "crop" else ""
-    return BaseKey(
-        weights_sha256=backbone.weights_sha256,
-        architecture=backbone.name,
-        size=transform.size,
-        fit=transform.resize_mode,
-        interpolation=transform.interpolation + kept,
-        mean=transform.mean,
-        std=transform.std,
-        pixel_policy=PIXEL_POLICY,
-        decoder=DECODER,
-        precision=precision,
-    )
+def blocks_of(net: torch.nn.Module, transform: Transform) -> dict[str, Block]:
+    """The cache's description of the blocks that a network can give, by name."""
+    probe = freeze(FeatureModule(net, transform, NETWORK_BLOCKS))
+    with torch.inference_mode():
+        images = torch.zeros(1, 3, transform.size, transform.size)
+        pooled = net(images)
+        last, levels = probe.maps(images)
+    blocks = {"pooled": Block("pooled", pooled.shape[1], {})}
+    if not isinstance(last, torch.Tensor):  # several branches of tokens: nothing that has a place in the photo
+        return blocks
+    if levels and all(level.ndim == 4 for level in levels):
+        names = level_names(net)
+        params = {"levels": list(names), "statistics": ["mean", "std"]}
+        blocks["levels"] = Block("levels", 2 * sum(level.shape[1] for level in levels), params)
+    if _is_spatial(last, levels):
+        channels = _last_map(net, last, levels).shape[1]
+        blocks["grid"] = Block("grid", GRID[0] * GRID[1] * channels, {"grid": list(GRID)})
+    return blocks
 
 
 def level_names(net: torch.nn.Module) -> tuple[str, ...]:
