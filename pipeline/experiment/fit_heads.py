@@ -170,6 +170,8 @@ def _fit(
     sweep = SweepOptions(
         device=options.device,
         halving=options.halving,
+        halving_keep=options.halving_keep,
+        products=options.products,
         seed=options.seed[0],
         max_labels=options.max_labels,
         progress=progress,

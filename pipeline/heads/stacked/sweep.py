@@ -17,6 +17,7 @@ from pipeline.heads.fitted import FittedHead
 from pipeline.heads.source import ArraySource, FeatureSource, moments
 from pipeline.heads.stacked.lbfgs import fit_lbfgs
 from pipeline.heads.stacked.losses import LossData, links
+from pipeline.heads.stacked.precision import require_products
 from pipeline.heads.stacked.stack import Setting
 from pipeline.heads.stacked.train import FitData, Report, Trainer, TrainingState
 from pipeline.heads.targets import Targets
@@ -38,9 +39,11 @@ class SweepOptions:
 
     Attributes:
         device: auto (CUDA when there is one), cpu or cuda.
-        halving: Successive halving: at epochs rung, 2 rung, 4 rung, ... keep the better half of the configurations.
+        halving: Successive halving: at epochs rung, 2 rung, 4 rung, ... keep the better configurations.
+        halving_keep: Share of them that goes on at each rung.
         rung: Epoch of the first halving.
         seed: Seed of the batch order and of the views shown, the same for every configuration.
+        products: How training multiplies matrices (`pipeline.heads.stacked.precision`).
         dtype: float32 or float64 (for checks).
         stack_bytes: Most memory for one stack's parameters, gradients, moments and best epoch.
         max_labels: Most labels a LightGBM head accepts, since it grows `trees` trees for each.
@@ -53,8 +56,10 @@ class SweepOptions:
 
     device: str = "auto"
     halving: bool = False
+    halving_keep: float = 0.5
     rung: int = 1
     seed: int = 0
+    products: str = "fp32"
     dtype: str = "float32"
     stack_bytes: int = 2 * 1024**3
     max_labels: int = 200
@@ -130,14 +135,14 @@ def _run_out(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: Sw
 
 
 def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[TrainingState]:
-    """Train all groups side by side; at each rung the worse half of the configurations of each objective stops."""
+    """Train all groups side by side; at each rung the worse configurations of each objective stop."""
     trainers = [Trainer(group, data, options.stack_bytes, options.stop_at) for group in groups]
     last = max((c.epochs for group in groups for c in group.values()), default=0)
     rung = options.rung
     while any(t.active for t in trainers):
         for trainer in trainers:
             trainer.advance(min(rung, last), _reporter(options))
-        doomed = _worse_half([r for t in trainers for r in t.active])
+        doomed = _worst([r for t in trainers for r in t.active], options.halving_keep)
         for trainer in trainers:
             trainer.drop([r for r in trainer.active if r.position in doomed], f"halved away at epoch {rung}")
         rung *= 2
@@ -145,9 +150,9 @@ def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: Swee
         yield from trainer.records
 
 
-def _worse_half(records: Sequence[TrainingState]) -> set[int]:
-    """Positions to drop. Losses of different kinds are on different scales, and smoothing or adjustment is not meant to
-    lower the plain one, so each objective is halved on its own; micro-F1 compares them all.
+def _worst(records: Sequence[TrainingState], keep: float) -> set[int]:
+    """Positions to drop, all but a share of them. Losses of different kinds are on different scales, and smoothing or
+    adjustment is not meant to lower the plain one, so each objective is cut on its own; micro-F1 compares them all.
     """
     kinds: dict[tuple[object, ...], list[TrainingState]] = {}
     for record in records:
@@ -157,7 +162,7 @@ def _worse_half(records: Sequence[TrainingState]) -> set[int]:
     doomed: set[int] = set()
     for members in kinds.values():
         ranked = sorted(members, key=lambda r: (-r.best_merit, r.position))
-        doomed |= {r.position for r in ranked[-(-len(ranked) // 2) :]}
+        doomed |= {r.position for r in ranked[math.ceil(keep * len(ranked)) :]}
     return doomed
 
 
@@ -180,6 +185,7 @@ def _finish(record: TrainingState, data: FitData) -> FittedHead:
 
 def _prepare(train: Side, validation: Side, options: SweepOptions) -> FitData:
     device, dtype = torch.device(choose_device(options.device)), _DTYPES[options.dtype]
+    require_products(options.products, device)
     sources = [_source(X, targets, device) for X, targets in (train, validation)]
     if sources[0].dim != sources[1].dim:
         raise HeadError(
@@ -195,6 +201,7 @@ def _prepare(train: Side, validation: Side, options: SweepOptions) -> FitData:
         mean=mean.to(device, dtype),
         scale=deviation.reciprocal().to(device, dtype),
         order_seed=options.seed,
+        products=options.products,
     )
 
 
@@ -226,6 +233,8 @@ def _check_configs(configs: Sequence[HeadConfig], train: Side, options: SweepOpt
             f"{counted(len(options.stop_at), 'epoch')} to stop at, {counted(len(configs), 'configuration')}; give one"
             " for each"
         )
+    if options.halving and not 0 < options.halving_keep <= 0.5:
+        raise HeadError(f"halving keeps {options.halving_keep:g} of the configurations, expected above 0, at most 0.5")
     if options.halving and options.rung < 1:
         raise HeadError(f"the first rung of halving is epoch {options.rung}, expected 1 or later")
     for config in configs:

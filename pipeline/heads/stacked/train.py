@@ -16,6 +16,7 @@ from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.heads.source import FeatureSource
 from pipeline.heads.stacked.losses import LossData, TargetBatch
 from pipeline.heads.stacked.networks import Layer, Network, make_network
+from pipeline.heads.stacked.precision import matrix_products
 from pipeline.heads.stacked.stack import Setting, Stack, drop_units, in_bytes, initial_parameters, parameter_count
 
 _EVALUATION_ROWS = 512
@@ -36,6 +37,7 @@ class FitData:
         mean: (d,) in `setting.dtype`.
         scale: (d,), one over the standard deviation.
         order_seed: Decides the order of the batches and which inputs are dropped.
+        products: How training multiplies (`precision.PRODUCTS`).
     """
 
     setting: Setting
@@ -45,6 +47,7 @@ class FitData:
     mean: Tensor
     scale: Tensor
     order_seed: int
+    products: str = "fp32"
 
     def train_batches(self, batch_size: int, input_dropout: float, epoch: int) -> Iterator[tuple[Tensor, TargetBatch]]:
         """Training batches of one epoch; (seed, epoch) decides their order and which inputs are dropped.
@@ -222,9 +225,10 @@ class Trainer:
         self._compact()
 
     def _train_epoch(self) -> None:
-        for step, (x, batch) in enumerate(self._data.train_batches(*self._reading, self._epoch)):
-            for stack, records in self._stacks:
-                stack.step(x, batch, [r.rate.at(self._epoch, step) for r in records])
+        with matrix_products(self._data.products):
+            for step, (x, batch) in enumerate(self._data.train_batches(*self._reading, self._epoch)):
+                for stack, records in self._stacks:
+                    stack.step(x, batch, [r.rate.at(self._epoch, step) for r in records])
         self._epoch += 1
 
     def _close_epoch(self) -> None:
