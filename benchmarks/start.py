@@ -3,8 +3,8 @@
     python benchmarks/start.py [--repeats 5] [--backbone tf_efficientnet_lite0 --weights package] [--folder DIR]
 
 A drawn catalogue is extracted and fit once; then each repeat runs the three commands as processes of their own, on a
-photo that the cache does not have. Wall and processor seconds, the fastest and the median: a busy machine adds to the
-first more than to the second.
+photo that the cache does not have, beside a process that only imports PyTorch and timm. Wall and processor seconds, the
+fastest and the median: a busy machine adds to the first more than to the second. Ratios are of processor seconds.
 """
 
 from __future__ import annotations
@@ -26,10 +26,18 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 
 
+IMPORTS = "import torch, timm"
+
+
 def run(*words: object) -> tuple[float, float]:
     """Wall and processor seconds of one command."""
+    return process(ROOT / "run.py", *words)
+
+
+def process(*words: object) -> tuple[float, float]:
+    """Wall and processor seconds of a Python process."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, ROOT / "run.py", *map(str, words)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, words))}\n{done.stdout}{done.stderr}")
@@ -58,10 +66,11 @@ def prepared(folder: Path, backbone: Sequence[str]) -> tuple[Path, Path]:
 def measured(folder: Path, backbone: Sequence[str], repeats: int) -> dict[str, list[tuple[float, float]]]:
     """Wall and processor seconds per command and repeat."""
     cache, model = prepared(folder, backbone)
-    seconds: dict[str, list[tuple[float, float]]] = {"--help": [], "extract": [], "predict": []}
+    seconds: dict[str, list[tuple[float, float]]] = {IMPORTS: [], "--help": [], "extract": [], "predict": []}
     for repeat in range(-1, repeats):
         photo = new_photo(folder / f"new{repeat}" / "class" / "photo.jpg", time.time_ns() % 2**32)
         of = {
+            IMPORTS: process("-c", IMPORTS),
             "--help": run("--help"),
             "predict": run("predict", photo, "--model", model, "--cache", cache, "--out", folder / "predictions.csv"),
             "extract": run("extract", "--data", photo.parents[1], "--cache", cache, *backbone),
@@ -84,12 +93,15 @@ def main() -> None:
     backbone = ["--backbone", args.backbone, "--weights", args.weights]
     backbone += ["--size", str(args.size)] if args.size else []
     with tempfile.TemporaryDirectory() as temporary:
-        for name, pairs in measured(args.folder or Path(temporary), backbone, args.repeats).items():
-            wall, cpu = zip(*pairs, strict=True)
-            print(
-                f"{name:8} wall {min(wall):.2f} s (median {statistics.median(wall):.2f}), "
-                f"processor {min(cpu):.2f} s (median {statistics.median(cpu):.2f})"
-            )
+        seconds = measured(args.folder or Path(temporary), backbone, args.repeats)
+    imports = statistics.median(cpu for _, cpu in seconds[IMPORTS])
+    for name, pairs in seconds.items():
+        wall, cpu = zip(*pairs, strict=True)
+        median = statistics.median(cpu)
+        print(
+            f"{name:18} wall {min(wall):.2f} s (median {statistics.median(wall):.2f}), "
+            f"processor {min(cpu):.2f} s (median {median:.2f}), imports / this {imports / median:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ def bench_sweep(args: argparse.Namespace) -> dict[str, object]:
         full_s, full = timed(lambda: fit_many(configs, train, held, options))
         half_s, half = timed(
             lambda: fit_many(
-                configs, train, held, replace(options, halving=True, rung=args.rung, halving_keep=args.keep)
+                configs, train, held, replace(options, halving=True, rung=args.rung, halving_pace=args.pace)
             )
         )
         best = [min(heads, key=lambda h: h.validation_loss) for heads in (full, half)]
@@ -327,7 +327,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--rung", type=int, default=1, help="epoch of the first halving")
-    parser.add_argument("--keep", type=float, default=0.5, help="share of the configurations that halving keeps")
+    parser.add_argument("--pace", default="doubling", choices=("doubling", "every"), help="of halving")
     parser.add_argument("--products", default="fp32", choices=("fp32", "bf16"), help="of ours; the others are fp32")
     parser.add_argument("--skip-halving", action="store_true")
     args = parser.parse_args()

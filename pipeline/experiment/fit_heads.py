@@ -170,7 +170,7 @@ def _fit(
     sweep = SweepOptions(
         device=options.device,
         halving=options.halving,
-        halving_keep=options.halving_keep,
+        halving_pace=options.halving_pace,
         products=options.products,
         seed=options.seed[0],
         max_labels=options.max_labels,

@@ -29,8 +29,8 @@ def idle_options(options: FitOptions, configs: Sequence[HeadConfig]) -> tuple[st
         tried = dict.fromkeys(" under ".join(filter(None, (c.head, c.optimizer))) for c in configs)
         named = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         sentences.append(f"{named} {'does' if len(idle) == 1 else 'do'} nothing for {', '.join(tried)}")
-    if options.halving_keep != FitOptions().halving_keep and not options.halving:
-        sentences.append(f"--halving-keep {options.halving_keep:g} does nothing without --halving")
+    if options.halving_pace != FitOptions().halving_pace and not options.halving:
+        sentences.append(f"--halving-pace {options.halving_pace} does nothing without --halving")
     if options.ensemble > 1 and len(configs) == 1:
         sentences.append(f"--ensemble {options.ensemble}: one configuration was fit, so there is nothing to average")
     if options.ensemble_from != FitOptions().ensemble_from and options.ensemble < 2:

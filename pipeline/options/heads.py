@@ -45,8 +45,9 @@ class FitOptions:
         monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1
             (cosine and onecycle keep their last one).
         patience: Epochs without a better one before a head stops.
-        halving: Drop hopeless configurations early, at epochs 1, 2, 4 and so on (successive halving).
-        halving_keep: Share of the configurations that goes on each time; 0.25 takes half of the time of 0.5.
+        halving: Drop hopeless configurations early, the worse half at epochs 1, 2, 4 and so on (successive halving).
+        halving_pace: When and by what they are halved: doubling (those epochs, by the best so far) or every (each
+            epoch, by where the loss is heading: of 64 configurations and 16 epochs that is 0.7 of the work).
         products: How torch heads multiply in training: fp32, or bf16 (faster, on processors with AMX; not for lbfgs).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
         gate: Whether attributes that do not apply to the predicted category are silent (category) or not (none).
@@ -104,7 +105,7 @@ class FitOptions:
     monitor: Literal["loss", "micro-f1"] = "loss"
     patience: int = 5
     halving: bool = False
-    halving_keep: float = 0.5
+    halving_pace: Literal["doubling", "every"] = "doubling"
     products: Literal["fp32", "bf16"] = "fp32"
     na: Literal["mask", "class", "negative"] = "mask"
     gate: Literal["category", "none"] = "category"

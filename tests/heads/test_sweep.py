@@ -126,14 +126,31 @@ def test_halving_keeps_the_winner_and_drops_hopeless_rates() -> None:
     assert sum(len(h.history) for h in halved) < 0.5 * sum(len(h.history) for h in full)
 
 
-def test_halving_may_keep_less_than_half() -> None:
+def test_halving_after_every_epoch() -> None:
     configs = [HeadConfig(lr=lr, epochs=8, batch_size=32) for lr in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 5e-2, 1e-1, 3e-1)]
-    left = []
-    for keep in (0.5, 0.25):
-        heads = fit_many(configs, TRAIN, HELD, replace(CPU, halving=True, halving_keep=keep))
+    left, best = [], []
+    for pace in ("doubling", "every"):
+        heads = fit_many(configs, TRAIN, HELD, replace(CPU, halving=True, halving_pace=pace))
         lengths = [len({r["epoch"] for r in h.history}) for h in heads]
-        left.append([sum(n >= epoch for n in lengths) for epoch in (1, 2, 3, 5)])
-    assert left == [[8, 4, 2, 1], [8, 2, 1, 1]]
+        left.append([sum(n >= epoch for n in lengths) for epoch in range(1, 6)])
+        best.append(min(heads, key=lambda h: h.validation_loss).config)
+    assert left == [[8, 4, 2, 2, 1], [8, 4, 2, 1, 1]]
+    assert best[0] == best[1]
+
+
+@pytest.mark.parametrize("monitor", ["loss", "micro-f1"])
+def test_halving_after_every_epoch_follows_where_a_configuration_is_heading(monitor: str) -> None:
+    configs = [HeadConfig(lr=lr, epochs=4, batch_size=32, monitor=monitor) for lr in (3.0, 0.1, 0.01, 3e-3, 1e-3)]
+    heads = fit_many(configs, TRAIN, HELD, replace(CPU, halving=True, halving_pace="every"))
+    sign, name = (1, "micro_f1") if monitor == "micro-f1" else (-1, "loss")
+    curves = [[sign * r[name] for r in h.history if r["split"] == "validation"] for h in heads]
+    going = [0, 1, 2, 3, 4]
+    for epoch, left in ((1, 3), (2, 2), (3, 1)):
+        assert [i for i in range(5) if len(curves[i]) >= epoch] == going
+        heading = {
+            i: curves[i][epoch - 1] if epoch == 1 else 2 * curves[i][epoch - 1] - curves[i][epoch - 2] for i in going
+        }
+        going = sorted(sorted(going, key=lambda i: -heading[i])[:left])
 
 
 @pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="needs a processor with AMX")
@@ -352,8 +369,8 @@ def test_requests_that_cannot_work() -> None:
         fit_many([HeadConfig()], TRAIN, HELD, SweepOptions(device="gpu"))
     with pytest.raises(HeadError, match="the first rung of halving is epoch 0"):
         fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, halving=True, rung=0))
-    with pytest.raises(HeadError, match="halving keeps 0.75 of the configurations, expected above 0, at most 0.5"):
-        fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, halving=True, halving_keep=0.75))
+    with pytest.raises(HeadError, match="unknown halving pace 'evry'; did you mean 'every'"):
+        fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, halving=True, halving_pace="evry"))
     with pytest.raises(HeadError, match="unknown products 'bf8'; .*known: fp32, bf16"):
         fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, products="bf8"))
     shards = ChunkedSource([FeatureChunk(TRAIN[0], np.arange(200), np.arange(200))])

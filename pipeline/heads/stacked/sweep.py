@@ -39,8 +39,9 @@ class SweepOptions:
 
     Attributes:
         device: auto (CUDA when there is one), cpu or cuda.
-        halving: Successive halving: at epochs rung, 2 rung, 4 rung, ... keep the better configurations.
-        halving_keep: Share of them that goes on at each rung.
+        halving: Successive halving: at epochs rung, 2 rung, 4 rung, ... keep the better half of the configurations.
+        halving_pace: Another one than doubling: "every" halves after every epoch from rung on, by where a
+            configuration is heading.
         rung: Epoch of the first halving.
         seed: Seed of the batch order and of the views shown, the same for every configuration.
         products: How training multiplies matrices (`pipeline.heads.stacked.precision`).
@@ -56,7 +57,7 @@ class SweepOptions:
 
     device: str = "auto"
     halving: bool = False
-    halving_keep: float = 0.5
+    halving_pace: str = "doubling"
     rung: int = 1
     seed: int = 0
     products: str = "fp32"
@@ -135,24 +136,34 @@ def _run_out(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: Sw
 
 
 def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: SweepOptions) -> Iterator[TrainingState]:
-    """Train all groups side by side; at each rung the worse configurations of each objective stop."""
+    """Train all groups side by side; at each rung the worse half of the configurations of each objective stops."""
     trainers = [Trainer(group, data, options.stack_bytes, options.stop_at) for group in groups]
     last = max((c.epochs for group in groups for c in group.values()), default=0)
-    rung = options.rung
+    rung, (following, merit) = options.rung, _PACES[options.halving_pace]
     while any(t.active for t in trainers):
         for trainer in trainers:
             trainer.advance(min(rung, last), _reporter(options))
-        doomed = _worst([r for t in trainers for r in t.active], options.halving_keep)
+        doomed = _worse_half([r for t in trainers for r in t.active], merit)
         for trainer in trainers:
             trainer.drop([r for r in trainer.active if r.position in doomed], f"halved away at epoch {rung}")
-        rung *= 2
+        rung = following(rung)
     for trainer in trainers:
         yield from trainer.records
 
 
-def _worst(records: Sequence[TrainingState], keep: float) -> set[int]:
-    """Positions to drop, all but a share of them. Losses of different kinds are on different scales, and smoothing or
-    adjustment is not meant to lower the plain one, so each objective is cut on its own; micro-F1 compares them all.
+# What early epochs say of a high rate is too good: its best may lie behind it when a lower one still goes down. With
+# few epochs to judge by, where a loss is heading keeps the winner where the best so far would lose it.
+_PACES: dict[str, tuple[Callable[[int], int], Callable[[TrainingState], float]]] = {
+    "doubling": (lambda rung: 2 * rung, lambda record: record.best_merit),
+    "every": (lambda rung: rung + 1, lambda record: record.heading),
+}
+"""The next rung, and what is compared at it."""
+HALVING_PACES = tuple(_PACES)
+
+
+def _worse_half(records: Sequence[TrainingState], merit: Callable[[TrainingState], float]) -> set[int]:
+    """Positions to drop. Losses of different kinds are on different scales, and smoothing or adjustment is not meant to
+    lower the plain one, so each objective is halved on its own; micro-F1 compares them all.
     """
     kinds: dict[tuple[object, ...], list[TrainingState]] = {}
     for record in records:
@@ -161,8 +172,8 @@ def _worst(records: Sequence[TrainingState], keep: float) -> set[int]:
         kinds.setdefault(kind, []).append(record)
     doomed: set[int] = set()
     for members in kinds.values():
-        ranked = sorted(members, key=lambda r: (-r.best_merit, r.position))
-        doomed |= {r.position for r in ranked[math.ceil(keep * len(ranked)) :]}
+        ranked = sorted(members, key=lambda r: (-merit(r), r.position))
+        doomed |= {r.position for r in ranked[-(-len(ranked) // 2) :]}
     return doomed
 
 
@@ -233,8 +244,7 @@ def _check_configs(configs: Sequence[HeadConfig], train: Side, options: SweepOpt
             f"{counted(len(options.stop_at), 'epoch')} to stop at, {counted(len(configs), 'configuration')}; give one"
             " for each"
         )
-    if options.halving and not 0 < options.halving_keep <= 0.5:
-        raise HeadError(f"halving keeps {options.halving_keep:g} of the configurations, expected above 0, at most 0.5")
+    known("halving pace", options.halving_pace, HALVING_PACES)
     if options.halving and options.rung < 1:
         raise HeadError(f"the first rung of halving is epoch {options.rung}, expected 1 or later")
     for config in configs:

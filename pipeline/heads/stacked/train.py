@@ -150,6 +150,13 @@ class TrainingState:
         self.done = self.done or epoch == self.config.epochs
         return better
 
+    @property
+    def heading(self) -> float:
+        """What the merit would be after one more epoch like the last one."""
+        sign, name = (1, "micro_f1") if self.config.monitor == "micro-f1" else (-1, "loss")
+        merits = [sign * record[name] for record in self.history if record["split"] == "validation"]
+        return float(2 * merits[-1] - merits[-2] if len(merits) > 1 else merits[-1])
+
     def keep_best(self, parameters: Sequence[Tensor]) -> None:
         """Copy the parameters of the best epoch, into the memory of the former best."""
         if self.best is None:

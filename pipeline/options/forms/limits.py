@@ -79,7 +79,6 @@ LIMITS: dict[str, Limit] = {
     "far": POSITIVE,
     "folds": Limit(2, 1_000, whole=True),
     "gallery": COUNT,
-    "halving_keep": Limit(0, 0.5, above=True),
     "head_lr": POSITIVE,
     "hflip": SHARE,
     "hidden": Limit(1, 2**20, whole=True),
