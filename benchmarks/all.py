@@ -44,7 +44,7 @@ class Benchmark:
 
 QUICK = (
     Benchmark(
-        "start.py --repeats 2 --size 64 --folder {work}/start",
+        "start.py --repeats 1 --size 64 --folder {work}/start",
         (
             ("start: importing PyTorch and timm / extract of one photo", r"extract .*imports / this "),
             ("start: importing PyTorch and timm / predict of one photo", r"predict .*imports / this "),
@@ -59,7 +59,7 @@ QUICK = (
         (("finetune / plain loop", r"a/b "), ("finetune / its step alone", r"a/c ")),
     ),
     Benchmark(
-        "cache.py --reads-only --rows 8000 --dim 1024 --repeats 9 --folder {work}",
+        "cache.py --reads-only --repeats 7 --folder {work}",
         (
             ("cache: first reading / numpy", r"all rows, every checksum compared .*ratio +"),
             ("cache: same reader / numpy", r"all rows again, same reader .*ratio +"),

@@ -160,6 +160,13 @@ def test_the_version_of_pytorch_is_read_without_its_import() -> None:
     assert told.stdout.split() == [str(torch.__version__), "False"]
 
 
+@pytest.mark.skipif(any(Path("/dev").glob("nvidia*")) or sys.platform != "linux", reason="there may be a GPU")
+def test_where_no_gpu_has_a_file_pytorch_is_not_asked_for_one() -> None:
+    code = "import sys; from pipeline.system import choose_device; print(choose_device('auto'), 'torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["cpu", "False"]
+
+
 def test_a_second_start_needs_neither_pytorch_nor_timm(asked: BackboneOptions, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     cache, photos = tmp_path / "cache", [tmp_path / f"{i}.png" for i in range(2)]
@@ -183,7 +190,7 @@ sys.meta_path.insert(0, Nothing())
 from pipeline.features.extract import extract
 from pipeline.options import BackboneOptions, ExtractOptions
 report = extract([Path({str(photos[1])!r})], BackboneOptions(*{(asked.backbone, asked.weights, asked.size)!r}),
-                 ExtractOptions(Path({str(cache)!r})))
+                 ExtractOptions(Path({str(cache)!r}), device="cpu"))
 print(report.key, report.written, report.runtime, report.notes)
 """
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

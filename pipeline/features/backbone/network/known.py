@@ -89,7 +89,7 @@ def recall(store: Path, asked: BackboneOptions) -> Known | None:
             _RECORD(record, "")
             _require_unchanged(record, asked)
             return _from_json(record["network"])
-    except _Distrusted:
+    except PipelineError:
         return None
 
 
@@ -105,14 +105,14 @@ def remember(store: Path, asked: BackboneOptions, known: Known, weights: tuple[s
     sha256, hub = weights
     if not is_exact():
         return
-    content = {
-        "asked": asdict(asked),
-        "made_with": made_with(),
-        "weights": {"sha256": sha256, "hub": asdict(hub) if hub else None},
-        "network": _to_json(known),
-    }
-    # A store that cannot be written is no reason to stop: the next start takes as long as this one.
-    with contextlib.suppress(OSError):
+    # A version or a store that cannot be had is no reason to stop: the next start takes as long as this one.
+    with contextlib.suppress(OSError, metadata.PackageNotFoundError):
+        content = {
+            "asked": asdict(asked),
+            "made_with": made_with(),
+            "weights": {"sha256": sha256, "hub": asdict(hub) if hub else None},
+            "network": _to_json(known),
+        }
         store_record(_place(store, asked), json.dumps({**content, "checksum": digest_of(content)}, indent=1) + "\n")
 
 

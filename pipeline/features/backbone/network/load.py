@@ -33,15 +33,14 @@ def load_backbone(options: BackboneOptions, store: Path | None = None) -> Backbo
     if store is None:
         return _loaded(options)
     known = recall(store, options)
-    if known is not None:
-        load = partial(_again, options, known.weights_sha256)
-        return _backbone(options, known, load)
-    return _loaded_and_remembered(options, store)
-
-
-def _backbone(options: BackboneOptions, known: Known, load: Any) -> Backbone:
-    seen = read_seen(options.weights)
-    return Backbone(options.backbone, known.transform, known.weights_sha256, options.weights, load, seen, known.blocks)
+    if known is None:
+        return _loaded_and_remembered(options, store)
+    digest, load, seen = (
+        known.weights_sha256,
+        partial(_again, options, known.weights_sha256),
+        read_seen(options.weights),
+    )
+    return Backbone(options.backbone, known.transform, digest, options.weights, load, seen, known.blocks)
 
 
 def _again(options: BackboneOptions, weights_sha256: str) -> torch.nn.Module:
@@ -107,6 +106,9 @@ def _holds(path: Path, loaded: Backbone) -> bool:
 
     from pipeline.features.backbone.weights import counted, read_tensors
 
-    tensors = read_tensors(path)
+    try:
+        tensors = read_tensors(path)
+    except BackboneError:
+        return False
     wanted = counted(loaded.net.state_dict())
     return all(name in tensors and torch.equal(tensors[name], tensor) for name, tensor in wanted.items())
