@@ -106,7 +106,9 @@ def figures(benchmark: Benchmark, places: dict[str, Path]) -> dict[str, float | 
     found = {name: re.search(before + _NUMBER, done.stdout) for name, before in benchmark.ratios}
     if done.returncode or not all(found.values()):
         print(f"{script}: exit code {done.returncode}\n{done.stdout[-600:]}{done.stderr[-1200:]}", file=sys.stderr)
-    return {name: float(match[1]) if match else None for name, match in found.items()}
+    # A benchmark that fails may have printed half of its figures, and none of them counts.
+    sound = done.returncode == 0
+    return {name: float(match[1]) if match and sound else None for name, match in found.items()}
 
 
 def line(name: str, value: float | None, within: Sequence[float]) -> tuple[str, bool]:
