@@ -28,7 +28,7 @@ ARROWS = {
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options", "remote"},
     "cli": {
         *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "options"),
-        *("trial", "cache"),
+        *("remote", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""

@@ -172,6 +172,8 @@ def _fit(
     sweep = SweepOptions(
         device=options.device,
         halving=options.halving,
+        halving_pace=options.halving_pace,
+        products=options.products,
         seed=options.seed[0],
         max_labels=options.max_labels,
         progress=progress,

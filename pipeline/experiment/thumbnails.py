@@ -115,7 +115,7 @@ def _picture(path: str | Path | RemotePhoto) -> bytes | str:
     from pipeline.features.backbone.photo_file import read_photo
 
     try:
-        return encode_thumbnail(path() if isinstance(path, RemotePhoto) else read_photo(path))
+        return encode_thumbnail(read_photo(path))
     except BadImage as error:
         return str(error)
     except OSError as error:

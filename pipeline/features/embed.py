@@ -23,6 +23,7 @@ import numpy as np
 
 from pipeline.errors import BadImage
 from pipeline.features.backbone.network import Backbone
+from pipeline.features.backbone.resize import prepare
 from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject, Skipped
 from pipeline.features.runtimes import Runtime
 from pipeline.features.runtimes.forward import EmbedOptions, ForwardPass, Timings
@@ -90,6 +91,7 @@ class Embedder:
             BackboneError: the GPU's memory does not hold even one photo.
             RemoteError: the bucket or host of photos cannot be used.
         """
+        prepare(len(photos))
         waiting: collections.deque[tuple[PendingBatch, Future[list[Features]]]] = collections.deque()
         streams = max(each.runtime.streams for each in self.passes)
         reading = _Reading(wanted or (lambda _: True))

@@ -96,7 +96,7 @@ def extract(
     """
     options = options or ExtractOptions()
     began = time.perf_counter()
-    loaded = load_backbone(backbone)
+    loaded = load_backbone(backbone, options.cache / "runtimes")
     key, columns = base_key(loaded, options.precision), _columns(loaded, options)
     cache = FeatureCache(options.cache)
     seconds = {"start": time.perf_counter() - began, "runtime": 0.0}

@@ -20,6 +20,7 @@ from pipeline.finetuning.outcome import Callbacks
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.pixels import Feeding, decode_all
 from pipeline.options import BackboneOptions, FinetuneOptions
+from pipeline.remote import RemotePhoto
 from pipeline.system import memory_limit
 
 BATCHES = 4
@@ -29,7 +30,7 @@ _SCHEMA = LabelSchema(("value",), (("one", "other"),), (True,))
 """Labels cost next to nothing beside the network, so any will do."""
 
 
-def training_speed(paths: Sequence[Path], backbone: BackboneOptions, options: FinetuneOptions) -> float:
+def training_speed(paths: Sequence[Path | RemotePhoto], backbone: BackboneOptions, options: FinetuneOptions) -> float:
     """Photos per second of a training step.
 
     Args:

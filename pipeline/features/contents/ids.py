@@ -122,7 +122,7 @@ def _each(rows: Sequence[int], photos: Photos) -> Iterator[tuple[int, bytes | st
 
 def _id_or_why(photo: str | Path | RemotePhoto) -> bytes | str:
     try:
-        return id_of(photo() if isinstance(photo, RemotePhoto) else read_photo(photo))
+        return id_of(read_photo(photo))
     except BadImage as error:
         return str(error)
     except OSError as error:

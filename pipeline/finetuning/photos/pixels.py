@@ -76,7 +76,7 @@ class DecodedPhotos:
     def _again(self, row: int) -> Pixels:
         path = self.paths[row]
         try:
-            data = _bytes_of(path)
+            data = read_photo(path)
         except BadImage as error:
             raise CatalogueError(f"{path} cannot be read any more: {error}") from error
         except OSError as error:
@@ -106,7 +106,7 @@ def decode_all(
 
     def decode(row: int) -> None:
         try:
-            data = _bytes_of(paths[row])
+            data = read_photo(paths[row])
             ids[row] = id_of(data)
             pixels = to_pixels(data, feeding.transform)
             if held is not None:
@@ -130,10 +130,6 @@ def decode_all(
     kept = None if held is None else held[: len(good)]
     sound = [paths[row] for row in good.tolist()]
     return good, DecodedPhotos(sound, id_array(ids)[good], dict(sorted(rejects.items())), feeding, kept)
-
-
-def _bytes_of(photo: Path | RemotePhoto) -> bytes:
-    return photo() if isinstance(photo, RemotePhoto) else read_photo(photo)
 
 
 def _pool(feeding: Feeding) -> ThreadPoolExecutor:
