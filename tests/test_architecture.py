@@ -24,10 +24,11 @@ ARROWS = {
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
+    "exchange": {"catalogue", "evaluation", "features", "heads", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
     "cli": {
-        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "options"),
-        *("trial", "cache"),
+        *("audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads", "model"),
+        *("options", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -38,6 +39,7 @@ STAGES = {
     "pipeline.comparison.compare",
     "pipeline.model.predict",
     "pipeline.trial.evaluate",
+    "pipeline.exchange.export",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
 }

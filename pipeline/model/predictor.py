@@ -18,6 +18,7 @@ from pipeline.errors import BadImage, OptionError
 from pipeline.evaluation.thresholds import without_rows_to_tune_on
 from pipeline.model.feature_source import Cached, FeatureSource, VectorBatch
 from pipeline.model.file import Model, decisions, proba, read_model, schema_of
+from pipeline.model.folder.read import MODEL, folder_of
 from pipeline.model.photos import found_sources, listed, named_source
 from pipeline.model.prediction import Prediction, prediction_frame
 from pipeline.options import PredictOptions
@@ -68,7 +69,8 @@ class Predictor:
     that a photo's numbers do not depend on those beside it; where photos come one at a time, `batch_size=1` is fastest.
 
     Args:
-        model: A model file, or a dict that `pipeline.model.file.read_model` has read and checked.
+        model: A model file, the folder of one that `export` wrote, or a dict that `pipeline.model.file.read_model` has
+            read and checked.
         options: Weights (if the recorded source is not to be had), threshold, device, runtime, batch size, workers.
 
     Raises:
@@ -259,7 +261,7 @@ def load_model(
     The last one stays in memory: a call for the same files gives the same object, with its backbone as it was built.
 
     Args:
-        path: The model file.
+        path: The model file, or the folder of one that `export` wrote.
         weights: A copy of the backbone's weights (of several, one for each) where the recorded source is not to be had.
 
     Raises:
@@ -267,7 +269,10 @@ def load_model(
     """
     given = [weights] if isinstance(weights, str | os.PathLike) else weights or ()
     copies = tuple(map(Path, given))
-    return _loaded(Path(path), copies, tuple(map(_state, (Path(path), *copies))))
+    # A folder's time says nothing of the files in it; its `model.json` has the digests of the others.
+    folder = folder_of(Path(path))
+    told_by = Path(path) if folder is None else folder / MODEL
+    return _loaded(Path(path), copies, tuple(map(_state, (told_by, *copies))))
 
 
 @lru_cache(maxsize=1)
