@@ -18,7 +18,7 @@ from pipeline.errors import BadImage, OptionError
 from pipeline.evaluation.thresholds import without_rows_to_tune_on
 from pipeline.model.feature_source import Cached, FeatureSource, VectorBatch
 from pipeline.model.file import Model, decisions, proba, read_model, schema_of
-from pipeline.model.folder.read import MODEL, folder_of
+from pipeline.model.folder.read import sealing_file
 from pipeline.model.photos import found_sources, listed, named_source
 from pipeline.model.prediction import Prediction, prediction_frame
 from pipeline.options import PredictOptions
@@ -270,9 +270,7 @@ def load_model(
     given = [weights] if isinstance(weights, str | os.PathLike) else weights or ()
     copies = tuple(map(Path, given))
     # A folder's time says nothing of the files in it; its `model.json` has the digests of the others.
-    folder = folder_of(Path(path))
-    told_by = Path(path) if folder is None else folder / MODEL
-    return _loaded(Path(path), copies, tuple(map(_state, (told_by, *copies))))
+    return _loaded(Path(path), copies, tuple(map(_state, (sealing_file(Path(path)), *copies))))
 
 
 @lru_cache(maxsize=1)

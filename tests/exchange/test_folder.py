@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pickle
@@ -41,10 +42,8 @@ def rewritten(folder: Path, content: Any = None, tensors: dict[str, np.ndarray] 
     said = json.loads((folder / "model.json").read_text()) if content is None else content
     arrays = load((folder / "weights.safetensors").read_bytes()) if tensors is None else tensors
     if isinstance(said, dict):
-        try:
+        with contextlib.suppress(ValueError):
             arrays[SEAL] = np.frombuffer(seal_of(said), np.uint8)
-        except ValueError:
-            pass
         (folder / "weights.safetensors").write_bytes(save(arrays))
         if isinstance(said.get("files"), dict) and "weights.safetensors" in said["files"]:
             said["files"]["weights.safetensors"] = _sha256(folder / "weights.safetensors")

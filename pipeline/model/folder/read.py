@@ -39,6 +39,12 @@ def folder_of(path: Path) -> Path | None:
     return path if (path / MODEL).exists() or (path / MODEL).is_symlink() else None
 
 
+def sealing_file(path: Path) -> Path:
+    """The file whose digest stands for the model that a path names: a folder's `model.json`, else the file itself."""
+    folder = folder_of(path)
+    return path if folder is None else folder / MODEL
+
+
 def read_folder(folder: Path, sha256: str | None = None) -> dict[str, Any]:
     """The model dict of a folder, for `pipeline.model.check.check_model`.
 
