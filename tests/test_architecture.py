@@ -24,7 +24,7 @@ ARROWS = {
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
-    "exchange": {"catalogue", "evaluation", "features", "heads", "model", "options"},
+    "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
     "cli": {
         *("audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads", "model"),

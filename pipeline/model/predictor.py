@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.arrays import Bool, Float, Float32, Float64, Int64
-from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import BadImage, OptionError
 from pipeline.evaluation.thresholds import without_rows_to_tune_on
 from pipeline.model.feature_source import Cached, FeatureSource, VectorBatch
 from pipeline.model.file import Model, decisions, proba, read_model, schema_of
 from pipeline.model.folder.read import sealing_file
 from pipeline.model.photos import found_sources, listed, named_source
-from pipeline.model.prediction import Prediction, prediction_frame
+from pipeline.model.prediction import Prediction, decided_values, prediction_frame
 from pipeline.options import PredictOptions
 
 if TYPE_CHECKING:
@@ -118,10 +118,7 @@ class Predictor:
             TypeError: Something is no photo.
         """
         found = self.predicted(*self._named(photos), errors=errors)
-        frame = prediction_frame([""] * len(found.P), found.P, found.D, self.schema)
-        attributes = self.schema.attributes
-        rows = zip(*(frame[attribute] for attribute in attributes), strict=True)
-        values = [dict(zip(attributes, (_or_none(value) for value in row), strict=True)) for row in rows]
+        values = decided_values(found.P, found.D, self.schema)
         return [found.rejects.get(i, each) for i, each in enumerate(values)]
 
     def predict_proba(self, photos: Any, errors: Errors = "raise") -> list[Chances | BadImage]:
@@ -310,10 +307,6 @@ def sound_rows(
     finite = np.isfinite(X).all(axis=(0, 2)) & np.isfinite(P).all(axis=1)
     rejects |= {int(index): BadImage(NOT_FINITE) for index in batch.indices[~finite]}
     return rejects, (batch.indices[finite], X[:, finite], P[finite])
-
-
-def _or_none(value: Any) -> str | list[str] | None:
-    return None if isinstance(value, str) and value == UNKNOWN else value
 
 
 def _thresholds(model: Mapping[str, Any], override: str | None) -> Float64:
