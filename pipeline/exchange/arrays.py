@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float, Float32, Float64, Int64, Texts
+from pipeline.arrays import Bool, Float, Float32, Float64, Int64, Texts, UInt8
 from pipeline.catalogue.cells import Cell, natural
 from pipeline.catalogue.labels import LabelSchema
+from pipeline.catalogue.splits import Split
 from pipeline.catalogue.stratified import make_split
 from pipeline.errors import HeadError, OptionError
 from pipeline.evaluation.majority import majority_baseline
@@ -89,48 +90,80 @@ def fit_arrays(
         CatalogueError: There are too few rows, or one group has more than a fifth of them.
         HeadError: A head cannot be fit, or every one diverged.
     """
-    features = np.asarray(X, np.float32)
-    cells = {attribute: [_cell(entry, attribute) for entry in entries] for attribute, entries in labels.items()}
-    _check_lengths(features, cells, groups)
-    names = [str(i if groups is None else groups[i]) for i in range(len(features))]
-    numbers: Int64 = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    every = _schema(cells, np.ones(len(features), np.bool_))
-    split = make_split(numbers, *every.encode(cells), seed=seed, labels=every.column_names)
-    train, choice, test = (split.rows(part) for part in ("train", "validation", "test"))
-    schema = _schema(cells, split.parts != "test")
-    Y, known = schema.encode(cells)
-    sides = [(features[at], _targets(Y[at], known[at], schema)) for at in (train, choice)]
-    fitted = [head for head in fit_many(list(heads), *sides, SweepOptions()) if not head.diverged]
+    rows = _Rows.of(X, labels, groups, seed)
+    fitted = [
+        head
+        for head in fit_many(list(heads), rows.side("train"), rows.side("validation"), SweepOptions())
+        if not head.diverged
+    ]
     if not fitted:
         raise HeadError("every head diverged; try smaller learning rates")
-    truth = Truth(schema, Y[choice], known[choice], numbers[choice])
-    judged = [_judged(head, features[choice], truth) for head in fitted]
+    truth = Truth(rows.schema, *rows.take("validation", rows.Y, rows.known, rows.groups))
+    judged = [_judged(head, *rows.take("validation", rows.X), truth) for head in fitted]
     best = best_of(judged)
-    P = best.head.predict_proba(features[test])
-    unseen = _unseen(cells, schema, every).take(test)
-
-    def figures(P: Float32, D: Bool) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = evaluate(P, D, Y[test], known[test], schema, unseen).to_json()["overall"]
-        return found
-
+    P = best.head.predict_proba(*rows.take("test", rows.X))
     return FittedArrays(
         head=best.head,
-        schema=schema,
+        schema=rows.schema,
         thresholds=best.thresholds,
         policy=best.chosen,
         validation={each.config_id: each.score for each in judged},
-        test=figures(P, decide(P, schema, best.thresholds)),
-        majority=figures(*majority_baseline(Y[train], known[train], schema).predict(len(test))),
-        parts=split.parts,
+        test=rows.figures(P, decide(P, rows.schema, best.thresholds)),
+        majority=rows.figures(*majority_baseline(*rows.take("train", rows.Y, rows.known), rows.schema).predict(len(P))),
+        parts=rows.split.parts,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """What was given, as arrays in the order in which it was given.
+
+    Attributes:
+        schema: Of the rows that are no test rows.
+        Y, known: Targets (n, L).
+        unseen: What only test rows have.
+    """
+
+    X: Float32
+    groups: Int64
+    split: Split
+    schema: LabelSchema
+    Y: UInt8
+    known: Bool
+    unseen: Unseen
+
+    @classmethod
+    def of(cls, X: Float, labels: Labels, groups: Sequence[Any] | None, seed: int) -> _Rows:
+        features = np.asarray(X, np.float32)
+        cells = {name: [_cell(entry, name) for entry in entries] for name, entries in labels.items()}
+        _check_lengths(features, cells, groups)
+        names = [str(i if groups is None else groups[i]) for i in range(len(features))]
+        numbers: Int64 = np.unique(names, return_inverse=True)[1].astype(np.int64)
+        every = _schema(cells, np.ones(len(features), np.bool_))
+        split = make_split(numbers, *every.encode(cells), seed=seed, labels=every.column_names)
+        schema = _schema(cells, split.parts != "test")
+        return cls(features, numbers, split, schema, *schema.encode(cells), _unseen(cells, schema, every))
+
+    def take(self, part: str, *arrays: Any) -> tuple[Any, ...]:
+        """The rows of a part of each of these arrays."""
+        at = self.split.rows(part)
+        return tuple(array[at] for array in arrays)
+
+    def side(self, part: str) -> tuple[Float32, Targets]:
+        """What a fit takes of a part."""
+        X, Y, known = self.take(part, self.X, self.Y, self.known)
+        return X, Targets(Y, known, self.schema.slices, self.schema.single)
+
+    def figures(self, P: Float32, D: Bool) -> Mapping[str, Any]:
+        """Of probabilities and decisions of the test rows."""
+        Y, known = self.take("test", self.Y, self.known)
+        unseen = self.unseen.take(self.split.rows("test"))
+        found: Mapping[str, Any] = evaluate(P, D, Y, known, self.schema, unseen).to_json()["overall"]
+        return found
 
 
 def _judged(head: FittedHead, X: Float32, truth: Truth) -> JudgedHead:
     return judge(Fit(head.config.config_id, head, (head,)), head.predict_proba(X), truth, "auto")
-
-
-def _targets(Y: Any, known: Bool, schema: LabelSchema) -> Targets:
-    return Targets(Y, known, schema.slices, schema.single)
 
 
 def _cell(entry: Any, attribute: str) -> Cell:
