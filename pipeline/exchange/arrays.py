@@ -99,9 +99,11 @@ def fit_arrays(
     if not fitted:
         raise HeadError("every head diverged; try smaller learning rates")
     truth = Truth(rows.schema, *rows.take("validation", rows.Y, rows.known, rows.groups))
-    judged = [_judged(head, *rows.take("validation", rows.X), truth) for head in fitted]
+    (held,) = rows.take("validation", rows.X)
+    judged = [_judged(head, held, truth) for head in fitted]
     best = best_of(judged)
     P = best.head.predict_proba(*rows.take("test", rows.X))
+    seen, known = rows.take("train", rows.Y, rows.known)
     return FittedArrays(
         head=best.head,
         schema=rows.schema,
@@ -109,7 +111,7 @@ def fit_arrays(
         policy=best.chosen,
         validation={each.config_id: each.score for each in judged},
         test=rows.figures(P, decide(P, rows.schema, best.thresholds)),
-        majority=rows.figures(*majority_baseline(*rows.take("train", rows.Y, rows.known), rows.schema).predict(len(P))),
+        majority=rows.figures(*majority_baseline(seen, known, rows.schema).predict(len(P))),
         parts=rows.split.parts,
     )
 

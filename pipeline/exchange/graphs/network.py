@@ -21,7 +21,7 @@ from pipeline.system import parsed
 
 PHOTOS = "photos"
 
-_FLIPS: Mapping[str, Sequence[int]] = {"identity": (), "hflip": (2,), "vflip": (1,)}
+_FLIPS: Mapping[str, tuple[int, ...]] = {"identity": (), "hflip": (2,), "vflip": (1,)}
 
 
 def photo_inputs(model: Mapping[str, Any]) -> list[str]:
