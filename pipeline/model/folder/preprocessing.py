@@ -46,7 +46,8 @@ def preprocessing(cache_key: Mapping[str, Any]) -> dict[str, Any]:
         "std": list(cache_key["std"]),
         "pixels": "uint8 (n, size, size, 3), RGB; mean and std are applied by the network's graph",
         "steps": [
-            "decode the first frame; turn it upright by EXIF",
+            "decode the first frame, a JPEG at 1/2, 1/4 or 1/8 while its shorter side stays at least twice what the"
+            " resize makes of it; turn it upright by EXIF",
             "16 bits to 8 by x / 257; transparency on white; RGB; no colour profile",
             _RESIZES.get(fit, fit),
         ],
