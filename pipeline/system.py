@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -227,6 +228,31 @@ def whole_file(path: Path, new: bool = False) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write files into, which becomes `path` when the block ends and is removed when it fails.
+
+    Args:
+        path: The folder: not there yet, or empty.
+
+    Raises:
+        FileExistsError: Something is there.
+    """
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
+    try:
+        partial.mkdir()
+        yield partial
+        sync_tree(partial)
+        # Over an empty folder, and over nothing that another process has put there meanwhile.
+        partial.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _link_new(partial: Path, path: Path) -> None:

@@ -25,10 +25,11 @@ ARROWS = {
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "remote", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
+    "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options", "remote"},
     "cli": {
-        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "options"),
-        *("remote", "trial", "cache"),
+        *("audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads", "model"),
+        *("options", "remote", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -39,6 +40,7 @@ STAGES = {
     "pipeline.comparison.compare",
     "pipeline.model.predict",
     "pipeline.trial.evaluate",
+    "pipeline.exchange.export",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
 }

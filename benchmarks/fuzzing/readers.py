@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.fuzzing.binary import CacheReader, CheckpointReader, ModelReader, WeightsReader
+from benchmarks.fuzzing.folder import FolderReader
 from benchmarks.fuzzing.plain import (
     CatalogueReader,
     ListsReader,
@@ -19,6 +20,6 @@ READERS: dict[str, type[Reader]] = {
     each.name: each
     for each in (
         *(CatalogueReader, TablesReader, ListsReader, MappingReader, SplitReader, OptionsReader),
-        *(ModelReader, WeightsReader, CheckpointReader, CacheReader, PhotosReader, RunsReader),
+        *(ModelReader, FolderReader, WeightsReader, CheckpointReader, CacheReader, PhotosReader, RunsReader),
     )
 }

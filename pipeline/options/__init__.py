@@ -7,6 +7,7 @@ from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
 from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grouping
+from pipeline.options.exchange import ModelExportOptions
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
@@ -23,6 +24,7 @@ __all__ = [
     "ExtractOptions",
     "FinetuneOptions",
     "FitOptions",
+    "ModelExportOptions",
     "PredictOptions",
     "PruneOptions",
     "ReproduceOptions",
