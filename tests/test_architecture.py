@@ -25,9 +25,10 @@ ARROWS = {
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
+    "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "cache"},
     "cli": {
-        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "options"),
-        *("trial", "cache"),
+        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "neighbours"),
+        *("options", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -40,6 +41,7 @@ STAGES = {
     "pipeline.trial.evaluate",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
+    "pipeline.neighbours.similar",
 }
 HEAVY = {"torch", "timm", "h5py", "sklearn", "lightgbm", "openvino", "bokeh", "cleanlab", "cyclopts"}
 BUT_ARRAYS = {f"pipeline.{name}" for name in {*ARROWS, *EVERYWHERE} - {"arrays"}}
@@ -62,6 +64,7 @@ NEVER = {
     "pipeline.model.check": {"cache", *HEAVY},
     "pipeline.audit.spelling": {"cache", *BUT_ARRAYS, *HEAVY},
     "pipeline.audit.outliers": {"cache", *BUT_ARRAYS, *HEAVY - {"sklearn"}},
+    "pipeline.neighbours.search": {"cache", *HEAVY},
     "pipeline.cli.plans.plan": {"cache", "numpy", *HEAVY},
     "pipeline.cli.plans.state": {"cache", "numpy", *HEAVY},
 }
