@@ -26,9 +26,12 @@ ARROWS = {
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
     "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "cache"},
+    "atlas": {
+        *("catalogue", "comparison", "evaluation", "experiment", "features", "model", "neighbours", "options"),
+    },
     "cli": {
-        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "neighbours"),
-        *("options", "trial", "cache"),
+        *("atlas", "audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model"),
+        *("neighbours", "options", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -42,6 +45,7 @@ STAGES = {
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
     "pipeline.neighbours.similar",
+    "pipeline.atlas.map",
 }
 HEAVY = {"torch", "timm", "h5py", "sklearn", "lightgbm", "openvino", "bokeh", "cleanlab", "cyclopts"}
 BUT_ARRAYS = {f"pipeline.{name}" for name in {*ARROWS, *EVERYWHERE} - {"arrays"}}

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from pipeline.cli.commands.audit import audit, vocabulary
 from pipeline.cli.commands.cache import cache_app
-from pipeline.cli.commands.neighbours import similar
+from pipeline.cli.commands.neighbours import draw_map, similar
 from pipeline.cli.output import Bar, News, say, say_all
 from pipeline.cli.parameters import (
     NO_NEGATIVE,
@@ -261,3 +261,4 @@ def reproduce(
 
 for command in (vocabulary, audit, similar, cache_app):
     app.command(command)
+app.command(draw_map, name="map")

@@ -10,7 +10,7 @@ import numpy as np
 
 from cache import FeatureCache
 from pipeline.arrays import Bool, Float32, Ids
-from pipeline.catalogue import Cell, Finding, coded, split_column
+from pipeline.catalogue import Catalogue, Cell, Finding, coded, split_column
 from pipeline.errors import OptionError, counted, nearest_few
 from pipeline.experiment.cached_rows import cached_rows
 from pipeline.features.selection import open_cache
@@ -35,6 +35,7 @@ class Pool:
         names, paths: (n,).
         ids: Content ids, S32 (n,).
         cells: Per attribute (n,) cells; none without a catalogue.
+        catalogue: Where names, paths and cells are from.
         findings: What was left out, and why.
     """
 
@@ -45,6 +46,7 @@ class Pool:
     ids: Ids
     cells: Mapping[str, Sequence[Cell]]
     findings: tuple[Finding, ...]
+    catalogue: Catalogue | None = None
 
     @classmethod
     def of(cls, data: DataOptions, cache_key: CacheKeyOptions, cache: Path, use: tuple[str, ...]) -> Pool:
@@ -58,7 +60,7 @@ class Pool:
             catalogue = rows.catalogue
             cells = {attribute: catalogue.cells[attribute] for attribute in catalogue.attributes}
             found = rows.vectors.cache, rows.features
-            return cls(*found, catalogue.filenames, catalogue.paths, rows.ids, cells, rows.findings)
+            return cls(*found, catalogue.filenames, catalogue.paths, rows.ids, cells, rows.findings, catalogue)
         opened = open_cache(cache)
         paths, ids = opened.files.known()
         features = join_features(opened, cache_key, ids, (use, _VIEWS))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pipeline.cli.output import say_all
+from pipeline.cli.output import say, say_all
 from pipeline.cli.parameters import FileOptions, Flat
-from pipeline.cli.summaries.neighbours import similar_lines
-from pipeline.options import CacheKeyOptions, DataOptions, SimilarOptions
+from pipeline.cli.summaries.neighbours import map_lines, similar_lines
+from pipeline.options import CacheKeyOptions, DataOptions, MapOptions, SimilarOptions
 
 
 def similar(
@@ -32,3 +32,16 @@ def similar(
     pictures, _ = make_thumbnails(list(shown), list(shown.values()))
     page = write_page(report, pictures, options.report or options.out.with_suffix(".html"))
     say_all(similar_lines(report, options.out, page))
+
+
+def draw_map(
+    *,
+    data: Annotated[DataOptions, Flat] = DataOptions(),
+    cache_key: Annotated[CacheKeyOptions, Flat] = CacheKeyOptions(),
+    options: Annotated[MapOptions, Flat] = MapOptions(),
+    files: Annotated[FileOptions, Flat] = FileOptions(),
+) -> None:
+    """Draw the catalogue as a map: one page to pan, zoom and select on, and a Parquet file for Embedding Atlas."""
+    from pipeline.atlas.map import draw_map as run_map
+
+    say_all(map_lines(run_map(data, cache_key, options, say), options.out))

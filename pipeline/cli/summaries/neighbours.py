@@ -11,6 +11,7 @@ from pipeline.errors import counted
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.atlas.report import MapReport
     from pipeline.neighbours.report import SimilarReport
 
 EXAMPLES = 5
@@ -30,3 +31,21 @@ def similar_lines(report: SimilarReport, out: Path, page: Path) -> Iterator[str]
         yield f"  {asked.photo}: {some or 'no other photo'}"
     yield from (f"  rejected {name}: {why}" for name, why in report.rejects)
     yield f"page: {page}"
+
+
+def map_lines(report: MapReport, page: Path) -> Iterator[str]:
+    """What lies where, what is shown of it, and how large the page is."""
+    yield from finding_lines(report.findings)
+    yield (
+        f"map: {counted(len(report.names), 'photo')}, {report.layout} in {report.seconds:.1f} s, "
+        f"{report.pictured} with a picture -> {page} ({page.stat().st_size / 1e6:.1f} MB)"
+    )
+    yield f"  side by side: {report.features}"
+    if report.predicted:
+        yield f"  predictions: {report.predicted}"
+    table = page.with_suffix(".parquet")
+    yield f"  also as {table}: embedding-atlas {table} --x projection_x --y projection_y"
+    problems = report.sheets.problems
+    if problems:
+        first = min(problems)
+        yield f"  no picture of {counted(len(problems), 'photo')} (first: {report.names[first]}, {problems[first]})"
