@@ -151,7 +151,7 @@ def test_pointing_at_a_photo_shows_its_picture_and_what_is_known(shown: tuple[An
     )
     page.mouse.move(box["x"] + place[0], box["y"] + place[1])
     assert page.locator("#card .name").text_content() == "shirt3.jpg"
-    assert "round predicted round, doubt 20\u00a0%" in page.locator("#card dl").text_content()
+    assert "round \u2713\u00a0right, doubt 20\u00a0%" in page.locator("#card dl").text_content()
     pixel = """() => {
         const copy = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
         copy.drawImage(document.querySelector("#card canvas"), 0, 0);

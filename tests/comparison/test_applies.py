@@ -31,7 +31,7 @@ def test_a_run_with_categories_has_it_everywhere(tmp_path: Path) -> None:
     (row,) = comparison.applies
     assert (row.candidate, row.attribute) == (comparison.best, "style")
     assert (row.applying, row.not_applying, row.spoken, row.silent) == (2, 2, 1.0, 0.5), "h1 is taken for a round one"
-    assert comparison.to_json()["applies"][0]["attribute"] == "style"
+    assert comparison.to_json()["applies"][0]["key"] == "style"
     assert f"Does {comparison.best} name attributes where the category has them" in table(comparison)
     written = {each["figure"]: each["estimate"] for each in rows(comparison) if each["kind"] == "applies"}
     assert written["spoken"] == row.spoken and written["not_applying"] == row.not_applying

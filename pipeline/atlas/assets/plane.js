@@ -106,7 +106,7 @@ const plane = (() => {
     });
   }
 
-  // Colours of all points: those not selected fade towards the page, common classes lie beneath rare ones.
+  // Colours of all points: those not selected fade towards the page.
   function dress({ classes, hues }, gone) {
     const card = points.rgb(page.colour("card"));
     const plain = hues.map((hue) => points.rgb(points.colour(hue)));
@@ -115,8 +115,12 @@ const plane = (() => {
     const counts = new Array(hues.length).fill(0);
     for (let i = 0; i < points.count; i++) counts[classes[i]]++;
     const chosen = state.selected;
-    const layer = (i) => (hues[classes[i]] === "majority" ? 0 : 1) + (chosen && chosen[i] ? 2 : 0);
-    const layers = [[], [], [], []];
+    // Greys first, then the rarer the higher; what is selected lies above all.
+    const grey = (c) => (hues[c] === "majority" ? 0 : 1);
+    const ranked = hues.map((_, c) => c).sort((a, b) => grey(a) - grey(b) || counts[b] - counts[a]);
+    const layers = [...hues, ...hues].map(() => []);
+    const place = hues.map((_, c) => ranked.indexOf(c));
+    const layer = (i) => place[classes[i]] + (chosen && chosen[i] ? hues.length : 0);
     for (let i = 0; i < points.count; i++) {
       hidden[i] = gone.has(classes[i]) ? 1 : 0;
       if (!hidden[i]) layers[layer(i)].push(i);

@@ -81,6 +81,12 @@
     return box;
   }
 
+  // What was predicted, beside what is true: named only where it is something else.
+  function verdictOf(said) {
+    const doubt = `doubt ${Math.round(100 * said.doubt)}\u00a0%`;
+    return said.verdict === "right" ? ` \u2713\u00a0right, ${doubt}` : ` ${said.verdict ? "\u2717\u00a0" : ""}predicted ${said.predicted}, ${doubt}`;
+  }
+
   function tell(i) {
     state.hover = i;
     plane.paintOver();
@@ -89,7 +95,7 @@
     for (const each of points.facets) {
       const said = points.said(each, i);
       const text = page.make("dd", said.true || "none");
-      if (said.predicted) text.append(page.make("span", ` predicted ${said.predicted}, doubt ${Math.round(100 * said.doubt)}\u00a0%`, said.verdict));
+      if (said.predicted) text.append(page.make("span", verdictOf(said), said.verdict));
       lines.append(page.make("dt", each.name), text);
     }
     if (points.part) lines.append(page.make("dt", "part"), page.make("dd", points.part.values[points.part.codes[i]] || "none"));
