@@ -69,7 +69,7 @@ def similar(
 
 def _asked(photos: Sequence[str], pool: Pool) -> tuple[list[str], list[Path]]:
     """Names and files: what the pool calls so, else what lies there."""
-    place = {name: i for i, name in enumerate(pool.names)} if len(photos) else {}
+    place = {name: i for i, name in enumerate(pool.names)}
     found: dict[str, Path] = {}
     for photo in photos:
         if photo in place:
