@@ -60,12 +60,13 @@ class Search:
         """
         if among is not None and np.count_nonzero(among) <= FEW:
             return self._best(query, np.flatnonzero(among), count)
-        if self._limits is None:
+        if self._limits is None or count > FEW:
             return self._in_full(query, count, among)
         limit = self._limits.of(query)
         if among is not None:
             limit[~among] = -np.inf
-        first = np.argpartition(limit, -_FIRST)[-_FIRST:]
+        some = max(_FIRST, count)
+        first = np.argpartition(limit, -some)[-some:]
         least = self._best(query, first, count).cosine[-1]
         left = np.flatnonzero(limit >= least)
         if len(left) > _MANY * len(limit):

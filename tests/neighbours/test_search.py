@@ -41,6 +41,15 @@ def test_the_nearest_are_those_of_a_full_comparison(rows, lying, filtered) -> No
         np.testing.assert_allclose(found.cosine, cosine[expected], atol=1e-6)
 
 
+def test_more_can_be_asked_for_than_are_compared_at_first() -> None:
+    X = clustered(FEW + 5_000)
+    for count in (3_000, FEW + 1):
+        found = Search(X).nearest(X[7], count)
+        cosine = np.sort(X @ X[7])[::-1][:count]
+        assert len(found.rows) == count
+        np.testing.assert_allclose(found.cosine, cosine, atol=1e-6)
+
+
 def test_of_equal_rows_the_first_come_first_and_few_rows_are_all_given() -> None:
     X = to_unit(np.ones((5, 3), np.float32), [3])
     assert Search(X).nearest(X[0], 3).rows.tolist() == [0, 1, 2]
