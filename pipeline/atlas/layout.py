@@ -16,6 +16,8 @@ FEWEST = 10
 
 _COMPONENTS = 50
 _PERPLEXITY = 30
+_FEW = 2_000
+"""Photos up to which threads wait for each other longer than they work."""
 
 
 def check_layout(method: str) -> None:
@@ -52,7 +54,8 @@ def _tsne(reduced: Float32, seed: int) -> Float32:
     from openTSNE import TSNE
 
     perplexity = min(_PERPLEXITY, (len(reduced) - 1) / 3)
-    found = TSNE(perplexity=perplexity, initialization="pca", n_jobs=cores(), random_state=seed).fit(reduced)
+    jobs = 1 if len(reduced) <= _FEW else cores()
+    found = TSNE(perplexity=perplexity, initialization="pca", n_jobs=jobs, random_state=seed).fit(reduced)
     return np.asarray(found, np.float32)
 
 
