@@ -141,6 +141,28 @@ class FileIndex:
         hashed = [_Hashed(os.fsencode(name), content.ljust(32, b"\0"), stamp, True) for name, stamp, content in read]
         self._remember(hashed, rehash=False)
 
+    def indexed(self) -> tuple[list[Path], Ids]:
+        """Every file whose content is indexed, by its path, and that content: S32 (n,). The file may have gone since.
+
+        Raises:
+            CacheBusy: Another process has locked the index.
+        """
+
+        def fetch(base: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
+            rows = base.execute("SELECT path, sha256, seal FROM files ORDER BY path")
+            return [
+                (path, content)
+                for path, content, seal in rows
+                if isinstance(path, bytes)
+                and isinstance(content, bytes)
+                and seal == _seal(path, content)
+                # What is no absolute path is the name of a photo elsewhere.
+                and path.startswith(b"/")
+            ]
+
+        rows = self._index.read(fetch)
+        return [Path(os.fsdecode(path)) for path, _ in rows], id_array(content for _, content in rows)
+
     def reject(self, path: Path | str, content_id: bytes, reason: str, key: str | None = None) -> None:
         """Remember that a photo with this content could not become a vector.
 

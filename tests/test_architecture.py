@@ -27,9 +27,11 @@ ARROWS = {
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options", "remote"},
+    "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "cache"},
+    "atlas": {"catalogue", "comparison", "evaluation", "experiment", "features", "model", "neighbours", "options"},
     "cli": {
-        *("audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads", "model"),
-        *("options", "remote", "trial", "cache"),
+        *("atlas", "audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads"),
+        *("model", "neighbours", "options", "remote", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -43,6 +45,8 @@ STAGES = {
     "pipeline.exchange.export",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
+    "pipeline.neighbours.similar",
+    "pipeline.atlas.map",
 }
 HEAVY = {"torch", "timm", "h5py", "sklearn", "lightgbm", "openvino", "bokeh", "cleanlab", "cyclopts"}
 BUT_ARRAYS = {f"pipeline.{name}" for name in {*ARROWS, *EVERYWHERE} - {"arrays"}}
@@ -66,6 +70,7 @@ NEVER = {
     "pipeline.model.check": {"cache", *HEAVY},
     "pipeline.audit.spelling": {"cache", *BUT_ARRAYS, *HEAVY},
     "pipeline.audit.outliers": {"cache", *BUT_ARRAYS, *HEAVY - {"sklearn"}},
+    "pipeline.neighbours.search": {"cache", *HEAVY},
     "pipeline.cli.plans.plan": {"cache", "numpy", *HEAVY},
     "pipeline.cli.plans.state": {"cache", "numpy", *HEAVY},
 }

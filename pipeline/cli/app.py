@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from pipeline.cli.commands.audit import audit, vocabulary
 from pipeline.cli.commands.cache import cache_app
 from pipeline.cli.commands.exchange import export
+from pipeline.cli.commands.neighbours import draw_map, similar
 from pipeline.cli.output import Bar, News, say, say_all
 from pipeline.cli.parameters import (
     NO_NEGATIVE,
@@ -259,5 +260,6 @@ def reproduce(
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-for command in (vocabulary, audit, export, cache_app):
+for command in (vocabulary, audit, export, similar, cache_app):
     app.command(command)
+app.command(draw_map, name="map")

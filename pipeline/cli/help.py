@@ -30,6 +30,8 @@ FIRST: dict[str, tuple[str, ...]] = {
     "finetune": ("attribute", "data", "images", "train", "lr", "epochs", "backbone", "weights", "split", "out"),
     "evaluate": ("model", *_CATALOGUE, "cache", "at-precision", "include-fitted", "out", "report", "csv"),
     "audit": (*_CATALOGUE, "head", "min-support", "near", "gallery", "cache", "group-column", "out"),
+    "map": (*_CATALOGUE, "run", "model", "layout", "cache", "use", "pictures", "out"),
+    "similar": (*_CATALOGUE, "cache", "use", "count", "where", "out", "report", "backbone"),
     "vocabulary": (*_CATALOGUE, "attributes", "separator", "values", "similar", "min-support", "mapping", "out"),
     "reproduce": (*_CATALOGUE, "attributes", "format", "mapping", "backbone", "weights", "cache", "out"),
     "cache export": ("out", "cache", "use", "view", "model", *_CATALOGUE, "backbone", "weights"),

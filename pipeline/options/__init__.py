@@ -11,6 +11,7 @@ from pipeline.options.exchange import ModelExportOptions
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
+from pipeline.options.neighbours import MapOptions, SimilarOptions
 from pipeline.options.predict import EvaluateOptions, PredictOptions
 
 __all__ = [
@@ -24,11 +25,13 @@ __all__ = [
     "ExtractOptions",
     "FinetuneOptions",
     "FitOptions",
+    "MapOptions",
     "ModelExportOptions",
     "PredictOptions",
     "PruneOptions",
     "ReproduceOptions",
     "SampleOptions",
+    "SimilarOptions",
     "SplitOptions",
     "VectorKind",
     "VocabularyOptions",

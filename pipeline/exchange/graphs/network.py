@@ -15,7 +15,8 @@ from pipeline.exchange.graphs.colour import ColourModule
 from pipeline.exchange.graphs.graph import IR_VERSION, OPSET, Refused
 from pipeline.exchange.graphs.head import FEATURES
 from pipeline.features.backbone.blocks import NETWORK_BLOCKS
-from pipeline.features.backbone.network import Backbone, freeze
+from pipeline.features.backbone.network import Backbone
+from pipeline.features.backbone.network.module import freeze
 from pipeline.features.vectors.origin import Origin, origins_of
 from pipeline.system import parsed
 
