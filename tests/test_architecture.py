@@ -27,8 +27,11 @@ ARROWS = {
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options", "remote"},
-    "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "cache"},
-    "atlas": {"catalogue", "comparison", "evaluation", "experiment", "features", "model", "neighbours", "options"},
+    "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "remote", "cache"},
+    "atlas": {
+        *("catalogue", "comparison", "evaluation", "experiment", "features", "model", "neighbours", "options"),
+        *("remote",),
+    },
     "cli": {
         *("atlas", "audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads"),
         *("model", "neighbours", "options", "remote", "trial", "cache"),

@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.errors import BadImage
 from pipeline.features.backbone.decoding import decode
 from pipeline.features.backbone.photo_file import read_photo
+from pipeline.remote import RemotePhoto
 
 SIDE, COLUMNS, ROWS = 64, 16, 16
 """Pixels of a picture's longer side; pictures in a row, and rows, of a sheet."""
@@ -37,7 +38,7 @@ class Sheets:
     problems: dict[int, str]
 
 
-def make_sheets(paths: Sequence[Path], order: Sequence[int], most_bytes: float) -> Sheets:
+def make_sheets(paths: Sequence[Path | RemotePhoto], order: Sequence[int], most_bytes: float) -> Sheets:
     """Sheets of photos in the given order, as many as the bytes allow.
 
     Args:
@@ -65,7 +66,7 @@ def make_sheets(paths: Sequence[Path], order: Sequence[int], most_bytes: float) 
     return Sheets(tuple(sheets), tuple(shown), problems)
 
 
-def _picture(path: Path) -> Image.Image | str:
+def _picture(path: Path | RemotePhoto) -> Image.Image | str:
     try:
         picture = Image.fromarray(decode(read_photo(path), enough=SIDE))
     except BadImage as error:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from pipeline.comparison.page.templating import render_page
 from pipeline.neighbours.report import SimilarReport, label_text
+from pipeline.remote import RemotePhoto
 from pipeline.system import write_text
 
 MOST = 1_000
 """Pictures that the page shows at most: some 2 MB."""
 
 
-def shown_photos(report: SimilarReport) -> dict[str, Path]:
+def shown_photos(report: SimilarReport) -> dict[str, Path | RemotePhoto]:
     """Photos whose pictures the page needs, by name, and their files; those of the first photos asked for."""
-    shown: dict[str, Path] = {}
+    shown: dict[str, Path | RemotePhoto] = {}
     for asked in report.asked:
         group = {asked.photo: asked.path} | {each.photo: each.path for each in asked.nearest}
         if shown and len(shown | group) > MOST:

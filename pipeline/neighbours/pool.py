@@ -18,6 +18,7 @@ from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.neighbours.search import to_unit
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.options.forms.words import command
+from pipeline.remote import RemotePhoto
 from pipeline.system import memory_limit
 
 _VIEWS = ("identity",)
@@ -42,7 +43,7 @@ class Pool:
     cache: FeatureCache
     features: JoinedFeatures
     names: Sequence[str]
-    paths: Sequence[Path]
+    paths: Sequence[Path | RemotePhoto]
     ids: Ids
     cells: Mapping[str, Sequence[Cell]]
     findings: tuple[Finding, ...]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.catalogue import UNKNOWN, Cell, Finding
 from pipeline.catalogue.joined import joined
+from pipeline.remote import RemotePhoto
 from pipeline.spreadsheet import write_rows
 from pipeline.system import whole_file
 
@@ -24,7 +25,7 @@ class Similar:
     """
 
     photo: str
-    path: Path
+    path: Path | RemotePhoto
     cosine: float
     labels: Mapping[str, Cell]
 
@@ -40,7 +41,7 @@ class Asked:
     """
 
     photo: str
-    path: Path
+    path: Path | RemotePhoto
     nearest: tuple[Similar, ...]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.arrays import Bool, Float32, Ids
 from pipeline.errors import BadImage, OptionError
+from pipeline.features.contents.ids import content_ids
 from pipeline.features.vectors.origin import as_fields
 from pipeline.model.feature_source import FeatureSource
 from pipeline.model.photos import find_photos
@@ -17,6 +18,7 @@ from pipeline.neighbours.pool import Pool
 from pipeline.neighbours.report import Asked, Similar, SimilarReport, write_similar
 from pipeline.neighbours.search import Search, to_unit
 from pipeline.options import CacheKeyOptions, DataOptions, PredictOptions, SimilarOptions
+from pipeline.remote import RemotePhoto
 
 
 def similar(
@@ -42,7 +44,7 @@ def similar(
     pool = Pool.of(data, cache_key, options.cache, options.use)
     among = pool.labelled(options.where)
     names, paths = _asked(photos, pool)
-    ids, _ = pool.cache.files.ids(paths)
+    ids, _ = content_ids(pool.cache, paths)
     Q, rejects, embedded = _vectors(pool, paths, ids, options)
     if len(rejects) == len(names):
         raise BadImage(f"no photo that was asked for can be taken; the first: {names[0]}: {rejects[0]}")
@@ -67,21 +69,23 @@ def similar(
     return report
 
 
-def _asked(photos: Sequence[str], pool: Pool) -> tuple[list[str], list[Path]]:
+def _asked(photos: Sequence[str], pool: Pool) -> tuple[list[str], list[Path | RemotePhoto]]:
     """Names and files: what the pool calls so, else what lies there."""
     place = {name: i for i, name in enumerate(pool.names)}
-    found: dict[str, Path] = {}
+    found: dict[str, Path | RemotePhoto] = {}
     for photo in photos:
         if photo in place:
-            found[photo] = Path(pool.paths[place[photo]])
+            found[photo] = pool.paths[place[photo]]
         else:
             names, paths = find_photos([photo])
-            found |= {name: Path(path) for name, path in zip(names, paths, strict=True)}
+            found |= {
+                name: Path(path) if isinstance(path, str) else path for name, path in zip(names, paths, strict=True)
+            }
     return list(found), list(found.values())
 
 
 def _vectors(
-    pool: Pool, paths: Sequence[Path], ids: Ids, options: SimilarOptions
+    pool: Pool, paths: Sequence[Path | RemotePhoto], ids: Ids, options: SimilarOptions
 ) -> tuple[Float32, dict[int, str], int]:
     """Vectors (m, d) of unit length, why some photos have none, and how many were not in the cache."""
     kind = {**as_fields(pool.features.origins), "views": list(pool.features.views)}
@@ -96,16 +100,23 @@ def _vectors(
     return to_unit(Q, [width for _, width in pool.features.blocks]), dict(sorted(rejects.items())), embedded
 
 
-def _nearest(pool: Pool, search: Search, query: Float32, path: Path, wanted: tuple[int, Bool]) -> tuple[Similar, ...]:
+def _nearest(
+    pool: Pool, search: Search, query: Float32, photo: Path | RemotePhoto, wanted: tuple[int, Bool]
+) -> tuple[Similar, ...]:
     count, among = wanted
     found = search.nearest(query, count + 1, None if among.all() else among)
-    own = path.absolute()
+    own = _place(photo)
     rows = [
         (int(i), float(cosine))
         for i, cosine in zip(found.rows, found.cosine, strict=True)
-        if Path(pool.paths[int(i)]).absolute() != own
+        if _place(pool.paths[int(i)]) != own
     ]
     return tuple(
-        Similar(pool.names[i], Path(pool.paths[i]), cosine, {name: cells[i] for name, cells in pool.cells.items()})
+        Similar(pool.names[i], pool.paths[i], cosine, {name: cells[i] for name, cells in pool.cells.items()})
         for i, cosine in rows[:count]
     )
+
+
+def _place(photo: Path | RemotePhoto) -> str:
+    """Where a photo lies, whatever way it was named."""
+    return str(photo.absolute() if isinstance(photo, Path) else photo)
