@@ -24,9 +24,11 @@ ARROWS = {
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
-    "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
+    "labelling": {"catalogue", "experiment", "features", "model", "options", "cache"},
+    "audit": {"catalogue", "comparison", "experiment", "features", "heads", "labelling", "options"},
     "cli": {
-        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "options"),
+        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "labelling"),
+        *("model", "options"),
         *("trial", "cache"),
     },
 }
@@ -40,6 +42,8 @@ STAGES = {
     "pipeline.trial.evaluate",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
+    "pipeline.labelling.next_photos",
+    "pipeline.labelling.merged",
 }
 HEAVY = {"torch", "timm", "h5py", "sklearn", "lightgbm", "openvino", "bokeh", "cleanlab", "cyclopts"}
 BUT_ARRAYS = {f"pipeline.{name}" for name in {*ARROWS, *EVERYWHERE} - {"arrays"}}

@@ -49,6 +49,7 @@ KINDS: Mapping[str, str] = {
     "labelled": "photos whose unknown value the files of labels tell",
     "option-ignored": "an option has no effect on this format",
     "kind-of-vectors": "the cache holds several kinds of vectors that fit, and one was taken",
+    "pool-outside": "photos of the pool lie outside the images folder; to be fitted on they must be put below it",
     "rejected": "a photo that could not be decoded; the row is dropped",
     "fitted": "a photo that had a part in a model; it is left out of the evaluation of that model",
     "same-content": "several photos have identical bytes; all rows are kept, in one part of the split",

@@ -31,6 +31,8 @@ FIRST: dict[str, tuple[str, ...]] = {
     "evaluate": ("model", *_CATALOGUE, "cache", "at-precision", "include-fitted", "out", "report", "csv"),
     "audit": (*_CATALOGUE, "head", "min-support", "near", "gallery", "cache", "group-column", "out"),
     "vocabulary": (*_CATALOGUE, "attributes", "separator", "values", "similar", "min-support", "mapping", "out"),
+    "next": (*_CATALOGUE, "attributes", "model", "pool", "count", "to", "cache", "out"),
+    "labels": (*_CATALOGUE, "labels", "out", "table", "single", "multi"),
     "reproduce": (*_CATALOGUE, "attributes", "format", "mapping", "backbone", "weights", "cache", "out"),
     "cache export": ("out", "cache", "use", "view", "model", *_CATALOGUE, "backbone", "weights"),
     "cache prune": ("yes", *_CATALOGUE, "drop-cache-key", "quarantine", "cache"),

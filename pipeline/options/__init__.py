@@ -10,6 +10,7 @@ from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grou
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
+from pipeline.options.labelling import LabelsOptions, NextOptions
 from pipeline.options.predict import EvaluateOptions, PredictOptions
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "ExtractOptions",
     "FinetuneOptions",
     "FitOptions",
+    "LabelsOptions",
+    "NextOptions",
     "PredictOptions",
     "PruneOptions",
     "ReproduceOptions",

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from pipeline.catalogue.cells import Cell, Coded, cell_text, coded, several_values
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.joined import SEPARATOR, parts
 from pipeline.catalogue.reading.columns.numbers import plain_number
 from pipeline.catalogue.reading.corrections.label_studio import read_label_studio
 from pipeline.catalogue.reading.corrections.said import Said, read_said
-from pipeline.catalogue.reading.photos import PhotoPaths, find, search
+from pipeline.catalogue.reading.photos import find, search
 from pipeline.catalogue.reading.raw_rows import hint, unknown_tokens
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError, counted, printable
@@ -81,9 +79,8 @@ def _check_attributes(said: Sequence[Said], known: Sequence[str]) -> None:
     for each in said:
         if each.attribute not in known:
             raise CatalogueError(
-                f"--labels, {each.source}: there is no attribute {each.attribute!r} in this catalogue (it has "
-                f"{', '.join(dict.fromkeys(known))}); is it the file of another project?"
-                f"{hint(each.attribute, known)}"
+                f"--labels, {each.source}: there is no attribute {each.attribute!r} in this catalogue; is it the file "
+                f"of another project?{hint(each.attribute, dict.fromkeys(known))}"
             )
 
 
@@ -102,7 +99,7 @@ def _with_photos(
         return catalogue, found, ()
     folder = search(catalogue.images)
     places = {name: place for name in absent if (place := find(folder, name).name) is not None}
-    by_path = {path.relative_to(catalogue.images).as_posix(): row for row, path in enumerate(catalogue.paths)}
+    by_path = {place: row for row, place in enumerate(catalogue.places)}
     fresh: dict[str, int] = {}
     for name, place in places.items():
         found[name] = by_path[place] if place in by_path else len(rows) + fresh.setdefault(place, len(fresh))
@@ -114,7 +111,7 @@ def _with_photos(
             f"--labels: not one of the {counted(len(lost), 'photo')} is in the catalogue or in {catalogue.images} "
             f"(first: {printable(lost[0])!r})."
         )
-    return _grown(catalogue, list(fresh)), {**found, **by_base}, tuple(_photo_findings(list(fresh), by_base, lost))
+    return catalogue.grown(list(fresh)), {**found, **by_base}, tuple(_photo_findings(list(fresh), by_base, lost))
 
 
 def _by_base(catalogue: Catalogue) -> Mapping[str, int]:
@@ -143,25 +140,6 @@ def _photo_findings(fresh: Sequence[str], by_base: Mapping[str, int], lost: Sequ
     return findings
 
 
-def _grown(catalogue: Catalogue, names: Sequence[str]) -> Catalogue:
-    """The catalogue with rows of which nothing is known."""
-    if not names:
-        return catalogue
-    places = [path.relative_to(catalogue.images).as_posix() for path in catalogue.paths]
-
-    def longer(column: Sequence[str | None]) -> Coded[str | None]:
-        return coded([*column, *[None] * len(names)])
-
-    return replace(
-        catalogue,
-        filenames=[*catalogue.filenames, *names],
-        paths=PhotoPaths(catalogue.images, [*places, *names]),
-        cells={name: coded([*cells, *[None] * len(names)]) for name, cells in catalogue.cells.items()},
-        categories=None if catalogue.categories is None else longer(catalogue.categories),
-        groups=None if catalogue.groups is None else longer(catalogue.groups),
-    )
-
-
 @dataclass
 class _Change:
     """What became of one cell: what the data say, and who said what since."""
@@ -178,8 +156,7 @@ class _Overlay:
         self._catalogue, self._unknown = catalogue, unknown
         self._columns = {name: coded(catalogue.cells[name]) for name in catalogue.attributes}
         if catalogue.categories is not None:
-            category = coded(catalogue.categories).map(lambda each: None if each is None else (each,))
-            self._columns.setdefault(catalogue.category_attribute, category)
+            self._columns.setdefault(catalogue.category_attribute, coded(catalogue.categories).map(_as_cell))
         self._values = {name: _Values(column) for name, column in self._columns.items()}
         self._changes: dict[tuple[str, int], _Change] = {}
         self._contradicted: list[Finding] = []
@@ -255,6 +232,10 @@ class _Values:
             if one in self.known:
                 return (one,)
         return several_values(parts(text, SEPARATOR), unknown)
+
+
+def _as_cell(category: str | None) -> Cell:
+    return None if category is None else (category,)
 
 
 def _words(cell: Cell, said: Said) -> str:

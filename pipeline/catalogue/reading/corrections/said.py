@@ -58,7 +58,9 @@ def read_said(path: Path) -> tuple[tuple[Said, ...], int]:
         cells = [*row, *[""] * (len(table.header) - len(row))]
         texts = {name: cells[place].strip() for name, place in columns.items() if place is not None}
         if texts["value"] and texts["photo"] and texts["attribute"]:
-            said.append(Said(**texts, source=f"{path.name} line {number}"))
+            source = f"{path.name} line {number}"
+            photo, attribute, value, by, at = (texts.get(name, "") for name in COLUMNS)
+            said.append(Said(photo, attribute, value, by, at, source))
         left += not texts["value"]
     return tuple(said), left
 
