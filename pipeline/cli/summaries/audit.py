@@ -64,3 +64,6 @@ def audit_lines(report: AuditReport, page: Path) -> Iterator[str]:
         given, suggested = issue.given or f"not {issue.suggested}", issue.suggested or f"not {issue.given}"
         yield f"    {issue.photo}: {issue.attribute} is {given}, looks like {suggested} ({issue.suggested_p:.0%})"
     yield f"page: {page}"
+    if report.issues:
+        doubts = report.out / "labels.csv"
+        yield f"the doubts, to fill in: {doubts}; then fit-heads --labels {doubts}, beside the same --data"
