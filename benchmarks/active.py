@@ -37,8 +37,8 @@ from pipeline.evaluation.thresholds import decide, default_thresholds
 from pipeline.experiment.cached_rows import CachedRows, cached_rows
 from pipeline.features.extract import extract
 from pipeline.heads import SweepOptions, Targets, fit_many
-from pipeline.labelling.choice import Pool, best_photos, scores, typical_photos
-from pipeline.labelling.doubt import doubts
+from pipeline.labelling.choice import Pool, best_photos, typical_photos
+from pipeline.labelling.doubt import doubts, expected_f1
 from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
 
 NEAR = 0.98
@@ -85,9 +85,17 @@ def choose(strategy: str, world: World, left: Int64, head: Head | None, count: i
     doubt = doubts(P, world.schema).sum(axis=1, dtype=np.float64)
     if strategy == "doubt":
         return left[np.argsort(-doubt, kind="stable")[:count]]
-    everything = np.ones((len(left), len(world.schema.attributes)), np.bool_)
-    score = scores(P, world.schema, everything).photos if strategy == "weighted" else doubt
+    score = weighted(P, world.schema) if strategy == "weighted" else doubt
     return filled(left, best_photos(pool, score, count, NEAR, seed), count)
+
+
+def weighted(P: Float32, schema: LabelSchema) -> Float64:
+    """Doubt, each attribute's times the mean lack of expected F1 of the values that the photo may have: (n,)."""
+    doubt, lack = doubts(P, schema), 1 - expected_f1(P, schema)
+    shares = [P[:, at] / np.maximum(P[:, at].sum(axis=1, keepdims=True), 1e-9) for at in schema.slices]
+    worth = np.stack([share @ lack[at] for share, at in zip(shares, schema.slices, strict=True)], axis=1)
+    total: Float64 = (doubt * worth).sum(axis=1)
+    return total
 
 
 def filled(left: Int64, chosen: Int64, count: int) -> Int64:

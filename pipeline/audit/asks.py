@@ -24,8 +24,7 @@ def _ask(issues: list[LabelIssue], cell: str) -> Ask:
     first = issues[0]
     likely = [Candidate(value, p) for issue in issues for value, p in _values(issue)]
     said = ", ".join(_said(issue) for issue in issues)
-    doubt = 1 - first.score
-    return Ask(first.photo, first.attribute, tuple(likely), f"is {cell}, {said}", doubt, doubt)
+    return Ask(first.photo, first.attribute, tuple(likely), f"is {cell}, {said}", 1 - first.score)
 
 
 def _values(issue: LabelIssue) -> list[tuple[str, float]]:

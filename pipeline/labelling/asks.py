@@ -14,7 +14,7 @@ from pipeline.catalogue.joined import escaped
 from pipeline.spreadsheet import write_rows
 from pipeline.system import whole_file
 
-COLUMNS = ("photo", "attribute", "value", "by", "candidates", "why", "worth", "doubt")
+COLUMNS = ("photo", "attribute", "value", "by", "candidates", "why", "doubt")
 """The file: `value` and `by` are empty, to be filled in."""
 
 _MOST_NAMED = 4
@@ -37,7 +37,6 @@ class Ask:
         attribute: "" where nothing says which there are.
         candidates: The values that are likely, the most likely first; none without a model.
         why: In words.
-        worth: Doubt times what is lacking of the candidates; 0 without a model.
         doubt: 0 (sure) to 1; 1 without a model.
     """
 
@@ -45,14 +44,13 @@ class Ask:
     attribute: str
     candidates: tuple[Candidate, ...] = ()
     why: str = ""
-    worth: float = 0.0
     doubt: float = 1.0
 
     @property
     def row(self) -> tuple[str, ...]:
         """Its line in the file, by COLUMNS."""
         likely = "|".join(f"{escaped(each.value)} {each.p:.2f}" for each in self.candidates[:_MOST_NAMED])
-        return (self.photo, self.attribute, "", "", likely, self.why, f"{self.worth:.4f}", f"{self.doubt:.4f}")
+        return (self.photo, self.attribute, "", "", likely, self.why, f"{self.doubt:.4f}")
 
 
 def write_asks(path: Path, asks: Sequence[Ask]) -> None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float32, Float64, Int64
-from pipeline.catalogue import LabelSchema, join_groups
+from pipeline.arrays import Float32, Float64, Int64
+from pipeline.catalogue import join_groups
 from pipeline.features.near_duplicates import all_pairs
-from pipeline.labelling.doubt import doubts, expected_f1, worth
 from pipeline.labelling.spread import best_of_clusters, centres, first_of_groups
 
 CANDIDATES_PER_PHOTO = 10
@@ -18,35 +17,6 @@ CANDIDATES_PER_PHOTO = 10
 
 MOST_CLUSTERED = 50_000
 """Photos that are clustered at most where no model ranks them; of a larger pool a random part."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What labels of n photos are worth.
-
-    Attributes:
-        cells: (n, K), of each attribute; 0 where it is labelled already or does not apply.
-    """
-
-    cells: Float32
-
-    @property
-    def photos(self) -> Float64:
-        """(n,), of all that the photo lacks."""
-        total: Float64 = self.cells.sum(axis=1, dtype=np.float64)
-        return total
-
-
-def scores(P: Float32, schema: LabelSchema, is_open: Bool) -> Scores:
-    """Doubt times what is lacking of the values in question, of every attribute that could be labelled.
-
-    Args:
-        P: Probabilities (n, L) of the candidates.
-        schema: What the columns are.
-        is_open: (n, K), where an attribute applies and is not labelled.
-    """
-    cells = doubts(P, schema) * worth(P, schema, expected_f1(P, schema))
-    return Scores(np.where(is_open, cells, np.float32(0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +36,11 @@ class Pool:
 
 
 def best_photos(pool: Pool, score: Float64, count: int, near: float, seed: int) -> Int64:
-    """Positions of the photos whose labels are worth most, no two of one group or nearly the same, the best first.
+    """Positions of doubtful photos that differ, no two of one group or nearly the same, the most doubtful first.
 
     Args:
         pool: The candidates, n of them.
-        score: (n,); those of score 0 are not chosen.
+        score: (n,), the doubt about each; those of score 0 are not chosen.
         count: How many are asked for; there may be fewer.
         near: Cosine from which two photos are nearly the same.
         seed: Of the clusters.

@@ -1,4 +1,4 @@
-"""How little a model knows about each attribute of a photo, and what its values are worth learning better."""
+"""How little a model knows about each attribute of a photo, and how well it expects to know each value."""
 
 from __future__ import annotations
 
@@ -56,18 +56,3 @@ def expected_f1(P: Float32, schema: LabelSchema) -> Float64:
     right = np.where(D, P, 0).sum(axis=0, dtype=np.float64)
     f1: Float64 = 2 * right / np.maximum(D.sum(axis=0) + P.sum(axis=0, dtype=np.float64), _TINY)
     return np.minimum(f1, 1)
-
-
-def worth(P: Float32, schema: LabelSchema, f1: Float64) -> Float32:
-    """What a label of each attribute is worth, (n, K): the mean lack of F1 of the values that the photo may have.
-
-    Args:
-        P: Probabilities (n, L).
-        schema: What the columns are.
-        f1: F1 of each value, (L,), expected or measured.
-    """
-    columns = []
-    for at, single in zip(schema.slices, schema.single, strict=True):
-        p = P[:, at] if single else np.minimum(P[:, at], 1 - P[:, at])
-        columns.append((p @ (1 - f1[at])) / np.maximum(p.sum(axis=1), _TINY))
-    return np.stack(columns, axis=1).astype(np.float32)

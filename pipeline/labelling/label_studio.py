@@ -62,7 +62,7 @@ def _task(photo: str, asks: Sequence[Ask], single: dict[str, bool], image_url: s
         "image": image_url.replace("{photo}", quote(photo)),
         "photo": photo,
         "why": "; ".join(f"{ask.attribute}: {ask.why}" for ask in asks),
-        "worth": round(sum(ask.worth for ask in asks), 4),
+        "doubt": round(sum(ask.doubt for ask in asks), 4),
     }
     results = [result for ask in asks if (result := _result(ask, single[ask.attribute]))]
     if not results:

@@ -17,7 +17,7 @@ from pipeline.features.cache_tools import features_of_model
 from pipeline.features.selection import open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.labelling.asks import Ask, Reasons, candidates, write_asks
-from pipeline.labelling.choice import Pool, best_photos, scores, typical_photos
+from pipeline.labelling.choice import Pool, best_photos, typical_photos
 from pipeline.labelling.doubt import doubts, expected_f1
 from pipeline.labelling.label_studio import write_tasks
 from pipeline.labelling.pool import asked_attributes, read_pool
@@ -183,7 +183,7 @@ def _schema_of(catalogue: Catalogue) -> LabelSchema | None:
 
 
 def _by_model(pool: _CachedPool, predictor: Predictor, attributes: Sequence[str], options: NextOptions) -> _Chosen:
-    """With a model: the photos whose labels are worth most."""
+    """With a model: photos that it doubts, and that differ."""
     schema = predictor.schema
     asked = [schema.attributes.index(name) for name in attributes]
     is_open = np.zeros((len(pool.catalogue), len(schema.attributes)), np.bool_)
@@ -192,26 +192,19 @@ def _by_model(pool: _CachedPool, predictor: Predictor, attributes: Sequence[str]
     P = pool.probabilities(predictor, at)
     is_open = is_open[at] & _applies(pool.catalogue.take(at), schema, P)
     _require_some(int(is_open.any(axis=1).sum()), pool.catalogue)
-    values = scores(P, schema, is_open)
-    among, batches = pool.among(at), list[tuple[Int64, list[int]]]()
-    if options.per == "photo":
-        chosen = best_photos(among, values.photos, options.count, options.near, options.seed)
-        batches.append((chosen, asked))
-    else:
-        for k in asked:
-            score = values.cells[:, k].astype(np.float64)
-            batches.append((best_photos(among, score, options.count, options.near, options.seed), [k]))
-    doubt, record = doubts(P, schema), record_of(predictor.model)
+    doubt = np.where(is_open, doubts(P, schema), np.float32(0))
+    record = record_of(predictor.model)
     reasons = Reasons(schema, expected_f1(P, schema), None if record is None else record.positives)
+    batches = [asked] if options.per == "photo" else [[k] for k in asked]
     asks = []
-    for chosen, columns in batches:
-        for i in chosen.tolist():
+    for batch in batches:
+        score = doubt[:, batch].sum(axis=1, dtype=np.float64)
+        for i in best_photos(pool.among(at), score, options.count, options.near, options.seed).tolist():
             photo = pool.catalogue.filenames[int(at[i])]
-            for k in (k for k in columns if is_open[i, k]):
-                name = schema.attributes[k]
-                likely = candidates(P[i, schema.slices[k]], schema.values[k])
-                worth, unsure = float(values.cells[i, k]), float(doubt[i, k])
-                asks.append(Ask(photo, name, likely, reasons.of(name, likely), worth, unsure))
+            for k in (k for k in batch if is_open[i, k]):
+                name, values = schema.attributes[k], schema.values[k]
+                likely = candidates(P[i, schema.slices[k]], values)
+                asks.append(Ask(photo, name, likely, reasons.of(name, likely), float(doubt[i, k])))
     return _Chosen(tuple(asks), int(is_open.any(axis=1).sum()), schema)
 
 

@@ -21,7 +21,7 @@ def best_of_clusters(X: Float32, score: Float64, count: int, seed: int) -> Int64
 
     Args:
         X: float32 (n, d), what the photos look like.
-        score: (n,), what the label of each is worth; it weighs the photo in the clusters too.
+        score: (n,), how good each is; it weighs the photo in the clusters too.
         count: How many clusters are made.
         seed: Of the clusters.
     """
