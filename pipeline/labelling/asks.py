@@ -84,6 +84,7 @@ class Reasons:
         if not likely:
             return "the model knows no value of it"
         named = " or ".join(each.value for each in likely[:2])
+        likely = likely[:_MOST_NAMED]
         columns = [self._at[attribute, each.value] for each in likely]
         poor = min(range(len(likely)), key=lambda i: self._f1[columns[i]])
         seen = "" if self._positives is None else f", true on {self._positives[columns[poor]]} training photos"

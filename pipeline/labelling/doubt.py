@@ -13,15 +13,15 @@ _TINY = 1e-9
 def doubts(P: Float32, schema: LabelSchema) -> Float32:
     """Doubt about each attribute of each photo, (n, K), 0 (sure) to 1.
 
-    Of one value per photo it is 1 less the margin between the two most likely values; of several the values that the
-    most likely answer is expected to have wrong, at most 1.
+    Of one value per photo it is 1 less the margin between the two most likely values; of several the probability that
+    the most likely answer is wrong somewhere, each value being right or wrong on its own.
 
     Args:
         P: Probabilities (n, L).
         schema: What the columns are.
     """
     columns = [
-        _margin_doubt(P[:, at]) if single else np.minimum(np.minimum(P[:, at], 1 - P[:, at]).sum(axis=1), 1)
+        _margin_doubt(P[:, at]) if single else 1 - np.maximum(P[:, at], 1 - P[:, at]).prod(axis=1)
         for at, single in zip(schema.slices, schema.single, strict=True)
     ]
     return np.stack(columns, axis=1).astype(np.float32)

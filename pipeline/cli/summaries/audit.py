@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.summaries.stages import finding_lines
 from pipeline.errors import counted
+from pipeline.options.forms.words import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,4 +67,4 @@ def audit_lines(report: AuditReport, page: Path) -> Iterator[str]:
     yield f"page: {page}"
     if report.issues:
         doubts = report.out / "labels.csv"
-        yield f"the doubts, to fill in: {doubts}; then fit-heads --labels {doubts}, beside the same --data"
+        yield f"to fill in: {doubts}; then: {command('fit-heads', {'labels': doubts})} (with the same --data)"

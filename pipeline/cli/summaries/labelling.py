@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.summaries.stages import finding_lines
 from pipeline.errors import counted
+from pipeline.options.forms.words import command
 
 if TYPE_CHECKING:
     from pipeline.labelling.merged import LabelsReport
@@ -32,9 +33,9 @@ def next_lines(report: NextReport) -> Iterator[str]:
         yield f"    {ask.photo}: {ask.attribute or 'label it'}{f' ({likely})' if likely else ''}; {ask.why}"
     if report.config is not None:
         yield f"  labelling configuration: {report.config}"
-        yield "  what comes back (export as JSON): fit-heads --labels EXPORT.json takes it, beside the same --data"
-    else:
-        yield f"  fill in the column value, then: fit-heads --labels {report.out}, beside the same --data"
+    what = "export as JSON" if report.config is not None else "fill in the column value"
+    file = "EXPORT.json" if report.config is not None else report.out
+    yield f"  {what}, then: {command('fit-heads', {'labels': file})} (with the same --data)"
 
 
 def labels_lines(report: LabelsReport, options: LabelsOptions) -> Iterator[str]:
