@@ -4,8 +4,10 @@
     python benchmarks/active.py --generated 2000 --budgets 50,100,200,400,800
 
 Each seed holds a fifth of the products back for the test and treats all other photos as not labelled. A strategy
-labels photos (all their attributes) up to each budget in turn; after each a linear head is fit on what is labelled
-(pooled vectors, 15 epochs) and judged on the test photos. Strategies: random; doubt (the photos that the head doubts
+labels photos (all their attributes) up to each budget in turn; after each a linear discriminant of every attribute is
+fit in closed form on what is labelled (256 principal components of the pooled vectors of all photos, one covariance
+within the values, shrunk) and judged on the test photos; it is a tenth of the work of a linear head trained with Adam,
+and nearly as good. Attributes have one value per photo. Strategies: random; doubt (the photos that the head doubts
 most, the first batch at random); spread (centres of clusters of what is not labelled); next (what the command does:
 centres first, then the most doubtful photo of each cluster); weighted (the same, doubt times how poor the values in
 question are). Printed: the mean of the seeds, for the first strategy with its range over them, for the others the mean
@@ -20,35 +22,38 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.decomposition import PCA
 
 from pipeline.arrays import Float32, Float64, Int64
-from pipeline.audit.audit import head_config
 from pipeline.catalogue import LabelSchema, infer_schema, read_catalogue
 from pipeline.catalogue.generated.sample import write_sample
 from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.thresholds import decide, default_thresholds
 from pipeline.experiment.cached_rows import CachedRows, cached_rows
 from pipeline.features.extract import extract
-from pipeline.heads import SweepOptions, Targets, fit_many
+from pipeline.heads import Targets
 from pipeline.labelling.choice import Pool, best_photos, typical_photos
 from pipeline.labelling.doubt import doubts, expected_f1
 from pipeline.options import BackboneOptions, CacheKeyOptions, DataOptions, ExtractOptions, FitOptions, SplitOptions
 
 NEAR = 0.98
+COMPONENTS, SHRINK = 256, 0.2
 FIGURES = ("accuracy", "macro F1")
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A catalogue whose labels are all known, so that labelling can be simulated."""
+    """A catalogue whose labels are known, so that labelling can be simulated; X is what heads are fit on, (n, c)."""
 
+    pooled: Float32
     X: Float32
     targets: Targets
     schema: LabelSchema
@@ -59,7 +64,10 @@ class World:
         """The photos of a catalogue with cached vectors."""
         schema = infer_schema(rows.catalogue)
         Y, mask = schema.encode(rows.catalogue.cells, rows.catalogue.categories)
-        return cls(rows.read(), Targets(Y, mask, schema.slices, schema.single), schema, rows.groups)
+        pooled = rows.read()
+        pca = PCA(min(COMPONENTS, *pooled.shape), svd_solver="randomized", random_state=0)
+        components = np.asarray(pca.fit_transform(pooled), np.float32)
+        return cls(pooled, components, Targets(Y, mask, schema.slices, schema.single), schema, rows.groups)
 
 
 Head = Callable[[Float32], Float32]
@@ -67,16 +75,36 @@ Head = Callable[[Float32], Float32]
 
 
 def fit(world: World, labelled: Int64) -> Head:
-    """A linear head on the labelled photos; its last epoch is kept."""
-    config = replace(head_config("linear", len(labelled)), epochs=15, lr=2e-3)
-    side = (world.X[labelled], world.targets.take(labelled))
-    few = (world.X[labelled[:32]], world.targets.take(labelled[:32]))
-    return fit_many([config], side, few, SweepOptions(stop_at=(config.epochs,)))[0].predict_proba
+    """Linear discriminants on the labelled photos, one per attribute; a value that none of them has is never likely."""
+    layers = [_discriminant(world, labelled, at) for at in world.schema.slices]
+    W, b = (np.concatenate(each, axis=-1) for each in zip(*layers, strict=True))
+
+    def probabilities(X: Float32) -> Float32:
+        logits = X @ W + b
+        for at in world.schema.slices:
+            of_values = np.exp(logits[:, at] - logits[:, at].max(axis=1, keepdims=True))
+            logits[:, at] = of_values / of_values.sum(axis=1, keepdims=True)
+        return logits.astype(np.float32)
+
+    return probabilities
+
+
+def _discriminant(world: World, labelled: Int64, at: slice) -> tuple[Float64, Float64]:
+    """Weights (d, v) and biases (v,) of one attribute."""
+    rows = labelled[world.targets.Y[labelled, at].any(axis=1) & world.targets.mask[labelled, at.start]]
+    value, X = world.targets.Y[rows, at].argmax(axis=1), world.X[rows].astype(np.float64)
+    counts = np.bincount(value, minlength=at.stop - at.start)
+    means = np.eye(len(counts))[value].T @ X / np.maximum(counts, 1)[:, None]
+    within = X - means[value]
+    covariance, share = within.T @ within / len(X), max(SHRINK, ledoit_wolf_shrinkage(within, assume_centered=True))
+    spherical = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    W = np.linalg.solve((1 - share) * covariance + share * spherical, means.T)
+    return W, np.log(np.where(counts > 0, counts, 1e-300) / counts.sum()) - (means.T * W).sum(axis=0) / 2
 
 
 def choose(strategy: str, world: World, left: Int64, head: Head | None, count: int, seed: int) -> Int64:
     """Rows that a strategy labels next, out of those that are left."""
-    pool = Pool(world.groups[left], lambda at: world.X[left[at]])
+    pool = Pool(world.groups[left], lambda at: world.pooled[left[at]])
     if strategy == "random" or (strategy == "doubt" and head is None):
         return left[np.random.default_rng(seed).permutation(len(left))[:count]]
     if strategy == "spread" or head is None:
@@ -189,16 +217,14 @@ def main() -> None:
     parser.add_argument("--budgets", default="200,400,800,1600,4000")
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(1)
     budgets = [int(each) for each in asked.budgets.split(",")]
     overall: dict[str, Float64] = {}
     per: dict[str, Float64] = {}
     with tempfile.TemporaryDirectory() as temporary:
         world = world_of(asked, Path(temporary))
     print(
-        f"{len(world.X):,} photos, {world.schema.size} values of {len(world.schema.attributes)} attributes", flush=True
+        f"{len(world.pooled):,} photos, {world.schema.size} values of {len(world.schema.attributes)} attributes",
+        flush=True,
     )
     for strategy in asked.strategies.split(","):
         began = time.process_time()

@@ -63,8 +63,8 @@ def _names(*classes: type[Any]) -> tuple[str, ...]:
 
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Data": (*_names(DataOptions), "model"),
-    "Recipe and result": ("preset", "config", "out", "init", "report", "json", "csv"),
+    "Data": (*_names(DataOptions), "model", "pool"),
+    "Recipe and result": ("preset", "config", "count", "per", "to", "out", "table", "init", "report", "json", "csv"),
     "Split": _names(SplitOptions),
     "Vectors": (*_names(BackboneOptions, CacheKeyOptions), "features", "views", "view", "use", "cache"),
     "Heads": _HEADS,

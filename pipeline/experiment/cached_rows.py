@@ -125,8 +125,10 @@ def _require_the_rest(catalogue: Catalogue, kind: CachedFeatures, lost: Sequence
         have_none = (
             f"{counted(len(catalogue), 'photo')} {'has' if len(lost) == 1 else 'have'} no vectors in the cache yet"
         )
+        labels = any(finding.kind == "labels-new-photo" for finding in catalogue.findings)
         raise OptionError(
             f"{len(lost)} of {have_none} (first: {catalogue.filenames[lost[0]]}). Run: {kind.extract_command}"
+            f"{', and with the same --labels' if labels else ''}"
         )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from pipeline.comparison.compare import compare, table
+from pipeline.errors import OptionError
 from pipeline.experiment.fit_heads import fit_heads
 from pipeline.labelling.next_photos import next_photos
 from pipeline.options import (
@@ -73,3 +75,8 @@ def test_a_new_value_needs_no_extraction_and_the_old_model_misses_it(tmp_path: P
     asks = next_photos(before, CacheKeyOptions(), options).asks
     assert {each.value for ask in asks for each in ask.candidates if ask.attribute == "neck"} <= {"0", "1", "2"}
     assert {ask.photo for ask in asks} & {name for name, *_ in new}
+
+    (images / "late.jpg").write_bytes(b"no vectors of this yet")
+    labels.write_text("photo,attribute,value\nlate.jpg,neck,polo\n", encoding="utf-8")
+    with pytest.raises(OptionError, match=r"first: late.jpg.*run.py extract.*the same --labels"):
+        fit(small, grown, tmp_path / "month3", SplitOptions())

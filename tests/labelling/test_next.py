@@ -106,6 +106,32 @@ def test_a_batch_per_attribute_and_a_pool_that_the_data_do_not_name(
     assert fresh & {ask.photo for ask in folder.asks} and folder.candidates > len(fresh)
 
 
+def test_what_does_not_apply_is_not_asked(small: SmallCatalogue, tmp_path: Path) -> None:
+    """Bags have no neck: neither those that the data call so, nor those of the pool that the model takes for bags."""
+    rows, images = read_rows(small.data), small.data.parent / "images"
+    known, pool = rows[:120], rows[120:]
+    lines = ["id,filename,category,attributes"]
+    for i, (name, neck, sleeve) in enumerate(known):
+        attributes = {} if sleeve == "long" and neck != "#N/A" else {"neck": [neck]}
+        lines.append(f'{i},{name},{"bag" if sleeve == "long" else "tee"},"{attributes}"')
+    (tmp_path / "b.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    data, out = DataOptions(data=tmp_path / "b.csv", images=images), tmp_path / "run"
+    heads = FitOptions(cache=small.cache, heads=("linear",), optimizers=("adam",), lr=(0.01,), epochs=20, out=out)
+    fit_heads(data, CacheKeyOptions(), SplitOptions(), heads)
+    (tmp_path / "pool.csv").write_text("\n".join(["photo", *(row[0] for row in rows)]) + "\n", encoding="utf-8")
+    model, listed = out / "models" / "best.joblib", (tmp_path / "pool.csv",)
+    report = chosen(small, tmp_path / "n.csv", data, model=model, pool=listed, count=200)
+    asked: dict[str, set[str]] = {}
+    for ask in report.asks:
+        asked.setdefault(ask.attribute, set()).add(ask.photo)
+    tees = {name for name, _, sleeve in rows if sleeve == "short"}
+    of_data = {name for name, *_ in known}
+    assert asked["neck"] & of_data and asked["neck"] & of_data <= tees
+    taken_for = {ask.photo: ask.candidates[0].value for ask in report.asks if ask.attribute == "category"}
+    assert set(taken_for) <= {name for name, *_ in pool} and set(taken_for.values()) == {"tee", "bag"}
+    assert asked["neck"] - of_data == {photo for photo, category in taken_for.items() if category == "tee"}
+
+
 def test_without_a_model_or_any_label(small: SmallCatalogue, tmp_path: Path) -> None:
     images = small.data.parent / "images"
     report = chosen(small, tmp_path / "n.csv", DataOptions(attributes=("neck", "fit")), pool=(images,), count=6)
