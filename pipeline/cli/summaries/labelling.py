@@ -26,6 +26,10 @@ def next_lines(report: NextReport) -> Iterator[str]:
         f"next: {counted(report.photos, 'photo')} of {report.candidates} with something left to label, {how} "
         f"-> {report.out}"
     )
+    if not report.with_model:
+        yield "  note: measured, this is no better than photos at random beyond noise; a first model chooses better"
+    else:
+        yield "  note: measured, this beats photos at random on hard attributes, and gains nothing on easy ones"
     asked = Counter(ask.attribute or "no attribute named" for ask in report.asks)
     yield "  asked: " + ", ".join(f"{name} {count}" for name, count in asked.most_common())
     for ask in report.asks[:_SHOWN]:
