@@ -27,9 +27,9 @@ def next_lines(report: NextReport) -> Iterator[str]:
         f"-> {report.out}"
     )
     if not report.with_model:
-        yield "  note: measured, this is no better than photos at random beyond noise; a first model chooses better"
+        yield "  note: measured, better than photos at random in one catalogue of two, and within noise in the other"
     else:
-        yield "  note: measured, this beats photos at random on hard attributes, and gains nothing on easy ones"
+        yield "  note: measured, better than photos at random on some attributes, and within noise on others, such as colours"
     asked = Counter(ask.attribute or "no attribute named" for ask in report.asks)
     yield "  asked: " + ", ".join(f"{name} {count}" for name, count in asked.most_common())
     for ask in report.asks[:_SHOWN]:
