@@ -29,7 +29,7 @@ def next_lines(report: NextReport) -> Iterator[str]:
     if not report.with_model:
         yield "  note: measured, better than photos at random in one catalogue of two, and within noise in the other"
     else:
-        yield "  note: measured, better than photos at random on some attributes, and within noise on others, such as colours"
+        yield "  note: measured, better than random on some attributes, within noise on others, such as colours"
     asked = Counter(ask.attribute or "no attribute named" for ask in report.asks)
     yield "  asked: " + ", ".join(f"{name} {count}" for name, count in asked.most_common())
     for ask in report.asks[:_SHOWN]:
