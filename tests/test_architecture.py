@@ -25,8 +25,9 @@ ARROWS = {
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "remote", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
+    "labelling": {"catalogue", "experiment", "features", "model", "options", "cache"},
     "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
-    "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options", "remote"},
+    "audit": {"catalogue", "comparison", "experiment", "features", "heads", "labelling", "options", "remote"},
     "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "remote", "cache"},
     "atlas": {
         *("catalogue", "comparison", "evaluation", "experiment", "features", "model", "neighbours", "options"),
@@ -34,7 +35,7 @@ ARROWS = {
     },
     "cli": {
         *("atlas", "audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads"),
-        *("model", "neighbours", "options", "remote", "trial", "cache"),
+        *("labelling", "model", "neighbours", "options", "remote", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -50,6 +51,8 @@ STAGES = {
     "pipeline.audit.vocabulary",
     "pipeline.neighbours.similar",
     "pipeline.atlas.map",
+    "pipeline.labelling.next_photos",
+    "pipeline.labelling.merged",
 }
 HEAVY = {"torch", "timm", "h5py", "sklearn", "lightgbm", "openvino", "bokeh", "cleanlab", "cyclopts"}
 BUT_ARRAYS = {f"pipeline.{name}" for name in {*ARROWS, *EVERYWHERE} - {"arrays"}}

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.cells import Cell, coded
+from pipeline.catalogue.cells import Cell, Coded, coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.photos import PhotoPaths
 from pipeline.remote import RemotePhoto, RemotePhotos
+
+T = TypeVar("T")
 
 CATEGORY = "category"
 """Name of the attribute that holds the category, unless a table calls it otherwise."""
@@ -77,6 +79,31 @@ class Catalogue:
             add(repr(compact.table))
             digest.update(compact.codes.astype("<i4").tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def places(self) -> Sequence[str]:
+        """(n,), where the files lie below the folder, with forward slashes."""
+        paths = self.paths
+        if isinstance(paths, PhotoPaths) and paths.root == self.images:
+            return paths.names
+        return [path.relative_to(self.images).as_posix() for path in paths]
+
+    def grown(self, places: Sequence[str]) -> Catalogue:
+        """The catalogue with more photos, of which nothing is known; `places` are as the property has them."""
+        if not places:
+            return self
+
+        def longer(column: Sequence[T | None]) -> Coded[T | None]:
+            return coded([*column, *[None] * len(places)])
+
+        return replace(
+            self,
+            filenames=[*self.filenames, *places],
+            paths=PhotoPaths(self.images, [*self.places, *places]),
+            cells={attribute: longer(column) for attribute, column in self.cells.items()},
+            categories=None if self.categories is None else longer(self.categories),
+            groups=None if self.groups is None else longer(self.groups),
+        )
 
     def products_of(self, rows: npt.NDArray[Any]) -> list[str | None] | None:
         """The product names of these rows (indices), None for unknown; None where nothing names products."""

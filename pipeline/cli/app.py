@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from pipeline.cli.commands.audit import audit, vocabulary
 from pipeline.cli.commands.cache import cache_app
 from pipeline.cli.commands.exchange import export
+from pipeline.cli.commands.labelling import labels, next_command
 from pipeline.cli.commands.neighbours import draw_map, similar
 from pipeline.cli.output import Bar, News, say, say_all
 from pipeline.cli.parameters import (
@@ -125,13 +126,20 @@ def extract(
     """See every photo once with a frozen backbone; its vectors go into the embedding cache."""
     from pipeline.catalogue import read_catalogue
 
-    catalogue = read_catalogue(data)
-    say_all(finding_lines(catalogue.findings))
+    paths: list[Path] = []
+    if data.data is not None or not options.pool:
+        catalogue = read_catalogue(data)
+        say_all(finding_lines(catalogue.findings))
+        paths += catalogue.paths
+    if options.pool:
+        from pipeline.labelling.pool import pool_photos
+
+        paths += pool_photos(options.pool, data.images)
     # Seconds of imports, which a wrong path should not cost.
     from pipeline.features.extract import extract as run_extract
 
     with Bar("extract", "photo", say) as bar:
-        report = run_extract(catalogue.paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
+        report = run_extract(paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
     say_all(extract_lines(report))
 
 
@@ -260,6 +268,7 @@ def reproduce(
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-for command in (vocabulary, audit, export, similar, cache_app):
+for command in (vocabulary, audit, labels, export, similar, cache_app):
     app.command(command)
 app.command(draw_map, name="map")
+app.command(next_command, name="next")

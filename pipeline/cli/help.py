@@ -33,6 +33,8 @@ FIRST: dict[str, tuple[str, ...]] = {
     "map": (*_CATALOGUE, "run", "model", "layout", "cache", "use", "pictures", "out"),
     "similar": (*_CATALOGUE, "cache", "use", "count", "where", "out", "report", "backbone"),
     "vocabulary": (*_CATALOGUE, "attributes", "separator", "values", "similar", "min-support", "mapping", "out"),
+    "next": (*_CATALOGUE, "attributes", "model", "pool", "count", "to", "cache", "out"),
+    "labels": (*_CATALOGUE, "labels", "out", "table", "single", "multi"),
     "reproduce": (*_CATALOGUE, "attributes", "format", "mapping", "backbone", "weights", "cache", "out"),
     "cache export": ("out", "cache", "use", "view", "model", *_CATALOGUE, "backbone", "weights"),
     "cache prune": ("yes", *_CATALOGUE, "drop-cache-key", "quarantine", "cache"),
@@ -63,8 +65,8 @@ def _names(*classes: type[Any]) -> tuple[str, ...]:
 
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Data": (*_names(DataOptions), "model"),
-    "Recipe and result": ("preset", "config", "out", "init", "report", "json", "csv"),
+    "Data": (*_names(DataOptions), "model", "pool"),
+    "Recipe and result": ("preset", "config", "count", "per", "to", "out", "table", "init", "report", "json", "csv"),
     "Split": _names(SplitOptions),
     "Vectors": (*_names(BackboneOptions, CacheKeyOptions), "features", "views", "view", "use", "cache"),
     "Heads": _HEADS,

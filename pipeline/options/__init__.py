@@ -11,6 +11,7 @@ from pipeline.options.exchange import ModelExportOptions
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
+from pipeline.options.labelling import LabelsOptions, NextOptions
 from pipeline.options.neighbours import MapOptions, SimilarOptions
 from pipeline.options.predict import EvaluateOptions, PredictOptions
 
@@ -25,8 +26,10 @@ __all__ = [
     "ExtractOptions",
     "FinetuneOptions",
     "FitOptions",
+    "LabelsOptions",
     "MapOptions",
     "ModelExportOptions",
+    "NextOptions",
     "PredictOptions",
     "PruneOptions",
     "ReproduceOptions",

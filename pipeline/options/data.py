@@ -38,6 +38,8 @@ class DataOptions:
         outside: What becomes of values outside --allowed-values: drop (a cell left without a value is unknown), keep.
         inapplicable: Attributes that do not apply to a photo's category: exclude there, or negative (any value is
             wrong).
+        labels: Files of labels that are laid over the data, separated by commas: .csv in the form that `next` and
+            `audit` write, or a Label Studio export (.json); later ones win, conflicts are reported.
     """
 
     data: Path | None = None
@@ -56,6 +58,7 @@ class DataOptions:
     outside: Literal["drop", "keep"] = "drop"
     inapplicable: Literal["exclude", "negative"] = "exclude"
     mapping: Path | None = None
+    labels: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,8 @@ class ExtractOptions:
         workers: Decoding threads (default: the number of cores).
         max_pixels: Photos with more pixels than this are rejected, not decoded.
         rehash: Read and hash every photo again instead of trusting size and modification time.
+        pool: More photos, which --data does not name: files, folders or patterns, or a CSV with a column photo or
+            filename; alone, without --data, they are all.
         wait: Seconds to wait for another extract that is writing to the same cache key (default: stop at once).
     """
 
@@ -126,4 +128,5 @@ class ExtractOptions:
     workers: int | None = None
     max_pixels: int = 110_000_000
     rehash: bool = False
+    pool: tuple[Path, ...] = ()
     wait: float = 0.0

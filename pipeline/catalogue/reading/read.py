@@ -16,6 +16,7 @@ from pipeline.catalogue.reading.by_base_name import rename_by_base
 from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
 from pipeline.catalogue.reading.columns.no_attributes import leave_out
 from pipeline.catalogue.reading.columns.products import Products, filled_up, products_of
+from pipeline.catalogue.reading.corrections.overlay import lay_over
 from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import Kept, keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
@@ -58,12 +59,13 @@ def read_catalogue(options: DataOptions, group_column: str | None = None, wanted
     table = _table_path(options.data, options.format)
     if table is not None:
         named = {*wanted, *options.single, *options.multi, *(allowed.values if allowed else ())}
-        catalogue = _read_table(table, options, group_column, named)
+        catalogue, offered = _read_table(table, options, group_column, named)
     elif group_column not in (None, NONE):
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
     else:
-        folder = read_folder(options.images or options.data, options, group_column)
-        catalogue = apply_mapping(folder, (CLASS_ATTRIBUTE,), options)
+        catalogue = read_folder(options.images or options.data, options, group_column)
+        offered = (CLASS_ATTRIBUTE,)
+    catalogue = apply_mapping(lay_over(catalogue, offered, options), offered, options)
     if allowed is not None:
         catalogue = hold_against(catalogue, allowed, keep=options.outside == "keep")
     return _with_summary(catalogue)
@@ -92,7 +94,10 @@ def _table_path(data: Path, wanted: str) -> Path | None:
     return tables[0] if tables else None
 
 
-def _read_table(path: Path, options: DataOptions, group_column: str | None, wanted: Collection[str]) -> Catalogue:
+def _read_table(
+    path: Path, options: DataOptions, group_column: str | None, wanted: Collection[str]
+) -> tuple[Catalogue, tuple[str, ...]]:
+    """The catalogue of a table, and every attribute that the table has."""
     table = open_table(path)
     chosen = choose_format(table, options)
     category_attributes = read_category_attributes(options.category_attributes) if options.category_attributes else None
@@ -133,7 +138,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
         groups=products.names,
         category_attribute=category,
     )
-    return apply_mapping(catalogue, raw.offered, options)
+    return catalogue, raw.offered
 
 
 def _kept(path: Path, raw: RawRows, folder: Folder) -> Kept:

@@ -71,7 +71,7 @@ LIMITS: dict[str, Limit] = {
     "bandwidth": POSITIVE,
     "betas": RATE,
     "bootstrap": Limit(1, 100_000, whole=True),
-    "count": Limit(1, 10_000, whole=True),
+    "count": Limit(1, 1_000_000, whole=True),
     "crop": Limit(0, 1, above=True),
     "dropout": RATE,
     "ensemble": COUNT,
