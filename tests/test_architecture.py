@@ -24,10 +24,11 @@ ARROWS = {
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
+    "serving": {"catalogue", "comparison", "evaluation", "features", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
     "cli": {
         *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "options"),
-        *("trial", "cache"),
+        *("serving", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -38,6 +39,7 @@ STAGES = {
     "pipeline.comparison.compare",
     "pipeline.model.predict",
     "pipeline.trial.evaluate",
+    "pipeline.serving.serve",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
 }

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from pipeline.cli.commands.audit import audit, vocabulary
 from pipeline.cli.commands.cache import cache_app
+from pipeline.cli.commands.serving import serve
 from pipeline.cli.output import Bar, News, say, say_all
 from pipeline.cli.parameters import (
     NO_NEGATIVE,
@@ -258,5 +259,5 @@ def reproduce(
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-for command in (vocabulary, audit, cache_app):
+for command in (vocabulary, audit, serve, cache_app):
     app.command(command)

@@ -88,7 +88,7 @@ class Embedder:
         forwards = ThreadPoolExecutor(streams, "forward")
         try:
             for pending in self._pending_batches(photos, decoders, stop):
-                waiting.append((pending, forwards.submit(self._forward, pending)))
+                waiting.append((pending, forwards.submit(self.forward, pending.photos)))
                 if len(waiting) > streams:
                     yield self._finish(*waiting.popleft())
             while waiting:
@@ -156,29 +156,39 @@ class Embedder:
             # An interrupted run waits for the photo in hand, which no decoder gives up, and for no other.
             if stop.is_set():
                 break
-            start, identity = time.perf_counter(), NO_CONTENT
-            try:
-                content = read_source(photo)
-                identity = content_id(content)
-                read, start = time.perf_counter() - start, time.thread_time()
-                limit = self.options.max_pixels
-                pixels = tuple(content_pixels(content, transform, limit) for transform in self.transforms)
-                self.timings.add(read=read, decode=time.thread_time() - start)
-                results.append(Decoded(index, identity, pixels))
-            except BadImage as error:
-                results.append(Reject(index, identity, str(error), type(error)))
-            except OSError as error:
-                results.append(Reject(index, identity, error.strerror or str(error)))
+            results.append(self.decode(photo, index))
         return results
 
-    def _forward(self, pending: PendingBatch) -> list[Features]:
-        """The blocks of each backbone."""
-        if not pending.photos:
+    def decode(self, photo: Source, index: int = 0, max_pixels: int | None = None) -> Decoded | Reject:
+        """One photo as the networks see it, or why it cannot be taken, in the thread that calls.
+
+        Args:
+            photo: The photo.
+            index: Its position among others.
+            max_pixels: More pixels than this are refused (default: what the options say).
+        """
+        start, identity = time.perf_counter(), NO_CONTENT
+        limit = self.options.max_pixels if max_pixels is None else max_pixels
+        try:
+            content = read_source(photo)
+            identity = content_id(content)
+            read, start = time.perf_counter() - start, time.thread_time()
+            pixels = tuple(content_pixels(content, transform, limit) for transform in self.transforms)
+            self.timings.add(read=read, decode=time.thread_time() - start)
+            return Decoded(index, identity, pixels)
+        except BadImage as error:
+            return Reject(index, identity, str(error), type(error))
+        except OSError as error:
+            return Reject(index, identity, error.strerror or str(error))
+
+    def forward(self, photos: Sequence[Decoded]) -> list[Features]:
+        """The blocks of each backbone, of photos that `decode` gave; safe from any thread, as a call is."""
+        if not photos:
             return [each.nothing() for each in self.passes]
-        shown = zip(*(photo.pixels for photo in pending.photos), strict=True)
+        shown = zip(*(photo.pixels for photo in photos), strict=True)
         squares = dict(zip(self.transforms, map(np.stack, shown), strict=True))
         made = [each(squares[each.backbone.transform]) for each in self.passes]
-        self.timings.add(photos=len(pending.photos))
+        self.timings.add(photos=len(photos))
         return made
 
     def _finish(self, pending: PendingBatch, forward: Future[list[Features]]) -> Batch:

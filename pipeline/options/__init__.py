@@ -11,6 +11,7 @@ from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractO
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
 from pipeline.options.predict import EvaluateOptions, PredictOptions
+from pipeline.options.serving import ServeOptions
 
 __all__ = [
     "AuditOptions",
@@ -27,6 +28,7 @@ __all__ = [
     "PruneOptions",
     "ReproduceOptions",
     "SampleOptions",
+    "ServeOptions",
     "SplitOptions",
     "VectorKind",
     "VocabularyOptions",
