@@ -161,7 +161,8 @@ def test_the_rule_of_the_page_is_that_of_the_server_with_gates_and_unknown_as_a_
     ]  # fmt: skip
     model = {
         "attributes": [
-            {"name": a, "values": v, "single": s} for a, v, s in zip(schema.attributes, values, schema.single, strict=True)
+            {"name": a, "values": v, "single": s}
+            for a, v, s in zip(schema.attributes, values, schema.single, strict=True)
         ],
         "gate": schema.gate, "category": "type", "thresholds": by_value.pop(),
     }  # fmt: skip

@@ -193,6 +193,7 @@
   function setThreshold(to) {
     threshold = to;
     own.disabled = to === null;
+    own.parentElement.classList.toggle("chosen", to !== null);
     find("threshold-now").textContent = to === null ? "the model's own" : to.toFixed(2);
     slider.setAttribute("aria-valuetext", find("threshold-now").textContent);
     photos.filter((photo) => photo.chances).forEach(show);
