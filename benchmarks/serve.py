@@ -196,11 +196,11 @@ def main() -> None:
             name: make_model(Path(folder) / f"{name}.joblib", s) for name, s in (("large", asked.size), ("small", 64))
         }
         models = [str(path) for path in paths.values()]
+        restart(models[1:], photos[0])
         with served(models) as server:
             rates(server, paths["large"], photos, asked)
-            memory(server, photos, asked.requests)
             hostile(server, photos, asked.hostile)
-        restart(models[1:], photos[0])
+            memory(server, photos, asked.requests)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.arrays import Float32, Float64
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import BadImage
-from pipeline.model.file import decisions
+from pipeline.evaluation.thresholds import decide
 from pipeline.options import ServeOptions
 from pipeline.serving.models import ServedModel, Shelf
 from pipeline.serving.refused import reason_of, status_of
@@ -40,7 +40,7 @@ def answer(model: ServedModel, names: Sequence[str], found: Sequence[Float32 | B
 
 def _predicted(model: ServedModel, row: Float32, limits: Float64) -> Json:
     schema = model.predictor.schema
-    (decided,) = decisions({**model.predictor.model, "thresholds": limits}, row[None])
+    (decided,) = decide(row[None], schema, limits)
     values: Json = {}
     for attribute, of_it, at, single in zip(
         schema.attributes, schema.values, schema.slices, schema.single, strict=True

@@ -145,7 +145,8 @@ class Service:
     async def refused(self, request: Request, error: Refused) -> Response:
         """The answer to a request that is not served."""
         self.metrics.rejected(error.reason)
-        await body_of(request.scope).drained(self.options.max_bytes)
+        if error.reason != "slow":
+            await body_of(request.scope).drained(self.options.max_bytes)
         return JSONResponse({"error": {"reason": error.reason, "text": str(error)}}, error.status, error.headers)
 
     async def not_served(self, request: Request, error: HTTPException) -> Response:

@@ -27,7 +27,7 @@ HEADERS = {
 }
 _HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 _BODY = "selvedge.body"
-_DRAIN_SECONDS = 2.0
+_DRAIN_SECONDS = 10.0
 _DRAIN_REQUESTS = 4
 
 

@@ -62,7 +62,7 @@ def serve(options: ServeOptions, started: Callable[[Started], None], told: Calla
     from pipeline.serving.server import Server
 
     server = Server(options, told)
-    started(Started(server.address, tuple(server.service.shelf.models.values()), server.open_to_others))
-    server.run()
+    models = tuple(server.service.shelf.models.values())
+    server.run(lambda: started(Started(server.address, models, server.open_to_others)))
     predicted, refused = server.service.metrics.totals()
     return ServeReport(predicted, refused)

@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -64,8 +64,13 @@ class Server:
         """Whether other machines can reach it."""
         return self.options.host not in _LOOPBACK
 
-    def run(self) -> None:
-        """Serve until a signal or `stop`; what was taken by then is answered first."""
+    def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Serve until a signal or `stop`; what was taken by then is answered first.
+
+        Args:
+            started: Called once, when requests are taken and signals are heeded.
+        """
+        self._started = started
         try:
             self._uvicorn.run([self._socket])
         finally:
@@ -75,6 +80,10 @@ class Server:
     def stop(self) -> None:
         """Take nothing more, answer what is there, end; from any thread."""
         self._uvicorn.should_exit = True
+
+    def has_started(self) -> None:
+        """Have whoever waits for it told that requests are taken."""
+        self._started()
 
     def reload_soon(self) -> None:
         """Have the models read again; in the thread of the loop."""
@@ -111,6 +120,11 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
         self._server = server
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._server.has_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

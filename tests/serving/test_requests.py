@@ -150,7 +150,9 @@ def test_too_much_is_refused_before_it_is_held(server: Running) -> None:
     # A body of no stated length is counted as it comes; one of an absurd length is not waited for.
     piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     chunked = (
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + piece * 17 + b"0\r\n\r\n"
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + piece * 17
+        + b"0\r\n\r\n"
     )
     assert raw(server, chunked).startswith(b"HTTP/1.1 413 ")
     start = time.monotonic()
