@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -78,7 +77,6 @@ class Service:
 
     async def predict(self, request: Request) -> Response:
         """Values of the photos in a request."""
-        due = time.monotonic() + self.options.request_timeout
         model = self._model(request)
         limits = _thresholds(model, request.query_params.get("threshold"))
         with self.intake.place() as share:
@@ -86,7 +84,7 @@ class Service:
             names = [name for name, _ in photos]
             futures = self.batches.submit(model, [source for _, source in photos])
             del photos
-            found = await self._found(request, futures, due)
+            found = await self._found(request, futures)
         for row in found:
             if isinstance(row, BadImage):
                 self.metrics.rejected(reason_of(row))
@@ -164,22 +162,19 @@ class Service:
             raise Refused(404, "not_found", f"no such model; there are {', '.join(self.shelf.models)}{hint}")
         return model
 
-    async def _found(
-        self, request: Request, futures: Sequence[Future[Float32]], due: float
-    ) -> list[Float32 | BadImage]:
+    async def _found(self, request: Request, futures: Sequence[Future[Float32]]) -> list[Float32 | BadImage]:
         """Probabilities or error of each photo, unless its client goes or the time is over first."""
         done = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
         gone = asyncio.ensure_future(_disconnected(request))
         try:
-            left = max(0.0, due - time.monotonic())
             either: set[asyncio.Future[Any]] = {done, gone}
-            await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            timeout = self.options.request_timeout
+            await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if done.done():
                 return [_own(row) for row in done.result()]
             if gone.done():
                 raise Refused(400, "client_gone", "the client has gone")
-            text = f"no answer within {self.options.request_timeout:g} seconds; come again"
-            raise Refused(503, "overloaded", text, self.options.request_timeout)
+            raise Refused(503, "overloaded", f"no answer within {timeout:g} seconds; come again", timeout)
         finally:
             gone.cancel()
             if not done.done():

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import BackboneError, OptionError, nearest
+from pipeline.errors import BackboneError, ModelFileError, OptionError, nearest
 from pipeline.features.batch import Reject
 from pipeline.model.feature_source import FeatureSource, VectorBatch, grouped
 from pipeline.model.file import read_model
 from pipeline.model.predictor import Predictor, sound_rows
 from pipeline.options import PredictOptions, ServeOptions
-from pipeline.system import choose_device, file_digest
+from pipeline.system import choose_device, file_digest, parsed
 
 if TYPE_CHECKING:
     from pipeline.features.batch import Decoded
@@ -86,7 +86,7 @@ def read_shelf(options: ServeOptions) -> Shelf:
     named, asked = named_files(options.model), _predict_options(options)
     if options.sha256 and len(options.sha256) != len(named):
         raise OptionError(f"--sha256 has {len(options.sha256)} digests, --model {len(named)} files; give one for each")
-    trusted = options.sha256 or [file_digest(path) if path.is_file() else None for path in named.values()]
+    trusted = options.sha256 or [_digest(path) for path in named.values()]
     digests = dict(zip(named, trusted, strict=True))
     # Held against the digest that is told of it, so that both are of one file though it may be replaced meanwhile.
     models = {name: read_model(path, digests[name]) for name, path in named.items()}
@@ -128,6 +128,14 @@ def _named(text: str) -> tuple[str, Path]:
     if equals and "/" not in name and not Path(text).exists():
         return name, Path(path)
     return Path(text).stem, Path(text)
+
+
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a model file; None of what is no file, of which its reader says what it is."""
+    if not path.is_file():
+        return None
+    with parsed(ModelFileError, f"{path} cannot be read (", ")"):
+        return file_digest(path)
 
 
 def _predict_options(options: ServeOptions) -> PredictOptions:

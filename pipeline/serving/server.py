@@ -97,7 +97,7 @@ class Server:
 
     def _config(self) -> uvicorn.Config:
         hosts = None if self.open_to_others else frozenset((*_LOOPBACK, "[::1]"))
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files, most = resource.getrlimit(resource.RLIMIT_NOFILE)[0], 4 * self.options.queue + 64
         return uvicorn.Config(
             self.service.app(hosts),
             http=Protocol,
@@ -109,7 +109,7 @@ class Server:
             log_level="error",
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=min(4 * self.options.queue + 64, files // 2),
+            limit_concurrency=most if files == resource.RLIM_INFINITY else min(most, files // 2),
             timeout_graceful_shutdown=int(2 * self.options.request_timeout) + _GRACE,
         )
 
