@@ -70,8 +70,8 @@ class Batches:
         self._inside: set[_Job] = set()
         self._ending = False
         self._streams, self._turns = streams, threading.Semaphore(streams)
-        self._decoders = ThreadPoolExecutor(options.workers or cores(), "decode")
-        self._forwards = ThreadPoolExecutor(streams, "forward")
+        self._decoders = ThreadPoolExecutor(options.workers or cores(), "serve-decode")
+        self._forwards = ThreadPoolExecutor(streams, "serve-forward")
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 

@@ -29,7 +29,7 @@ TINY = ServeOptions(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tiny_model() -> dict[str, Any]:
     backbone = load_backbone(BACKBONE)
     key, block = base_key(backbone), backbone.blocks(["pooled"])["pooled"]
@@ -37,14 +37,14 @@ def tiny_model() -> dict[str, Any]:
     return make_model(FeatureOrigin(blocks, key.to_json(), "random:0", ("identity", "hflip")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def model_path(tiny_model: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "best.joblib"
     save_model(tiny_model, path)
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose photos may be named, with links that lead out of it and to themselves."""
     folder, outside = tmp_path_factory.mktemp("album"), tmp_path_factory.mktemp("outside") / "secret.jpg"
@@ -57,7 +57,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(model_path: Path, album: Path) -> Iterator[Running]:
     needed()
     models = (str(model_path), f"second={model_path}")
