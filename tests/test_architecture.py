@@ -25,6 +25,7 @@ ARROWS = {
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "remote", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
+    "serving": {"catalogue", "comparison", "evaluation", "features", "model", "options"},
     "labelling": {"catalogue", "experiment", "features", "model", "options", "cache"},
     "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "labelling", "options", "remote"},
@@ -35,7 +36,7 @@ ARROWS = {
     },
     "cli": {
         *("atlas", "audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads"),
-        *("labelling", "model", "neighbours", "options", "remote", "trial", "cache"),
+        *("labelling", "model", "neighbours", "options", "remote", "serving", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -47,6 +48,7 @@ STAGES = {
     "pipeline.model.predict",
     "pipeline.trial.evaluate",
     "pipeline.exchange.export",
+    "pipeline.serving.serve",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
     "pipeline.neighbours.similar",

@@ -14,6 +14,7 @@ from pipeline.cli.commands.cache import cache_app
 from pipeline.cli.commands.exchange import export
 from pipeline.cli.commands.labelling import labels, next_command
 from pipeline.cli.commands.neighbours import draw_map, similar
+from pipeline.cli.commands.serving import serve
 from pipeline.cli.output import Bar, News, say, say_all
 from pipeline.cli.parameters import (
     NO_NEGATIVE,
@@ -268,7 +269,7 @@ def reproduce(
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-for command in (vocabulary, audit, labels, export, similar, cache_app):
+for command in (vocabulary, audit, labels, export, similar, serve, cache_app):
     app.command(command)
 app.command(draw_map, name="map")
 app.command(next_command, name="next")

@@ -36,6 +36,7 @@ FIRST: dict[str, tuple[str, ...]] = {
     "next": (*_CATALOGUE, "attributes", "model", "pool", "count", "to", "cache", "out"),
     "labels": (*_CATALOGUE, "labels", "out", "table", "single", "multi"),
     "reproduce": (*_CATALOGUE, "attributes", "format", "mapping", "backbone", "weights", "cache", "out"),
+    "serve": ("model", "host", "port", "allow-paths", "reload", "queue", "sha256", "weights", "threshold"),
     "cache export": ("out", "cache", "use", "view", "model", *_CATALOGUE, "backbone", "weights"),
     "cache prune": ("yes", *_CATALOGUE, "drop-cache-key", "quarantine", "cache"),
 }
@@ -71,6 +72,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Vectors": (*_names(BackboneOptions, CacheKeyOptions), "features", "views", "view", "use", "cache"),
     "Heads": _HEADS,
     "Decisions": _DECISIONS,
+    "Server": ("host", "port", "allow-paths", "reload", "queue"),
 }
 """Groups in the order in which they are shown; an option is in the first that has it, or among the advanced ones."""
 

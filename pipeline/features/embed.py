@@ -27,7 +27,7 @@ from pipeline.features.backbone.resize import prepare
 from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject, Skipped
 from pipeline.features.runtimes import Runtime
 from pipeline.features.runtimes.forward import EmbedOptions, ForwardPass, Timings
-from pipeline.features.sources import NO_CONTENT, Source, content_id, content_pixels, read_source
+from pipeline.features.sources import NO_CONTENT, Content, Source, content_id, content_pixels, read_source
 from pipeline.remote import Ahead
 from pipeline.system import cores
 
@@ -99,7 +99,7 @@ class Embedder:
         forwards = ThreadPoolExecutor(streams, "forward")
         try:
             for pending in self._pending_batches(photos, decoders, reading):
-                waiting.append((pending, forwards.submit(self._forward, pending)))
+                waiting.append((pending, forwards.submit(self.forward, pending.photos)))
                 if len(waiting) > streams:
                     yield self._finish(*waiting.popleft())
             while waiting:
@@ -172,32 +172,58 @@ class Embedder:
             # An interrupted run waits for the photo in hand, which no decoder gives up, and for no other.
             if reading.stop.is_set():
                 break
-            start, identity = time.perf_counter(), NO_CONTENT
-            try:
-                content = read_source(photo)
-                identity = content_id(content)
-                if not reading.wanted(identity):
-                    results.append(Skipped(index, identity))
-                    continue
-                read, start = time.perf_counter() - start, time.thread_time()
-                limit = self.options.max_pixels
-                pixels = tuple(content_pixels(content, transform, limit) for transform in self.transforms)
-                self.timings.add(read=read, decode=time.thread_time() - start)
-                results.append(Decoded(index, identity, pixels))
-            except BadImage as error:
-                results.append(Reject(index, identity, str(error), type(error)))
-            except OSError as error:
-                results.append(Reject(index, identity, error.strerror or str(error)))
+            read = self._read(photo, index)
+            if isinstance(read, Reject):
+                results.append(read)
+            elif reading.wanted(read.identity):
+                results.append(self._shown(read, self.options.max_pixels))
+            else:
+                results.append(Skipped(index, read.identity))
         return results
 
-    def _forward(self, pending: PendingBatch) -> list[Features]:
-        """The blocks of each backbone."""
-        if not pending.photos:
+    def decode(self, photo: Source, index: int = 0, max_pixels: int | None = None) -> Decoded | Reject:
+        """One photo as the networks see it, or why it cannot be taken, in the thread that calls.
+
+        Args:
+            photo: The photo.
+            index: Its position among others.
+            max_pixels: More pixels than this are refused (default: what the options say).
+        """
+        read = self._read(photo, index)
+        limit = self.options.max_pixels if max_pixels is None else max_pixels
+        return read if isinstance(read, Reject) else self._shown(read, limit)
+
+    def _read(self, photo: Source, index: int) -> _Read | Reject:
+        start = time.perf_counter()
+        try:
+            content = read_source(photo)
+            identity = content_id(content)
+        except BadImage as error:
+            return Reject(index, NO_CONTENT, str(error), type(error))
+        except OSError as error:
+            return Reject(index, NO_CONTENT, error.strerror or str(error))
+        self.timings.add(read=time.perf_counter() - start)
+        return _Read(index, content, identity)
+
+    def _shown(self, photo: _Read, limit: int) -> Decoded | Reject:
+        start = time.thread_time()
+        try:
+            pixels = tuple(content_pixels(photo.content, transform, limit) for transform in self.transforms)
+        except BadImage as error:
+            return Reject(photo.index, photo.identity, str(error), type(error))
+        except OSError as error:
+            return Reject(photo.index, photo.identity, error.strerror or str(error))
+        self.timings.add(decode=time.thread_time() - start)
+        return Decoded(photo.index, photo.identity, pixels)
+
+    def forward(self, photos: Sequence[Decoded]) -> list[Features]:
+        """The blocks of each backbone, of photos that `decode` gave; safe from any thread, as a call is."""
+        if not photos:
             return [each.nothing() for each in self.passes]
-        shown = zip(*(photo.pixels for photo in pending.photos), strict=True)
+        shown = zip(*(photo.pixels for photo in photos), strict=True)
         squares = dict(zip(self.transforms, map(np.stack, shown), strict=True))
         made = [each(squares[each.backbone.transform]) for each in self.passes]
-        self.timings.add(photos=len(pending.photos))
+        self.timings.add(photos=len(photos))
         return made
 
     def _finish(self, pending: PendingBatch, forward: Future[list[Features]]) -> Batch:
@@ -205,6 +231,15 @@ class Embedder:
         indices = np.array([photo.index for photo in pending.photos], np.int64)
         ids = np.frombuffer(b"".join(photo.content_id for photo in pending.photos), dtype="S32")
         return Batch(indices, ids, first, tuple(pending.rejects), tuple(beside), tuple(pending.skipped))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo whose bytes are here."""
+
+    index: int
+    content: Content
+    identity: bytes
 
 
 @dataclass

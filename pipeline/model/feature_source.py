@@ -24,7 +24,7 @@ from pipeline.options import BackboneOptions, PredictOptions
 if TYPE_CHECKING:
     from cache import BaseKey, FeatureCache
     from pipeline.features.backbone.network import Backbone
-    from pipeline.features.batch import Reject
+    from pipeline.features.batch import Decoded, Reject
     from pipeline.features.embed import Embedder, EmbedOptions
     from pipeline.features.sources import Source
 
@@ -173,6 +173,15 @@ class FeatureSource:
             for made in batches:
                 rejects = tuple(replace(reject, index=int(at[reject.index])) for reject in made.rejects)
                 yield VectorBatch(at[made.indices], self._of_each((made.features, *made.beside)), rejects)
+
+    def vectors_of(self, photos: Sequence[Decoded]) -> VectorBatch:
+        """Vectors of photos that this object's `embedder` has decoded, at the positions that they say.
+
+        Raises:
+            BackboneError, ModelFileError, OptionError: the backbone or its runtime cannot be had.
+        """
+        indices = np.array([photo.index for photo in photos], np.int64)
+        return VectorBatch(indices, self._of_each(self.embedder.forward(photos)))
 
     def _from_cache(self, cache: FeatureCache, ids: Ids) -> Iterator[VectorBatch]:
         """Vectors of those contents of which the cache has all that the models take, in chunks; rejects it knows."""

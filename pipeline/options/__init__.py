@@ -14,6 +14,7 @@ from pipeline.options.heads import FitOptions
 from pipeline.options.labelling import LabelsOptions, NextOptions
 from pipeline.options.neighbours import MapOptions, SimilarOptions
 from pipeline.options.predict import EvaluateOptions, PredictOptions
+from pipeline.options.serving import ServeOptions
 
 __all__ = [
     "AuditOptions",
@@ -34,6 +35,7 @@ __all__ = [
     "PruneOptions",
     "ReproduceOptions",
     "SampleOptions",
+    "ServeOptions",
     "SimilarOptions",
     "SplitOptions",
     "VectorKind",
