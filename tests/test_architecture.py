@@ -25,7 +25,7 @@ ARROWS = {
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "remote", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
-    "labelling": {"catalogue", "experiment", "features", "model", "options", "cache"},
+    "labelling": {"catalogue", "experiment", "features", "model", "options", "remote", "cache"},
     "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "labelling", "options", "remote"},
     "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "remote", "cache"},
