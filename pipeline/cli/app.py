@@ -136,7 +136,8 @@ def extract(
     if options.pool:
         from pipeline.labelling.pool import pool_photos
 
-        paths = [*paths, *pool_photos(options.pool, data.images)]
+        named = {str(path): path for path in (*paths, *pool_photos(options.pool, data.images))}
+        paths = list(named.values())
     # Seconds of imports, which a wrong path should not cost.
     from pipeline.features.extract import extract as run_extract
 
