@@ -26,7 +26,7 @@ ARROWS = {
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "serving": {"catalogue", "comparison", "evaluation", "features", "model", "options"},
-    "labelling": {"catalogue", "experiment", "features", "model", "options", "cache"},
+    "labelling": {"catalogue", "experiment", "features", "model", "options", "remote", "cache"},
     "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "labelling", "options", "remote"},
     "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "remote", "cache"},

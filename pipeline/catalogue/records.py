@@ -82,24 +82,29 @@ class Catalogue:
 
     @cached_property
     def places(self) -> Sequence[str]:
-        """(n,), where the files lie below the folder, with forward slashes."""
-        paths = self.paths
+        """(n,), by which its photos are told from others, as `places_of` has them."""
+        return self.places_of(self.paths)
+
+    def places_of(self, paths: Sequence[Path | RemotePhoto]) -> Sequence[str]:
+        """Where photos lie: files below the folder, with forward slashes; photos on other machines by their URLs."""
         if isinstance(paths, PhotoPaths) and paths.root == self.images:
             return paths.names
-        return [path.relative_to(self.images).as_posix() for path in paths]
+        return [
+            path.name if isinstance(path, RemotePhoto) else path.relative_to(self.images).as_posix() for path in paths
+        ]
 
-    def grown(self, places: Sequence[str]) -> Catalogue:
-        """The catalogue with more photos, of which nothing is known; `places` are as the property has them."""
-        if not places:
+    def grown(self, filenames: Sequence[str], paths: Sequence[Path | RemotePhoto]) -> Catalogue:
+        """The catalogue with more photos, of which nothing is known; both (m,)."""
+        if not filenames:
             return self
 
         def longer(column: Sequence[T | None]) -> Coded[T | None]:
-            return coded([*column, *[None] * len(places)])
+            return coded([*column, *[None] * len(filenames)])
 
         return replace(
             self,
-            filenames=[*self.filenames, *places],
-            paths=PhotoPaths(self.images, [*self.places, *places]),
+            filenames=[*self.filenames, *filenames],
+            paths=_one_after_the_other(self.paths, paths),
             cells={attribute: longer(column) for attribute, column in self.cells.items()},
             categories=None if self.categories is None else longer(self.categories),
             groups=None if self.groups is None else longer(self.groups),
@@ -127,3 +132,15 @@ class Catalogue:
             categories=None if self.categories is None else coded(self.categories).take(index),
             groups=None if self.groups is None else coded(self.groups).take(index),
         )
+
+
+def _one_after_the_other(
+    first: Sequence[Path | RemotePhoto], more: Sequence[Path | RemotePhoto]
+) -> Sequence[Path | RemotePhoto]:
+    """Both, made on access as before where they lie in one place."""
+    if isinstance(first, PhotoPaths) and isinstance(more, PhotoPaths) and first.root == more.root:
+        return PhotoPaths(first.root, [*first.names, *more.names])
+    if isinstance(first, RemotePhotos) and isinstance(more, RemotePhotos) and first.root == more.root:
+        stamps = [*first.stamps, *more.stamps]
+        return RemotePhotos(first.root, [*first.names, *more.names], stamps, {**first.whole, **more.whole})
+    return [*first, *more]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,7 @@ from pipeline.options import (
     SplitOptions,
 )
 from pipeline.options.forms.words import PROGRAM, changed, words_of
+from pipeline.remote import RemotePhoto
 
 app = App(
     name=PROGRAM.split()[-1],
@@ -127,15 +129,16 @@ def extract(
     """See every photo once with a frozen backbone; its vectors go into the embedding cache."""
     from pipeline.catalogue import read_catalogue
 
-    paths: list[Path] = []
+    paths: Sequence[Path | RemotePhoto] = []
     if data.data is not None or not options.pool:
         catalogue = read_catalogue(data)
         say_all(finding_lines(catalogue.findings))
-        paths += catalogue.paths
+        paths = catalogue.paths
     if options.pool:
         from pipeline.labelling.pool import pool_photos
 
-        paths += pool_photos(options.pool, data.images)
+        named = {str(path): path for path in (*paths, *pool_photos(options.pool, data.images))}
+        paths = list(named.values())
     # Seconds of imports, which a wrong path should not cost.
     from pipeline.features.extract import extract as run_extract
 

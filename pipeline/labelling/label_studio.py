@@ -16,6 +16,7 @@ from xml.sax.saxutils import quoteattr
 from pipeline.catalogue import LabelSchema
 from pipeline.errors import OptionError
 from pipeline.labelling.asks import Ask
+from pipeline.remote import is_url
 from pipeline.system import write_text
 
 _PHOTO = "photo"
@@ -34,7 +35,7 @@ def write_tasks(out: Path, asks: Sequence[Ask], schema: LabelSchema | None, imag
         out: The file of tasks.
         asks: What is asked.
         schema: Attributes and values that can be chosen.
-        image_url: Where a photo is, with {photo} for its name.
+        image_url: Where a photo is, with {photo} for its name; one whose name is a URL is there.
 
     Raises:
         OptionError: Nothing says which values there are.
@@ -59,7 +60,7 @@ def write_tasks(out: Path, asks: Sequence[Ask], schema: LabelSchema | None, imag
 
 def _task(photo: str, asks: Sequence[Ask], single: dict[str, bool], image_url: str) -> dict[str, Any]:
     data = {
-        "image": image_url.replace("{photo}", quote(photo)),
+        "image": photo if is_url(photo) else image_url.replace("{photo}", quote(photo)),
         "photo": photo,
         "why": "; ".join(f"{ask.attribute}: {ask.why}" for ask in asks),
         "doubt": round(sum(ask.doubt for ask in asks), 4),

@@ -14,6 +14,7 @@ from pipeline.catalogue import Catalogue, Finding, LabelSchema, coded, groups_of
 from pipeline.errors import CatalogueError, OptionError, counted
 from pipeline.experiment.cached_rows import in_cache
 from pipeline.features.cache_tools import features_of_model
+from pipeline.features.contents.ids import content_ids
 from pipeline.features.selection import open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.labelling.asks import Ask, Reasons, candidates, write_asks
@@ -117,7 +118,7 @@ def _cached(
 ) -> _CachedPool:
     """The pool joined with the cache; raises OptionError with the command that makes missing vectors."""
     cache = open_cache(options.cache)
-    ids, problems = cache.files.ids([Path(path) for path in catalogue.paths])
+    ids, problems = content_ids(cache, catalogue.paths)
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
     if predictor is None:

@@ -112,7 +112,7 @@ class ExtractOptions:
         workers: Decoding threads (default: the number of cores).
         max_pixels: Photos with more pixels than this are rejected, not decoded.
         rehash: Read and hash every photo again instead of trusting size and modification time.
-        pool: More photos, which --data does not name: files, folders or patterns, or a CSV with a column photo or
+        pool: More photos, which --data does not name: files, folders, patterns or URLs, or a CSV with a column photo or
             filename; alone, without --data, they are all.
         wait: Seconds to wait for another extract that is writing to the same cache key (default: stop at once).
     """
@@ -128,5 +128,5 @@ class ExtractOptions:
     workers: int | None = None
     max_pixels: int = 110_000_000
     rehash: bool = False
-    pool: tuple[Path, ...] = ()
+    pool: tuple[str | Path, ...] = ()
     wait: float = 0.0

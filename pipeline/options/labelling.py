@@ -14,8 +14,8 @@ class NextOptions:
     Attributes:
         model: Model file written by fit-heads; without one, photos that stand for many others are chosen.
         sha256: Refuse the model file unless its SHA-256 is this.
-        pool: Photos to choose from: files, folders or patterns, or a CSV with a column photo or filename (default: the
-            photos of --data); what --data knows of them is not asked.
+        pool: Photos to choose from: files, folders, patterns or URLs, or a CSV with a column photo or filename
+            (default: the photos of --data); what --data knows of them is not asked.
         count: Photos to choose.
         per: One list of so many photos, each asked about all that it lacks (photo), or as many for each attribute.
         near: Cosine of the pooled vectors from which two photos show the same, so that only one is asked.
@@ -25,14 +25,14 @@ class NextOptions:
         group_regex: Regular expression whose first group (or whole match) in the file name is the product.
         to: What is written: csv, a row per photo and attribute whose column `value` is to be filled in; or
             label-studio, tasks with predictions and, beside them, the labelling configuration.
-        image_url: Where Label Studio finds a photo.
+        image_url: Where Label Studio finds a photo; one that is named by a URL is there.
         seed: Seed of the clusters.
         out: File to write (default: next.csv, or next.json for label-studio).
     """
 
     model: Path | None = None
     sha256: str | None = None
-    pool: tuple[Path, ...] = ()
+    pool: tuple[str | Path, ...] = ()
     count: int = 200
     per: Literal["photo", "attribute"] = "photo"
     near: float = 0.98

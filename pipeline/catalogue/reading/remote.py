@@ -82,12 +82,23 @@ def folder_at(images: str | Path) -> Folder:
 
 def without_secrets(raw: RawRows, folder: Folder) -> None:
     """Take passwords and signatures out of the rows' names, and ask a web server for the photos that they name."""
-    named = [clean(name) for name in raw.names]
+    raw.names = _cleaned(raw.names, folder)
+
+
+def found_in(folder: Folder, names: Sequence[str]) -> list[Found]:
+    """The photos that names mean which stand elsewhere than in the catalogue's own table; a web server is asked."""
+    if not isinstance(folder, RemoteFolder):
+        return [find(folder, name) for name in names]
+    return [find_remote(folder, name) for name in _cleaned(names, folder)]
+
+
+def _cleaned(names: Sequence[str], folder: Folder) -> list[str]:
+    named = [clean(name) for name in names]
     if isinstance(folder, RemoteFolder):
-        folder.whole.update({new: old for new, old in zip(named, raw.names, strict=True) if new != old})
+        folder.whole.update({new: old for new, old in zip(named, names, strict=True) if new != old})
         if is_http(folder.place.home + "/"):
             _ask(folder, named)
-    raw.names = named
+    return named
 
 
 def _ask(folder: RemoteFolder, names: Sequence[str]) -> None:

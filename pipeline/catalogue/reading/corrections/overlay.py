@@ -13,16 +13,19 @@ from pipeline.catalogue.joined import SEPARATOR, parts
 from pipeline.catalogue.reading.columns.numbers import plain_number
 from pipeline.catalogue.reading.corrections.label_studio import read_label_studio
 from pipeline.catalogue.reading.corrections.said import Said, read_said
-from pipeline.catalogue.reading.photos import find, search
 from pipeline.catalogue.reading.raw_rows import hint, unknown_tokens
+from pipeline.catalogue.reading.remote import folder_at, found_in
 from pipeline.catalogue.records import Catalogue
 from pipeline.errors import CatalogueError, counted, printable
 from pipeline.options import DataOptions
+from pipeline.remote import clean
 from pipeline.system import wrong_text
 
 
 def read_labels(paths: Sequence[Path]) -> tuple[tuple[Said, ...], tuple[Finding, ...]]:
     """The labels of several files, in the order in which they count, and a finding per file that is not all filled in.
+
+    Photos that they name by a URL are named without its secrets, as the catalogue names them.
 
     Raises:
         CatalogueError: A file is none, or says nothing at all.
@@ -33,7 +36,7 @@ def read_labels(paths: Sequence[Path]) -> tuple[tuple[Said, ...], tuple[Finding,
         of_file, left = (read_label_studio if path.suffix.casefold() == ".json" else read_said)(path)
         if not of_file:
             raise CatalogueError(f"--labels {path}: it has no label yet ({counted(left, 'row')} without a value).")
-        said += of_file
+        said += [replace(each, photo=clean(each.photo)) for each in of_file]
         if left:
             findings.append(Finding("labels-open", path.name, f"{left} without a value, {len(of_file)} with one"))
     for each in said:
@@ -97,21 +100,27 @@ def _with_photos(
     absent = [name for name in wanted if name not in rows]
     if not absent:
         return catalogue, found, ()
-    folder = search(catalogue.images)
-    places = {name: place for name in absent if (place := find(folder, name).name) is not None}
+    folder = folder_at(catalogue.images)
+    at = {name: each.name for name, each in zip(absent, found_in(folder, absent), strict=True) if each.name is not None}
+    photos = folder.paths(list(at.values()))
     by_path = {place: row for row, place in enumerate(catalogue.places)}
     fresh: dict[str, int] = {}
-    for name, place in places.items():
-        found[name] = by_path[place] if place in by_path else len(rows) + fresh.setdefault(place, len(fresh))
+    for name, place in zip(at, catalogue.places_of(photos), strict=True):
+        if place not in by_path:
+            by_path[place] = len(rows) + len(fresh)
+            fresh[at[name]] = len(fresh)
+        found[name] = by_path[place]
     bases = _by_base(catalogue)
-    by_base = {name: row for name in absent if name not in places if (row := bases.get(_base(name), -1)) >= 0}
-    lost = [name for name in absent if name not in places and name not in by_base]
+    by_base = {name: row for name in absent if name not in at if (row := bases.get(_base(name), -1)) >= 0}
+    lost = [name for name in absent if name not in at and name not in by_base]
     if len(lost) == len(wanted):
         raise CatalogueError(
             f"--labels: not one of the {counted(len(lost), 'photo')} is in the catalogue or in {catalogue.images} "
             f"(first: {printable(lost[0])!r})."
         )
-    return catalogue.grown(list(fresh)), {**found, **by_base}, tuple(_photo_findings(list(fresh), by_base, lost))
+    names = list(fresh)
+    grown = catalogue.grown(names, folder.paths(names))
+    return grown, {**found, **by_base}, tuple(_photo_findings(names, by_base, lost))
 
 
 def _by_base(catalogue: Catalogue) -> Mapping[str, int]:
