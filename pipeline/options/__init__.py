@@ -7,14 +7,14 @@ from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
 from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grouping
-from pipeline.options.exchange import ModelExportOptions
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
 from pipeline.options.labelling import LabelsOptions, NextOptions
+from pipeline.options.model.exchange import ModelExportOptions
+from pipeline.options.model.predict import EvaluateOptions, PredictOptions
+from pipeline.options.model.serving import ServeOptions
 from pipeline.options.neighbours import MapOptions, SimilarOptions
-from pipeline.options.predict import EvaluateOptions, PredictOptions
-from pipeline.options.serving import ServeOptions
 
 __all__ = [
     "AuditOptions",
