@@ -89,7 +89,7 @@ def extract(
     Raises:
         BackboneError: backbone, weights or runtime cannot be had.
         OptionError: a block, view, device or runtime that does not exist.
-        CacheBusy: another extraction writes to the same key for longer than `options.wait`.
+        CacheBusy: the key is compacted, pruned or repaired for longer than `options.wait`.
         CacheWriteError: the disk refuses.
     """
     options = options or ExtractOptions()
@@ -162,7 +162,7 @@ def _lacking(run: _Run, ids: Ids) -> Bool:
 
 def _compute(run: _Run, ids: Ids, rows: Int64) -> None:
     with _writer(run) as writer:
-        # Asked again under the lock: while this process waited, another may have written some of them.
+        # Asked again: while this process waited for a `compact`, or began, another may have written some of them.
         lacking = np.stack([writer.missing(ids[rows], column) for column in run.columns], axis=1)
         jobs = jobs_of(rows, lacking, run.columns)
         run.total, run.began = sum(len(job.rows) for job in jobs), time.perf_counter()

@@ -112,7 +112,7 @@ class ExtractOptions:
         workers: Decoding threads (default: the number of cores).
         max_pixels: Photos with more pixels than this are rejected, not decoded.
         rehash: Read and hash every photo again instead of trusting size and modification time.
-        wait: Seconds to wait for another extract that is writing to the same cache key (default: stop at once).
+        wait: Seconds to wait while the cache key is compacted, pruned or repaired (default: stop at once).
     """
 
     cache: Path = Path("features")
