@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,17 +25,12 @@ from cache import (
 from pipeline.arrays import Bool, Int64
 from pipeline.features.backbone.network import Backbone, base_key, load_backbone
 from pipeline.features.backbone.transform import TOO_MANY_PIXELS, require_view
-from pipeline.features.batch import Batch
-from pipeline.features.embed import Embedder, EmbedOptions
-from pipeline.features.jobs import Job, jobs_of
+from pipeline.features.engines.engine import Done, Engine, Paths, Work
+from pipeline.features.engines.jobs import jobs_of
+from pipeline.features.engines.local import LocalEngine
 from pipeline.features.key_notes import is_written_down, key_writer
 from pipeline.features.report import ExtractReport, PhotoReject, Progress
 from pipeline.options import BackboneOptions, ExtractOptions
-
-_PROBE_AFTER = 60.0  # seconds of computing from which knowing the forward pass alone is worth its rounds
-_PROBE_ROUNDS, _ROUND_SECONDS = 3, 2.0
-
-Paths = Sequence[str | os.PathLike[str]]
 
 
 @dataclass
@@ -49,6 +43,8 @@ class _Run:
     """
 
     cache: FeatureCache
+    engine: Engine
+    asked: BackboneOptions
     backbone: Backbone
     key: BaseKey
     columns: tuple[Column, ...]
@@ -64,8 +60,6 @@ class _Run:
     done: int = 0
     left: int = 0
     began: float = 0.0
-    runtime: str = ""
-    forward_per_second: float | None = None
 
 
 def extract(
@@ -74,6 +68,7 @@ def extract(
     options: ExtractOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
     most: int | None = None,
+    engine: Engine | None = None,
 ) -> ExtractReport:
     """Compute and store what the cache lacks for these photos.
 
@@ -85,6 +80,7 @@ def extract(
         options: What to keep and how to run.
         progress: Called after each batch.
         most: Stop after this many contents, to learn how fast they go; what is computed is stored like any other.
+        engine: What computes them (default: this process).
 
     Raises:
         BackboneError: backbone, weights or runtime cannot be had.
@@ -99,7 +95,8 @@ def extract(
     cache = FeatureCache(options.cache)
     seconds = {"start": time.perf_counter() - began, "runtime": 0.0}
     partly, stored = (np.zeros(len(paths), np.bool_) for _ in range(2))
-    run = _Run(cache, loaded, key, columns, paths, options, progress, seconds, partly, stored)
+    engine = engine or LocalEngine()
+    run = _Run(cache, engine, backbone, loaded, key, columns, paths, options, progress, seconds, partly, stored)
     if loaded.random:
         run.notes.append(f"weights are {loaded.weights_source}: untrained, for tests and speed only")
     with _timed(run.seconds, "hash"):
@@ -165,92 +162,34 @@ def _compute(run: _Run, ids: Ids, rows: Int64) -> None:
         # Asked again: while this process waited for a `compact`, or began, another may have written some of them.
         lacking = np.stack([writer.missing(ids[rows], column) for column in run.columns], axis=1)
         jobs = jobs_of(rows, lacking, run.columns)
-        run.total, run.began = sum(len(job.rows) for job in jobs), time.perf_counter()
-        embedder = None
-        for job in jobs:
-            embedder = _compute_job(run, writer, job)
-        with _timed(run.seconds, "write"):
-            writer.flush()
-        run.seconds["compute"] = time.perf_counter() - run.began - run.seconds["runtime"]
-        # Several jobs run different forward passes, and the last one's rate says nothing about all of them.
-        if embedder is None or len(jobs) > 1 or not embedder.runtime.blocks:
-            return
-        if run.seconds["compute"] > _PROBE_AFTER:
-            with _timed(run.seconds, "probe"):
-                run.forward_per_second = _forward_alone(embedder, run.done / run.seconds["compute"])
-
-
-def _forward_alone(embedder: Embedder, photos_per_second: float) -> float:
-    """Photos per second of the forward pass alone, all views: the best of a few rounds of seconds each."""
-    views = len(embedder.views)
-    passes = _ROUND_SECONDS * photos_per_second * views / (embedder.batch_size * embedder.runtime.streams)
-    return embedder.forward_rate(max(2, round(passes)), _PROBE_ROUNDS) / views
+        work = Work(run.paths, ids, run.asked, run.backbone, run.key, run.columns, run.options, jobs)
+        run.total, run.began = work.photos, time.perf_counter()
+        with contextlib.closing(run.engine.compute(work, writer)) as parts:
+            for done in parts:
+                _take(run, done)
+        facts = run.engine.facts
+        run.seconds |= facts.seconds
+        aside = facts.seconds.get("runtime", 0.0) + facts.seconds.get("probe", 0.0)
+        run.seconds["compute"] = time.perf_counter() - run.began - aside
+        run.notes += facts.notes
 
 
 def _writer(run: _Run) -> AbstractContextManager[Writer]:
     return key_writer(run.cache, run.key, run.backbone, run.options)
 
 
-def _compute_job(run: _Run, writer: Writer, job: Job) -> Embedder:
-    asked = run.options
-    with _timed(run.seconds, "runtime"):
-        embedder = Embedder(
-            run.backbone,
-            job.blocks,
-            job.views,
-            EmbedOptions(
-                device=asked.device,
-                runtime=asked.runtime,
-                precision=asked.precision,
-                batch_size=asked.batch_size,
-                workers=asked.workers,
-                max_pixels=asked.max_pixels,
-                store=asked.cache / "runtimes",
-            ),
-        )
-    with contextlib.closing(embedder([run.paths[row] for row in job.rows])) as batches:
-        for batch in batches:
-            _store(run, writer, job, batch)
-    _account(run, embedder)
-    return embedder
-
-
-def _store(run: _Run, writer: Writer, job: Job, batch: Batch) -> None:
-    for reject in batch.rejects:
+def _take(run: _Run, done: Done) -> None:
+    for bad in done.refused:
         # What only this run cannot take belongs to its cache key, whose rejects the next extract tries again.
-        owner = None if reject.lasting else run.key.digest
-        _reject(run, int(job.rows[reject.index]), reject.content_id, reject.reason, owner)
-    finite = np.ones(len(batch.ids), dtype=np.bool_)
-    for values in batch.features.values():
-        finite &= np.isfinite(values).all(axis=1)
-    for at in np.flatnonzero(~finite):
-        reason = "the network's output for it is not finite"
-        _reject(run, int(job.rows[batch.indices[at]]), batch.ids[at], reason, run.key.digest)
-    column_of = {(column.block.name, column.view): column for column in run.columns}
-    with _timed(run.seconds, "write"):
-        # The ids are those of the bytes decoded: a photo that changed since it was hashed is stored as what it is now.
-        writer.append(batch.ids[finite], {column_of[key]: values[finite] for key, values in batch.features.items()})
-    run.stored[job.rows[batch.indices[finite]]] = True
-    run.done += len(batch.indices) + len(batch.rejects)
+        run.rejects[bad.row] = bad.reason
+        owner = None if bad.lasting else run.key.digest
+        run.cache.files.reject(Path(run.paths[bad.row]), bad.content_id, bad.reason, owner)
+    run.stored[done.stored] = True
+    run.done += done.count
     if run.progress is not None:
-        rate = run.done / max(time.perf_counter() - run.began - run.seconds["runtime"], 1e-9)
-        run.progress(Progress(run.done, run.total, rate, max(0.0, (run.total - run.done) / rate)))
-
-
-def _reject(run: _Run, row: int, content_id: bytes, reason: str, key: str | None = None) -> None:
-    run.rejects[row] = reason
-    run.cache.files.reject(Path(run.paths[row]), content_id, reason, key)
-
-
-def _account(run: _Run, embedder: Embedder) -> None:
-    timings, runtime = embedder.timings, embedder.runtime
-    colour = ("colour",) if timings.colour else ()
-    for name in ("read", "decode", *colour, "forward"):
-        run.seconds[name] = run.seconds.get(name, 0.0) + getattr(timings, name)
-    streams, workers = runtime.streams, embedder.workers
-    run.runtime = f"{runtime.name}, batches of {runtime.batch_size}, {streams} at once, {workers} decoding threads"
-    if runtime.note and runtime.note not in run.notes:
-        run.notes.append(runtime.note)
+        began = run.began + run.engine.facts.seconds.get("runtime", 0.0)
+        rate = run.done / max(time.perf_counter() - began, 1e-9)
+        run.progress(Progress(run.done, run.total, rate, max(0.0, (run.total - run.done) / max(rate, 1e-9))))
 
 
 def _spread_rejects(run: _Run, ids: Ids) -> None:
@@ -276,8 +215,8 @@ def _report(run: _Run, unique: int, readable: int, reused: int) -> ExtractReport
         rejects=tuple(PhotoReject(Path(run.paths[row]), why) for row, why in sorted(run.rejects.items())),
         seconds=run.seconds,
         images_per_second=run.done / compute if compute else 0.0,
-        forward_per_second=run.forward_per_second,
-        runtime=run.runtime,
+        forward_per_second=run.engine.facts.forward_per_second,
+        runtime=run.engine.facts.runtime,
         left=run.left,
         notes=tuple(run.notes),
     )

@@ -300,15 +300,15 @@ def test_sixteen_bit_storage_reads_back_close(run, photos, tmp_path):
 
 
 def test_efficiency_is_a_share_of_the_forward_pass_of_the_same_job(run, monkeypatch):
-    monkeypatch.setattr("pipeline.features.extract._PROBE_AFTER", 0.0)
-    monkeypatch.setattr("pipeline.features.extract._ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.features.engines.local._PROBE_AFTER", 0.0)
+    monkeypatch.setattr("pipeline.features.engines.local._ROUND_SECONDS", 0.01)
     report = run()
     assert report.forward_per_second > 0
     assert report.seconds["probe"] > 0
 
 
 def test_extractions_of_several_kinds_have_no_single_forward_rate(run, photos, monkeypatch):
-    monkeypatch.setattr("pipeline.features.extract._PROBE_AFTER", 0.0)
+    monkeypatch.setattr("pipeline.features.engines.local._PROBE_AFTER", 0.0)
     run(photos[:3])
     assert run(features=("pooled", "levels")).forward_per_second is None
 
