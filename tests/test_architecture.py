@@ -19,6 +19,7 @@ ARROWS = {
     "evaluation": {"catalogue"},
     "heads": {"options"},
     "features": {"catalogue", "options", "cache"},
+    "cluster": {"features", "options", "cache"},
     "model": {"catalogue", "evaluation", "features", "heads", "options", "cache"},
     "finetuning": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options", "cache"},
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
@@ -26,8 +27,8 @@ ARROWS = {
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
     "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
     "cli": {
-        *("audit", "catalogue", "comparison", "experiment", "features", "finetuning", "heads", "model", "options"),
-        *("trial", "cache"),
+        *("audit", "catalogue", "cluster", "comparison", "experiment", "features", "finetuning", "heads", "model"),
+        *("options", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""

@@ -38,6 +38,7 @@ from pipeline.options import (
     CacheKeyOptions,
     CompareOptions,
     DataOptions,
+    EngineOptions,
     EvaluateOptions,
     ExtractOptions,
     FinetuneOptions,
@@ -118,18 +119,28 @@ def extract(
     data: Annotated[DataOptions, Flat] = DataOptions(),
     backbone: Annotated[BackboneOptions, Flat] = BackboneOptions(),
     options: Annotated[ExtractOptions, Flat] = ExtractOptions(),
+    machines: Annotated[EngineOptions, Flat] = EngineOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """See every photo once with a frozen backbone; its vectors go into the embedding cache."""
     from pipeline.catalogue import read_catalogue
 
+    machines.require_ray()
+    share = machines.share()
     catalogue = read_catalogue(data)
     say_all(finding_lines(catalogue.findings))
     # Seconds of imports, which a wrong path should not cost.
+    from pipeline.cluster.engine import ray_engine
+    from pipeline.cluster.part import rows_of_part
     from pipeline.features.extract import extract as run_extract
 
+    paths = catalogue.paths
+    if share is not None:
+        paths = catalogue.take(rows_of_part(catalogue.filenames, share)).paths
+        say(f"part {share}: {len(paths)} of {len(catalogue)} photos")
+    engine = ray_engine(machines) if machines.engine == "ray" else None
     with Bar("extract", "photo", say) as bar:
-        report = run_extract(catalogue.paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
+        report = run_extract(paths, backbone, options, lambda p: bar.at(p.done, p.total), engine=engine)
     say_all(extract_lines(report))
 
 
