@@ -190,9 +190,6 @@ def require_ray() -> ModuleType:
     Raises:
         OptionError: It is not.
     """
-    # It would tell its makers of every use, and have its workers wait for whatever else runs on the machine.
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_worker_niceness", "0")):
-        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.util.scheduling_strategies
@@ -201,8 +198,13 @@ def require_ray() -> ModuleType:
     return ray
 
 
-def connect(ray: ModuleType, address: str | None) -> bool:
+def connect(ray: ModuleType, address: str | None, resources: Mapping[str, Any] | None = None) -> bool:
     """Join a cluster, or start one on this machine; nothing where this process is in one already.
+
+    Args:
+        ray: The library.
+        address: Of the cluster to join.
+        resources: What one that is started here has, where that is not this process's cores.
 
     Returns:
         Whether this process joined or started it just now, and so is to leave or stop it.
@@ -212,9 +214,12 @@ def connect(ray: ModuleType, address: str | None) -> bool:
     """
     if ray.is_initialized():
         return False
+    # Else it tells its makers of every use, and its workers wait for whatever else runs on the machine.
+    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_worker_niceness", "0")):
+        os.environ.setdefault(name, value)
     here = {"num_cpus": cores(), "object_store_memory": _OBJECTS, "include_dashboard": False}
     with _own_signals():
-        _init(ray, address, {} if address else here)
+        _init(ray, address, {} if address else {**here, **(resources or {})})
     return True
 
 

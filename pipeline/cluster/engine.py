@@ -123,7 +123,7 @@ class ClusterEngine:
         now = time.monotonic()
         if not job.started and now - job.began > self._patience.start:
             raise BackboneError(
-                f"no worker had its backbone within {self._patience.start:.0f} s; `ray status` says whether there is room"
+                f"no worker had its backbone within {self._patience.start:.0f} s; `ray status` says if there is room"
             )
         for worker, number in job.board.overdue(now):
             yield Event(worker, number, Lost(f"no receipt after {now - job.began:.0f} s"))
