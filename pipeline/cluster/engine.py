@@ -64,8 +64,8 @@ class _Job:
     work: Work
     crew: Crew
     board: Board
-    began: float = field(default_factory=time.monotonic)
-    looked: float = field(default_factory=time.monotonic)
+    began: float
+    looked: float
     started: int = 0
     ended_at_start: int = 0
     runtimes: dict[str, None] = field(default_factory=dict)
@@ -77,12 +77,16 @@ class ClusterEngine:
     Args:
         make_crew: Gathers the workers once it is known what they need to be told.
         patience: How long a unit may take, and how much may fail.
+        clock: Seconds from any moment on.
     """
 
-    def __init__(self, make_crew: MakeCrew, patience: Patience | None = None) -> None:
+    def __init__(
+        self, make_crew: MakeCrew, patience: Patience | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.facts = Facts(seconds={"runtime": 0.0})
         self._make_crew = make_crew
         self._patience = patience or Patience()
+        self._clock = clock
 
     def compute(self, work: Work, writer: Writer) -> Generator[Done, None, None]:
         """Compute and store it all, unit by unit; `writer` holds the key for the workers, which write by themselves.
@@ -93,10 +97,10 @@ class ClusterEngine:
         """
         if not work.jobs:
             return
-        began = time.monotonic()
+        began = self._clock()
         with self._make_crew(_setup(work, writer)) as crew:
             units = cut(work.jobs, unit_photos(work.photos, crew.size), writer.numbers)
-            job = _Job(work, crew, Board(units, writer.numbers, self._patience), began)
+            job = _Job(work, crew, Board(units, writer.numbers, self._patience), began, began)
             while not job.board.finished:
                 self._look_round(job)
                 self._give_out(job)
@@ -106,12 +110,12 @@ class ClusterEngine:
 
     def _look_round(self, job: _Job) -> None:
         """Take in machines that joined."""
-        if time.monotonic() - job.looked > _LOOK:
-            job.looked = time.monotonic()
+        if self._clock() - job.looked > _LOOK:
+            job.looked = self._clock()
             job.crew.look_round()
 
     def _give_out(self, job: _Job) -> None:
-        now = time.monotonic()
+        now = self._clock()
         for worker in job.crew.idle:
             unit = job.board.take(worker, now)
             if unit is None:
@@ -120,7 +124,7 @@ class ClusterEngine:
 
     def _late(self, job: _Job) -> Iterator[Event]:
         """Take units from workers that are late, and give up those that stay away."""
-        now = time.monotonic()
+        now = self._clock()
         if not job.started and now - job.began > self._patience.start:
             raise BackboneError(
                 f"no worker had its backbone within {self._patience.start:.0f} s; `ray status` says if there is room"
@@ -148,7 +152,7 @@ class ClusterEngine:
 
     def _welcome(self, job: _Job, started: Started) -> None:
         if not job.started:
-            self.facts.seconds["runtime"] = time.monotonic() - job.began
+            self.facts.seconds["runtime"] = self._clock() - job.began
         job.started += 1
         job.ended_at_start = 0
         job.runtimes[started.runtime] = None

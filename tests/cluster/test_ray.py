@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from cache import FeatureCache
-from pipeline.cluster.board import Patience
 from pipeline.cluster.crew import RayCrew, connect
 from pipeline.cluster.engine import ClusterEngine
 from pipeline.errors import OptionError
@@ -19,11 +18,11 @@ from pipeline.features.extract import extract
 from pipeline.options import BackboneOptions, EngineOptions, ExtractOptions
 from tests.cluster.crews import FrozenOnce, KilledOnce, Worker
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKBONE = BackboneOptions(backbone="tf_efficientnet_lite0", weights="package", size=64)
-HASTY = Patience(first=4.0, least=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +42,13 @@ def folder(tmp_path_factory):
 def run(photos, tmp_path, folder):
     """Extract 300 photos with two workers of a kind, and then here; gives both reports."""
 
-    def call(kind=Worker, patience=None):
+    def call(kind=Worker, clock=time.monotonic):
         paths = photos(300)
         asked = EngineOptions(engine="ray", workers_per_node=2)
-        engine = ClusterEngine(lambda setup: RayCrew(setup, asked, kind), patience)
-        options = {name: ExtractOptions(cache=tmp_path / name, device="cpu") for name in ("theirs", "ours")}
+        engine = ClusterEngine(lambda setup: RayCrew(setup, asked, kind), clock=clock)
+        options = {
+            name: ExtractOptions(cache=tmp_path / name, device="cpu", runtime="torch") for name in ("theirs", "ours")
+        }
         return extract(paths, BACKBONE, options["theirs"], engine=engine), extract(paths, BACKBONE, options["ours"])
 
     return call
@@ -71,9 +72,12 @@ def test_a_frozen_worker_that_comes_back_when_its_unit_was_redone_does_no_harm(r
             time.sleep(0.02)
         os.kill(int((folder / "frozen").read_text()), signal.SIGCONT)
 
+    def an_hour_later_once_it_is_frozen():
+        return time.monotonic() + 4000.0 * (folder / "order").exists()
+
     waiting = threading.Thread(target=thaw, daemon=True)
     waiting.start()
-    theirs, ours = run(FrozenOnce, HASTY)
+    theirs, ours = run(FrozenOnce, an_hour_later_once_it_is_frozen)
     waiting.join(10)
     assert not waiting.is_alive()
     assert_same("theirs", "ours")
