@@ -100,7 +100,9 @@ class ClusterEngine:
         began = self._clock()
         with self._make_crew(_setup(work, writer)) as crew:
             units = cut(work.jobs, unit_photos(work.photos, crew.size), writer.numbers)
-            job = _Job(work, crew, Board(units, writer.numbers, self._patience), began, began)
+            # Machines of one cluster may go all at once.
+            patience = replace(self._patience, in_a_row=self._patience.in_a_row + 2 * crew.size)
+            job = _Job(work, crew, Board(units, writer.numbers, patience), began, began)
             while not job.board.finished:
                 self._look_round(job)
                 self._give_out(job)
@@ -130,7 +132,7 @@ class ClusterEngine:
                 f"no worker had its backbone within {self._patience.start:.0f} s; `ray status` says if there is room"
             )
         for worker, number in job.board.overdue(now):
-            yield Event(worker, number, Lost(f"no receipt after {now - job.began:.0f} s"))
+            yield Event(worker, number, Lost("it took too long"))
         for worker in job.board.given_up(now):
             yield job.crew.give_up(worker, "it did not come back")
 
