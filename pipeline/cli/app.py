@@ -136,8 +136,8 @@ def extract(
 
     paths = catalogue.paths
     if share is not None:
-        paths = catalogue.take(rows_of_part(catalogue.filenames, share)).paths
-        say(f"part {share}: {len(paths)} of {len(catalogue)} photos")
+        paths = catalogue.take(rows_of_part(catalogue.filenames, *share)).paths
+        say(f"part {machines.part}: {len(paths)} of {len(catalogue)} photos")
     engine = ray_engine(machines) if machines.engine == "ray" else None
     with Bar("extract", "photo", say) as bar:
         report = run_extract(paths, backbone, options, lambda p: bar.at(p.done, p.total), engine=engine)

@@ -15,7 +15,7 @@ import numpy as np
 from cache import Writer
 from pipeline.arrays import Int64
 from pipeline.cluster.board import Board, Patience
-from pipeline.cluster.crew import RayCrew
+from pipeline.cluster.crew import RayCrew, require_ray
 from pipeline.cluster.messages import Event, Lost, Order, Receipt, Setup, Started, Trouble
 from pipeline.cluster.units import Unit, cut, unit_photos
 from pipeline.errors import BackboneError, counted
@@ -184,8 +184,9 @@ def ray_engine(options: EngineOptions) -> ClusterEngine:
     """The engine on Ray.
 
     Raises:
-        OptionError: Ray is not installed, or the cluster cannot be joined (when the work begins).
+        OptionError: Ray is not installed; or, when the work begins, the cluster cannot be joined.
     """
+    require_ray()
     return ClusterEngine(lambda setup: RayCrew(setup, options))
 
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.arrays import Int64
-from pipeline.options import Part
 
 
-def rows_of_part(names: Sequence[str], part: Part) -> Int64:
+def rows_of_part(names: Sequence[str], number: int, count: int) -> Int64:
     """The photos of one share.
 
     A name is in the same share whatever else is in the catalogue and wherever the photos' folder lies. Shares are as
@@ -19,11 +18,12 @@ def rows_of_part(names: Sequence[str], part: Part) -> Int64:
 
     Args:
         names: File names as the catalogue has them.
-        part: Which share.
+        number: Which share, from 1.
+        count: How many shares there are.
 
     Returns:
         Positions, int64 (m,), ascending. Every photo is in exactly one of the shares.
     """
     digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names)
     heads = np.frombuffer(b"".join(digests), dtype=">u8")
-    return np.flatnonzero(heads % part.count == part.number - 1).astype(np.int64)
+    return np.flatnonzero(heads % count == number - 1).astype(np.int64)

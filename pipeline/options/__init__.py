@@ -7,7 +7,7 @@ from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
 from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grouping
-from pipeline.options.engine import EngineOptions, Part
+from pipeline.options.engine import EngineOptions
 from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
@@ -25,7 +25,6 @@ __all__ = [
     "ExtractOptions",
     "FinetuneOptions",
     "FitOptions",
-    "Part",
     "PredictOptions",
     "PruneOptions",
     "ReproduceOptions",

@@ -12,22 +12,6 @@ _MOST_PARTS = 100_000
 
 
 @dataclass(frozen=True)
-class Part:
-    """One of several shares of a catalogue.
-
-    Attributes:
-        number: Which, from 1.
-        count: How many there are.
-    """
-
-    number: int
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
-
-
-@dataclass(frozen=True)
 class EngineOptions:
     """Which machines see the photos.
 
@@ -44,21 +28,21 @@ class EngineOptions:
     workers_per_node: int | None = None
     part: str | None = None
 
-    def share(self) -> Part | None:
-        """The part that was asked for, None for all photos.
+    def share(self) -> tuple[int, int] | None:
+        """Which part was asked for, from 1, and of how many; None for all photos.
 
         Raises:
-            OptionError: It is none.
+            OptionError: It is no part.
         """
         if self.part is None:
             return None
         match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", self.part, re.ASCII)
-        part = Part(int(match[1]), int(match[2])) if match else Part(0, 0)
-        if not 1 <= part.number <= part.count <= _MOST_PARTS:
+        number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not 1 <= number <= count <= _MOST_PARTS:
             raise OptionError(
                 f"--part is {self.part!r}; expected I/N with I from 1 to N, such as 3/16, and N at most {_MOST_PARTS:,}"
             )
-        return part
+        return number, count
 
     def require_ray(self) -> None:
         """Refuse options of the ray engine where it is not asked for, and an address that no driver can work with.

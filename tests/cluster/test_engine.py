@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -10,9 +11,10 @@ import pytest
 from cache import FeatureCache
 from pipeline.cluster.board import Patience
 from pipeline.cluster.crew import seats_of
-from pipeline.cluster.engine import ClusterEngine
+from pipeline.cluster.engine import ClusterEngine, ray_engine
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features.extract import extract
+from pipeline.options import EngineOptions
 from tests.cluster.conftest import BACKBONE
 from tests.cluster.crews import HereCrew, Mortal, Poisoned, Stillborn
 
@@ -80,6 +82,12 @@ def test_a_worker_with_other_weights_is_refused(photos, options, monkeypatch):
     with pytest.raises(BackboneError, match=r"has key [0-9a-f]{16}, expected [0-9a-f]{16}: other weights"):
         extract(photos(4), BACKBONE, options("theirs"), engine=ClusterEngine(other))
     assert FeatureCache(options("theirs").cache).verify().rows == 0
+
+
+def test_without_ray_the_engine_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(OptionError, match=r"--engine ray needs Ray: pip install -r requirements-ray.txt"):
+        ray_engine(EngineOptions(engine="ray"))
 
 
 def node(name, alive=True, **resources):

@@ -12,25 +12,25 @@ import pytest
 from cache import FeatureCache
 from pipeline.cluster.part import rows_of_part
 from pipeline.errors import OptionError
-from pipeline.options import EngineOptions, Part
+from pipeline.options import EngineOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_parts_are_even_and_together_the_whole():
     names = [f"{number}.jpg" for number in range(20_000)]
-    parts = [rows_of_part(names, Part(number, 16)) for number in range(1, 17)]
+    parts = [rows_of_part(names, number, 16) for number in range(1, 17)]
     assert sorted(np.concatenate(parts).tolist()) == list(range(20_000))
     assert all(abs(len(part) - 1250) < 5 * 1250**0.5 for part in parts)
-    assert rows_of_part(names, Part(1, 1)).tolist() == list(range(20_000))
-    assert rows_of_part([], Part(1, 4)).tolist() == []
+    assert rows_of_part(names, 1, 1).tolist() == list(range(20_000))
+    assert rows_of_part([], 1, 4).tolist() == []
 
 
 def test_a_photo_stays_in_its_part_when_others_come():
     names = [f"{number}.jpg" for number in range(300)]
-    before = {names[row] for row in rows_of_part(names, Part(2, 5))}
+    before = {names[row] for row in rows_of_part(names, 2, 5)}
     more = ["new.jpg", *names[::-1], "ähnlich.jpg"]
-    assert before == {more[row] for row in rows_of_part(more, Part(2, 5))} & set(names)
+    assert before == {more[row] for row in rows_of_part(more, 2, 5)} & set(names)
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1/0", "a/4", "4", "1/4/2", "-1/4", "1/100001", ""])
