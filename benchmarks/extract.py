@@ -204,7 +204,7 @@ def main() -> None:
     args.device = choose_device(args.device)
     args.precision = "half" if args.device == "cuda" else "fp32"
     args.batch_size = args.batch_size or (256 if args.device == "cuda" else 16)
-    args.options = BackboneOptions(backbone=args.backbone, weights="random:0", size=args.size, fit="crop")
+    args.options = BackboneOptions(backbone=args.backbone, weights="random:0", size=args.size, resize="crop")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         if args.peak_only:

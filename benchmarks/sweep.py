@@ -174,7 +174,7 @@ def bench_sweep(args: argparse.Namespace) -> dict[str, object]:
     train = synthetic(args.rows, args.dim, CATALOGUE_SIZES, 0)
     held = synthetic(args.rows // 4, args.dim, CATALOGUE_SIZES, 1)
     configs = grid_of_64(args.epochs, args.batch)
-    options = SweepOptions(device=args.device)
+    options = SweepOptions(device=args.device, products=args.products)
     device = torch.device(args.device)
     labels = train[1].size
     wanted = (("linear", "adam", -3), ("linear", "sgd", -1), ("mlp", "adam", -3), ("mlp", "sgd", -1))
@@ -204,7 +204,11 @@ def bench_sweep(args: argparse.Namespace) -> dict[str, object]:
         result["products alone / ours"] = middle["products"] / ours
     if not args.skip_halving:
         full_s, full = timed(lambda: fit_many(configs, train, held, options))
-        half_s, half = timed(lambda: fit_many(configs, train, held, replace(options, halving=True, rung=args.rung)))
+        half_s, half = timed(
+            lambda: fit_many(
+                configs, train, held, replace(options, halving=True, rung=args.rung, halving_pace=args.pace)
+            )
+        )
         best = [min(heads, key=lambda h: h.validation_loss) for heads in (full, half)]
         points = [accuracy(b, *held) for b in best]
         result |= {
@@ -323,6 +327,8 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--rung", type=int, default=1, help="epoch of the first halving")
+    parser.add_argument("--pace", default="doubling", choices=("doubling", "every"), help="of halving")
+    parser.add_argument("--products", default="fp32", choices=("fp32", "bf16"), help="of ours; the others are fp32")
     parser.add_argument("--skip-halving", action="store_true")
     args = parser.parse_args()
     defaults = {"sweep": (10_000, 1280, 16), "logreg": (10_000, 1280, 30), "keys": (50_000, 2048, 2)}[args.part]

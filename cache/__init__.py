@@ -23,7 +23,7 @@ from cache.export import ExportReport, Selection, export_h5, export_npz
 from cache.files import FileIndex, Rejected
 from cache.ids import NO_ID, IdIndex, Ids, as_ids, id_array, id_of, ids_to_hex
 from cache.joined import JoinedReader
-from cache.key import LAYOUT_VERSION, BaseKey, Block, Column, canonical_json
+from cache.key import LAYOUT_VERSION, BaseKey, Block, Column, canonical_json, digest_of
 from cache.reader import Reader
 from cache.repair import Moved, RepairReport
 from cache.signals import interruptible
@@ -68,6 +68,7 @@ __all__ = [
     "WriterOptions",
     "as_ids",
     "canonical_json",
+    "digest_of",
     "export_h5",
     "export_npz",
     "id_array",

@@ -117,6 +117,52 @@ class FileIndex:
         self._remember(hashed, rehash)
         return ids, problems
 
+    def known(self, names: Sequence[str], stamps: Sequence[_Stamp]) -> Ids:
+        """Content ids of photos that are no files, by what they are called and by their versions.
+
+        Args:
+            names: Anything that no absolute path is, such as URLs.
+            stamps: Three numbers per name, which another version does not share.
+
+        Returns:
+            S32 (n,), all zero where the index does not know this version.
+        """
+        ids: list[bytes] = []
+        for start in range(0, len(names), _BATCH):
+            part = [os.fsencode(name) for name in names[start : start + _BATCH]]
+            indexed, unknown = self._lookup(part), ((), NO_ID)
+            found = zip(part, stamps[start : start + _BATCH], strict=True)
+            ids += [entry[1] if (entry := indexed.get(name, unknown))[0] == stamp else NO_ID for name, stamp in found]
+        return id_array(ids)
+
+    def remember(self, names: Sequence[str], stamps: Sequence[_Stamp], ids: Ids) -> None:
+        """Note the content ids, S32 (n,), of photos that are no files; as `known` asks for them."""
+        read = zip(names, stamps, ids.tolist(), strict=True)
+        hashed = [_Hashed(os.fsencode(name), content.ljust(32, b"\0"), stamp, True) for name, stamp, content in read]
+        self._remember(hashed, rehash=False)
+
+    def indexed(self) -> tuple[list[Path], Ids]:
+        """Every file whose content is indexed, by its path, and that content: S32 (n,). The file may have gone since.
+
+        Raises:
+            CacheBusy: Another process has locked the index.
+        """
+
+        def fetch(base: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
+            rows = base.execute("SELECT path, sha256, seal FROM files ORDER BY path")
+            return [
+                (path, content)
+                for path, content, seal in rows
+                if isinstance(path, bytes)
+                and isinstance(content, bytes)
+                and seal == _seal(path, content)
+                # What is no absolute path is the name of a photo elsewhere.
+                and path.startswith(b"/")
+            ]
+
+        rows = self._index.read(fetch)
+        return [Path(os.fsdecode(path)) for path, _ in rows], id_array(content for _, content in rows)
+
     def reject(self, path: Path | str, content_id: bytes, reason: str, key: str | None = None) -> None:
         """Remember that a photo with this content could not become a vector.
 
@@ -222,10 +268,10 @@ def _read_rejects(base: sqlite3.Connection) -> list[Rejected]:
 
 
 def _names(paths: Sequence[Path | str]) -> list[bytes]:
-    """Absolute names as bytes; `..` stays, because behind a symlink it is not what its text says."""
+    """Absolute names as bytes, and URLs; `..` stays, because behind a symlink it is not what its text says."""
     here = os.fsencode(Path.cwd()) + b"/"
     given = [os.fsencode(path) for path in paths]
-    return [name if name.startswith(b"/") else here + name for name in given]
+    return [name if name.startswith(b"/") or b"://" in name else here + name for name in given]
 
 
 def _hash_files(names: list[bytes]) -> list[_Hashed]:

@@ -108,6 +108,22 @@ def checksum(data: memoryview | bytes) -> int:
     return int(xxhash.xxh3_64_intdigest(data))
 
 
+class Checksum:
+    """XXH3-64 of bytes that come piece by piece."""
+
+    def __init__(self) -> None:
+        self._state = xxhash.xxh3_64()
+
+    def update(self, data: memoryview | bytes) -> None:
+        """Take in the next piece."""
+        self._state.update(data)
+
+    @property
+    def value(self) -> int:
+        """That of all pieces so far, as `checksum` gives it."""
+        return int(self._state.intdigest())
+
+
 def header_line(header: ShardHeader, user_block: int) -> bytes:
     """The line that `read_header` reads, for a user block of so many bytes."""
     body = canonical_json(asdict(header)).encode("ascii")

@@ -1,7 +1,7 @@
 """Garment photos to catalogue attributes: a frozen backbone, cached vectors, light heads, plain model files.
 
 `load_model(path).predict(photos)` goes from photo files to a DataFrame; `Predictor(path)` serves programs: photos in
-memory, values as dicts, probabilities with names, vectors.
+memory, values as dicts, probabilities with names, vectors. `fit_arrays(X, labels)` fits heads on arrays of one's own.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.exchange.arrays import fit_arrays
     from pipeline.model.predictor import Predictor, load_model
 
-__all__ = ["Predictor", "load_model"]
+__all__ = ["Predictor", "fit_arrays", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
     # Loading on first use keeps the import free of everything heavy.
+    if name == "fit_arrays":
+        from pipeline.exchange import arrays
+
+        return arrays.fit_arrays
     if name in __all__:
         from pipeline.model import predictor
 

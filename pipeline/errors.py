@@ -4,6 +4,7 @@ PipelineError(ValueError)
 ├── OptionError       an option, or a pair of options, that cannot work
 ├── CatalogueError    a data file or folder that cannot be read as a catalogue
 ├── BackboneError     a backbone, its weights or its runtime that cannot be had
+├── RemoteError       a bucket or host of photos that cannot be used
 ├── BadImage          one photo that cannot become a vector (becomes a row of the rejects table)
 │   ├── TooCostly     one that asks for more than this run or this machine allows
 │   └── NotFetched    one named by a URL that did not come
@@ -51,6 +52,10 @@ class CatalogueError(PipelineError):
 
 class BackboneError(PipelineError):
     """A backbone, its weights or its runtime cannot be had."""
+
+
+class RemoteError(PipelineError):
+    """A bucket or a host that photos lie on is not there, may not be read, or does not answer."""
 
 
 class BadImage(PipelineError):

@@ -10,7 +10,9 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import stat
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +26,8 @@ PACKAGES = ("torch", "timm", "numpy", "scikit-learn", "lightgbm", "pandas", "h5p
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
+_GPUS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
+"""Devices of NVIDIA, its boards, Windows' GPUs under WSL, and AMD."""
 _FALLBACK_MEMORY = 8 * 2**30
 _LONGEST_REASON = 500
 
@@ -76,13 +80,22 @@ def choose_device(device: str) -> str:
     Raises:
         OptionError: cuda was asked for and there is none, or the name is unknown.
     """
-    import torch
-
     if device not in ("auto", "cpu", "cuda"):
         raise OptionError(f"device is {device!r}; it can be auto, cpu or cuda")
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
+    import torch
+
     if device == "cuda" and not torch.cuda.is_available():
         raise OptionError("device is cuda, but PyTorch sees no GPU here; use --device cpu or auto")
     return device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _may_have_gpu() -> bool:
+    """Whether PyTorch is worth asking: its import takes seconds, and on Linux every GPU it could use has a file."""
+    if "torch" in sys.modules or sys.platform != "linux":
+        return True
+    return any(True for pattern in _GPUS for _ in Path("/dev").glob(pattern))
 
 
 def package_versions() -> dict[str, str]:
@@ -215,6 +228,31 @@ def whole_file(path: Path, new: bool = False) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to write files into, which becomes `path` when the block ends and is removed when it fails.
+
+    Args:
+        path: The folder: not there yet, or empty.
+
+    Raises:
+        FileExistsError: Something is there.
+    """
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")
+    try:
+        partial.mkdir()
+        yield partial
+        sync_tree(partial)
+        # Over an empty folder, and over nothing that another process has put there meanwhile.
+        partial.rename(path)
+        sync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _link_new(partial: Path, path: Path) -> None:

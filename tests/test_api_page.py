@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cache import Column, FeatureCache
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.features.backbone.network import base_key, load_backbone
+from pipeline.features.embed import EmbedOptions
+from pipeline.features.runtimes.forward import ForwardPass
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, save_model
 from pipeline.model.predictor import LoadedModel, Predictor
 from pipeline.options import BackboneOptions
@@ -38,6 +41,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.jpg", "b.png"):
         Image.fromarray(pixels).save(tmp_path / "photos" / name)
     monkeypatch.chdir(tmp_path)
+    X = ForwardPass(backbone, ["pooled"], ["identity"], EmbedOptions("cpu", "torch"))
+    cache = FeatureCache("features")
+    ids, _ = cache.files.ids(sorted((tmp_path / "photos").iterdir()))
+    column = Column(block)
+    with cache.writer(key) as writer:
+        writer.append(ids, {column: X(np.zeros((2, 32, 32, 3), np.uint8))["pooled", "identity"]})
     return tmp_path
 
 
@@ -46,7 +55,7 @@ def test_every_example_of_the_page_runs(place: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
     examples = "\n".join(re.findall(r"```python\n(>>> .*?)```", page, re.DOTALL))
     test = doctest.DocTestParser().get_doctest(examples, {}, PAGE.name, str(PAGE), 0)
-    assert len(test.examples) > 12
+    assert len(test.examples) > 25
     runner = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
     said: list[str] = []
     runner.run(test, out=said.append)

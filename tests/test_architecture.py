@@ -15,20 +15,29 @@ EVERYWHERE = {"arrays", "errors", "names", "shapes", "spreadsheet", "system"}
 """Modules that any package may import, and that import no package."""
 ARROWS = {
     "options": set(),
-    "catalogue": {"options"},
+    "remote": set(),
+    "catalogue": {"options", "remote"},
     "evaluation": {"catalogue"},
     "heads": {"options"},
-    "features": {"catalogue", "options", "cache"},
-    "cluster": {"features", "options", "cache"},
-    "model": {"catalogue", "evaluation", "features", "heads", "options", "cache"},
-    "finetuning": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options", "cache"},
-    "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "cache"},
+    "features": {"catalogue", "options", "remote", "cache"},
+    "cluster": {"features", "options", "remote", "cache"},
+    "model": {"catalogue", "evaluation", "features", "heads", "options", "remote", "cache"},
+    "finetuning": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options", "remote", "cache"},
+    "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "remote", "cache"},
     "comparison": {"catalogue", "evaluation", "experiment", "features", "options"},
     "trial": {"catalogue", "evaluation", "experiment", "features", "model", "options", "cache"},
-    "audit": {"catalogue", "comparison", "experiment", "features", "heads", "options"},
+    "serving": {"catalogue", "comparison", "evaluation", "features", "model", "options"},
+    "labelling": {"catalogue", "experiment", "features", "model", "options", "cache"},
+    "exchange": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options"},
+    "audit": {"catalogue", "comparison", "experiment", "features", "heads", "labelling", "options", "remote"},
+    "neighbours": {"catalogue", "comparison", "experiment", "features", "model", "options", "remote", "cache"},
+    "atlas": {
+        *("catalogue", "comparison", "evaluation", "experiment", "features", "model", "neighbours", "options"),
+        *("remote",),
+    },
     "cli": {
-        *("audit", "catalogue", "cluster", "comparison", "experiment", "features", "finetuning", "heads", "model"),
-        *("options", "trial", "cache"),
+        *("atlas", "audit", "catalogue", "cluster", "comparison", "exchange", "experiment", "features", "finetuning"),
+        *("heads", "labelling", "model", "neighbours", "options", "remote", "serving", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""
@@ -39,8 +48,14 @@ STAGES = {
     "pipeline.comparison.compare",
     "pipeline.model.predict",
     "pipeline.trial.evaluate",
+    "pipeline.exchange.export",
+    "pipeline.serving.serve",
     "pipeline.audit.audit",
     "pipeline.audit.vocabulary",
+    "pipeline.neighbours.similar",
+    "pipeline.atlas.map",
+    "pipeline.labelling.next_photos",
+    "pipeline.labelling.merged",
 }
 HEAVY = {"torch", "timm", "h5py", "sklearn", "lightgbm", "openvino", "bokeh", "cleanlab", "cyclopts"}
 BUT_ARRAYS = {f"pipeline.{name}" for name in {*ARROWS, *EVERYWHERE} - {"arrays"}}
@@ -51,6 +66,7 @@ NEVER = {
     "pipeline.errors": {"pipeline", "cache", "numpy", *HEAVY},
     "pipeline.options": {"cache", "numpy", "pandas", *HEAVY},
     "pipeline.catalogue": {"cache", *HEAVY},
+    "pipeline.remote": {"cache", "numpy", *HEAVY},
     "pipeline.evaluation": {"cache", *HEAVY},
     "pipeline.comparison": {"cache", *HEAVY},
     "pipeline.experiment.run_reader": {"cache", *HEAVY},
@@ -63,6 +79,7 @@ NEVER = {
     "pipeline.model.check": {"cache", *HEAVY},
     "pipeline.audit.spelling": {"cache", *BUT_ARRAYS, *HEAVY},
     "pipeline.audit.outliers": {"cache", *BUT_ARRAYS, *HEAVY - {"sklearn"}},
+    "pipeline.neighbours.search": {"cache", *HEAVY},
     "pipeline.cli.plans.plan": {"cache", "numpy", *HEAVY},
     "pipeline.cli.plans.state": {"cache", "numpy", *HEAVY},
 }

@@ -16,6 +16,8 @@ from pipeline.catalogue import infer_schema, read_split
 from pipeline.catalogue.cells import natural
 from pipeline.catalogue.reading.allowed_values import hold_against, read_allowed_values
 from pipeline.catalogue.reading.attributes import read_category_attributes
+from pipeline.catalogue.reading.corrections.overlay import read_labels
+from pipeline.catalogue.reading.corrections.said import read_said, write_said
 from pipeline.catalogue.reading.mapping import read_mapping, write_mapping
 from pipeline.catalogue.reading.read import read_catalogue
 from pipeline.catalogue.records import Catalogue
@@ -154,6 +156,40 @@ class MappingReader(Reader):
         write_mapping(again, lines)
         used(read_catalogue(DataOptions(data=self.home / "a.csv", mapping=path)))
         return "" if read_mapping(again) == lines else "what was written is read as something else"
+
+
+class LabelsReader(Reader):
+    """--labels, CSV and a Label Studio export, laid over a catalogue; what was said is written and read again."""
+
+    name = "labels"
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.samples = {
+            "l.csv": b"photo,attribute,value,by,at\na.jpg,neck,v|round,anna,2026-11-02\nb.jpg,sleeve,none,ben,\n",
+            "l.json": b'[{"id": 1, "data": {"image": "/data/upload/1/1a2b3c4d-a.jpg"}, "annotations": [{"completed_by":'
+            b' {"email": "a@b.c"}, "was_cancelled": false, "result": [{"type": "choices", "from_name": "neck",'
+            b' "value": {"choices": ["v", "round"]}}], "updated_at": "2026-11-02"}]}]',
+        }
+        for photo in PHOTOS:
+            put(home / "images" / photo, b"x")
+        put(home / "a.csv", A.encode())
+
+    def mutations(self, sample: str) -> tuple[Mutation, ...]:
+        return (by_cells,) if sample == "l.csv" else (by_json,)
+
+    def read(self, sample: str, data: bytes) -> str:
+        path = self.home / sample
+        put(path, data)
+        said, _ = read_labels([path])
+        used(read_catalogue(DataOptions(data=self.home / "a.csv", labels=(path,))))
+        again = self.home / "again.csv"
+        put(again, b"@nothing@")
+        write_said(again, said)
+        back, _ = read_said(again)
+        values = [(each.photo.strip(), each.attribute.strip(), each.value) for each in said]
+        kept = [each for each in values if all(each)]
+        return "" if [(b.photo, b.attribute, b.value) for b in back] == kept else "labels are read as something else"
 
 
 class SplitReader(Reader):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.arrays import Bool, Float32, Int64, UInt8
+from pipeline.audit.asks import asks_of
 from pipeline.audit.label_noise import DoubtfulCell, multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
@@ -27,6 +28,7 @@ from pipeline.experiment.cached_rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.features.near_duplicates import Pairs, closest_pairs
 from pipeline.heads import HeadConfig, Targets
+from pipeline.labelling.asks import write_asks
 from pipeline.options import AuditOptions, CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.system import memory_limit
 
@@ -60,7 +62,7 @@ def audit(
 ) -> AuditReport:
     """Judge every known label and write `label_issues.csv`, `duplicates.csv` and `outliers.csv` into a new folder.
 
-    Nothing is changed in the catalogue.
+    Nothing is changed in the catalogue. `labels.csv` has the doubts once more, to be filled in and given as --labels.
 
     Raises:
         PipelineError: For options or data that cannot work.
@@ -96,6 +98,7 @@ def audit(
     )
     with folder.claimed():
         write_tables(folder.path, report)
+        write_asks(folder.path / "labels.csv", asks_of(report, rows.catalogue))
     return replace(report, seconds=time.perf_counter() - started)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from pipeline.catalogue.findings import Finding
+from pipeline.remote import RemotePhoto
 from pipeline.system import write_records
 
 
@@ -82,7 +83,7 @@ class AuditReport:
     outliers: tuple[Outlier, ...]
     rare: tuple[str, ...]
     findings: tuple[Finding, ...]
-    files: Mapping[str, Path]
+    files: Mapping[str, Path | RemotePhoto]
 
 
 def write_tables(out: Path, report: AuditReport) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.catalogue.cells import Cell, coded
+from pipeline.catalogue.cells import Cell, Coded, coded
 from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.photos import PhotoPaths
+from pipeline.remote import RemotePhoto, RemotePhotos
+
+T = TypeVar("T")
 
 CATEGORY = "category"
 """Name of the attribute that holds the category, unless a table calls it otherwise."""
@@ -25,9 +28,10 @@ class Catalogue:
     """Rows whose photo is on disk; n rows, in the order of the data, each naming another file.
 
     Attributes:
-        images: The folder the file names are relative to.
+        images: The folder the file names are relative to, or the URL of one.
         filenames: (n,), as written in the data.
-        paths: (n,), the files (a name may differ from its file in spelling, never in meaning).
+        paths: (n,), the files, or photos on other machines (a name may differ from its file in spelling, never in
+            meaning).
         attributes: Names of the attributes, in the order of the data.
         cells: Per attribute, (n,) cells: a tuple of values, () for none, None for unknown.
         categories: (n,) category of each photo or None for unknown; None without categories.
@@ -38,9 +42,9 @@ class Catalogue:
         format: "A", "B", "products" or "folder".
     """
 
-    images: Path
+    images: Path | str
     filenames: Sequence[str]
-    paths: Sequence[Path]
+    paths: Sequence[Path | RemotePhoto]
     attributes: tuple[str, ...]
     cells: Mapping[str, Sequence[Cell]]
     findings: tuple[Finding, ...] = ()
@@ -76,6 +80,31 @@ class Catalogue:
             digest.update(compact.codes.astype("<i4").tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def places(self) -> Sequence[str]:
+        """(n,), where the files lie below the folder, with forward slashes."""
+        paths = self.paths
+        if isinstance(paths, PhotoPaths) and paths.root == self.images:
+            return paths.names
+        return [path.relative_to(self.images).as_posix() for path in paths]
+
+    def grown(self, places: Sequence[str]) -> Catalogue:
+        """The catalogue with more photos, of which nothing is known; `places` are as the property has them."""
+        if not places:
+            return self
+
+        def longer(column: Sequence[T | None]) -> Coded[T | None]:
+            return coded([*column, *[None] * len(places)])
+
+        return replace(
+            self,
+            filenames=[*self.filenames, *places],
+            paths=PhotoPaths(self.images, [*self.places, *places]),
+            cells={attribute: longer(column) for attribute, column in self.cells.items()},
+            categories=None if self.categories is None else longer(self.categories),
+            groups=None if self.groups is None else longer(self.groups),
+        )
+
     def products_of(self, rows: npt.NDArray[Any]) -> list[str | None] | None:
         """The product names of these rows (indices), None for unknown; None where nothing names products."""
         groups = self.groups
@@ -85,9 +114,9 @@ class Catalogue:
         """The catalogue of these rows (indices or a mask); findings are kept whole."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         places = index.tolist()
-        paths: Sequence[Path]
-        if isinstance(self.paths, PhotoPaths):
-            paths = PhotoPaths(self.paths.root, [self.paths.names[i] for i in places])
+        paths: Sequence[Path | RemotePhoto]
+        if isinstance(self.paths, PhotoPaths | RemotePhotos):
+            paths = self.paths.take(places)
         else:
             paths = [self.paths[i] for i in places]
         return replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,10 @@ from cyclopts import App, Parameter
 
 from pipeline.cli.commands.audit import audit, vocabulary
 from pipeline.cli.commands.cache import cache_app
+from pipeline.cli.commands.exchange import export
+from pipeline.cli.commands.labelling import labels, next_command
+from pipeline.cli.commands.neighbours import draw_map, similar
+from pipeline.cli.commands.serving import serve
 from pipeline.cli.output import Bar, News, say, say_all
 from pipeline.cli.parameters import (
     NO_NEGATIVE,
@@ -49,6 +54,7 @@ from pipeline.options import (
     SplitOptions,
 )
 from pipeline.options.forms.words import PROGRAM, changed, words_of
+from pipeline.remote import RemotePhoto
 
 app = App(
     name=PROGRAM.split()[-1],
@@ -127,20 +133,28 @@ def extract(
 
     machines.require_ray()
     share = machines.share()
-    catalogue = read_catalogue(data)
-    say_all(finding_lines(catalogue.findings))
+    photos: Sequence[Path | RemotePhoto] = []
+    names: Sequence[str] = []
+    if data.data is not None or not options.pool:
+        catalogue = read_catalogue(data)
+        say_all(finding_lines(catalogue.findings))
+        photos, names = catalogue.paths, catalogue.filenames
+    if options.pool:
+        from pipeline.labelling.pool import pool_photos
+
+        pool = pool_photos(options.pool, data.images)
+        photos, names = [*photos, *pool], [*names, *(path.name for path in pool)]
     # Seconds of imports, which a wrong path should not cost.
     from pipeline.cluster.engine import ray_engine
     from pipeline.cluster.part import rows_of_part
     from pipeline.features.extract import extract as run_extract
 
-    paths = catalogue.paths
     if share is not None:
-        paths = catalogue.take(rows_of_part(catalogue.filenames, *share)).paths
-        say(f"part {machines.part}: {len(paths)} of {len(catalogue)} photos")
+        photos = [photos[row] for row in rows_of_part(names, *share).tolist()]
+        say(f"part {machines.part}: {len(photos)} of {len(names)} photos")
     engine = ray_engine(machines) if machines.engine == "ray" else None
     with Bar("extract", "photo", say) as bar:
-        report = run_extract(paths, backbone, options, lambda p: bar.at(p.done, p.total), engine=engine)
+        report = run_extract(photos, backbone, options, lambda p: bar.at(p.done, p.total), engine=engine)
     say_all(extract_lines(report))
 
 
@@ -193,7 +207,7 @@ def compare(
 
 @app.command
 def predict(
-    photos: list[Path],
+    photos: list[str],
     *,
     model: Annotated[Path, Parameter(help="Model file written by fit-heads.")],
     options: Annotated[PredictOptions, Flat] = PredictOptions(),
@@ -202,7 +216,7 @@ def predict(
     """Apply a fitted model to new photos.
 
     Args:
-        photos: Photos, or folders of photos.
+        photos: Photos, folders of photos, or URLs (s3://, gs://, az://, https://).
         model: Model file written by fit-heads.
     """
     from pipeline.model.predict import predict as run_predict
@@ -245,7 +259,7 @@ def finetune(
     from pipeline.finetuning.finetune import finetune as run_finetune
     from pipeline.finetuning.outcome import Callbacks
 
-    with Bar("decode", "photo", say) as decoding, Bar("finetune", "photo", say) as bar:
+    with Bar("decode", "photo", say, step=False) as decoding, Bar("finetune", "photo", say, step=False) as bar:
         report = run_finetune(data, backbone, split, options, Callbacks(say, decoding.at, bar.at))
     say_all(finetune_lines(report))
 
@@ -269,5 +283,7 @@ def reproduce(
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-for command in (vocabulary, audit, cache_app):
+for command in (vocabulary, audit, labels, export, similar, serve, cache_app):
     app.command(command)
+app.command(draw_map, name="map")
+app.command(next_command, name="next")

@@ -30,8 +30,13 @@ FIRST: dict[str, tuple[str, ...]] = {
     "finetune": ("attribute", "data", "images", "train", "lr", "epochs", "backbone", "weights", "split", "out"),
     "evaluate": ("model", *_CATALOGUE, "cache", "at-precision", "include-fitted", "out", "report", "csv"),
     "audit": (*_CATALOGUE, "head", "min-support", "near", "gallery", "cache", "group-column", "out"),
+    "map": (*_CATALOGUE, "run", "model", "layout", "cache", "use", "pictures", "out"),
+    "similar": (*_CATALOGUE, "cache", "use", "count", "where", "out", "report", "backbone"),
     "vocabulary": (*_CATALOGUE, "attributes", "separator", "values", "similar", "min-support", "mapping", "out"),
+    "next": (*_CATALOGUE, "attributes", "model", "pool", "count", "to", "cache", "out"),
+    "labels": (*_CATALOGUE, "labels", "out", "table", "single", "multi"),
     "reproduce": (*_CATALOGUE, "attributes", "format", "mapping", "backbone", "weights", "cache", "out"),
+    "serve": ("model", "host", "port", "allow-paths", "reload", "queue", "sha256", "weights", "threshold"),
     "cache export": ("out", "cache", "use", "view", "model", *_CATALOGUE, "backbone", "weights"),
     "cache prune": ("yes", *_CATALOGUE, "drop-cache-key", "quarantine", "cache"),
 }
@@ -61,12 +66,13 @@ def _names(*classes: type[Any]) -> tuple[str, ...]:
 
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Data": (*_names(DataOptions), "model"),
-    "Recipe and result": ("preset", "config", "out", "init", "report", "json", "csv"),
+    "Data": (*_names(DataOptions), "model", "pool"),
+    "Recipe and result": ("preset", "config", "count", "per", "to", "out", "table", "init", "report", "json", "csv"),
     "Split": _names(SplitOptions),
     "Vectors": (*_names(BackboneOptions, CacheKeyOptions), "features", "views", "view", "use", "cache"),
     "Heads": _HEADS,
     "Decisions": _DECISIONS,
+    "Server": ("host", "port", "allow-paths", "reload", "queue"),
 }
 """Groups in the order in which they are shown; an option is in the first that has it, or among the advanced ones."""
 

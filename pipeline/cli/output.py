@@ -64,10 +64,14 @@ def say(text: str) -> None:
 
 
 class Bar:
-    """Progress of one job, counted in units; `say` takes a line every ten seconds where there is no terminal."""
+    """Progress of one job, counted in units; `say` takes a line every ten seconds where there is no terminal.
 
-    def __init__(self, what: str, unit: str, say: Callable[[str], None]) -> None:
-        self.what, self.unit, self.say = what, unit, say
+    Attributes:
+        step: Whether the job is all of its command, so that its share is that of the step.
+    """
+
+    def __init__(self, what: str, unit: str, say: Callable[[str], None], step: bool = True) -> None:
+        self.what, self.unit, self.say, self.step = what, unit, say, step
         self.last_line = time.monotonic()
         self.started, self.first = 0.0, 0
         self.bar: tqdm[NoReturn] | None = None
@@ -90,7 +94,7 @@ class Bar:
 
                 self.bar = tqdm(total=total, desc=self.what, unit=self.unit)
             self.bar.update(done - self.bar.n)
-            self.bar.set_postfix_str(_suffix(done / max(total, 1)).removeprefix("; "), refresh=False)
+            self.bar.set_postfix_str(self._whole(done, total).removeprefix("; "), refresh=False)
             return
         now = time.monotonic()
         if now - self.last_line >= EVERY and done > self.first:
@@ -98,5 +102,8 @@ class Bar:
             rate = (done - self.first) / (now - self.started)
             self.say(
                 f"{self.what}: {done}/{total} {self.unit}s, {rate:.1f}/s, {(total - done) / rate:.0f} s left"
-                f"{_suffix(done / max(total, 1))}"
+                f"{self._whole(done, total)}"
             )
+
+    def _whole(self, done: int, total: int) -> str:
+        return _suffix(done / max(total, 1) if self.step else None)

@@ -20,7 +20,7 @@ from pipeline.options.forms.words import FORMER_NAMES
 
 COMMANDS = (
     *("train", "demo", "sample", "vocabulary", "extract", "audit", "fit-heads", "compare", "predict", "evaluate"),
-    *("finetune", "reproduce"),
+    *("finetune", "reproduce", "export", "similar", "map", "next", "labels", "serve"),
     *("cache export", "cache prune"),
 )
 """The commands that take their options from files too."""

@@ -19,9 +19,13 @@ from pipeline.cluster.crew import RayCrew, require_ray
 from pipeline.cluster.messages import Event, Lost, Order, Receipt, Setup, Started, Trouble
 from pipeline.cluster.units import Unit, cut, unit_photos
 from pipeline.errors import BackboneError, counted
+from pipeline.features.batch import Contents
+from pipeline.features.contents.ids import content_ids
 from pipeline.features.engines.engine import Done, Facts, Refused, Work
 from pipeline.options import BackboneOptions, EngineOptions
+from pipeline.remote import RemotePhoto
 
+_NONE = np.empty(0, np.int64)
 _TURN = 1.0  # seconds between two looks at the clock
 _LOOK = 30.0  # seconds between two looks at the machines
 
@@ -94,6 +98,7 @@ class ClusterEngine:
         Raises:
             BackboneError: No worker can start, or so much fails that the photos cannot be at fault.
             CacheError: A worker cannot write.
+            RemoteError: The bucket or host of photos cannot be used.
         """
         if not work.jobs:
             return
@@ -173,7 +178,9 @@ class ClusterEngine:
             if name != "wall" and (seconds or name != "colour"):
                 self.facts.add(name, seconds)
         refused = [replace(bad, row=int(unit.rows[bad.row])) for bad in receipt.refused]
-        yield Done(unit.rows[receipt.stored], refused, len(unit.rows))
+        met = receipt.contents
+        read = None if met is None else Contents(unit.rows[met.rows], met.ids)
+        yield Done(unit.rows[receipt.stored], refused, len(unit.rows), read)
 
     def _account(self, job: _Job) -> None:
         where = f"{counted(job.crew.size, 'worker')} on {counted(job.crew.machines, 'machine')}"
@@ -194,7 +201,8 @@ def _setup(work: Work, writer: Writer) -> Setup:
     cache = work.options.cache.absolute()
     options = replace(work.options, cache=cache)
     first = work.jobs[0]
-    return Setup(_portable(work.asked), options, writer.committer(), work.columns, first.blocks, first.views)
+    rejected = next((job.fresh.rejected for job in work.jobs if job.fresh is not None), {})
+    return Setup(_portable(work.asked), options, writer.committer(), work.columns, first.blocks, first.views, rejected)
 
 
 def _portable(asked: BackboneOptions) -> BackboneOptions:
@@ -204,18 +212,23 @@ def _portable(asked: BackboneOptions) -> BackboneOptions:
 
 
 def _order(work: Work, unit: Unit) -> Order:
-    return Order(unit.number, tuple(_absolute(work, unit.rows)), unit.blocks, unit.views)
+    return Order(unit.number, tuple(_absolute(work, unit.rows)), unit.blocks, unit.views, unit.fresh)
 
 
-def _absolute(work: Work, rows: Int64) -> Iterator[str]:
+def _absolute(work: Work, rows: Int64) -> Iterator[str | RemotePhoto]:
     here = Path.cwd()
     for row in rows.tolist():
-        path = os.fspath(work.paths[row])
+        photo = work.paths[row]
         # `here /` leaves an absolute path alone; `..` stays, because behind a symlink it is not what its text says.
-        yield path if "://" in path else os.fspath(here / path)
+        yield photo if isinstance(photo, RemotePhoto) else os.fspath(here / photo)
 
 
 def _refusal(work: Work, unit: Unit, reason: str) -> Done:
     (row,) = unit.rows.tolist()
     text = f"every worker that was given it ended, failed or hung ({reason}); --rehash tries it again"
-    return Done(np.empty(0, np.int64), [Refused(row, bytes(work.ids[row]), text, True)], 1)
+    if not unit.fresh:
+        return Done(_NONE, [Refused(row, bytes(work.ids[row]), text, True)], 1)
+    # Nobody came back with its content, without which it would be given out by every run.
+    ids, problems = content_ids(None, [work.paths[row]])
+    refused = Refused(row, bytes(ids[0]), problems.get(0, text), not problems, bool(problems))
+    return Done(_NONE, [refused], 1, Contents(unit.rows, ids))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cache import CacheError, CacheWriteError, Column, Committer
 from pipeline.arrays import Int64
-from pipeline.errors import BackboneError, OptionError
+from pipeline.errors import BackboneError, OptionError, RemoteError
+from pipeline.features.batch import Contents
 from pipeline.features.engines.engine import Refused
 from pipeline.options import BackboneOptions, ExtractOptions
+from pipeline.remote import RemotePhoto
 
-_NAMED = {error.__name__: error for error in (BackboneError, OptionError, CacheWriteError)}
+_NAMED = {error.__name__: error for error in (BackboneError, OptionError, RemoteError, CacheWriteError)}
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Setup:
         columns: What is wanted of the photos.
         blocks: Feature blocks of the first orders.
         views: Views likewise.
+        rejected: Contents that can have no vector, where photos are given out that nobody has read before.
     """
 
     backbone: BackboneOptions
@@ -33,6 +36,7 @@ class Setup:
     columns: tuple[Column, ...]
     blocks: tuple[str, ...]
     views: tuple[str, ...]
+    rejected: Mapping[bytes, str]
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,17 @@ class Order:
 
     Attributes:
         number: Of the unit's shards.
-        paths: Photos, by absolute path.
+        photos: Absolute paths, and photos on other machines.
         blocks: Feature blocks.
         views: Views.
+        fresh: Whether nobody has read these photos before, so that it is told what they hold.
     """
 
     number: int
-    paths: tuple[str, ...]
+    photos: tuple[str | RemotePhoto, ...]
     blocks: tuple[str, ...]
     views: tuple[str, ...]
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ class Receipt:
         number: Of the unit.
         shards: Names of its files.
         stored: Which of its photos have their vectors now, int64 (n,).
-        refused: The others, by their positions in the order.
+        refused: Which have none, by their positions in the order.
+        contents: What a fresh order's photos hold, by their positions in it.
         seconds: Time by stage, as `Facts.seconds`, and `wall`.
         runtime: What the forward pass ran on.
     """
@@ -82,6 +89,7 @@ class Receipt:
     shards: tuple[str, ...]
     stored: Int64
     refused: Sequence[Refused]
+    contents: Contents | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     runtime: str = ""
 

@@ -29,6 +29,7 @@ class Unit:
         rows: Positions among the photos of the extraction, int64 (n,).
         blocks: Feature blocks, the same for each view.
         views: Views of each photo.
+        fresh: Whether nobody has read the photos before.
         strikes: How often a worker ended, failed or hung on it, or on what it is a half of.
     """
 
@@ -36,6 +37,7 @@ class Unit:
     rows: Int64
     blocks: tuple[str, ...]
     views: tuple[str, ...]
+    fresh: bool = False
     strikes: int = 0
 
     def halves(self, numbers: Sequence[int]) -> list[Unit]:
@@ -58,4 +60,7 @@ def cut(jobs: Sequence[Job], photos: int, numbers: Numbers) -> list[Unit]:
         numbers: Where their numbers come from.
     """
     parts = [(job, rows) for job in jobs for rows in np.array_split(job.rows, math.ceil(len(job.rows) / photos))]
-    return [Unit(n, rows, job.blocks, job.views) for n, (job, rows) in zip(numbers(len(parts)), parts, strict=True)]
+    return [
+        Unit(number, rows, job.blocks, job.views, job.fresh is not None)
+        for number, (job, rows) in zip(numbers(len(parts)), parts, strict=True)
+    ]

@@ -6,16 +6,19 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cache import CacheError, Column
+from cache import CacheError, Column, FeatureCache
 from pipeline.arrays import Float32, Ids, Int64
 from pipeline.cluster.messages import Order, Receipt, Setup, Started, Trouble
 from pipeline.errors import BackboneError, PipelineError
 from pipeline.features.backbone.network import base_key, load_backbone
+from pipeline.features.batch import Contents
+from pipeline.features.contents.fresh import FreshContents, lacking_in
 from pipeline.features.embed import Embedder
 from pipeline.features.engines.engine import Refused, embed_options, storable
 from pipeline.features.engines.local import described
@@ -32,6 +35,7 @@ class Worker:
     def __init__(self, setup: Setup, share: tuple[int, int] = (0, 1)) -> None:
         self.setup = setup
         self.embedder: Embedder | None = None
+        self._fresh: FreshContents | None = None
         _keep_to_cores(*share)
 
     def start(self) -> Started | Trouble:
@@ -61,15 +65,23 @@ class Worker:
         began = time.perf_counter()
         embedder = self._embedder(order.blocks, order.views)
         before = _seconds(embedder)
-        stored, refused, ids, features = _embedded(embedder, order)
+        made = _made(embedder, order, self._wanted() if order.fresh else None)
         took = {name: value - before[name] for name, value in _seconds(embedder).items()}
         written = time.perf_counter()
         column_of = {(column.block.name, column.view): column for column in self.setup.columns}
-        by_column: dict[Column, Float32] = {column_of[key]: values for key, values in features.items()}
-        shards = self.setup.committer.commit(order.number, ids, by_column)
+        by_column: dict[Column, Float32] = {column_of[key]: values for key, values in made.features.items()}
+        shards = self.setup.committer.commit(order.number, made.ids, by_column)
         now = time.perf_counter()
         took |= {"write": now - written, "wall": now - began}
-        return Receipt(order.number, shards, stored, refused, took, described(embedder))
+        contents = made.contents if order.fresh else None
+        return Receipt(order.number, shards, made.stored, made.refused, contents, took, described(embedder))
+
+    def _wanted(self) -> FreshContents:
+        """Says of photos that nobody has read before which to compute. It does not know what other workers do."""
+        if self._fresh is None:
+            cache, key = FeatureCache(self.setup.options.cache), self.setup.committer.base.digest
+            self._fresh = FreshContents(lacking_in(cache, key, self.setup.columns), self.setup.rejected)
+        return self._fresh
 
     def _embedder(self, blocks: tuple[str, ...], views: tuple[str, ...]) -> Embedder:
         there = self.embedder
@@ -80,21 +92,41 @@ class Worker:
         return there
 
 
-def _embedded(embedder: Embedder, order: Order) -> tuple[Int64, list[Refused], Ids, Mapping[tuple[str, str], Float32]]:
-    """Positions stored, photos refused, ids of the bytes decoded, and vectors, of one order."""
-    positions = np.arange(len(order.paths))
-    stored, refused, ids = [positions[:0]], list[Refused](), [np.empty(0, "S32")]
+@dataclass(frozen=True)
+class _Made:
+    """What became of an order's photos, by their positions in it.
+
+    Attributes:
+        stored: Those with vectors, int64 (n,).
+        ids: Of the bytes decoded, S32 (n,).
+        features: Vectors by (block, view), float32 (n, d).
+        refused: Those that can have none.
+        contents: What each photo holds.
+    """
+
+    stored: Int64
+    ids: Ids
+    features: Mapping[tuple[str, str], Float32]
+    refused: list[Refused]
+    contents: Contents
+
+
+def _made(embedder: Embedder, order: Order, wanted: Callable[[bytes], bool] | None) -> _Made:
+    positions = np.arange(len(order.photos))
+    met, stored, ids, refused = list[Contents](), [positions[:0]], [np.empty(0, "S32")], list[Refused]()
     features: dict[tuple[str, str], list[Float32]] = {}
-    with contextlib.closing(embedder(order.paths)) as batches:
-        for batch in batches:
+    with contextlib.closing(embedder(order.photos, wanted)) as coming:
+        for batch in coming:
             finite, bad = storable(batch, positions)
+            met.append(batch.contents)
             refused += bad
             stored.append(batch.indices[finite])
             ids.append(batch.ids[finite])
             for key, values in batch.features.items():
                 features.setdefault(key, []).append(values[finite])
     joined = {key: np.concatenate(parts) for key, parts in features.items()}
-    return np.concatenate(stored), refused, np.concatenate(ids), joined
+    contents = Contents(np.concatenate([each.rows for each in met]), np.concatenate([each.ids for each in met]))
+    return _Made(np.concatenate(stored), np.concatenate(ids), joined, refused, contents)
 
 
 def _seconds(embedder: Embedder) -> dict[str, float]:

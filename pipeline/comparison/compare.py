@@ -33,6 +33,7 @@ from pipeline.comparison.table import table
 from pipeline.comparison.values import alike, calibration_rows, value_rows
 from pipeline.errors import OptionError, RunError
 from pipeline.evaluation.bootstrap import OVERALL, PER_ATTRIBUTE, Bootstrap, Resampled, interval_of
+from pipeline.evaluation.categories.applies import applies
 from pipeline.evaluation.coverage import Coverage, coverage
 from pipeline.evaluation.figures import Metrics
 from pipeline.evaluation.majority import majority_of_counts
@@ -103,6 +104,9 @@ def compare(runs: Sequence[Path], options: CompareOptions) -> Comparison:
         against_majority=against,
         choose=choose,
         headline=headline(against, len(test.photos), resamples.count),
+        applies=applies(
+            best.name, reference.D, base.D, (*reference.test[1:], best.run.schema, reference.unseen), resamples
+        ),
     )
 
 

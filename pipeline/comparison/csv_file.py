@@ -14,7 +14,7 @@ from pipeline.system import whole_file
 
 COLUMNS = ("kind", "candidate", "against", "key", "value", "figure", "estimate", "low", "high", "verdict")
 """kind : overall, key (an attribute), value, calibration, pair, by (then key and value hold the field's two), coverage
-(value is the precision) or photos (then key says on whose test photos: all, or the runs that have them)."""
+(value is the precision), applies or photos (then key says on whose test photos: all, or the runs that have them)."""
 
 Row = dict[str, Any]
 
@@ -45,6 +45,10 @@ def rows(comparison: Comparison) -> Iterator[Row]:
     for each in comparison.coverage:
         base = {"kind": "coverage", "candidate": each.candidate, "key": each.attribute, "value": f"{each.target:g}"}
         yield from _each(base, asdict(each), ("candidate", "attribute", "target"))
+    for one in comparison.applies:
+        base = {"kind": "applies", "candidate": one.candidate, "key": one.attribute}
+        yield {**base, "figure": "balanced", "estimate": one.balanced, "low": one.low, "high": one.high}
+        yield from _each(base, asdict(one), ("candidate", "attribute", "balanced", "low", "high"))
     for pair in comparison.pairs:
         base = {"kind": "pair", "candidate": pair.first, "against": pair.second, "verdict": pair.verdict}
         yield from _differences(base, pair.differences)

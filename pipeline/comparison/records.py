@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.categories.applies import Applies
 from pipeline.evaluation.coverage import Coverage
 from pipeline.evaluation.figures import Metrics, published
 from pipeline.evaluation.goals import BALANCED
@@ -307,6 +308,7 @@ class Comparison:
         choose: What is best, on validation (`evaluation.goals`): what validation scores are.
         evaluated: The models that `evaluate` tried; none where all runs are of `fit-heads`.
         coverage: How much these, or the best one, can fill in.
+        applies: Whether the best one speaks of attributes where the category has them alone; none without categories.
     """
 
     created: str
@@ -336,6 +338,7 @@ class Comparison:
     against_majority: Pair | None = None
     headline: tuple[str, ...] = ()
     choose: str = BALANCED
+    applies: tuple[Applies, ...] = ()
 
     @property
     def best_candidate(self) -> Candidate:

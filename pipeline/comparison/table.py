@@ -66,6 +66,8 @@ def table(comparison: Comparison, color: bool = False) -> str:
             for name in ("error_before", "error_after")
         )
         blocks.append(f"calibration error of {best.name}, mean over attributes: {before:.3f} before, {after:.3f} after")
+    if comparison.applies:
+        blocks.append(_applies(comparison))
     if comparison.coverage:
         blocks.append(_coverage(comparison))
     chosen = CHOSEN.format(choose=comparison.choose, meaning=MEANINGS[comparison.choose])
@@ -93,6 +95,19 @@ def _coverage(comparison: Comparison) -> RenderableType:
     title = f"How much {comparison.best} can fill in when so much of it must be right"
     told = "held out: by thresholds that other products gave; a threshold chosen on the very photos flatters a little"
     return Group(_grid(title, heads, rows, left=(0,)), told, "")
+
+
+def _applies(comparison: Comparison) -> RenderableType:
+    heads = ["attribute", "applies", "named there", "does not apply", "silent there", "mean", "majority"]
+    rows = []
+    for row in comparison.applies:
+        span = None if row.low is None or row.high is None else (row.low, row.high)
+        shares = [str(row.applying), share(row.spoken), str(row.not_applying), share(row.silent)]
+        rows.append([row.attribute, *shares, with_interval(row.balanced, span), decimal(row.majority)])
+    title = (
+        f"Does {comparison.best} name attributes where the category has them, and only there? (photos; 0.5 is chance)"
+    )
+    return _grid(title, heads, rows, left=(0,))
 
 
 def _text(blocks: Sequence[RenderableType], color: bool) -> str:

@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Float, Float32, Int64, Positions
+from pipeline.arrays import Bool, Float, Float32, Int64, Positions
 from pipeline.evaluation.metrics import PhotoSums
 from pipeline.system import memory_limit
 
@@ -104,6 +104,11 @@ class Bootstrap:
             {name: np.concatenate([part.overall[name] for part in parts]) for name in OVERALL},
             {name: np.concatenate([part.attributes[name] for part in parts]) for name in PER_ATTRIBUTE},
         )
+
+    def shares(self, part: Bool, whole: Bool) -> Float:
+        """Share of `part` in `whole`, both (n, K), on every resample: (B, K), NaN where there is nothing to share."""
+        parts, wholes = (self._sum(cells, np.float32) for cells in (part, whole))
+        return np.concatenate([_divide(weights @ parts, weights @ wholes) for weights in self._weights()])
 
     def _positives(self, grouped: Float) -> Iterable[Float]:
         """Resampled positives per value; the same for every candidate of a comparison, so the last ones are kept."""

@@ -16,6 +16,7 @@ from pipeline.arrays import Float32, Ids, Int64, Positions
 from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, join_groups, named_products, read_catalogue
 from pipeline.errors import OptionError, RunError, counted
 from pipeline.experiment.kinds.stored import StoredVectors
+from pipeline.features.contents.ids import content_ids
 from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
@@ -64,13 +65,13 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
         raise OptionError("--regroup needs the cosine from which photos belong together, but --near-duplicates is 0")
     cache = open_cache(options.cache)
     catalogue = read_catalogue(data, grouping(split.group_column, split.group_regex))
-    ids, problems = cache.files.ids([Path(p) for p in catalogue.paths])
+    ids, problems = content_ids(cache, catalogue.paths)
     readable = np.ones(len(ids), bool)
     readable[list(problems)] = False
     own = _cache_keys_of(split.split_from)
     features = join_features(cache, cache_key, ids[readable], (options.use, options.views), own)
     taken = tuple(Finding("kind-of-vectors", "", note) for note in features.notes)
-    there, dropped = _in_cache(catalogue, cache, features, ids, problems)
+    there, dropped = in_cache(catalogue, cache, features, ids, problems)
     catalogue, ids = catalogue.take(there), ids[there]
     products = named_products(catalogue.filenames, split.group_regex, catalogue.groups)
     groups = groups_of(catalogue.filenames, None, products, ids)
@@ -91,10 +92,21 @@ def _cache_keys_of(run: Path | None) -> tuple[Mapping[str, Any], ...]:
         return tuple(origin.cache_key for origin in origins_of(content)) if isinstance(content, dict) else ()
 
 
-def _in_cache(
+def in_cache(
     catalogue: Catalogue, cache: FeatureCache, features: JoinedFeatures, ids: Ids, problems: Mapping[int, str]
 ) -> tuple[Positions, tuple[Finding, ...]]:
-    """Rows whose vectors are all there, and a finding per photo that cannot have one."""
+    """Rows whose vectors are all there, and a finding per photo that cannot have one.
+
+    Args:
+        catalogue: Photos, n of them.
+        cache: Where the vectors are.
+        features: Which ones.
+        ids: Content ids, S32 (n,).
+        problems: Photos that have none because they could not be read, by row.
+
+    Raises:
+        OptionError: A photo that could have vectors has none; with the command that makes them.
+    """
     have, reasons = np.ones(len(ids), bool), dict(problems)
     for kind in features.kinds:
         of_kind = JoinedFeatures((kind,)).reader(cache).contains(ids)
@@ -114,8 +126,10 @@ def _require_the_rest(catalogue: Catalogue, kind: CachedFeatures, lost: Sequence
         have_none = (
             f"{counted(len(catalogue), 'photo')} {'has' if len(lost) == 1 else 'have'} no vectors in the cache yet"
         )
+        labels = any(finding.kind == "labels-new-photo" for finding in catalogue.findings)
         raise OptionError(
             f"{len(lost)} of {have_none} (first: {catalogue.filenames[lost[0]]}). Run: {kind.extract_command}"
+            f"{', and with the same --labels' if labels else ''}"
         )
 
 

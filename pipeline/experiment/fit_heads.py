@@ -26,12 +26,12 @@ from pipeline.experiment.candidates import (
     judge,
     worth_keeping,
 )
-from pipeline.experiment.kinds.final import final_experiment
+from pipeline.experiment.kinds.again import final_experiment, refit_experiment
 from pipeline.experiment.kinds.fitting import fit_on_kinds, on_kinds
 from pipeline.experiment.kinds.models import write_final_model, write_models
 from pipeline.experiment.kinds.own_heads import require_own_heads, with_own_heads
 from pipeline.experiment.mlflow_log import MlflowStore
-from pipeline.experiment.report import FitReport, Outcome, about_best, about_final, called_of, notes_of
+from pipeline.experiment.report import FitReport, Outcome, Sees, about_best, about_final, called_of, notes_of
 from pipeline.experiment.rows import Experiment, load_experiment
 from pipeline.experiment.run_writer import (
     Request,
@@ -76,14 +76,15 @@ def fit_heads(
     folder = RunFolder.new(options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
     experiment = load_experiment(data, cache_key, split, options)
     configs = with_own_heads(configs, experiment)
-    everything = _everything(experiment, cache_key, options)
-    if everything is not None:
-        require_own_heads(configs, everything)
+    later = _later(experiment, cache_key, options)
+    for each in (later.refitted, later.everything):
+        if each is not None:
+            require_own_heads(configs, each)
     store = None if options.mlflow is None else MlflowStore.open(options.mlflow)
     # Before the fit, not after: a folder that cannot be made must not cost minutes of work.
     with folder.claimed():
         loaded = time.perf_counter()
-        outcome = _fit(configs, experiment, everything, options, progress)
+        outcome = _fit(configs, experiment, later, options, progress)
         fit_done = time.perf_counter()
         experiment, near, near_notes = _write_folder(folder, experiment, outcome, split, options)
         seconds = {"load": loaded - started, "fit": fit_done - loaded, "total": time.perf_counter() - started}
@@ -123,11 +124,11 @@ def _write_folder(
     write_rows(folder, experiment)
     judged = [best, *outcome.candidates] if options.refit else outcome.candidates
     write_configs(folder, outcome.fitted, judged, len(experiment.features.kinds))
-    write_predictions(folder, experiment, outcome.kept)
-    write_uncalibrated(folder, experiment, best)
-    write_models(folder, experiment, outcome.kept, best)
-    if outcome.final is not None and outcome.everything is not None:
-        write_final_model(folder, outcome.everything, outcome.final)
+    write_predictions(folder, outcome.kept, outcome.later)
+    write_uncalibrated(folder, outcome.later(best), best)
+    write_models(folder, outcome.later, outcome.kept, best)
+    if outcome.final is not None and outcome.later.everything is not None:
+        write_final_model(folder, outcome.later.everything, outcome.final)
     sync_tree(folder.path)
     return experiment, near, near_notes
 
@@ -151,25 +152,28 @@ def _check_blocks(names: Iterable[str]) -> None:
             raise OptionError(f"--block-weights names {name!r}; the feature blocks are {', '.join(BLOCKS)}")
 
 
-def _everything(experiment: Experiment, cache_key: CacheKeyOptions, options: FitOptions) -> Experiment | None:
-    """What a final fit sees, asked for before anything is fit, so that what lacks does not cost the fits."""
-    if options.final:
-        return final_experiment(experiment, cache_key, options)
-    if options.final_weights:
-        raise OptionError("--final-weights are those of a final model; add --final, or leave them out")
-    return None
+def _later(experiment: Experiment, cache_key: CacheKeyOptions, options: FitOptions) -> Sees:
+    """What the later fits see, asked for before anything is fit, so that what lacks does not cost the fits."""
+    for name in ("refit", "final"):
+        if getattr(options, f"{name}_weights") and not getattr(options, name):
+            raise OptionError(f"--{name}-weights are those of a {name} model; add --{name}, or leave them out")
+    refitted = refit_experiment(experiment, cache_key, options) if options.refit else None
+    everything = final_experiment(experiment, cache_key, options) if options.final else None
+    return Sees(experiment, refitted, everything)
 
 
 def _fit(
     configs: tuple[HeadConfig, ...],
     experiment: Experiment,
-    everything: Experiment | None,
+    later: Sees,
     options: FitOptions,
     progress: SweepProgress | None,
 ) -> Outcome:
     sweep = SweepOptions(
         device=options.device,
         halving=options.halving,
+        halving_pace=options.halving_pace,
+        products=options.products,
         seed=options.seed[0],
         max_labels=options.max_labels,
         progress=progress,
@@ -178,18 +182,19 @@ def _fit(
     candidates = _judge_all(fitted, experiment, options)
     best, ahead = choose(candidates, _truth(experiment, options)), best_of(candidates)
     kept = list(candidates) if options.keep == "all" else worth_keeping(candidates)
-    if options.refit and not _only_networks(best):
-        best = _refit(best, experiment, options, sweep)
+    if later.refitted is not None and _can_be_fit_again(best, experiment, later.refitted):
+        best = _refit(best, later.refitted, options, sweep)
         kept.insert(0, best)
     # Here alone test labels are learnt from, when everything has been chosen and no figure will be computed of it.
-    again = everything is not None and not (_only_networks(best) and everything.vectors is experiment.vectors)
-    final = _fit_again(best, everything, options, sweep, PARTS) if everything is not None and again else None
-    return Outcome(fitted, candidates, best, ahead, kept, final, everything)
+    everything, final = later.everything, None
+    if everything is not None and _can_be_fit_again(best, experiment, everything):
+        final = _fit_again(best, everything, options, sweep, PARTS)
+    return Outcome(fitted, candidates, best, ahead, kept, final, later)
 
 
-def _only_networks(best: JudgedHead) -> bool:
-    """Whether there is nothing to fit again: a network's heads are what finetune made them."""
-    return all(head.config.head == NETWORK for head in best.made_of)
+def _can_be_fit_again(best: JudgedHead, first: Experiment, again: Experiment) -> bool:
+    """Whether anything would change: a network's heads are what finetune made them."""
+    return again.vectors is not first.vectors or any(head.config.head != NETWORK for head in best.made_of)
 
 
 def _truth(experiment: Experiment, options: FitOptions, part: str = "validation") -> Truth:

@@ -47,6 +47,25 @@ class FitReport:
 
 
 @dataclass(frozen=True)
+class Sees:
+    """What each fit of a run sees.
+
+    Attributes:
+        first: The fit that everything is chosen on.
+        refitted: The refit, where one was asked for: the same labels, maybe vectors of another training of the network.
+        everything: The final fit, where one was asked for.
+    """
+
+    first: Experiment
+    refitted: Experiment | None
+    everything: Experiment | None
+
+    def __call__(self, candidate: JudgedHead) -> Experiment:
+        """What a candidate that is judged was fit on."""
+        return self.first if candidate.fitted_on == "train" or self.refitted is None else self.refitted
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a fit gave.
 
@@ -57,7 +76,7 @@ class Outcome:
         ahead: The one with the highest validation score.
         kept: Those whose predictions and models are written.
         final: The best one's recipe fit on every labelled photo, where that was asked for.
-        everything: What that fit saw.
+        later: What the fits saw.
     """
 
     fitted: Sequence[FittedHead]
@@ -66,7 +85,7 @@ class Outcome:
     ahead: JudgedHead
     kept: Sequence[JudgedHead]
     final: JudgedHead | None
-    everything: Experiment | None
+    later: Sees
 
 
 def about_best(outcome: Outcome, experiment: Experiment, truths: Mapping[str, Truth]) -> tuple[str, ...]:
@@ -111,10 +130,11 @@ def about_final(outcome: Outcome, experiment: Experiment) -> tuple[str, ...]:
     networks = [head.config.config_id for head in outcome.best.made_of if head.config.head == NETWORK]
     if outcome.final is None:
         none = f"no models/final.joblib: the heads of {outcome.best.config_id} are not fit again; {_FINAL_NETWORK}"
-        return (none,) if outcome.everything is not None else ()
+        return (none,) if outcome.later.everything is not None else ()
     photos, test = counted(len(experiment.ids), "photo"), counted(experiment.split.counts()["test"], "test photo")
     said = f"models/final.joblib is {outcome.best.config_id} fit on all {photos}; measured before on {test}"
-    same = outcome.everything is not None and outcome.everything.vectors is experiment.vectors
+    everything = outcome.later.everything
+    same = everything is not None and everything.vectors is experiment.vectors
     older = f"{', '.join(networks)} in it has learnt from training photos alone; {_FINAL_NETWORK}"
     return (said, older) if networks and same else (said,)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -221,14 +221,21 @@ def _vectors_taken(made_of: Sequence[FittedHead]) -> str:
     return "+".join(str(kind or "joined") for kind in sorted({head.config.vectors for head in made_of}))
 
 
-def write_predictions(folder: RunFolder, experiment: Experiment, kept: Sequence[JudgedHead]) -> None:
-    """Write the probabilities of validation and test rows, and decisions.json."""
-    split, names = experiment.split, experiment.catalogue.filenames
-    at = np.concatenate([split.rows("validation"), split.rows("test")])
-    rows = Rows(tuple(names[i] for i in at), split.parts[at])
-    columns = experiment.targets.schema.column_names
+def write_predictions(folder: RunFolder, kept: Sequence[JudgedHead], sees: Callable[[JudgedHead], Experiment]) -> None:
+    """Write the probabilities of validation and test rows, and decisions.json.
+
+    Args:
+        folder: Where they go.
+        kept: Whose.
+        sees: The experiment of each, whose vectors its head takes; all have the same rows.
+    """
     decisions: dict[str, Any] = {}
     for candidate in kept:
+        experiment = sees(candidate)
+        split, names = experiment.split, experiment.catalogue.filenames
+        at = np.concatenate([split.rows("validation"), split.rows("test")])
+        rows = Rows(tuple(names[i] for i in at), split.parts[at])
+        columns = experiment.targets.schema.column_names
         P = np.concatenate([candidate.P, experiment.predict(candidate.head, "test")])
         folder.write_predictions(candidate.config_id, rows, P, columns)
         policies = {

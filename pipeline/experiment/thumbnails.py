@@ -18,6 +18,10 @@ import numpy as np
 from pipeline.arrays import Ids, Int64
 from pipeline.errors import BadImage, RunError
 from pipeline.experiment.run_tables import write_table
+from pipeline.remote import RemotePhoto
+from pipeline.remote.limits import READERS
+
+Photos = Sequence[str | Path | RemotePhoto]
 
 FILE = Path("thumbnails", "test.parquet")
 SIDE = 96
@@ -37,11 +41,12 @@ def choose_photos(ids: Ids, limit: int) -> Int64:
     return np.sort(np.argsort(ids, kind="stable")[:limit])
 
 
-def make_thumbnails(photos: Sequence[str], paths: Sequence[str | Path]) -> tuple[dict[str, bytes], dict[str, str]]:
+def make_thumbnails(photos: Sequence[str], paths: Photos) -> tuple[dict[str, bytes], dict[str, str]]:
     """WebP bytes of these photos (names and their files, in the same order), and why the others have none."""
     pictures: dict[str, bytes] = {}
     problems: dict[str, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    away = any(isinstance(path, RemotePhoto) for path in paths)
+    with ThreadPoolExecutor(READERS if away else os.cpu_count()) as pool:
         for name, made in zip(photos, pool.map(_picture, paths), strict=True):
             if isinstance(made, str):
                 problems[name] = made
@@ -50,7 +55,7 @@ def make_thumbnails(photos: Sequence[str], paths: Sequence[str | Path]) -> tuple
     return pictures, problems
 
 
-def write_thumbnails(run_folder: Path, photos: Sequence[str], paths: Sequence[str | Path]) -> dict[str, str]:
+def write_thumbnails(run_folder: Path, photos: Sequence[str], paths: Photos) -> dict[str, str]:
     """Write the thumbnails of these photos (names and their files, in the same order) into a run folder.
 
     The same photos give the same bytes. Returns the reason of every photo without a thumbnail; it is no failure. No
@@ -106,7 +111,7 @@ def encode_thumbnail(data: bytes) -> bytes:
     return stream.getvalue()
 
 
-def _picture(path: str | Path) -> bytes | str:
+def _picture(path: str | Path | RemotePhoto) -> bytes | str:
     from pipeline.features.backbone.photo_file import read_photo
 
     try:

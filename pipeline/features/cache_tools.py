@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from cache.export import ExportReport, Selection, export_h5, export_npz
 from pipeline.arrays import Ids
 from pipeline.catalogue import read_catalogue
 from pipeline.errors import OptionError
+from pipeline.features.contents.ids import content_ids
 from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.features.vectors.origin import Origin, origins_of
@@ -43,8 +43,7 @@ def export(
         raise OptionError(f"--out is {options.out.name!r}; expected a name ending in .h5 or .npz")
     cache = open_cache(options.cache)
     catalogue = None if data.data is None else read_catalogue(data)
-    paths = [] if catalogue is None else [Path(path) for path in catalogue.paths]
-    ids, problems = cache.files.ids(paths)
+    ids, problems = content_ids(cache, [] if catalogue is None else catalogue.paths)
     if model is None:
         features = join_features(cache, key, ids, (options.use, (options.view,)))
     else:
@@ -112,8 +111,8 @@ def _require_nothing_else(key: CacheKeyOptions, options: ExportOptions) -> None:
 
 def ids_of_catalogue(cache: FeatureCache, data: DataOptions) -> Ids:
     """Content ids (S32) of every photo a catalogue names; OptionError when one cannot be read."""
-    paths = [Path(path) for path in read_catalogue(data).paths]
-    ids, problems = cache.files.ids(paths)
+    paths = read_catalogue(data).paths
+    ids, problems = content_ids(cache, paths)
     if problems:
         first = min(problems)
         raise OptionError(

@@ -1,6 +1,7 @@
 """Converted models in the cache folder (`runtimes/`): whole as they were written, or made again.
 
     runtimes/<fingerprint>/     the files of one model, and seal.json: its fingerprint and the SHA-256 of each file
+    runtimes/<digest>.json      what is known of a network (see `pipeline.features.backbone.network.known`)
 
 A damaged model would give wrong vectors under a right key, so a model is only taken from bytes that were compared.
 """
@@ -130,6 +131,22 @@ def store_converted(folder: Path, save: Callable[[Path], None], replace: bool = 
             folder.rename(Path(work, "damaged"))
         ready.rename(folder)
         sync_folder(folder.parent)
+
+
+def store_record(path: Path, text: str) -> None:
+    """Put a text into the store, durably and whole or not at all; what had its name before is replaced.
+
+    Raises:
+        OSError: The store cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=path.parent) as work:
+        ready = Path(work, path.name)
+        ready.write_text(text, encoding="utf-8")
+        with ready.open("rb") as stream:
+            os.fsync(stream.fileno())
+        ready.rename(path)
+        sync_folder(path.parent)
 
 
 def remove_temporary(store: Path) -> None:

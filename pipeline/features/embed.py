@@ -15,17 +15,20 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pipeline.errors import BadImage
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject
+from pipeline.features.backbone.resize import prepare
+from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject, Skipped
 from pipeline.features.runtimes import Runtime
 from pipeline.features.runtimes.forward import EmbedOptions, ForwardPass, Timings
-from pipeline.features.sources import NO_CONTENT, Source, content_id, content_pixels, read_source
+from pipeline.features.sources import NO_CONTENT, Content, Source, content_id, content_pixels, read_source
+from pipeline.remote import Ahead
 from pipeline.system import cores
 
 __all__ = ["EmbedOptions", "Embedder", "Timings", "embed"]
@@ -75,26 +78,35 @@ class Embedder:
         """Photos per forward pass of the first backbone now (it halves when memory runs out)."""
         return self.passes[0].batch_size
 
-    def __call__(self, photos: Sequence[Source]) -> Generator[Batch, None, None]:
+    def __call__(
+        self, photos: Sequence[Source], wanted: Callable[[bytes], bool] | None = None
+    ) -> Generator[Batch, None, None]:
         """Vectors of the photos, batch by batch, in their order.
+
+        Args:
+            photos: Those on other machines are read ahead.
+            wanted: Asked by a decoding thread for the id of each photo's bytes; those it does not want are not decoded.
 
         Raises:
             BackboneError: the GPU's memory does not hold even one photo.
+            RemoteError: the bucket or host of photos cannot be used.
         """
+        prepare(len(photos))
         waiting: collections.deque[tuple[PendingBatch, Future[list[Features]]]] = collections.deque()
         streams = max(each.runtime.streams for each in self.passes)
-        stop = threading.Event()
+        reading = _Reading(wanted or (lambda _: True))
         decoders = ThreadPoolExecutor(self.workers, "decode")
         forwards = ThreadPoolExecutor(streams, "forward")
         try:
-            for pending in self._pending_batches(photos, decoders, stop):
-                waiting.append((pending, forwards.submit(self._forward, pending)))
+            for pending in self._pending_batches(photos, decoders, reading):
+                waiting.append((pending, forwards.submit(self.forward, pending.photos)))
                 if len(waiting) > streams:
                     yield self._finish(*waiting.popleft())
             while waiting:
                 yield self._finish(*waiting.popleft())
         finally:
-            stop.set()
+            reading.stop.set()
+            reading.ahead.close()
             decoders.shutdown(cancel_futures=True)
             forwards.shutdown(cancel_futures=True)
 
@@ -120,27 +132,31 @@ class Embedder:
         return best
 
     def _pending_batches(
-        self, photos: Sequence[Source], decoders: ThreadPoolExecutor, stop: threading.Event
+        self, photos: Sequence[Source], decoders: ThreadPoolExecutor, reading: _Reading
     ) -> Iterator[PendingBatch]:
         chunks = (range(start, min(start + _CHUNK, len(photos))) for start in range(0, len(photos), _CHUNK))
-        ahead: collections.deque[Future[list[Decoded | Reject]]] = collections.deque()
+        ahead: collections.deque[Future[list[Decoded | Reject | Skipped]]] = collections.deque()
         pending = PendingBatch()
         for chunk in chunks:
-            ahead.append(decoders.submit(self._decode, chunk, [photos[index] for index in chunk], stop))
+            sources = [reading.ahead.start(photos[index]) for index in chunk]
+            ahead.append(decoders.submit(self._decode, chunk, sources, reading))
             if len(ahead) * _CHUNK < _AHEAD * self.batch_size + self.workers * _CHUNK:
                 continue
             pending = yield from self._fill(pending, ahead.popleft().result())
         while ahead:
             pending = yield from self._fill(pending, ahead.popleft().result())
-        if pending.photos or pending.rejects:
+        if pending.photos or pending.rejects or pending.skipped:
             yield pending
 
     def _fill(
-        self, pending: PendingBatch, decoded: Sequence[Decoded | Reject]
+        self, pending: PendingBatch, decoded: Sequence[Decoded | Reject | Skipped]
     ) -> Generator[PendingBatch, None, PendingBatch]:
         for photo in decoded:
             if isinstance(photo, Reject):
                 pending.rejects.append(photo)
+                continue
+            if isinstance(photo, Skipped):
+                pending.skipped.append(photo)
                 continue
             pending.photos.append(photo)
             if len(pending.photos) >= self.batch_size:
@@ -149,43 +165,90 @@ class Embedder:
         return pending
 
     def _decode(
-        self, indices: Sequence[int], photos: Sequence[Source], stop: threading.Event
-    ) -> list[Decoded | Reject]:
-        results: list[Decoded | Reject] = []
+        self, indices: Sequence[int], photos: Sequence[Source], reading: _Reading
+    ) -> list[Decoded | Reject | Skipped]:
+        results: list[Decoded | Reject | Skipped] = []
         for index, photo in zip(indices, photos, strict=True):
             # An interrupted run waits for the photo in hand, which no decoder gives up, and for no other.
-            if stop.is_set():
+            if reading.stop.is_set():
                 break
-            start, identity = time.perf_counter(), NO_CONTENT
-            try:
-                content = read_source(photo)
-                identity = content_id(content)
-                read, start = time.perf_counter() - start, time.thread_time()
-                limit = self.options.max_pixels
-                pixels = tuple(content_pixels(content, transform, limit) for transform in self.transforms)
-                self.timings.add(read=read, decode=time.thread_time() - start)
-                results.append(Decoded(index, identity, pixels))
-            except BadImage as error:
-                results.append(Reject(index, identity, str(error), type(error)))
-            except OSError as error:
-                results.append(Reject(index, identity, error.strerror or str(error)))
+            read = self._read(photo, index)
+            if isinstance(read, Reject):
+                results.append(read)
+            elif reading.wanted(read.identity):
+                results.append(self._shown(read, self.options.max_pixels))
+            else:
+                results.append(Skipped(index, read.identity))
         return results
 
-    def _forward(self, pending: PendingBatch) -> list[Features]:
-        """The blocks of each backbone."""
-        if not pending.photos:
+    def decode(self, photo: Source, index: int = 0, max_pixels: int | None = None) -> Decoded | Reject:
+        """One photo as the networks see it, or why it cannot be taken, in the thread that calls.
+
+        Args:
+            photo: The photo.
+            index: Its position among others.
+            max_pixels: More pixels than this are refused (default: what the options say).
+        """
+        read = self._read(photo, index)
+        limit = self.options.max_pixels if max_pixels is None else max_pixels
+        return read if isinstance(read, Reject) else self._shown(read, limit)
+
+    def _read(self, photo: Source, index: int) -> _Read | Reject:
+        start = time.perf_counter()
+        try:
+            content = read_source(photo)
+            identity = content_id(content)
+        except BadImage as error:
+            return Reject(index, NO_CONTENT, str(error), type(error))
+        except OSError as error:
+            return Reject(index, NO_CONTENT, error.strerror or str(error))
+        self.timings.add(read=time.perf_counter() - start)
+        return _Read(index, content, identity)
+
+    def _shown(self, photo: _Read, limit: int) -> Decoded | Reject:
+        start = time.thread_time()
+        try:
+            pixels = tuple(content_pixels(photo.content, transform, limit) for transform in self.transforms)
+        except BadImage as error:
+            return Reject(photo.index, photo.identity, str(error), type(error))
+        except OSError as error:
+            return Reject(photo.index, photo.identity, error.strerror or str(error))
+        self.timings.add(decode=time.thread_time() - start)
+        return Decoded(photo.index, photo.identity, pixels)
+
+    def forward(self, photos: Sequence[Decoded]) -> list[Features]:
+        """The blocks of each backbone, of photos that `decode` gave; safe from any thread, as a call is."""
+        if not photos:
             return [each.nothing() for each in self.passes]
-        shown = zip(*(photo.pixels for photo in pending.photos), strict=True)
+        shown = zip(*(photo.pixels for photo in photos), strict=True)
         squares = dict(zip(self.transforms, map(np.stack, shown), strict=True))
         made = [each(squares[each.backbone.transform]) for each in self.passes]
-        self.timings.add(photos=len(pending.photos))
+        self.timings.add(photos=len(photos))
         return made
 
     def _finish(self, pending: PendingBatch, forward: Future[list[Features]]) -> Batch:
         first, *beside = forward.result()
         indices = np.array([photo.index for photo in pending.photos], np.int64)
         ids = np.frombuffer(b"".join(photo.content_id for photo in pending.photos), dtype="S32")
-        return Batch(indices, ids, first, tuple(pending.rejects), tuple(beside))
+        return Batch(indices, ids, first, tuple(pending.rejects), tuple(beside), tuple(pending.skipped))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo whose bytes are here."""
+
+    index: int
+    content: Content
+    identity: bytes
+
+
+@dataclass
+class _Reading:
+    """What the decoding threads of one call share."""
+
+    wanted: Callable[[bytes], bool]
+    ahead: Ahead = field(default_factory=Ahead)
+    stop: threading.Event = field(default_factory=threading.Event)
 
 
 def embed(

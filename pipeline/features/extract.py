@@ -14,7 +14,6 @@ import numpy as np
 from cache import (
     NO_ID,
     BaseKey,
-    CacheError,
     Column,
     FeatureCache,
     IdIndex,
@@ -25,12 +24,16 @@ from cache import (
 from pipeline.arrays import Bool, Int64
 from pipeline.features.backbone.network import Backbone, base_key, load_backbone
 from pipeline.features.backbone.transform import TOO_MANY_PIXELS, require_view
-from pipeline.features.engines.engine import Done, Engine, Paths, Work
-from pipeline.features.engines.jobs import jobs_of
+from pipeline.features.batch import Contents
+from pipeline.features.contents.fresh import FreshContents, lacking_in
+from pipeline.features.contents.ids import Photos, content_ids, remember, unread
+from pipeline.features.engines.engine import Done, Engine, Work
+from pipeline.features.engines.jobs import job_of_new, jobs_of
 from pipeline.features.engines.local import LocalEngine
 from pipeline.features.key_notes import is_written_down, key_writer
 from pipeline.features.report import ExtractReport, PhotoReject, Progress
 from pipeline.options import BackboneOptions, ExtractOptions
+from pipeline.remote import RemotePhoto
 
 
 @dataclass
@@ -48,7 +51,7 @@ class _Run:
     backbone: Backbone
     key: BaseKey
     columns: tuple[Column, ...]
-    paths: Paths
+    paths: Photos
     options: ExtractOptions
     progress: Callable[[Progress], None] | None
     seconds: dict[str, float]
@@ -63,7 +66,7 @@ class _Run:
 
 
 def extract(
-    paths: Paths,
+    paths: Photos,
     backbone: BackboneOptions,
     options: ExtractOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -75,7 +78,7 @@ def extract(
     An interrupt (Ctrl-C, SIGTERM) leaves every row computed so far in the cache and goes on as KeyboardInterrupt.
 
     Args:
-        paths: Photo files; the same file or content may appear more than once.
+        paths: Photo files, and photos on other machines; the same file or content may appear more than once.
         backbone: Which network, weights and transform.
         options: What to keep and how to run.
         progress: Called after each batch.
@@ -87,10 +90,11 @@ def extract(
         OptionError: a block, view, device or runtime that does not exist.
         CacheBusy: the key is compacted, pruned or repaired for longer than `options.wait`.
         CacheWriteError: the disk refuses.
+        RemoteError: the bucket or host of photos cannot be used.
     """
     options = options or ExtractOptions()
     began = time.perf_counter()
-    loaded = load_backbone(backbone)
+    loaded = load_backbone(backbone, options.cache / "runtimes")
     key, columns = base_key(loaded, options.precision), _columns(loaded, options)
     cache = FeatureCache(options.cache)
     seconds = {"start": time.perf_counter() - began, "runtime": 0.0}
@@ -100,26 +104,28 @@ def extract(
     if loaded.random:
         run.notes.append(f"weights are {loaded.weights_source}: untrained, for tests and speed only")
     with _timed(run.seconds, "hash"):
-        ids, problems = cache.files.ids([Path(path) for path in paths], rehash=options.rehash)
+        ids, problems = content_ids(cache, paths, options.rehash, read=False)
     run.rejects.update(problems)
-    readable = ids != NO_ID
-    first = readable & ~IdIndex(ids).duplicates()
+    unknown = unread(ids, problems, paths)
+    new = unknown[:most]
+    first = (ids != NO_ID) & ~IdIndex(ids).duplicates()
     rows = _without_rejected(run, ids, np.flatnonzero(first))
-    lacking = _lacking(run, ids[rows])
+    lacking = lacking_in(cache, key.digest, columns)(ids[rows])
     todo = lacking.any(axis=1)
     run.partly[rows] = ~lacking.all(axis=1)
     cache.files.retry(ids[rows[todo]], key.digest)
-    now = rows[todo][:most]
-    run.left = int(todo.sum()) - len(now)
-    if len(now):
+    now = rows[todo][: None if most is None else most - len(new)]
+    run.left = int(todo.sum()) - len(now) + len(unknown) - len(new)
+    known = ids[first]
+    if len(now) or len(new):
         with interruptible():
-            _compute(run, ids, now)
+            _compute(run, ids, now, new)
     elif not is_written_down(cache, key, loaded):
         with _writer(run):
             pass
     run.seconds["total"] = time.perf_counter() - began
     _spread_rejects(run, ids)
-    return _report(run, int(first.sum()), int(readable.sum()), int((~todo).sum()))
+    return _report(run, ids, int((~todo).sum()) + _reused(run, ids, new, known))
 
 
 def _columns(backbone: Backbone, options: ExtractOptions) -> tuple[Column, ...]:
@@ -136,6 +142,15 @@ def _without_rejected(run: _Run, ids: Ids, rows: Int64) -> Int64:
     return np.delete(rows, list(before)) if before else rows
 
 
+def _fresh(run: _Run, ids: Ids) -> FreshContents:
+    """What says of photos that are read for the first time which of them to compute."""
+    before = () if run.options.rehash else run.cache.files.rejects()
+    rejected = {each.content_id: each.reason for each in before if each.key is None and not _was_a_limit(each.reason)}
+    fresh = FreshContents(lacking_in(run.cache, run.key.digest, run.columns), rejected)
+    fresh.meet(ids[ids != NO_ID].tolist())
+    return fresh
+
+
 def _was_a_limit(reason: str) -> bool:
     """Whether a reject of the content was only a limit on pixels, which may have been raised since.
 
@@ -145,28 +160,21 @@ def _was_a_limit(reason: str) -> bool:
     return reason.startswith(TOO_MANY_PIXELS)
 
 
-def _lacking(run: _Run, ids: Ids) -> Bool:
-    """(n, columns): True where the committed cache has no such row. Takes no lock and makes no file."""
-    try:
-        reader = run.cache.reader(run.key.digest)
-    except CacheError:
-        return np.ones((len(ids), len(run.columns)), dtype=np.bool_)
-    there = set(reader.columns)
-    absent = np.zeros(len(ids), dtype=np.bool_)
-    present = [reader.contains(ids, column) if column in there else absent for column in run.columns]
-    return ~np.stack(present, axis=1)
-
-
-def _compute(run: _Run, ids: Ids, rows: Int64) -> None:
+def _compute(run: _Run, ids: Ids, rows: Int64, new: Int64) -> None:
+    """Compute what these photos lack; which contents the new ones have is put into `ids`."""
     with _writer(run) as writer:
         # Asked again: while this process waited for a `compact`, or began, another may have written some of them.
         lacking = np.stack([writer.missing(ids[rows], column) for column in run.columns], axis=1)
         jobs = jobs_of(rows, lacking, run.columns)
+        if len(new):
+            jobs.append(job_of_new(new, run.columns, _fresh(run, ids)))
         work = Work(run.paths, ids, run.asked, run.backbone, run.key, run.columns, run.options, jobs)
         run.total, run.began = work.photos, time.perf_counter()
         with contextlib.closing(run.engine.compute(work, writer)) as parts:
             for done in parts:
                 _take(run, done)
+                if done.contents is not None:
+                    _note(run, ids, done.contents, jobs[-1].fresh)
         facts = run.engine.facts
         run.seconds |= facts.seconds
         aside = facts.seconds.get("runtime", 0.0) + facts.seconds.get("probe", 0.0)
@@ -183,13 +191,30 @@ def _take(run: _Run, done: Done) -> None:
         # What only this run cannot take belongs to its cache key, whose rejects the next extract tries again.
         run.rejects[bad.row] = bad.reason
         owner = None if bad.lasting else run.key.digest
-        run.cache.files.reject(Path(run.paths[bad.row]), bad.content_id, bad.reason, owner)
+        if not bad.passing:
+            run.cache.files.reject(str(run.paths[bad.row]), bad.content_id, bad.reason, owner)
     run.stored[done.stored] = True
     run.done += done.count
     if run.progress is not None:
         began = run.began + run.engine.facts.seconds.get("runtime", 0.0)
         rate = run.done / max(time.perf_counter() - began, 1e-9)
         run.progress(Progress(run.done, run.total, rate, max(0.0, (run.total - run.done) / max(rate, 1e-9))))
+
+
+def _note(run: _Run, ids: Ids, read: Contents, fresh: FreshContents | None) -> None:
+    """Which contents photos turned out to have that nobody had read before: in `ids`, and in the index of files."""
+    ids[read.rows] = read.ids
+    remember(run.cache, [run.paths[row] for row in read.rows], read.ids)
+    before = {} if fresh is None else fresh.rejected
+    for row in read.rows[read.ids != NO_ID].tolist():
+        if (content := bytes(ids[row]).ljust(32, b"\0")) in before:
+            run.rejects[row] = before[content]
+
+
+def _reused(run: _Run, ids: Ids, new: Int64, known: Ids) -> int:
+    """Of how many contents, met in new photos alone, the cache turned out to have everything."""
+    taken = ids[np.array([row for row in new.tolist() if row not in run.rejects], np.int64)]
+    return len(np.setdiff1d(taken[taken != NO_ID], np.concatenate([known, ids[run.stored]])))
 
 
 def _spread_rejects(run: _Run, ids: Ids) -> None:
@@ -201,18 +226,20 @@ def _spread_rejects(run: _Run, ids: Ids) -> None:
         run.rejects.setdefault(int(row), reasons[ids[row]])
 
 
-def _report(run: _Run, unique: int, readable: int, reused: int) -> ExtractReport:
+def _report(run: _Run, ids: Ids, reused: int) -> ExtractReport:
     compute = run.seconds.get("compute", 0.0)
+    readable = ids[ids != NO_ID]
+    unique = len(np.unique(readable))
     return ExtractReport(
         key=run.key.digest,
         columns=tuple((column.block.name, column.view, column.block.dim) for column in run.columns),
         photos=len(run.paths),
         unique=unique,
-        duplicates=readable - unique,
+        duplicates=len(readable) - unique,
         reused=reused,
-        written=int(run.stored.sum()),
+        written=len(np.unique(ids[run.stored])),
         extended=int((run.stored & run.partly).sum()),
-        rejects=tuple(PhotoReject(Path(run.paths[row]), why) for row, why in sorted(run.rejects.items())),
+        rejects=tuple(PhotoReject(_shown(run.paths[row]), why) for row, why in sorted(run.rejects.items())),
         seconds=run.seconds,
         images_per_second=run.done / compute if compute else 0.0,
         forward_per_second=run.engine.facts.forward_per_second,
@@ -220,6 +247,10 @@ def _report(run: _Run, unique: int, readable: int, reused: int) -> ExtractReport
         left=run.left,
         notes=tuple(run.notes),
     )
+
+
+def _shown(photo: str | Path | RemotePhoto) -> Path | str:
+    return photo.name if isinstance(photo, RemotePhoto) else Path(photo)
 
 
 @contextlib.contextmanager

@@ -157,7 +157,7 @@ def _unit(X: Float32) -> Float32:
 def _search(unit: Float32, left: Int64, right: Int64, cosine: float) -> Iterator[Pairs]:
     """Pairs of a row of `left` and one of `right`; of two equal sets, each pair of different rows once."""
     same = left is right
-    basis = _basis(unit)
+    basis = directions(unit, _DIRECTIONS)
     P, left = _sorted_projection(unit, left, basis)
     Q, right = (P, left) if same else _sorted_projection(unit, right, basis)
     limit = 2 - 2 * cosine + _SLACK
@@ -192,18 +192,24 @@ def _confirm(unit: Float32, left: Int64, right: Int64, near: Bool, cosine: float
         yield pairs.take(pairs.cosine >= cosine)
 
 
-def _basis(unit: Float32) -> Float32:
-    """Orthonormal directions (d, k) that carry most of the rows' variance; any would be right, these rule out most.
+def directions(unit: Float32, count: int, centred: bool = True) -> Float32:
+    """Orthonormal directions (d, count) that carry most of the rows' variance; any would be right, these rule out most.
 
     Subspace iteration on a sample of the rows: a few thin products where an eigendecomposition would take seconds.
+
+    Args:
+        unit: float32 (n, d).
+        count: How many; all d where that is less.
+        centred: Around the rows' mean, for distances; else around 0, for products.
     """
     rng = np.random.default_rng(0)
     width = unit.shape[1]
-    if width <= _DIRECTIONS:
+    if width <= count:
         return np.eye(width, dtype=np.float32)
     sample = unit[np.sort(rng.choice(len(unit), min(len(unit), _SAMPLE), replace=False))]
-    sample = sample - sample.mean(axis=0)
-    basis = rng.standard_normal((width, _DIRECTIONS)).astype(np.float32)
+    if centred:
+        sample = sample - sample.mean(axis=0)
+    basis = rng.standard_normal((width, count)).astype(np.float32)
     for _ in range(4):
         basis = np.linalg.qr(sample.T @ (sample @ basis))[0]
     return basis

@@ -18,9 +18,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class PhotoReject:
-    """A photo without a vector, and why."""
+    """A photo without a vector, and why; `path` is the URL of one on another machine."""
 
-    path: Path
+    path: Path | str
     reason: str
 
 
@@ -37,7 +37,7 @@ class ExtractReport:
         reused: Contents that were in the cache already.
         written: Contents of which something was computed and stored.
         extended: Those among them that had some of what was asked for before.
-        left: Contents that still lack something, where only so many were to be computed.
+        left: Contents that still lack something, where only so many were to be computed, and photos not yet read.
         rejects: Photos without a vector.
         seconds: Wall time of `start` (weights), `hash`, `runtime` (conversion) and `total`; time summed over threads
             of `read`, `decode`, `colour` (that block, where it was asked for), `forward`; time of `write`; `probe`,

@@ -38,11 +38,10 @@ def read_source(source: Source) -> Content:
     """
     if isinstance(source, Image.Image | np.ndarray):
         return source
-    if isinstance(source, str | os.PathLike):
+    if not isinstance(source, bytes):
         return read_photo(source)
-    data = source() if callable(source) else source
-    check_length(len(data))
-    return data
+    check_length(len(source))
+    return source
 
 
 def content_id(content: Content) -> bytes:

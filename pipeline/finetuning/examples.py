@@ -48,7 +48,7 @@ class TrainingRows:
     """The photos that could be decoded, their parts, and which of them train and validate on the attributes.
 
     catalogue, photos, groups and split have n entries in catalogue order; the schema is of the values that training
-    photos have. `everything` is every photo with a known value, test photos included: for a final training alone.
+    photos have. `train_and_validation`, and `everything` with the test photos, are for when all is chosen.
     """
 
     catalogue: Catalogue
@@ -58,6 +58,7 @@ class TrainingRows:
     schema: LabelSchema
     train: Examples
     validation: Examples
+    train_and_validation: Examples
     everything: Examples
     findings: tuple[Finding, ...]
 
@@ -126,14 +127,14 @@ def load_rows(
     findings += [*same_content(catalogue, photos.ids), *split_findings]
     findings += [*empty_attributes(catalogue, schema), *never_in_train(catalogue, schema)]
     schema, Y, mask = _targets(catalogue, schema, options.attribute, data)
-    train, validation, everything = (
-        _examples(photos, parts, of, Y, mask) for of in (("train",), ("validation",), PARTS)
+    train, validation, both, everything = (
+        _examples(photos, parts, of, Y, mask) for of in (("train",), ("validation",), ("train", "validation"), PARTS)
     )
     alike = constant_attributes(train.Y, train.mask, schema)
     findings += [
         Finding("alike-in-train", name, "nothing can be learnt of it; always the same is said") for name in alike
     ]
-    return TrainingRows(catalogue, photos, groups, parts, schema, train, validation, everything, tuple(findings))
+    return TrainingRows(catalogue, photos, groups, parts, schema, train, validation, both, everything, tuple(findings))
 
 
 def _targets(

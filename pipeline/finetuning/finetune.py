@@ -18,15 +18,15 @@ from pipeline.errors import OptionError
 from pipeline.experiment.kinds.own_heads import OWN_HEADS
 from pipeline.features.backbone.network import load_backbone
 from pipeline.features.backbone.provenance import TrainingProvenance, require_unseen
+from pipeline.finetuning.again import OF_ALL, REFITTED, Again, train_again
 from pipeline.finetuning.checkpoint import NAME, only_one
 from pipeline.finetuning.examples import TrainingRows, catalogue_with, load_rows
-from pipeline.finetuning.final import train_final
 from pipeline.finetuning.folder import HISTORY, RUN, WEIGHTS, begin, folder_of, made_with
 from pipeline.finetuning.frozen import Request, augmentation_of, provenance_of, write_weights
 from pipeline.finetuning.loop import Training
 from pipeline.finetuning.network.objective import objective
 from pipeline.finetuning.outcome import Callbacks, Outcome
-from pipeline.finetuning.own_heads import own_model
+from pipeline.finetuning.own_heads import Network, own_model
 from pipeline.finetuning.photos.colour import colour_attributes
 from pipeline.finetuning.report import FinetuneReport
 from pipeline.model.file import save_model
@@ -71,8 +71,11 @@ def finetune(
             training = Training(loaded, goal, rows.schema, augmentation_of(rows, options), options)
             outcome = training.run(rows.train, rows.validation, folder, callbacks)
             content = _write(request, rows, facts, provenance, outcome)
-        final = train_final(request, rows, content, callbacks) if options.final else None
-    return _report(request, content, rows, finished_before, final)
+        wanted = {REFITTED: options.refit, OF_ALL: options.final}
+        after = {
+            again: train_again(request, rows, content, again, callbacks) for again, asked in wanted.items() if asked
+        }
+    return _report(request, content, rows, finished_before, after)
 
 
 def _check(options: FinetuneOptions, split: SplitOptions) -> None:
@@ -97,7 +100,7 @@ def _write(
     best = outcome.history[outcome.best_epoch - 1]
     said = {"split_sha256": facts["split"], "best": best, "history": list(outcome.history)}
     frozen = write_weights(path, request, outcome.state, provenance, said)
-    save_model(own_model(frozen, outcome.state, rows, provenance, request.finetune), path / OWN_HEADS)
+    save_model(own_model(Network(frozen, outcome.state, provenance), rows, request.finetune), path / OWN_HEADS)
     write_records(path / HISTORY, outcome.history)
     content = {
         "format": "selvedge-finetune",
@@ -131,7 +134,7 @@ def _write(
 
 
 def _report(
-    request: Request, content: Mapping[str, Any], rows: TrainingRows, finished_before: bool, final: Path | None
+    request: Request, content: Mapping[str, Any], rows: TrainingRows, finished_before: bool, after: Mapping[Again, Path]
 ) -> FinetuneReport:
     path = request.finetune.out or Path()
     notes = [content["stopped"]] if content["stopped"] else []
@@ -141,10 +144,10 @@ def _report(
         notes.append(f"validation likes the backbone best at {content['interpolation']:g} of the way from its start")
     if content["colour_attributes"] and request.finetune.jitter is None:
         notes.append(f"colours are left alone in training, since {', '.join(content['colour_attributes'])} names them")
-    if final is not None:
-        notes.append(
-            f"{final} was trained once more on {len(rows.everything.rows)} photos; its figures are those above"
-        )
+    notes += [
+        f"{weights} was trained once more on {len(again.examples(rows).rows)} photos; its figures are those above"
+        for again, weights in after.items()
+    ]
     if request.backbone.weights.startswith("random:"):
         notes.append(f"training started from {request.backbone.weights}, not from pretrained weights")
     return FinetuneReport(
@@ -166,6 +169,7 @@ def _report(
             own_heads=set(rows.schema.attributes) >= set(rows.catalogue.attributes),
         ),
         findings=rows.findings,
-        final=final,
+        refit=after.get(REFITTED),
+        final=after.get(OF_ALL),
         notes=tuple(notes),
     )

@@ -26,7 +26,7 @@ from pipeline.system import choose_device, file_digest, parsed, read_text, write
 WEIGHTS, SPLIT, RUN, HISTORY = "backbone.safetensors", "split.csv", "run.json", "history.csv"
 _STARTED = "started.json"
 _MOST_BYTES = 2**20
-_ELSEWHERE = ("out", "memory", "workers", "device", "final")
+_ELSEWHERE = ("out", "memory", "workers", "device", "refit", "final")
 """Options that change where or how fast a training runs, not its numbers."""
 
 

@@ -7,7 +7,7 @@ cache key of the frozen backbone, so that `predict` applies them and `fit-heads`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,56 +33,57 @@ from pipeline.system import choose_device
 BATCH = 64
 
 
-def own_model(
-    frozen: Backbone,
-    state: Mapping[str, Tensor],
-    rows: TrainingRows,
-    provenance: TrainingProvenance,
-    options: FinetuneOptions,
-) -> Model:
+@dataclass(frozen=True)
+class Network:
+    """A trained network.
+
+    Attributes:
+        frozen: Its backbone as `extract` will load it.
+        state: All of its tensors, the heads' among them.
+        provenance: Photos behind the weights.
+    """
+
+    frozen: Backbone
+    state: Mapping[str, Tensor]
+    provenance: TrainingProvenance
+
+
+def own_model(network: Network, rows: TrainingRows, options: FinetuneOptions) -> Model:
     """The model of a frozen backbone's own heads.
 
     Args:
-        frozen: The backbone as `extract` will load it.
-        state: Tensors of the trained model, its heads among them.
+        network: What was trained.
         rows: What it was trained on; validation rows calibrate and choose the thresholds.
-        provenance: Photos behind the weights.
         options: How it was trained.
     """
-    X = pooled_of(frozen, rows.validation, choose_device(options.device))
-    judged = _judged(state, X, rows, options)
+    X = pooled_of(network.frozen, rows.validation, choose_device(options.device))
+    judged = _judged(network.state, X, rows, options)
     assert judged.calibration is not None
     info = {"config_id": "finetuned", "fitted_on": "train", "calibration": judged.calibration.to_json()}
-    parts = Parts(
-        judged.head.members, judged.head.links, info, _record(rows, (rows.train, rows.validation), provenance)
-    )
-    return build_model(rows.schema, parts, Decision(judged.thresholds, judged.chosen), _origin(frozen), X)
+    record = _record(rows, (rows.train, rows.validation), network.provenance)
+    parts = Parts(judged.head.members, judged.head.links, info, record)
+    return build_model(rows.schema, parts, Decision(judged.thresholds, judged.chosen), _origin(network.frozen), X)
 
 
-def final_own_model(
-    frozen: Backbone,
-    state: Mapping[str, Tensor],
-    rows: TrainingRows,
-    provenance: TrainingProvenance,
-    before: Model,
-) -> Model:
-    """The model of the heads of a final training: calibration and thresholds are those of the one before.
+def own_model_again(network: Network, rows: TrainingRows, learnt: Examples, fitted_on: str, before: Model) -> Model:
+    """The model of the heads of a training on more photos: calibration and thresholds are those of the one before.
 
     Args:
-        frozen: The backbone as `extract` will load it.
-        state: Tensors of the trained model.
-        rows: Every photo of it was trained on.
-        provenance: Photos behind the weights.
+        network: What was trained.
+        rows: The catalogue's.
+        learnt: The photos it was trained on.
+        fitted_on: The names of their parts.
         before: The model file of the training before.
     """
     schema, links = rows.schema, tuple(before["links"])
-    head = _head(state, schema, links)
+    head = _head(network.state, schema, links)
     head = calibrated(head, Calibration(**{k: tuple(v) for k, v in before["info"]["calibration"].items()}))
-    first = replace(rows.everything, **{n: getattr(rows.everything, n)[:4] for n in ("rows", "Y", "mask")})
-    info = {**before["info"], "fitted_on": "train + validation + test", "measured": "by the training before"}
-    parts = Parts(head.members, head.links, info, _record(rows, (rows.everything,), provenance))
+    first = replace(learnt, **{n: getattr(learnt, n)[:4] for n in ("rows", "Y", "mask")})
+    info = {**before["info"], "fitted_on": fitted_on, "measured": "by the training before"}
+    parts = Parts(head.members, head.links, info, _record(rows, (learnt,), network.provenance))
     decision = Decision(before["thresholds"], before["decision"])
-    return build_model(schema, parts, decision, _origin(frozen), pooled_of(frozen, first, "cpu"))
+    X = pooled_of(network.frozen, first, "cpu")
+    return build_model(schema, parts, decision, _origin(network.frozen), X)
 
 
 def _record(rows: TrainingRows, parts: Sequence[Examples], provenance: TrainingProvenance) -> TrainingRecord:

@@ -27,6 +27,7 @@ class FinetuneReport:
         epochs: How many were trained.
         resumed_from: After which epoch it went on.
         finished_before: Whether everything was there already.
+        refit: Weights of the same training on training and validation photos, where that was asked for.
         final: Weights of the same training on every labelled photo, where that was asked for.
     """
 
@@ -45,5 +46,6 @@ class FinetuneReport:
     finished_before: bool
     next_commands: tuple[str, ...]
     findings: tuple[Finding, ...]
+    refit: Path | None
     final: Path | None
     notes: tuple[str, ...]

@@ -49,7 +49,7 @@ HEADS: Mapping[str, HeadSpec] = {
     "multinomial": HeadSpec((), ("C", "seed")),
     "kernel-ridge": HeadSpec((), ("ridge", "bandwidth", "landmarks", "block_weights", "logit_adjust", "seed")),
     "lightgbm": HeadSpec((), ("trees", "leaves", "feature_fraction", "seed")),
-    NETWORK: HeadSpec((), ()),
+    NETWORK: HeadSpec((), ("logit_adjust",)),
 }
 OPTIMIZERS = (*_FIRST_ORDER, "lbfgs")
 SCHEDULES = ("constant", "step", "plateau", "cosine", "onecycle")
@@ -277,6 +277,9 @@ def _grid_of(head: str, options: FitOptions) -> Iterable[HeadConfig]:
         if not options.logreg_c:
             raise HeadError("nothing to try for logreg-c; give it one value or more, or leave it out")
         yield from (HeadConfig(head=head, C=C, seed=options.seed[0]) for C in options.logreg_c)
+        return
+    if head == NETWORK:
+        yield from (HeadConfig(head=head, logit_adjust=strength) for strength in options.logit_adjust)
         return
     if HEADS[head].is_baseline:
         yield HeadConfig(head=head, trees=options.trees, seed=options.seed[0])

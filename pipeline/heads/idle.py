@@ -9,7 +9,7 @@ from pipeline.heads.config import HeadConfig
 from pipeline.options import FitOptions
 from pipeline.options.forms.words import changed
 
-_FIELDS = {"optimizers": "optimizer", "logreg_c": "C", "max_labels": "trees", "halving": "epochs"}
+_FIELDS = {"optimizers": "optimizer", "logreg_c": "C", "max_labels": "trees", "halving": "epochs", "products": "epochs"}
 """Options whose name is not that of the field they set, or of one that the heads have to which they matter."""
 
 
@@ -29,6 +29,8 @@ def idle_options(options: FitOptions, configs: Sequence[HeadConfig]) -> tuple[st
         tried = dict.fromkeys(" under ".join(filter(None, (c.head, c.optimizer))) for c in configs)
         named = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         sentences.append(f"{named} {'does' if len(idle) == 1 else 'do'} nothing for {', '.join(tried)}")
+    if options.halving_pace != FitOptions().halving_pace and not options.halving:
+        sentences.append(f"--halving-pace {options.halving_pace} does nothing without --halving")
     if options.ensemble > 1 and len(configs) == 1:
         sentences.append(f"--ensemble {options.ensemble}: one configuration was fit, so there is nothing to average")
     if options.ensemble_from != FitOptions().ensemble_from and options.ensemble < 2:

@@ -33,7 +33,6 @@ SHARPNESS = 10.0
 _MOST_DISTANCES = 2000
 _CHUNK = 2048
 _COPIES = 2.5  # of one view: the mean over the views, the scaled rows, those that are kept
-_LEAST_PRIOR = 1e-4
 _JITTER = 1e-4  # on a diagonal of ones: far above what single precision loses, far below any useful ridge
 
 
@@ -103,7 +102,7 @@ def fit_kernel_ridge(
     if len(rows) > config.landmarks:
         kept = np.sort(random.permutation(len(rows))[: config.landmarks])
     member["landmarks"] = _scaled(member, rows[kept]).astype(np.float16)
-    prior = targets.positive_counts / np.maximum(targets.known_counts, 1.0)
+    prior = targets.shares
     layer = _layer(config, _dual(config, member, rows, kept, targets, prior), targets, prior)
     return FittedHead(
         config=config,
@@ -202,10 +201,8 @@ def _nystroem(
 
 def _layer(config: HeadConfig, dual: Float64, targets: Targets, prior: Float64) -> tuple[Float32, Float32]:
     """(W, b) from kernel values to logits."""
-    bias = SHARPNESS * prior
+    bias = SHARPNESS * prior - targets.logit_adjustment(config.logit_adjust)
     for columns, single in zip(targets.slices, targets.single, strict=True):
-        if single:
-            bias[columns] -= config.logit_adjust * np.log(np.maximum(prior[columns], _LEAST_PRIOR))
-        else:
+        if not single:
             bias[columns] -= SHARPNESS / 2
     return (SHARPNESS * dual).astype(np.float32), bias.astype(np.float32)

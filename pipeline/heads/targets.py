@@ -13,6 +13,9 @@ import numpy.typing as npt
 from pipeline.arrays import Bool, Float64, Int64, UInt8
 from pipeline.errors import HeadError
 
+LEAST_SHARE = 1e-4
+"""A value that is rarer counts as this rare, or its logarithm would drown every score."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -94,6 +97,23 @@ class Targets:
             rows = slice(start, start + 65_536)
             counts += (self.Y[rows].astype(bool) & self.mask[rows]).sum(axis=0)
         return counts
+
+    @cached_property
+    def shares(self) -> Float64:
+        """Share of the known cells that are positive per column, (L,); 0 where none is known."""
+        shares: Float64 = self.positive_counts / np.maximum(self.known_counts, 1.0)
+        return shares
+
+    def logit_adjustment(self, strength: float) -> Float64:
+        """What logit adjustment takes off the logits, (L,): tau log(share) for single-valued attributes, else 0.
+
+        Menon et al. 2021, post hoc, https://arxiv.org/abs/2007.07314.
+        """
+        taken = np.zeros(self.size)
+        for columns, single in zip(self.slices, self.single, strict=True):
+            if single:
+                taken[columns] = strength * np.log(np.maximum(self.shares[columns], LEAST_SHARE))
+        return taken
 
     @cached_property
     def not_learnable(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import contextlib
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from pipeline.options import BackboneOptions, PredictOptions
 if TYPE_CHECKING:
     from cache import BaseKey, FeatureCache
     from pipeline.features.backbone.network import Backbone
-    from pipeline.features.batch import Reject
+    from pipeline.features.batch import Decoded, Reject
     from pipeline.features.embed import Embedder, EmbedOptions
     from pipeline.features.sources import Source
 
@@ -91,7 +92,7 @@ class FeatureSource:
             if self._backbones is None:
                 given = _given_weights(self.options, self._origins[0])
                 of_backbones = zip(zip(*self._origins, strict=True), given, strict=True)
-                self._backbones = tuple(_load(origins, weights) for origins, weights in of_backbones)
+                self._backbones = tuple(_load(origins, weights, self._store) for origins, weights in of_backbones)
             return self._backbones
 
     @property
@@ -117,7 +118,13 @@ class FeatureSource:
         from pipeline.features.embed import EmbedOptions
 
         asked = self.options
-        return EmbedOptions(asked.device, asked.runtime, self._precision(backbone), asked.batch_size, asked.workers)
+        precision = self._precision(backbone)
+        return EmbedOptions(asked.device, asked.runtime, precision, asked.batch_size, asked.workers, store=self._store)
+
+    @property
+    def _store(self) -> Path | None:
+        """The cache's folder of converted models."""
+        return None if self.options.cache is None else self.options.cache / "runtimes"
 
     def _precision(self, backbone: int) -> str:
         from pipeline.system import choose_device
@@ -166,6 +173,15 @@ class FeatureSource:
             for made in batches:
                 rejects = tuple(replace(reject, index=int(at[reject.index])) for reject in made.rejects)
                 yield VectorBatch(at[made.indices], self._of_each((made.features, *made.beside)), rejects)
+
+    def vectors_of(self, photos: Sequence[Decoded]) -> VectorBatch:
+        """Vectors of photos that this object's `embedder` has decoded, at the positions that they say.
+
+        Raises:
+            BackboneError, ModelFileError, OptionError: the backbone or its runtime cannot be had.
+        """
+        indices = np.array([photo.index for photo in photos], np.int64)
+        return VectorBatch(indices, self._of_each(self.embedder.forward(photos)))
 
     def _from_cache(self, cache: FeatureCache, ids: Ids) -> Iterator[VectorBatch]:
         """Vectors of those contents of which the cache has all that the models take, in chunks; rejects it knows."""
@@ -249,7 +265,7 @@ def _given_weights(options: PredictOptions, origins: Sequence[Origin]) -> Sequen
     return [str(each) for each in given] or [None] * len(origins)
 
 
-def _load(origins: Sequence[Origin], weights: str | None) -> Backbone:
+def _load(origins: Sequence[Origin], weights: str | None, store: Path | None) -> Backbone:
     """One backbone that models have in common."""
     from pipeline.features.backbone.network import base_key, load_backbone
 
@@ -259,7 +275,7 @@ def _load(origins: Sequence[Origin], weights: str | None) -> Backbone:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"the model's cache_key does not name its backbone ({error})") from error
     try:
-        backbone = load_backbone(asked)
+        backbone = load_backbone(asked, store)
     except BackboneError as error:
         needed = f"The model needs the weights of {origins[0]}; name a copy of them with --weights"
         raise BackboneError(f"{error}. {needed}") from error

@@ -18,7 +18,8 @@ Version 3 is of several backbones: `sources`, a list of {cache_key, weights_sour
 fields; each of `blocks` has the position of its own as `source`; X has the blocks in their order, that of the sources.
 A member may have `columns` [start, stop]: the part of X that it takes.
 
-joblib runs code on load: read only files you trust. The `.sha256` beside a file detects damage, not tampering.
+joblib runs code on load: read only files you trust. The `.sha256` beside a file detects damage, not tampering. The same
+model as a folder without pickle: `pipeline.model.folder`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from pipeline.evaluation.thresholds import decide
 from pipeline.features.vectors.origin import Origin, as_fields, origins_of
 from pipeline.heads.probabilities import mean_probabilities
 from pipeline.model.check import FORMAT, VERSION, check_model
+from pipeline.model.folder.read import folder_of, read_folder
 from pipeline.model.seal import sealed, unsealed
 from pipeline.model.training import TrainingRecord
 from pipeline.system import digest_path, file_digest, open_regular, parsed, read_text, whole_file, write_digest
@@ -184,11 +186,24 @@ def save_model(model: Model, path: Path) -> str:
 
 
 def read_model(path: Path, sha256: str | None = None) -> Model:
-    """Read, check and self-test a model file; raises ModelFileError saying what is wrong with it.
+    """Read, check and self-test a model file, or a folder that `export` wrote, of which nothing is ever unpickled.
 
     Args:
-        sha256: A digest you trust; the file is not loaded unless it matches.
+        path: The file, or the folder or its `model.json`.
+        sha256: A digest you trust, of a folder that of its `model.json`; nothing is loaded unless it matches.
+
+    Raises:
+        ModelFileError: It says what is wrong with it.
     """
+    folder = folder_of(path)
+    model = check_model(_read_file(path, sha256) if folder is None else read_folder(folder, sha256), str(path))
+    if "selftest" not in model:
+        raise ModelFileError(f"{path} has no 'selftest'; it is not whole")
+    _self_test(model, path)
+    return model
+
+
+def _read_file(path: Path, sha256: str | None) -> object:
     if not path.is_file():
         best = path / "models" / "best.joblib"
         hint = f"; {path} is a run folder, its best model is {best}" if best.is_file() else ""
@@ -196,11 +211,7 @@ def read_model(path: Path, sha256: str | None = None) -> Model:
     with parsed(ModelFileError, f"{path} cannot be read (", "); copy it again"), open_regular(path) as file:
         data = file.read()
     _check_digests(path, data, sha256)
-    model = check_model(_load(path, data), str(path))
-    if "selftest" not in model:
-        raise ModelFileError(f"{path} has no 'selftest'; it is not whole")
-    _self_test(model, path)
-    return model
+    return _load(path, data)
 
 
 def _least_version(members: Sequence[Mapping[str, Any]]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.catalogue.reading.photos import is_photo
 from pipeline.errors import BadImage, OptionError
 from pipeline.features.backbone.limits import MAX_FILE_BYTES
-from pipeline.model.fetch import fetcher, is_url
+from pipeline.remote import RemotePhoto, RemotePhotos, is_bucket, is_url, list_photos, local_path, place_of
 from pipeline.system import open_regular, parsed
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def named_source(photo: Any, index: int) -> tuple[str, Source]:
         TypeError: it is nothing that can be a photo.
     """
     if isinstance(photo, str) and is_url(photo):
-        return photo, fetcher(photo)
+        return _of_url(photo)
     if isinstance(photo, str | os.PathLike):
         return os.fspath(photo), photo
     name = f"photo {index}"
@@ -55,24 +55,25 @@ def named_source(photo: Any, index: int) -> tuple[str, Source]:
     )
 
 
-def find_photos(given: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[str]]:
-    """(names, paths) of the photos that files, folders and patterns stand for, each once, folders in sorted order.
+def find_photos(given: Sequence[str | os.PathLike[str]]) -> tuple[list[str], list[str | RemotePhoto]]:
+    """(names, photos) that files, folders, patterns and URLs stand for, each once, folders in sorted order.
 
     Names are relative to the folder when one folder is all that is given, else the paths as found.
 
     Raises:
         OptionError: For something that does not exist and when no photo is found.
+        RemoteError: A bucket cannot be listed.
     """
-    paths: dict[str, None] = {}
+    paths: dict[str | RemotePhoto, None] = {}
     for each in given:
         paths.update(dict.fromkeys(_photos_of(os.fspath(each))))
     if not paths:
         where = ", ".join(os.fspath(each) for each in given) or "nothing"
         raise OptionError(f"no photo found in {where}; name image files, folders or patterns such as 'photos/*.jpg'")
     found = list(paths)
-    if len(given) == 1 and Path(given[0]).is_dir():
-        return [Path(path).relative_to(given[0]).as_posix() for path in found], found
-    return found, found
+    if len(given) == 1 and not is_url(os.fspath(given[0])) and Path(given[0]).is_dir():
+        return [Path(str(path)).relative_to(given[0]).as_posix() for path in found], found
+    return [str(path) for path in found], found
 
 
 def found_sources(photos: Any) -> tuple[list[str], list[Source]]:
@@ -130,7 +131,38 @@ def _require_photo(path: Path) -> None:
             raise ValueError("not an image in a known format") from None
 
 
-def _photos_of(name: str) -> list[str]:
+def _of_url(url: str) -> tuple[str, Source]:
+    """A URL's photo by itself: its name without secrets, and what reads it."""
+    if url[:7].lower() == "file://":
+        return url, partial(_read_local, url)
+    photo = RemotePhoto.named(url)
+    return photo.name, photo
+
+
+def _read_local(url: str) -> bytes:
+    from pipeline.features.backbone.photo_file import read_photo
+
+    return read_photo(local_path(url))
+
+
+def _photos_at(url: str) -> list[RemotePhoto]:
+    """The photo that a URL names, or all under a prefix of a bucket."""
+    if not is_bucket(url):
+        return [RemotePhoto.named(url)]
+    place = place_of(url)
+    if not url.endswith("/") and is_photo(place.path):
+        return [RemotePhoto.named(url)]
+    stamps = {name: stamp for name, stamp in sorted(list_photos(place).items()) if is_photo(name)}
+    if not stamps:
+        raise OptionError(f"no photo found under {place}; is it the right bucket and prefix?")
+    return list(RemotePhotos(place, list(stamps), list(stamps.values())))
+
+
+def _photos_of(name: str) -> Sequence[str | RemotePhoto]:
+    if name[:7].lower() == "file://":
+        name = str(local_path(name))
+    elif is_url(name):
+        return _photos_at(name)
     path = Path(name)
     if path.is_dir():
         return sorted(str(found) for found in path.rglob("*") if is_photo(found.name) and found.is_file())

@@ -21,7 +21,7 @@ def predict(
     """Predict photos with a model file and write the table to `options.out`; returns what was written.
 
     Args:
-        photos: Files, folders and patterns.
+        photos: Files, folders, patterns and URLs.
         model: The model file.
         options: How, and where to.
         progress: Called after each batch.
@@ -36,10 +36,11 @@ def predict(
     names, paths = find_photos(photos)
     cached = None
     if options.cache is not None:
+        from pipeline.features.contents.ids import content_ids
         from pipeline.features.selection import open_cache
 
         cache = open_cache(options.cache)
-        cached = cache, cache.files.ids([Path(path) for path in paths])[0]
+        cached = cache, content_ids(cache, paths)[0]
     found = prediction(predictor, names, predictor.predicted(names, paths, progress=progress, cached=cached))
     # Catalogues with categories, format B, state their attributes as dicts; so do predictions for them.
     dicts = options.layout == "dict" or (options.layout == "auto" and predictor.schema.category_attribute is not None)

@@ -75,6 +75,19 @@ def prediction_frame(
     return pd.DataFrame({**columns, **(chances if probabilities else {})}, dtype=object)
 
 
+def decided_values(P: Float32, D: Bool, schema: LabelSchema) -> list[dict[str, str | list[str] | None]]:
+    """Per photo {attribute: value}, a list for a multi-valued attribute, None where nothing is decided."""
+    frame = prediction_frame([""] * len(P), P, D, schema)
+    rows = zip(*(frame[attribute] for attribute in schema.attributes), strict=True)
+    return [
+        {
+            attribute: None if isinstance(value, str) and value == UNKNOWN else value
+            for attribute, value in zip(schema.attributes, row, strict=True)
+        }
+        for row in rows
+    ]
+
+
 def as_dicts(frame: pd.DataFrame) -> pd.DataFrame:
     """The same predictions as a column `predictions`: per photo {attribute: [values]}, only of decided attributes.
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.arrays import Bool, Float, Float32, Float64, Int64
-from pipeline.catalogue.labels import UNKNOWN, LabelSchema
+from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import BadImage, OptionError
 from pipeline.evaluation.thresholds import without_rows_to_tune_on
 from pipeline.model.feature_source import Cached, FeatureSource, VectorBatch
 from pipeline.model.file import Model, decisions, proba, read_model, schema_of
+from pipeline.model.folder.read import sealing_file
 from pipeline.model.photos import found_sources, listed, named_source
-from pipeline.model.prediction import Prediction, prediction_frame
+from pipeline.model.prediction import Prediction, decided_values, prediction_frame
 from pipeline.options import PredictOptions
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Predictor:
     that a photo's numbers do not depend on those beside it; where photos come one at a time, `batch_size=1` is fastest.
 
     Args:
-        model: A model file, or a dict that `pipeline.model.file.read_model` has read and checked.
+        model: A model file, the folder of one that `export` wrote, or a dict that `pipeline.model.file.read_model` has
+            read and checked.
         options: Weights (if the recorded source is not to be had), threshold, device, runtime, batch size, workers.
 
     Raises:
@@ -116,10 +118,7 @@ class Predictor:
             TypeError: Something is no photo.
         """
         found = self.predicted(*self._named(photos), errors=errors)
-        frame = prediction_frame([""] * len(found.P), found.P, found.D, self.schema)
-        attributes = self.schema.attributes
-        rows = zip(*(frame[attribute] for attribute in attributes), strict=True)
-        values = [dict(zip(attributes, (_or_none(value) for value in row), strict=True)) for row in rows]
+        values = decided_values(found.P, found.D, self.schema)
         return [found.rejects.get(i, each) for i, each in enumerate(values)]
 
     def predict_proba(self, photos: Any, errors: Errors = "raise") -> list[Chances | BadImage]:
@@ -259,7 +258,7 @@ def load_model(
     The last one stays in memory: a call for the same files gives the same object, with its backbone as it was built.
 
     Args:
-        path: The model file.
+        path: The model file, or the folder of one that `export` wrote.
         weights: A copy of the backbone's weights (of several, one for each) where the recorded source is not to be had.
 
     Raises:
@@ -267,7 +266,8 @@ def load_model(
     """
     given = [weights] if isinstance(weights, str | os.PathLike) else weights or ()
     copies = tuple(map(Path, given))
-    return _loaded(Path(path), copies, tuple(map(_state, (Path(path), *copies))))
+    # A folder's time says nothing of the files in it; its `model.json` has the digests of the others.
+    return _loaded(Path(path), copies, tuple(map(_state, (sealing_file(Path(path)), *copies))))
 
 
 @lru_cache(maxsize=1)
@@ -307,10 +307,6 @@ def sound_rows(
     finite = np.isfinite(X).all(axis=(0, 2)) & np.isfinite(P).all(axis=1)
     rejects |= {int(index): BadImage(NOT_FINITE) for index in batch.indices[~finite]}
     return rejects, (batch.indices[finite], X[:, finite], P[finite])
-
-
-def _or_none(value: Any) -> str | list[str] | None:
-    return None if isinstance(value, str) and value == UNKNOWN else value
 
 
 def _thresholds(model: Mapping[str, Any], override: str | None) -> Float64:

@@ -7,11 +7,14 @@ from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
 from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grouping
-from pipeline.options.engine import EngineOptions
-from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
+from pipeline.options.exchange import ModelExportOptions
+from pipeline.options.features import BackboneOptions, CacheKeyOptions, EngineOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
+from pipeline.options.labelling import LabelsOptions, NextOptions
+from pipeline.options.neighbours import MapOptions, SimilarOptions
 from pipeline.options.predict import EvaluateOptions, PredictOptions
+from pipeline.options.serving import ServeOptions
 
 __all__ = [
     "AuditOptions",
@@ -25,10 +28,16 @@ __all__ = [
     "ExtractOptions",
     "FinetuneOptions",
     "FitOptions",
+    "LabelsOptions",
+    "MapOptions",
+    "ModelExportOptions",
+    "NextOptions",
     "PredictOptions",
     "PruneOptions",
     "ReproduceOptions",
     "SampleOptions",
+    "ServeOptions",
+    "SimilarOptions",
     "SplitOptions",
     "VectorKind",
     "VocabularyOptions",

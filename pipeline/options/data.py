@@ -15,7 +15,8 @@ class DataOptions:
 
     Attributes:
         data: A CSV file, or a folder holding one CSV (or one sub-folder of photos per class).
-        images: Folder the photo names are relative to (default: `images/` beside the CSV, or the CSV's folder).
+        images: Folder or URL (s3://BUCKET/PREFIX, gs://, az://, https://HOST/PATH/) the photo names are relative to
+            (default: `images/` beside the CSV, or the CSV's folder).
         format: How to read the labels; auto decides by the header.
         attributes: Which attributes to use, separated by commas (default: all that the format offers, less
             identifiers, addresses, prices, texts and dates, which are named).
@@ -37,10 +38,12 @@ class DataOptions:
         outside: What becomes of values outside --allowed-values: drop (a cell left without a value is unknown), keep.
         inapplicable: Attributes that do not apply to a photo's category: exclude there, or negative (any value is
             wrong).
+        labels: Files of labels that are laid over the data, separated by commas: .csv in the form that `next` and
+            `audit` write, or a Label Studio export (.json); later ones win, conflicts are reported.
     """
 
     data: Path | None = None
-    images: Path | None = None
+    images: str | Path | None = None
     format: Format = "auto"
     attributes: tuple[str, ...] = ()
     image_column: tuple[str, ...] = ()
@@ -55,6 +58,7 @@ class DataOptions:
     outside: Literal["drop", "keep"] = "drop"
     inapplicable: Literal["exclude", "negative"] = "exclude"
     mapping: Path | None = None
+    labels: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class FinetuneOptions:
         randaugment: Magnitude of RandAugment, two operations per photo (0 is off).
         start_size: Side of the square in the first third of the epochs, half way to --size in the second (default:
             --size throughout).
+        refit: Train once more on training and validation photos, when everything is chosen, for `fit-heads --refit`.
         final: Train once more on every labelled photo, when everything is chosen, for a final model; the figures stay
             those of the training before.
         norm: Whether BatchNorm keeps the statistics it came with, or those of the trained stages move.
@@ -88,6 +89,7 @@ class FinetuneOptions:
     mixup: float = 0.0
     randaugment: int = 0
     start_size: int | None = None
+    refit: bool = False
     final: bool = False
     norm: Literal["frozen", "trained"] = "frozen"
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"

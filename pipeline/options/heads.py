@@ -45,7 +45,10 @@ class FitOptions:
         monitor: What chooses the epoch that is kept, on validation: the lowest loss or the highest micro-f1
             (cosine and onecycle keep their last one).
         patience: Epochs without a better one before a head stops.
-        halving: Drop hopeless configurations early (successive halving).
+        halving: Drop hopeless configurations early, the worse half at epochs 1, 2, 4 and so on (successive halving).
+        halving_pace: When and by what they are halved: doubling (those epochs, by the best so far) or every (each
+            epoch, by where the loss is heading: of 64 configurations and 16 epochs that is 0.7 of the work).
+        products: How torch heads multiply in training: fp32, or bf16 (faster, on processors with AMX; not for lbfgs).
         na: What an unknown label is: ignored, a value of its own, or none of the values.
         gate: Whether attributes that do not apply to the predicted category are silent (category) or not (none).
         threshold: How probabilities become values: auto, best, fixed:0.5 (in short 0.5) and the like, global, per-key,
@@ -59,6 +62,8 @@ class FitOptions:
         ensemble_from: The best configurations of all (best), or the best ones of each head, every head counting alike
             (each-head); of several kinds of vectors, a head is one on each of them.
         refit: Fit the best once more on train and validation rows, with every choice made before.
+        refit_weights: Weights whose vectors the refit takes in place of those of --weights, in the same order: a
+            network of `finetune --refit`.
         final: Fit the best once more on every labelled photo, test photos included, as models/final.joblib; the figures
             stay those of the fit before.
         final_weights: Weights whose vectors the final model takes in place of those of --weights, in the same order: a
@@ -102,6 +107,8 @@ class FitOptions:
     monitor: Literal["loss", "micro-f1"] = "loss"
     patience: int = 5
     halving: bool = False
+    halving_pace: Literal["doubling", "every"] = "doubling"
+    products: Literal["fp32", "bf16"] = "fp32"
     na: Literal["mask", "class", "negative"] = "mask"
     gate: Literal["category", "none"] = "category"
     threshold: str = "auto"
@@ -110,6 +117,7 @@ class FitOptions:
     ensemble: int = 0
     ensemble_from: Literal["best", "each-head"] = "best"
     refit: bool = False
+    refit_weights: tuple[str, ...] = ()
     final: bool = False
     final_weights: tuple[str, ...] = ()
     ridge: tuple[float, ...] = (0.03,)

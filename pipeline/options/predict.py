@@ -14,7 +14,8 @@ class PredictOptions:
     """How a fitted model is applied to new photos.
 
     Attributes:
-        cache: Folder of an embedding cache: photos whose vectors it has are not computed again (default: none).
+        cache: Folder of an embedding cache: photos whose vectors it has are not computed again, and a network that it
+            has converted starts in a third of the time (default: none).
         weights: Backbone weights file, where the source recorded in the model is not to be had; of several backbones
             one for each, separated by commas.
         threshold: Override the model's thresholds: best, or fixed:0.5 (in short 0.5) and the like for all values.
@@ -49,7 +50,8 @@ class EvaluateOptions:
     Attributes:
         model: Model files written by fit-heads, separated by commas; the first one is shown in full.
         sha256: Refuse the model files unless their SHA-256 are these, in their order.
-        cache: Folder of an embedding cache: photos whose vectors it has are not computed again (default: none).
+        cache: Folder of an embedding cache: photos whose vectors it has are not computed again, and a network that it
+            has converted starts in a third of the time (default: none).
         include_fitted: Also judge on photos that, or whose products, had a part in a model, which flatters it.
         at_precision: How much can be filled in when this share of it must be right, for each of these shares.
         group_column: Column of the CSV that names the product; intervals are over products.

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cache import FeatureCache, id_of
+from cache import FeatureCache
 from pipeline.arrays import Bool, Ids, Positions
 from pipeline.catalogue import Catalogue, Finding, named_products, read_catalogue
-from pipeline.errors import BadImage, OptionError
+from pipeline.errors import OptionError
 from pipeline.experiment.run_writer import RunFolder
-from pipeline.features.backbone.photo_file import read_photo
+from pipeline.features.contents.ids import content_ids
 from pipeline.features.selection import open_cache
 from pipeline.model.feature_source import grouped
 from pipeline.model.file import read_model
@@ -76,7 +76,7 @@ def evaluate(data: DataOptions, options: EvaluateOptions, progress: Progress | N
     catalogue = read_catalogue(data, grouping(options.group_column, options.group_regex), known)
     _check_attributes(catalogue, predictors, options)
     cache = None if options.cache is None else open_cache(options.cache)
-    ids, unreadable = _content_ids(catalogue, cache)
+    ids, unreadable = content_ids(cache, catalogue.paths)
     fitted, notes = _fitted(predictors, catalogue, ids, options)
     rows, left_out = _judged_by(catalogue, unreadable, _Fitted.nothing(len(ids)) if options.include_fitted else fitted)
     tried = _try(predictors, (catalogue.take(rows), ids[rows]), cache, progress)
@@ -145,21 +145,6 @@ def _check_attributes(catalogue: Catalogue, predictors: Sequence[Predictor], opt
                 f"none of the attributes of {path} ({', '.join(predictor.schema.attributes)}) is labelled in the "
                 f"catalogue, which has {', '.join(catalogue.attributes)}"
             )
-
-
-def _content_ids(catalogue: Catalogue, cache: FeatureCache | None) -> tuple[Ids, Mapping[int, str]]:
-    """Content ids S32 (n,), and why photos have none."""
-    if cache is not None:
-        return cache.files.ids([Path(path) for path in catalogue.paths])
-    ids, problems = np.zeros(len(catalogue), "S32"), {}
-    for i, path in enumerate(catalogue.paths):
-        try:
-            ids[i] = id_of(read_photo(path))
-        except BadImage as error:
-            problems[i] = str(error)
-        except OSError as error:
-            problems[i] = error.strerror or str(error)
-    return ids, problems
 
 
 def _fitted(

@@ -29,6 +29,7 @@ from pipeline.experiment.run_tables import Rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.experiment.thumbnails import choose_photos, write_thumbnails
 from pipeline.features.vectors.origin import as_fields, origins_of
+from pipeline.model.folder.read import sealing_file
 from pipeline.model.predictor import Predictor
 from pipeline.model.training import record_of
 from pipeline.names import tidied
@@ -176,7 +177,7 @@ def _evaluated(predictor: Predictor, path: Path, tried: Tried, options: Evaluate
         counts = {"positives": record.positives.tolist(), "known": record.known.tolist()}
     return {
         "model": str(path),
-        "sha256": file_digest(path),
+        "sha256": file_digest(sealing_file(path)),
         "training": counts,
         "at_precision": list(options.at_precision),
         "notes": list(tried.notes),

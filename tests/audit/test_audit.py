@@ -46,6 +46,9 @@ def test_planted_errors_are_found_and_written_worst_first(small: SmallCatalogue,
     assert [float(row["score"]) for row in rows] == sorted(float(row["score"]) for row in rows)
     labels = {row["filename"]: row for row in read(data)}
     assert all(labels[row["photo"]][row["attribute"]] == row["given"] != row["suggested"] for row in rows)
+    asks = read(tmp_path / "audit" / "labels.csv")
+    assert [(row["photo"], row["attribute"]) for row in asks] == found and {row["value"] for row in asks} == {""}
+    assert asks[0]["why"] == f"is {rows[0]['given']}, looks like {rows[0]['suggested']}"
     assert (tmp_path / "audit" / "outliers.csv").read_text().startswith("photo,attribute,value,distance,score\n")
     with pytest.raises(RunError, match="not empty"):
         audit(DataOptions(data=data, images=small.data.parent / "images"), CacheKeyOptions(), options)
@@ -114,6 +117,8 @@ def test_format_b_judges_several_values_and_no_value(small: SmallCatalogue, tmp_
     assert {(flipped, "neck", "2", "1", "wrong"), (flipped, "look", "long", "", "extra")} <= named
     assert not {i.photo for i in report.issues if i.attribute == "neck"} & unknown
     assert report.counts["neck"][0] == len(rows) - len(unknown)
+    asks = {(row["photo"], row["attribute"]): row["why"] for row in read(tmp_path / "audit" / "labels.csv")}
+    assert asks[flipped, "look"].startswith("is long, ") and "seems to have no long" in asks[flipped, "look"]
 
 
 def test_the_page_shows_pictures_and_escapes_everything(tmp_path: Path) -> None:

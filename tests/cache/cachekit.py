@@ -92,6 +92,7 @@ def unexpected_files(root: Path) -> list[str]:
     for path in (path for path in root.rglob("*") if (root / "quarantine") not in (path, *path.parents)):
         fine = path.is_dir() or path.suffix == ".h5" or path.name in {"key.json", "lock", "README.txt", "files.sqlite"}
         fine |= path.parent.parent.name == "runtimes" and path.name in {"model.xml", "model.bin", "seal.json"}
+        fine |= path.parent.name == "runtimes" and path.suffix == ".json"
         if not fine or path.name.startswith((".tmp-", ".converting-")):
             odd.append(str(path.relative_to(root)))
     return odd

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cachekit import (
+    GRID,
     KEY,
     OTHER_KEY,
     POOLED,
@@ -145,6 +146,30 @@ def test_damage_after_the_first_read_is_noticed(store, monkeypatch, age):
         reader.read(IDS[:1], [POOLED])
     with pytest.raises(ShardDamaged, match="features of rows 0-3 are damaged"):
         list(reader.shards(POOLED))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_whole_shard_is_compared_while_it_is_copied(tmp_path, monkeypatch, dtype):
+    """In pieces of a row, of some rows, and of more than there are; into a part of each row of the result, too."""
+    ids, rows = make_ids(3000), None
+    store = fill(tmp_path, ids, columns=(POOLED, GRID), shard_rows=3000, dtype=dtype)
+    path = shard_files(store.root)[0]
+    sound, header = path.read_bytes(), Shard(path).header
+    for piece in (1, 4096, 2**20):
+        monkeypatch.setattr(cache.stored, "_PIECE_BYTES", piece)
+        monkeypatch.setattr(cache.stored, "_VERIFIED", {})
+        found = store.reader(KEY.digest).read(ids, [POOLED, GRID])
+        rows = found if rows is None else rows
+        np.testing.assert_array_equal(found, rows)
+        np.testing.assert_array_equal(found[7:9], store.reader(KEY.digest).read(ids[7:9], [POOLED, GRID]))
+        for row in (0, 1234, 2999):
+            flip(path, header.features_at + row * header.row_bytes + 3)
+            first = row // header.group_rows * header.group_rows
+            with pytest.raises(
+                ShardDamaged, match=f"features of rows {first}-{min(first + header.group_rows, 3000) - 1}"
+            ):
+                store.reader(KEY.digest).read(ids, [POOLED, GRID])
+            path.write_bytes(sound)
 
 
 def test_a_deleted_shard_only_costs_its_rows(store):

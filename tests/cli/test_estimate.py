@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.cli.training import estimate
-from pipeline.cli.training.estimate import Sizes, compare_seconds, extract_seconds, fit_seconds
+from pipeline.cli.training.estimate import Sizes, begun, compare_seconds, finetune_seconds, fit_seconds, to_be_tuned
+from pipeline.cli.training.tuning_speed import training_speed
+from pipeline.errors import OptionError
 from pipeline.features.report import ExtractReport
 from pipeline.heads import HEADS, Targets
-from pipeline.options import FitOptions
+from pipeline.options import BackboneOptions, FinetuneOptions, FitOptions
+from tests.finetuning.stripes import write_stripes
 
 Y = np.eye(4, dtype=np.uint8)[np.arange(64) % 4]
 SIZES = Sizes((640, 160, 200), (("pooled", 16), ("levels", 8)), Targets.plain(Y, sizes=[4], single=[True]))
@@ -24,8 +28,31 @@ def report(**changes: object) -> ExtractReport:
 
 
 def test_an_extraction_takes_what_its_first_photos_say() -> None:
-    assert extract_seconds(report(left=80)) == 2.0 + 10.0
-    assert extract_seconds(report(left=0, images_per_second=0.0)) == 0.0
+    assert begun(report(left=80)).seconds == 2.0 + 10.0
+    assert begun(report(left=0, images_per_second=0.0)).seconds == 0.0
+    assert begun(report(left=0)).blocks == (("pooled", 16), ("levels", 8))
+
+
+def test_a_network_takes_its_epochs_and_those_of_the_trainings_after_it() -> None:
+    options, parts = FinetuneOptions(epochs=10), (600, 0, 200)
+    once = finetune_seconds(options, 50.0, parts)
+    assert once == pytest.approx(120.0)
+    assert finetune_seconds(options, 50.0, (600, 200, 0)) > once
+    assert finetune_seconds(replace(options, final=True), 50.0, parts) == pytest.approx(once + 160.0)
+    assert finetune_seconds(replace(options, refit=True), 50.0, parts) == pytest.approx(2 * once)
+    vectors = to_be_tuned(report(), 1000, 50.0)
+    assert vectors.blocks == (("pooled", 16),)
+    assert 0 < vectors.seconds < 1000 / 50.0
+
+
+def test_the_speed_of_a_training_is_that_of_its_first_steps(tmp_path: Path) -> None:
+    write_stripes(tmp_path)
+    photos = sorted((tmp_path / "images").iterdir())
+    backbone = BackboneOptions(backbone="test_resnet", weights="random:0", size=32)
+    options = FinetuneOptions(device="cpu")
+    assert training_speed(photos, backbone, options) > 0
+    with pytest.raises(OptionError, match=r"1 photo of 2 can be decoded: nothing to train on"):
+        training_speed(photos[:2], backbone, options)
 
 
 @pytest.fixture

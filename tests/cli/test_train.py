@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipeline.catalogue import Catalogue, read_catalogue
 from pipeline.cli.app import app
@@ -114,21 +115,45 @@ def test_a_recipe_with_a_section_finetune_begins_with_it(here: Path) -> None:
     assert [command for command, _ in training.commands][:3] == ["finetune", "extract", "extract"]
 
 
-def test_a_final_network_is_what_the_final_model_sees(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_is_trained_on_squares_that_the_photos_fill(here: Path) -> None:
+    def size_of(*words: str, config: str | None = None) -> int:
+        files = FileOptions(None if config is None else Path(config), "tuned")
+        recipe = choose_recipe(files, read_catalogue(DataOptions(data=Path("stripes"))))
+        typed = ("--data", "stripes", "--preset", "tuned", *(() if config is None else ("--config", config)), *words)
+        finetune = planned(*typed, recipe=recipe).finetune
+        return parse(app, ["finetune", *finetune]).keywords["backbone"].size  # type: ignore[no-any-return]
+
+    assert size_of() == 96
+    for path in Path("stripes/images").glob("*.png"):
+        if path.name != "p00.png":
+            Image.open(path).resize((300, 400)).save(path)
+    assert size_of() == 160
+    assert size_of("--size", "128") == 128
+    Path("smaller.yaml").write_text("finetune: {size: 64}\n")
+    assert size_of(config="smaller.yaml") == 64
+
+
+def test_the_refit_and_the_final_model_see_networks_that_were_trained_again(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (here / "recipe.yaml").write_text(
-        RECIPE.replace("heads: [linear]", "heads: [linear, network], vectors: [each], loss: ce, ensemble: 2")
-        + "finetune: {epochs: 1, batch-size: 12, device: cpu, final: true}\n"
+        RECIPE.replace(
+            "heads: [linear]", "heads: [linear, network], vectors: [each], loss: ce, ensemble: 2, refit: true"
+        )
+        + "finetune: {epochs: 1, batch-size: 12, device: cpu, refit: true, final: true}\n"
     )
     assert main(TRAIN) == 0
     text = capsys.readouterr().out
     shown = commands_of(text)
-    assert [words[0] for words in shown] == ["finetune", "extract", "extract", *STEPS]
+    assert [words[0] for words in shown] == ["finetune", *["extract"] * 3, *STEPS]
+    assert re.search(r"from here on this machine, as it is now \(finetune .*\n(.*\n)*\$ .*finetune", text)
     first, last = (read_model(MODEL.with_name(name)) for name in ("best.joblib", "final.joblib"))
     of_first, of_last = ([origin.weights_source for origin in origins_of(model)] for model in (first, last))
-    tuned, final = (f"out/finetuned/{folder}backbone.safetensors" for folder in ("", "final/"))
-    assert tuned in of_first and final not in of_first
-    assert final in of_last and tuned not in of_last
+    tuned, refit, final = (f"out/finetuned/{folder}backbone.safetensors" for folder in ("", "refit/", "final/"))
+    assert refit in of_first and not {tuned, final} & {*of_first}
+    assert final in of_last and not {tuned, refit} & {*of_last}
     fit = next(words for words in shown if words[0] == "fit-heads")
+    assert fit[fit.index("--refit-weights") + 1] == "random:0,out/finetuned/refit/backbone.safetensors"
     assert fit[fit.index("--final-weights") + 1] == "random:0,out/finetuned/final/backbone.safetensors"
     assert main(TRAIN) == 0
     assert "everything was done before" in capsys.readouterr().out

@@ -66,7 +66,7 @@ class Poisoned(Worker):
     """Ends on every photo whose name says poison."""
 
     def _compute(self, order):
-        if any("poison" in path for path in order.paths):
+        if any("poison" in str(photo) for photo in order.photos):
             raise Ended("ended by signal 11")
         return super()._compute(order)
 

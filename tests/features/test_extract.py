@@ -145,8 +145,8 @@ def with_network_fault(monkeypatch, path):
     """Until undone, the network's output for the photo at `path` is not finite."""
     content, compute = ids_of([path])[0], Embedder.__call__
 
-    def faulty(self, paths):
-        for batch in compute(self, paths):
+    def faulty(self, paths, wanted=None):
+        for batch in compute(self, paths, wanted):
             for values in batch.features.values():
                 values[batch.ids == content] = np.nan
             yield batch

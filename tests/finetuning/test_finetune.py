@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import safetensors.torch
 import torch
@@ -223,9 +224,9 @@ def test_the_default_recipe_goes_on_after_a_kill_bit_for_bit(
 
 @pytest.fixture(scope="module")
 def finished(tuned: Tuned, whole: FinetuneReport) -> tuple[FinetuneReport, list[str]]:
-    """The training of `whole` asked for once more, now with a final one, and what it said."""
+    """The training of `whole` asked for once more, now with those that come after it, and what it said."""
     lines: list[str] = []
-    options = replace(QUICK, out=whole.folder, final=True, **WHOLE)
+    options = replace(QUICK, out=whole.folder, refit=True, final=True, **WHOLE)
     return finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(lines.append)), lines
 
 
@@ -246,9 +247,65 @@ def test_a_final_training_has_seen_every_photo_and_keeps_what_was_chosen_before(
     assert "measured" in after["info"]
     assert not all(torch.equal(tensor, tensors(report.weights)[n]) for n, tensor in tensors(report.final).items())
     again: list[str] = []
-    options = replace(QUICK, out=whole.folder, final=True, **WHOLE)
+    options = replace(QUICK, out=whole.folder, refit=True, final=True, **WHOLE)
     assert finetune(tuned.data, BACKBONE, SplitOptions(), options, Callbacks(again.append)).final == report.final
     assert not again
+
+
+def test_a_refitted_training_has_learnt_from_validation_photos_and_never_saw_the_test(
+    whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]]
+) -> None:
+    report, lines = finished
+    refit, final = report.refit, report.final
+    assert refit == whole.folder / "refit" / "backbone.safetensors" and final is not None
+    assert any("training and validation photos; what was chosen stays" in line for line in lines)
+    with (whole.folder / "split.csv").open(newline="") as file:
+        part_of = {row["content"]: row["part"] for row in csv.DictReader(file)}
+    model, before = read_model(refit.parent / OWN_HEADS), read_model(whole.own_heads)
+    seen = was_seen(model, id_array(bytes.fromhex(content) for content in part_of))
+    assert seen is not None and [*seen] == [part != "test" for part in part_of.values()]
+    assert len(read_seen(str(refit)).train) == sum(part != "test" for part in part_of.values())
+    assert not len(read_seen(str(refit)).choice)
+    assert model["info"]["calibration"] == before["info"]["calibration"]
+    others = tensors(whole.weights), tensors(final)
+    for other in others:
+        assert not all(torch.equal(tensor, other[name]) for name, tensor in tensors(refit).items())
+
+
+def test_a_refit_takes_the_vectors_of_the_refitted_network_for_its_test_figures_alone(
+    tuned: Tuned, whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]], cached: Path, tmp_path: Path
+) -> None:
+    refit, weights = str(finished[0].refit), str(whole.weights)
+    for each in (weights, refit):
+        run_extract(tuned, replace(BACKBONE, weights=each), cached)
+    split = SplitOptions(split_from=whole.folder)
+    asked = FitOptions(cache=cached, heads=("network",), refit=True, keep="all", thumbnails=0)
+    key = CacheKeyOptions(weights=(weights,))
+    before = fit_heads(tuned.data, key, split, replace(asked, out=tmp_path / "before")).run
+    assert not [*(before / "models").glob("*-refit.joblib")], "the network's heads are not fit again"
+    run = fit_heads(tuned.data, key, split, replace(asked, refit_weights=(refit,), out=tmp_path / "run")).run
+    tables = {
+        path.stem.endswith("-refit"): pandas.read_parquet(path) for path in (run / "predictions").glob("*.parquet")
+    }
+    first, again = tables[False], tables[True]
+    chosen = first.part == "validation"
+    assert first[chosen].equals(again[chosen]), "validation figures are those of the fit before"
+    assert not first[~chosen].equals(again[~chosen])
+    (model,) = (run / "models").glob("*-refit.joblib")
+    tested = again[~chosen]
+    images = tuned.data.data.parent / "images"  # type: ignore[union-attr]
+    chances = Predictor(model).predict_proba([images / photo for photo in tested.photo])
+    expected = tested["p:stripes=down"].to_numpy()
+    found = [chance["stripes"]["down"] for chance in chances]  # type: ignore[index]
+    assert found == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(OptionError, match="nothing can be chosen on it. Name it with --refit-weights"):
+        fit_heads(tuned.data, CacheKeyOptions(weights=(refit,)), split, replace(asked, out=tmp_path / "chosen"))
+    run_extract(tuned, replace(BACKBONE, weights=str(finished[0].final)), cached)
+    flattering = replace(asked, refit_weights=(str(finished[0].final),), out=tmp_path / "flattering")
+    with pytest.raises(OptionError, match="has learnt from every labelled photo, test photos included"):
+        fit_heads(tuned.data, key, split, flattering)
+    with pytest.raises(OptionError, match="those of a refit model; add --refit, or leave them out"):
+        fit_heads(tuned.data, key, split, replace(flattering, refit=False))
 
 
 def test_a_training_that_stops_being_numbers_keeps_its_best(tuned: Tuned, tmp_path: Path) -> None:

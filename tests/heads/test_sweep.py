@@ -126,6 +126,46 @@ def test_halving_keeps_the_winner_and_drops_hopeless_rates() -> None:
     assert sum(len(h.history) for h in halved) < 0.5 * sum(len(h.history) for h in full)
 
 
+def test_halving_after_every_epoch() -> None:
+    configs = [HeadConfig(lr=lr, epochs=8, batch_size=32) for lr in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 5e-2, 1e-1, 3e-1)]
+    left, best = [], []
+    for pace in ("doubling", "every"):
+        heads = fit_many(configs, TRAIN, HELD, replace(CPU, halving=True, halving_pace=pace))
+        lengths = [len({r["epoch"] for r in h.history}) for h in heads]
+        left.append([sum(n >= epoch for n in lengths) for epoch in range(1, 6)])
+        best.append(min(heads, key=lambda h: h.validation_loss).config)
+    assert left == [[8, 4, 2, 2, 1], [8, 4, 2, 1, 1]]
+    assert best[0] == best[1]
+
+
+@pytest.mark.parametrize("monitor", ["loss", "micro-f1"])
+def test_halving_after_every_epoch_follows_where_a_configuration_is_heading(monitor: str) -> None:
+    configs = [HeadConfig(lr=lr, epochs=4, batch_size=32, monitor=monitor) for lr in (3.0, 0.1, 0.01, 3e-3, 1e-3)]
+    heads = fit_many(configs, TRAIN, HELD, replace(CPU, halving=True, halving_pace="every"))
+    sign, name = (1, "micro_f1") if monitor == "micro-f1" else (-1, "loss")
+    curves = [[sign * r[name] for r in h.history if r["split"] == "validation"] for h in heads]
+    going = [0, 1, 2, 3, 4]
+    for epoch, left in ((1, 3), (2, 2), (3, 1)):
+        assert [i for i in range(5) if len(curves[i]) >= epoch] == going
+        heading = {
+            i: curves[i][epoch - 1] if epoch == 1 else 2 * curves[i][epoch - 1] - curves[i][epoch - 2] for i in going
+        }
+        going = sorted(sorted(going, key=lambda i: -heading[i])[:left])
+
+
+@pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="needs a processor with AMX")
+def test_products_in_bf16_move_the_fit_a_little_and_nothing_after_it() -> None:
+    train, held = problem(512, 64), problem(256, 64, seed=1)
+    kinds = [(head, optimizer) for head in ("linear", "mlp") for optimizer in ("adam", "sgd")]
+    configs = [HeadConfig(head=h, optimizer=o, hidden=(64,), epochs=3, batch_size=256, lr=0.05) for h, o in kinds]
+    exact, rounded, again = (
+        fit_many(configs, train, held, replace(CPU, products=products)) for products in ("fp32", "bf16", "fp32")
+    )
+    for a, b, c in zip(exact, rounded, again, strict=True):
+        assert 0 < abs(a.validation_loss - b.validation_loss) < 0.05 * a.validation_loss
+        assert a.validation_loss == c.validation_loss
+
+
 def test_halving_judges_each_objective_on_its_own_unless_micro_f1_compares_them() -> None:
     """Losses, smoothing and adjustment all move the plain loss; by micro-F1 the rates alone decide."""
     kinds = [{}, {"loss": "ce"}, {"loss": "ce", "logit_adjust": 1.0}, {"loss": "ce", "label_smoothing": 0.3}]
@@ -329,9 +369,19 @@ def test_requests_that_cannot_work() -> None:
         fit_many([HeadConfig()], TRAIN, HELD, SweepOptions(device="gpu"))
     with pytest.raises(HeadError, match="the first rung of halving is epoch 0"):
         fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, halving=True, rung=0))
+    with pytest.raises(HeadError, match="unknown halving pace 'evry'; did you mean 'every'"):
+        fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, halving=True, halving_pace="evry"))
+    with pytest.raises(HeadError, match="unknown products 'bf8'; .*known: fp32, bf16"):
+        fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, products="bf8"))
     shards = ChunkedSource([FeatureChunk(TRAIN[0], np.arange(200), np.arange(200))])
     with pytest.raises(HeadError, match="head 'logreg' needs the features and copies of them in memory"):
         fit_many([HeadConfig(head="logreg")], (shards, TRAIN[1]), HELD, CPU)
+
+
+def test_bf16_products_without_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    with pytest.raises(HeadError, match="need a processor with AMX, and this processor has none; use --products fp32"):
+        fit_many([HeadConfig()], TRAIN, HELD, replace(CPU, products="bf16"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="checks the message on a machine without a GPU")

@@ -23,12 +23,13 @@ from pipeline.features.backbone.network import load_backbone
 from pipeline.features.embed import EmbedOptions, embed
 from pipeline.features.runtimes import forward
 from pipeline.features.runtimes.base import Runtime
-from pipeline.model import fetch as fetch_module
-from pipeline.model.fetch import fetch
 from pipeline.model.file import read_model, save_model
 from pipeline.model.predict import predict
 from pipeline.model.predictor import LoadedModel, Predictor
 from pipeline.options import PredictOptions
+from pipeline.remote import http as fetch_module
+from pipeline.remote import photo as photo_module
+from pipeline.remote.http import fetch
 from tests.model.test_predict import BACKBONE, EAGER, make_model, origin
 
 __all__ = ["origin"]
@@ -296,7 +297,8 @@ def test_a_photo_may_be_named_by_a_url(photos: Path, predictor: Predictor, serve
 
 
 def test_what_does_not_come_is_named(predictor: Predictor, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_module, "fetch", lambda url: fetch(url, limit=200_000, timeout=0.5))
+    monkeypatch.setattr(fetch_module, "fetch", lambda url, limit, tag: fetch(url, limit=200_000, timeout=0.5))
+    monkeypatch.setattr(photo_module, "ATTEMPTS", 1)
     silent = socket.create_server(("127.0.0.1", 0))
     closed = socket.create_server(("127.0.0.1", 0))
     place = closed.getsockname()[1]

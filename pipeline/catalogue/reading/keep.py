@@ -15,7 +15,9 @@ from pipeline.catalogue.findings import Finding
 from pipeline.catalogue.reading.by_base_name import ambiguous
 from pipeline.catalogue.reading.photos import Folder, Found, find, is_photo
 from pipeline.catalogue.reading.raw_rows import RawRows
+from pipeline.catalogue.reading.remote import RemoteFolder, find_remote
 from pipeline.errors import printable
+from pipeline.remote import home_of, is_url
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ class _Repeat(NamedTuple):
 def keep_rows(raw: RawRows, folder: Folder) -> Kept:
     """Keep the first row of each photo on disk; marks the photos that rows name in `folder.files`."""
     rows = array("q")
+    look = find_remote if isinstance(folder, RemoteFolder) else find
     names, places = [], []
     findings: list[Finding] = []
     repeats: list[_Repeat] = []
     absent: dict[str, int] = {}
     for row, name in enumerate(raw.names):
-        photo = Found(name) if name in folder.files else find(folder, name)
+        photo = Found(name) if name in folder.files else look(folder, name)
         claimed, attribute = (absent, name) if photo.name is None else (folder.files, photo.name)
         first = claimed.get(attribute, -1)
         if first >= 0:
@@ -86,6 +89,9 @@ def _tell_repeats(raw: RawRows, findings: list[Finding], repeats: list[_Repeat])
 
 def no_photo(path: Path, raw: RawRows, folder: Folder) -> str:
     """Text of the error when not one row's photo is on disk."""
+    if isinstance(folder, RemoteFolder) and folder.refusals:
+        name, why = next(iter(folder.refusals.items()))
+        return f"No photo found: {path} names {len(raw.names)} files, and none can be had: {printable(name)!r}: {why}."
     photos = sorted(n for n in folder.files if is_photo(n))
     if photos and (twice := ambiguous(raw, folder)):
         return (
@@ -94,8 +100,10 @@ def no_photo(path: Path, raw: RawRows, folder: Folder) -> str:
             "the photos with their folders, or give one of these as --images."
         )
     there = f"it holds {len(photos)} photos, such as {printable(photos[0])!r}" if photos else "it holds no photo at all"
+    url = raw.names[0] if isinstance(folder.root, Path) and is_url(raw.names[0]) else ""
+    advice = f", or have them read from there with --images {home_of(url)}/" if url else ""
     return (
         f"No photo found: {path} names {len(raw.names)} files, such as {printable(raw.names[0])!r}, "
         f"but none of them is in {folder.root}, neither as written nor by its base name; {there}. "
-        "Say where the photos are with --images."
+        f"Say where the photos are with --images{advice}."
     )

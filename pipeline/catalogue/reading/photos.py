@@ -14,6 +14,7 @@ from typing import overload
 
 from pipeline.catalogue.findings import Finding
 from pipeline.errors import printable
+from pipeline.remote import RemotePhoto
 
 _SUFFIXES = "jpg jpeg jpe jfif png webp bmp gif tif tiff avif heic heif hif jp2 ppm pgm"
 
@@ -46,17 +47,22 @@ class PhotoPaths(Sequence[Path]):
             return PhotoPaths(self.root, self.names[index])
         return self.root / self.names[index]
 
+    def take(self, places: Sequence[int]) -> PhotoPaths:
+        """The paths at these positions."""
+        return PhotoPaths(self.root, [self.names[i] for i in places])
+
 
 @dataclass
 class Folder:
     """The files under the images folder, as found by one search.
 
     Attributes:
+        root: The folder; a text where it is a URL.
         files: Relative name with forward slashes -> first row that names it, -1 for none yet.
         outside: Names of links that lead out of the folder.
     """
 
-    root: Path
+    root: Path | str
     files: dict[str, int] = field(default_factory=dict)
     outside: set[str] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
@@ -70,6 +76,10 @@ class Folder:
     def by_normal_form(self) -> dict[str, str]:
         """NFC form -> name on disk, for the names that are not plain ASCII."""
         return {unicodedata.normalize("NFC", n): n for n in sorted(self.files, reverse=True) if not n.isascii()}
+
+    def paths(self, names: Sequence[str]) -> Sequence[Path | RemotePhoto]:
+        """The photos of these names, made on access."""
+        return PhotoPaths(Path(self.root), names)
 
     def holds(self, path: str) -> bool:
         """True when the path, links resolved, is inside the folder."""
@@ -153,7 +163,7 @@ def find(folder: Folder, name: str) -> Found:
 
 def _through_links(folder: Folder, name: str, tidy: str) -> Found:
     path = os.path.join(folder.root, tidy)  # noqa: PTH118
-    if os.path.isfile(path):  # noqa: PTH113
+    if isinstance(folder.root, Path) and os.path.isfile(path):  # noqa: PTH113
         if folder.holds(path):
             return Found(tidy)
         return _refuse(name, f"a link that leads out of {folder.root}; dropped")

@@ -16,12 +16,14 @@ from pipeline.catalogue.reading.by_base_name import rename_by_base
 from pipeline.catalogue.reading.class_folders import CLASS_ATTRIBUTE, read_folder
 from pipeline.catalogue.reading.columns.no_attributes import leave_out
 from pipeline.catalogue.reading.columns.products import Products, filled_up, products_of
+from pipeline.catalogue.reading.corrections.overlay import lay_over
 from pipeline.catalogue.reading.formats import READERS, choose_format
 from pipeline.catalogue.reading.keep import Kept, keep_rows, no_photo
 from pipeline.catalogue.reading.mapping import apply_mapping
 from pipeline.catalogue.reading.naming.spread import spread
-from pipeline.catalogue.reading.photos import Folder, PhotoPaths, leftovers, search
+from pipeline.catalogue.reading.photos import Folder, leftovers
 from pipeline.catalogue.reading.raw_rows import NONE, RawRows, hint
+from pipeline.catalogue.reading.remote import folder_at, without_secrets
 from pipeline.catalogue.reading.tables.opened import OTHER_TABLES, open_table
 from pipeline.catalogue.records import CATEGORY, Catalogue
 from pipeline.errors import CatalogueError
@@ -57,12 +59,13 @@ def read_catalogue(options: DataOptions, group_column: str | None = None, wanted
     table = _table_path(options.data, options.format)
     if table is not None:
         named = {*wanted, *options.single, *options.multi, *(allowed.values if allowed else ())}
-        catalogue = _read_table(table, options, group_column, named)
+        catalogue, offered = _read_table(table, options, group_column, named)
     elif group_column not in (None, NONE):
         raise CatalogueError(f"--group-column {group_column!r} needs a CSV file; {options.data} holds class folders.")
     else:
-        folder = read_folder(options.images or options.data, options, group_column)
-        catalogue = apply_mapping(folder, (CLASS_ATTRIBUTE,), options)
+        catalogue = read_folder(options.images or options.data, options, group_column)
+        offered = (CLASS_ATTRIBUTE,)
+    catalogue = apply_mapping(lay_over(catalogue, offered, options), offered, options)
     if allowed is not None:
         catalogue = hold_against(catalogue, allowed, keep=options.outside == "keep")
     return _with_summary(catalogue)
@@ -91,16 +94,19 @@ def _table_path(data: Path, wanted: str) -> Path | None:
     return tables[0] if tables else None
 
 
-def _read_table(path: Path, options: DataOptions, group_column: str | None, wanted: Collection[str]) -> Catalogue:
+def _read_table(
+    path: Path, options: DataOptions, group_column: str | None, wanted: Collection[str]
+) -> tuple[Catalogue, tuple[str, ...]]:
+    """The catalogue of a table, and every attribute that the table has."""
     table = open_table(path)
     chosen = choose_format(table, options)
-    images = _images_folder(options.images, path.parent)
     category_attributes = read_category_attributes(options.category_attributes) if options.category_attributes else None
-    folder = search(images)
+    folder = folder_at(_images_folder(options.images, path.parent))
     raw = READERS[chosen](table, options, group_column)
     if not raw.names:
         raise CatalogueError(f"{path}: there is a header but no row below it.")
     spread(raw, path, folder)
+    without_secrets(raw, folder)
     kept = _kept(path, raw, folder)
     columns = {attribute: column.take(kept.rows) for attribute, column in raw.columns.items()}
     wanted = columns.keys() if options.attributes else wanted
@@ -109,11 +115,11 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
         columns.pop(products.column, None)
     category = raw.category_attribute or CATEGORY
     columns, no_attributes = (columns, []) if chosen == "B" else leave_out(columns, {*wanted, category})
-    own = frozenset({path.name}) if path.parent == images else frozenset()
+    own = frozenset({path.name}) if path.parent == folder.root else frozenset()
     catalogue = Catalogue(
-        images=images,
+        images=folder.root,
         filenames=kept.names,
-        paths=PhotoPaths(images, kept.places),
+        paths=folder.paths(kept.places),
         attributes=tuple(columns),
         cells=columns,
         findings=(
@@ -132,7 +138,7 @@ def _read_table(path: Path, options: DataOptions, group_column: str | None, want
         groups=products.names,
         category_attribute=category,
     )
-    return apply_mapping(catalogue, raw.offered, options)
+    return catalogue, raw.offered
 
 
 def _kept(path: Path, raw: RawRows, folder: Folder) -> Kept:
@@ -154,11 +160,9 @@ def _products(raw: RawRows, kept: Kept, group_column: str | None) -> Products:
     return Products(filled_up(raw.groups.take(kept.rows), owners))
 
 
-def _images_folder(given: Path | None, beside: Path) -> Path:
+def _images_folder(given: str | Path | None, beside: Path) -> str | Path:
     if given is None:
         return beside / "images" if (beside / "images").is_dir() else beside
-    if not given.is_dir():
-        raise CatalogueError(f"--images {given}: no such folder.")
     return given
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.summaries.stages import finding_lines
 from pipeline.errors import counted
+from pipeline.options.forms.words import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,3 +65,6 @@ def audit_lines(report: AuditReport, page: Path) -> Iterator[str]:
         given, suggested = issue.given or f"not {issue.suggested}", issue.suggested or f"not {issue.given}"
         yield f"    {issue.photo}: {issue.attribute} is {given}, looks like {suggested} ({issue.suggested_p:.0%})"
     yield f"page: {page}"
+    if report.issues:
+        doubts = report.out / "labels.csv"
+        yield f"to fill in: {doubts}; then: {command('fit-heads', {'labels': doubts})} (with the same --data)"

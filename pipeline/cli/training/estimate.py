@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.errors import HeadError
 from pipeline.features.report import ExtractReport
 from pipeline.heads import HeadConfig, SweepOptions, Targets, estimate_seconds, fit_many, grid
 from pipeline.heads.config import NETWORK
-from pipeline.options import FitOptions
+from pipeline.options import FinetuneOptions, FitOptions
 
 PHOTOS = 64
 """Photos that are extracted to learn how fast they go."""
@@ -30,6 +30,7 @@ _EPOCHS = (1, 3)
 _COLUMN_BY_COLUMN = frozenset({"logreg", "lightgbm"})
 _PER_PHOTO, _PER_RUN = 0.004, 3.0  # seconds of a run beyond its fits: pictures, near-duplicates, thresholds, files
 _COMPARE_PER_RUN, _PER_RESAMPLED = 2.0, 4e-4  # seconds of compare: its page, and per test photo and attribute
+_JUDGED, _START = 0.3, 5.0  # of a training step is what seeing a photo takes; seconds until an extraction begins
 PREDICT = 5.0
 """Seconds of a few predictions: mostly the backbone being built."""
 
@@ -54,19 +55,59 @@ class Sizes:
         return sum(self.parts)
 
 
-def sizes_of(catalogue: Catalogue, reports: Sequence[ExtractReport], split: str) -> Sizes:
+@dataclass(frozen=True)
+class Expected:
+    """An extraction that is still to be done.
+
+    Attributes:
+        seconds: What it will take.
+        blocks: (name, width) of what it gives.
+    """
+
+    seconds: float
+    blocks: tuple[tuple[str, int], ...]
+
+
+def sizes_of(catalogue: Catalogue, extractions: Sequence[Expected], split: str) -> Sizes:
     """The sizes of a catalogue's fit on the vectors of these extractions."""
     rows = np.unique(np.linspace(0, len(catalogue) - 1, min(_KERNEL_ROWS, len(catalogue))).astype(np.int64))
     schema, some = infer_schema(catalogue), catalogue.take(rows)
     Y, known = schema.encode(some.cells, some.categories)
     parts = [round(share * len(catalogue)) for share in parse_split(split)]
-    blocks = tuple((name, width) for report in reports for name, width in _blocks(report).items())
+    blocks = tuple(block for each in extractions for block in each.blocks)
     return Sizes((parts[0], parts[1], parts[2]), blocks, Targets(Y, known, schema.slices, schema.single))
 
 
-def extract_seconds(first: ExtractReport) -> float:
+def begun(first: ExtractReport) -> Expected:
     """What is left of an extraction whose first photos were computed."""
-    return first.seconds["start"] + first.left / max(first.images_per_second, 1e-9) if first.left else 0.0
+    seconds = first.seconds["start"] + first.left / max(first.images_per_second, 1e-9) if first.left else 0.0
+    return Expected(seconds, tuple({block: width for block, _, width in first.columns}.items()))
+
+
+def to_be_tuned(start: ExtractReport, photos: int, speed: float) -> Expected:
+    """An extraction with a network that is still to be trained: pooled vectors of one view.
+
+    Args:
+        start: The extraction with the network it starts from.
+        photos: All of them.
+        speed: Photos per second of a training step.
+    """
+    pooled = {block: width for block, _, width in start.columns if block == "pooled"}
+    return Expected(_START + photos * _JUDGED / max(speed, 1e-9), tuple(pooled.items()))
+
+
+def finetune_seconds(options: FinetuneOptions, speed: float, parts: tuple[int, int, int]) -> float:
+    """A call of finetune: its epochs, and those of the trainings that follow it.
+
+    Args:
+        options: How.
+        speed: Photos per second of a training step.
+        parts: Photos to train, to choose, and to test.
+    """
+    train, validation, test = parts
+    once = options.epochs * (train + _JUDGED * validation)
+    again = options.refit * (train + validation) + options.final * (train + validation + test)
+    return (once + options.epochs * again) / max(speed, 1e-9)
 
 
 def fit_seconds(options: FitOptions, sizes: Sizes) -> float:
@@ -86,10 +127,6 @@ def fit_seconds(options: FitOptions, sizes: Sizes) -> float:
 def compare_seconds(sizes: Sizes, runs: int) -> float:
     """The table and the page of some runs."""
     return runs * (_COMPARE_PER_RUN + _PER_RESAMPLED * sizes.parts[2] * len(sizes.targets.slices))
-
-
-def _blocks(report: ExtractReport) -> Mapping[str, int]:
-    return {block: width for block, _, width in report.columns}
 
 
 def _fits(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> float:

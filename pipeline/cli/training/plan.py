@@ -7,7 +7,7 @@ command reads its own section: it is given the same --preset and --config, and t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,14 @@ T = TypeVar("T")
 
 HEADS, BASELINES = "heads", "baselines"
 """Names of the run folders."""
+
+_FIRST = "first"
+_EXTRACTIONS = {
+    _FIRST: "extract, fine-tuned",
+    "refit": "extract, fine-tuned with validation photos",
+    "final": "extract, fine-tuned on all photos",
+}
+"""What the extraction with a fine-tuned network is called, by the fit that takes its vectors."""
 
 _PLAIN = frozenset({"images", "photos", "data", "catalogue", "train"})
 
@@ -75,6 +83,7 @@ class Training:
         recipe: What it follows.
         config: The config file, which the later steps may have a section in.
         finetune: Words of that command; () where the recipe has none.
+        start: Its effective options, where it has one.
         plan: The extractions and the fits.
         extractions, fits: Effective options of each extraction and of each fit.
     """
@@ -82,6 +91,7 @@ class Training:
     recipe: Recipe
     config: Path | None
     finetune: Words
+    start: tuple[BackboneOptions, FinetuneOptions] | None
     plan: Plan
     extractions: tuple[tuple[BackboneOptions, ExtractOptions], ...]
     fits: tuple[FitOptions, ...]
@@ -136,13 +146,12 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
     data = _options(steps, "extract", extract, "data", DataOptions)
     out = request.options.out or default_out(data)
     finetune, tuned = _finetuning(request, recipe, steps, out)
-    named = ("extract, fine-tuned", "extract, fine-tuned on all photos")
     extractions = [
         Step("extract", extract),
-        *(_tuned(name, request, steps, each) for name, each in zip(named, tuned, strict=False)),
+        *(_tuned(_EXTRACTIONS[use], request, steps, each) for use, each in tuned.items()),
     ]
     made = tuple(_extraction(steps, step.words) for step in extractions)
-    runs = [Step(HEADS, _fit_words(request, steps, [backbone for backbone, _ in made]))]
+    runs = [Step(HEADS, _fit_words(request, steps, made[0][0], tuned))]
     split = tuple(word for option in sorted(_SPLIT & request.typed.keys()) for word in request.typed[option])
     split = ("--split-from", str(out / "finetuned")) if tuned else split
     heads = _options(steps, "fit-heads", (*runs[0].words, *split), "options", FitOptions)
@@ -152,7 +161,11 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
         runs.append(Step(BASELINES, (*words, *beside)))
     fits = (heads, *(_options(steps, "fit-heads", run.words, "options", FitOptions) for run in runs[1:]))
     plan = Plan(out, tuple(extractions), tuple(runs), split, ())
-    return Training(recipe, request.files.config, finetune, plan, made, fits)
+    start = None
+    if finetune:
+        asked = _options(steps, "finetune", finetune, "options", FinetuneOptions)
+        start = (_options(steps, "finetune", finetune, "backbone", BackboneOptions), asked)
+    return Training(recipe, request.files.config, finetune, start, plan, made, fits)
 
 
 def _extraction(steps: Steps, words: Words) -> tuple[BackboneOptions, ExtractOptions]:
@@ -166,27 +179,30 @@ def _tuned(name: str, request: Request, steps: Steps, tuned: BackboneOptions) ->
     return Step(name, (*words, *words_of(vars(tuned)), "--features", "pooled"), "finetune")
 
 
-def _fit_words(request: Request, steps: Steps, backbones: Sequence[BackboneOptions]) -> Words:
+def _fit_words(request: Request, steps: Steps, frozen: BackboneOptions, tuned: Mapping[str, BackboneOptions]) -> Words:
     """Words of the fit; vectors that were asked for by what extract calls them are those that it uses.
 
     Args:
         request: What was asked for.
         steps: The commands.
-        backbones: The frozen one; the fine-tuned one, if there is one; and that of the final model, if there is one.
+        frozen: The backbone as it came.
+        tuned: Those that come out of finetune, by the fit they are for.
     """
-    frozen, *tuned = backbones
-    named = _both(frozen, tuned[0]) if tuned else ()
-    named += words_of({"final-weights": (frozen.weights, tuned[1].weights)}) if len(tuned) > 1 else ()
+    named = _both(frozen, tuned[_FIRST]) if tuned else ()
+    for fit, backbone in tuned.items():
+        if fit != _FIRST:
+            named += words_of({f"{fit}-weights": (frozen.weights, backbone.weights)})
     words = request.words(steps, "fit-heads", without=_BACKBONE if named else ())
     use = request.typed.get("features", ()) if "use" not in request.typed else ()
     return (*words, *(word.replace("--features", "--use", 1) for word in use), "--final", *named)
 
 
-def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tuple[Words, list[BackboneOptions]]:
-    """Words of finetune, and the backbones that come out of it; nothing where the recipe has no such section."""
+def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tuple[Words, dict[str, BackboneOptions]]:
+    """Words of finetune, and the backbones that come of it by the fit they are for; nothing without such a section."""
     if "finetune" not in recipe.sections:
-        return (), []
-    words = (*request.words(steps, "finetune"), "--out", str(out / "finetuned"))
+        return (), {}
+    larger = {} if "size" in request.typed else {"size": recipe.square}
+    words = (*request.words(steps, "finetune"), *words_of(larger), "--out", str(out / "finetuned"))
     options = _options(steps, "finetune", words, "options", FinetuneOptions)
     if options.train == "head":
         raise OptionError(
@@ -194,8 +210,9 @@ def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tu
             "let it train the network (train: all, or last:N), or leave the section out"
         )
     start = _options(steps, "finetune", words, "backbone", BackboneOptions)
-    folders = (out / "finetuned", *((out / "finetuned" / "final",) if options.final else ()))
-    return words, [replace(start, weights=str(folder / "backbone.safetensors")) for folder in folders]
+    folders = {_FIRST: out / "finetuned"}
+    folders |= {use: out / "finetuned" / use for use in _EXTRACTIONS if getattr(options, use, False)}
+    return words, {use: replace(start, weights=str(folder / "backbone.safetensors")) for use, folder in folders.items()}
 
 
 def _both(frozen: BackboneOptions, tuned: BackboneOptions) -> Words:

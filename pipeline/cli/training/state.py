@@ -119,7 +119,9 @@ def begun_with(out: Path) -> str | None:
 
 def digest_of(catalogue: Catalogue, cache: Path) -> str:
     """SHA-256 (hex) of a catalogue's names, labels and photos, whose bytes the cache's index of files knows."""
-    ids, _ = FeatureCache(cache).files.ids([Path(path) for path in catalogue.paths])
+    from pipeline.features.contents.ids import content_ids
+
+    ids, _ = content_ids(FeatureCache(cache), catalogue.paths)
     return hashlib.sha256(catalogue.digest.encode() + ids.tobytes()).hexdigest()
 
 

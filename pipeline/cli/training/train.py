@@ -32,6 +32,9 @@ from pipeline.system import only_writer
 EXAMPLES = 8
 """Photos that the finished model is tried on, from their files."""
 
+FINETUNE = "finetune"
+"""What the step that trains a network is called."""
+
 Todo = list[tuple[str, Callable[[], None]]]
 """Steps by name."""
 
@@ -84,29 +87,33 @@ class _Work:
         self.report, self.table = training.out / "report.html", training.out / "comparison.json"
         self.predictions = training.out / "predictions.csv"
 
-    def finetuning(self) -> Todo:
-        """What comes before any vector that the fine-tuned network makes."""
-        weights = self.training.out / "finetuned" / "backbone.safetensors"
-        if not self.training.finetune or self.state.done("finetune", weights):
-            return []
-
-        def run() -> None:
-            self.steps.run("finetune", *self.training.finetune)
-            self.state.finish("finetune", weights)
-
-        return [("finetune", run)]
-
-    def rest(self) -> Todo:
-        """Everything else: extractions where a fit is left, the fits, the table, the trial of the model."""
+    def todo(self) -> Todo:
+        """What is left: the network, extractions where a fit is left, the fits, the table, the trial of the model."""
+        todo: Todo = []
+        if not self.tuned:
+            todo.append((FINETUNE, self._finetune))
         fits = [run for run in self.training.plan.runs if not self.plan.finished(run)]
         extractions = self.training.plan.extractions if fits else ()
-        todo = [(step.name, self._runner("extract", step.words)) for step in extractions]
+        todo += [(step.name, self._runner("extract", step.words)) for step in extractions]
         todo += [(fit_of(run.name), self._fit(run)) for run in fits]
         if fits or not (self.state.done("compare", self.report) and self.table.is_file()):
             todo.append(("compare", self._compare))
         if fits or not self.state.done("predict", self.predictions):
             todo.append(("predict", self._predict))
         return todo
+
+    @property
+    def tuned(self) -> bool:
+        """Whether there is no network left to train."""
+        return not self.training.finetune or self.state.done(FINETUNE, self._weights)
+
+    @property
+    def _weights(self) -> Path:
+        return self.training.out / "finetuned" / "backbone.safetensors"
+
+    def _finetune(self) -> None:
+        self.steps.run("finetune", *self.training.finetune)
+        self.state.finish(FINETUNE, self._weights)
 
     def _runner(self, name: str, words: Words) -> Callable[[], None]:
         return lambda: self.steps.run(name, *words)
@@ -130,11 +137,8 @@ class _Work:
 
 
 def _carry_out(work: _Work, began: float) -> Whole:
-    """Estimate, then run; what the fine-tuned network takes is known only once it is there."""
-    for name, run in work.finetuning():
-        say(f"\n{name} comes first and says itself how long it takes; the rest is estimated after it")
-        run()
-    todo = work.rest()
+    """Estimate, then run."""
+    todo = work.todo()
     whole = Whole(_expected(work, [name for name, _ in todo]), before=time.monotonic() - began)
     if todo:
         say_all(_estimate_lines(whole))
@@ -151,20 +155,31 @@ def _expected(work: _Work, names: list[str]) -> list[StepTime]:
     if not names:
         return []
     from pipeline.cli.training import estimate
+    from pipeline.cli.training.tuning_speed import training_speed
     from pipeline.features.extract import extract
 
     training = work.training
     if "extract" not in names:
         return [StepTime(name, estimate.PREDICT) for name in names]
     paths = work.catalogue.paths
-    first = [extract(paths, backbone, options, most=estimate.PHOTOS) for backbone, options in training.extractions]
-    extractions = {step.name: report for step, report in zip(training.plan.extractions, first, strict=True)}
-    sizes = estimate.sizes_of(work.catalogue, first, _split_of(work).split)
+    now = training.extractions[:1] if FINETUNE in names else training.extractions
+    first = [extract(paths, backbone, options, most=estimate.PHOTOS) for backbone, options in now]
+    expected, speed = [estimate.begun(report) for report in first], 0.0
+    if training.start is not None and FINETUNE in names:
+        speed = training_speed(paths, *training.start)
+        later = len(training.extractions) - len(now)
+        expected += [estimate.to_be_tuned(first[0], len(paths), speed)] * later
+    extractions = {step.name: each for step, each in zip(training.plan.extractions, expected, strict=True)}
+    # A final network's vectors take the place of others, they are not beside them.
+    beside = expected[: 1 + (training.start is not None)]
+    sizes = estimate.sizes_of(work.catalogue, beside, _split_of(work).split)
     fits = {fit_of(run.name): options for run, options in zip(training.plan.runs, training.fits, strict=True)}
 
     def seconds(name: str) -> float:
+        if name == FINETUNE and training.start is not None:
+            return estimate.finetune_seconds(training.start[1], speed, sizes.parts)
         if name in extractions:
-            return estimate.extract_seconds(extractions[name])
+            return extractions[name].seconds
         if name in fits:
             return estimate.fit_seconds(fits[name], sizes)
         return estimate.compare_seconds(sizes, len(fits)) if name == "compare" else estimate.PREDICT

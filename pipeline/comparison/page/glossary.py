@@ -32,6 +32,10 @@ GLOSSARY: Mapping[str, str] = {
     "recall": "Share of what is true that is named.",
     "fit s": "Seconds that fitting took.",
     "its files": "What its files are called in the run folder.",
+    "named there": "Share of the photos whose category has the attribute, and that have a value of it, on which"
+    " something is named, right or wrong.",
+    "silent there": "Share of the photos whose category does not have the attribute on which nothing is named.",
+    "applies or not": "Mean of the two shares. 0.5 for a model that always names something, or never.",
     "can be filled": "Share of the photos on which something is then named; the others stay empty for a person.",
     "filled, held out": "The same with thresholds that other photos gave, as on photos yet to come.",
     "right, held out": "Share of these values that are right.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,21 @@ from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, sav
 from pipeline.model.training import TrainingRecord, training_record
 
 
-def write_models(folder: RunFolder, experiment: Experiment, kept: Sequence[JudgedHead], best: JudgedHead) -> None:
-    """Write a model file of each of these, and that of the best once more as best.joblib."""
-    rows, training = experiment.sample(4), _training(experiment, ("train",), ("validation",))
+def write_models(
+    folder: RunFolder, sees: Callable[[JudgedHead], Experiment], kept: Sequence[JudgedHead], best: JudgedHead
+) -> None:
+    """Write a model file of each of these, and that of the best once more as best.joblib.
+
+    Args:
+        folder: Where they go.
+        sees: The experiment of each, whose vectors its head takes.
+        kept: Whose.
+        best: One of them.
+    """
     for candidate in kept:
-        model = _model(folder, experiment, candidate, training, rows)
+        experiment = sees(candidate)
+        training = _training(experiment, ("train",), ("validation",))
+        model = _model(folder, experiment, candidate, training, experiment.sample(4))
         save_model(model, folder.model_path(candidate.config_id))
         if candidate.config_id == best.config_id:
             save_model(model, folder.model_path("best"))

@@ -60,7 +60,8 @@ def own_head(config: HeadConfig, experiment: Experiment) -> FittedHead:
     at, lacking = _columns_in(schema_of(model), schema)
     last = np.zeros((len(W), schema.size), np.float32), np.full(schema.size, NEVER, np.float32)
     known = np.delete(np.arange(schema.size), lacking)
-    last[0][:, known], last[1][known] = W[:, at], b[at]
+    taken = experiment.targets_of("train").logit_adjustment(config.logit_adjust)
+    last[0][:, known], last[1][known] = W[:, at], b[at] - taken[known]
     start = experiment.features.span(position)[0] + _start_of_pooled(kind)
     width = len(inner[0][0] if inner else W)
     links = dict(zip(model["keys"], model["links"], strict=True))
@@ -70,9 +71,14 @@ def own_head(config: HeadConfig, experiment: Experiment) -> FittedHead:
         links=tuple(links[attribute] for attribute in schema.attributes),
         slices=schema.slices,
         not_learnable=tuple(lacking.tolist()),
-        note="heads of the fine-tuned network, as it was trained under them",
+        note=_said_of(config),
     )
     return head if (start, width) == (0, experiment.features.dim) else head.on_columns(start, start + width)
+
+
+def _said_of(config: HeadConfig) -> str:
+    as_trained = "heads of the fine-tuned network, as it was trained under them"
+    return f"{as_trained}, and logit adjustment {config.logit_adjust:g}" if config.logit_adjust else as_trained
 
 
 def require_own_heads(configs: Sequence[HeadConfig], experiment: Experiment) -> None:

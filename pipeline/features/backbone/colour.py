@@ -16,11 +16,11 @@ import numpy as np
 from cache import Block
 from pipeline.arrays import Float32, Int32, Int64, Pixels, UInt
 
-_SIDE = 56
-_GRID = (8, 6)
-_HUES, _VALUES, _GREYS, _SHADES = 18, 12, 12, 4
-_SHARES = _HUES + _VALUES + _GREYS + _SHADES**3
-_WIDTH = _SHARES + 3 * _GRID[0] * _GRID[1]
+SIDE = 56
+GRID = (8, 6)
+HUES, VALUES, GREYS, SHADES = 18, 12, 12, 4
+_SHARES = HUES + VALUES + GREYS + SHADES**3
+_WIDTH = _SHARES + 3 * GRID[0] * GRID[1]
 _CHUNK = 16
 """Photos at a time: as many as stay in the processor's cache."""
 
@@ -68,13 +68,13 @@ def colour_of(pixels: Pixels) -> Float32:
 
 
 def _reduced(pixels: Pixels) -> Pixels:
-    side = min(_SIDE, pixels.shape[1])
+    side = min(SIDE, pixels.shape[1])
     sums, area = _area_sums(pixels, side, side)
     return ((sums + area // 2) // area).astype(np.uint8)
 
 
 def _cells(small: Pixels) -> Float32:
-    sums, area = _area_sums(small, *_GRID)
+    sums, area = _area_sums(small, *GRID)
     return (sums.reshape(len(small), -1) / np.float64(255 * area)).astype(np.float32)
 
 
@@ -83,10 +83,10 @@ def _histograms(small: Pixels) -> Float32:
     value = np.maximum(np.maximum(r, g), b)
     chroma = value - np.minimum(np.minimum(r, g), b)
     counts = (
-        _count(_hue(r, g, b, value, chroma), _HUES, chroma),
-        _count(_VALUES * value >> 8, _VALUES, 255 - chroma),
-        255 * _count(_GREYS * (r + g + b) // 768, _GREYS),
-        255 * _count((r >> 6) * _SHADES**2 + (g >> 6) * _SHADES + (b >> 6), _SHADES**3),
+        _count(_hue(r, g, b, value, chroma), HUES, chroma),
+        _count(VALUES * value >> 8, VALUES, 255 - chroma),
+        255 * _count(GREYS * (r + g + b) // 768, GREYS),
+        255 * _count((r >> 6) * SHADES**2 + (g >> 6) * SHADES + (b >> 6), SHADES**3),
     )
     shares = np.concatenate(counts, axis=1) / np.float64(255 * r.shape[1])
     return np.sqrt(shares).astype(np.float32)
@@ -96,7 +96,7 @@ def _hue(r: Int32, g: Int32, b: Int32, value: Int32, chroma: Int32) -> Int32:
     """floor(h) of `colour_of`, int32 (b, n); 0, 6 or 12 where the pixel is grey."""
     difference = np.where(value == r, g - b, np.where(value == g, b - r, r - g))
     sixth = np.where(value == r, 0, np.where(value == g, 6, 12))
-    return (3 * difference // np.maximum(chroma, 1) + sixth) % _HUES
+    return (3 * difference // np.maximum(chroma, 1) + sixth) % HUES
 
 
 def _count(bins: Int32, number: int, weights: Int32 | None = None) -> Int64:
@@ -127,6 +127,14 @@ def _sums(values: UInt, take: Int64, weights: Int64, dtype: np.dtype[np.unsigned
         part *= weight.astype(dtype)[:, None]
         summed += part
     return summed
+
+
+def area_weights(side: int, cells: int) -> tuple[Int64, int]:
+    """How much of each of `side` pixels lies in each of `cells` equal cells, (cells, side), and what a cell sums to."""
+    cuts = _cuts(side, cells)
+    weights = np.zeros((cells, side), np.int64)
+    np.add.at(weights, (np.arange(cells)[None], cuts.take), cuts.weights)
+    return weights, cuts.whole
 
 
 @dataclass(frozen=True, eq=False)

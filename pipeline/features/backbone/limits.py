@@ -7,11 +7,12 @@ the costliest files within all limits take was measured: see docs/CACHE.md, "Pho
 from __future__ import annotations
 
 from pipeline.options import ExtractOptions
+from pipeline.remote.limits import MAX_BYTES
 
 MAX_PIXELS = ExtractOptions.max_pixels
 """Width times height, unless the caller gives another limit: `extract --max-pixels`."""
 
-MAX_FILE_BYTES = 256 * 2**20
+MAX_FILE_BYTES = MAX_BYTES
 """A file is held in memory whole. The uncompressed TIFF of a 61-megapixel camera has 183 MB."""
 
 MAX_DECODED_BYTES = 2**30

@@ -10,7 +10,7 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,22 @@ _STRIPS = ((273, 279), (324, 325))  # offsets and lengths of strips, of tiles
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 
 
-def read_photo(path: str | os.PathLike[str]) -> bytes:
+def read_photo(path: str | os.PathLike[str] | Callable[[], bytes]) -> bytes:
     """The bytes of a photo, read once.
 
     Args:
-        path: A regular file, or a link to one; a pipe, a device or a folder is refused without waiting for it.
+        path: A regular file, or a link to one; a pipe, a device or a folder is refused without waiting for it. A photo
+            that lies elsewhere gives its bytes when it is called.
 
     Raises:
-        BadImage: it is no regular file, or a larger one than `MAX_FILE_BYTES`; the text is the reason.
+        BadImage: it is no regular file, or a larger one than `MAX_FILE_BYTES`; the text is the reason. What is called
+            may raise it for reasons of its own.
         OSError: the file cannot be read.
     """
+    if callable(path):
+        data = path()
+        check_length(len(data))
+        return data
     try:
         file = open_regular(Path(path))
     except NotRegular as error:

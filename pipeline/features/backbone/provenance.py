@@ -27,8 +27,8 @@ from pipeline.system import open_regular, parsed
 
 FACTS, TRAIN, CHOICE = "selvedge_finetune", "trained_on", "chosen_on"
 TRAIN_PRODUCTS, CHOICE_PRODUCTS = "trained_products", "chosen_products"
-NOTE, FINAL = "fine_tuned", "final"
-"""FINAL: a fact of weights that every labelled photo had a part in."""
+NOTE, FINAL, REFIT = "fine_tuned", "final", "refit"
+"""FINAL: a fact of weights that every labelled photo had a part in. REFIT: of weights that validation photos moved."""
 
 _COUNTS = {
     TRAIN: "train",
@@ -76,8 +76,8 @@ class TrainingProvenance:
     def note(self) -> dict[str, Any]:
         """What the cache's key.json says: how many there are, and which split was used."""
         counts = {_COUNTS[name]: len(ids) for name, ids in self.lists.items()}
-        final = {FINAL: True} if self.facts.get(FINAL) else {}
-        return {NOTE: {**counts, "split": self.facts.get("split", ""), **final}}
+        again = {name: True for name in (REFIT, FINAL) if self.facts.get(name)}
+        return {NOTE: {**counts, "split": self.facts.get("split", ""), **again}}
 
     def metadata(self) -> dict[str, str]:
         """Header entries of a weights file; `read_seen` inverts it.
@@ -158,7 +158,7 @@ def seen_of_key(cache: FeatureCache, info: KeyInfo) -> TrainingProvenance:
             f"the list of photos that {info.notes.get('weights_source', 'the backbone')} was trained on is gone from "
             f"{cache.root / info.digest[:16]}; run the same extract command again, which writes it again"
         )
-    facts = {"split": said.get("split", ""), FINAL: bool(said.get(FINAL))}
+    facts = {"split": said.get("split", ""), **{name: bool(said.get(name)) for name in (REFIT, FINAL)}}
     return TrainingProvenance(ids[TRAIN], ids[CHOICE], facts, ids[TRAIN_PRODUCTS], ids[CHOICE_PRODUCTS])
 
 
@@ -168,8 +168,9 @@ def require_unseen(
     split: Split,
     source: str,
     products: Sequence[str | None] | None = None,
+    judged: Sequence[str] = ("validation", "test"),
 ) -> None:
-    """Refuse to validate or test on photos that trained the backbone, and to test on those that chose its epoch.
+    """Refuse to judge on photos that trained the backbone, and to test on those that chose its epoch.
 
     Args:
         provenance: What the weights have seen.
@@ -177,17 +178,23 @@ def require_unseen(
         split: Their parts.
         source: What the error calls the weights.
         products: (n,), the names of their products, None for unknown; None where nothing names any.
+        judged: The parts that something is judged on.
 
     Raises:
         OptionError: Photos of these parts, or others of their products, trained the weights; with the counts.
     """
     trained_on = _is_one_of(provenance.train, provenance.train_products, ids, products)
     chosen_on = _is_one_of(provenance.choice, provenance.choice_products, ids, products)
-    rows = {part: split.rows(part) for part in ("validation", "test")}
+    rows = {part: split.rows(part) for part in judged}
     trained = {part: int(trained_on[at].sum()) for part, at in rows.items()}
     chosen = int((chosen_on & ~trained_on)[rows["test"]].sum())
     if not any(trained.values()) and not chosen:
         return
+    if provenance.facts.get(REFIT) and not trained.get("test"):
+        raise OptionError(
+            f"{source} has learnt from validation photos, so nothing can be chosen on it. Name it with "
+            "--refit-weights, and with --weights the weights of the training before it (the folder above)"
+        )
     if provenance.facts.get(FINAL):
         raise OptionError(
             f"{source} has learnt from every labelled photo, test photos included: nothing can be judged on it. Name "

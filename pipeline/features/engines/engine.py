@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +13,11 @@ import numpy as np
 from cache import BaseKey, Column, Ids, Writer
 from pipeline.arrays import Bool, Int64
 from pipeline.features.backbone.network import Backbone
-from pipeline.features.batch import Batch
+from pipeline.features.batch import Batch, Contents
+from pipeline.features.contents.ids import Photos
 from pipeline.features.engines.jobs import Job
 from pipeline.features.runtimes.forward import EmbedOptions
 from pipeline.options import BackboneOptions, ExtractOptions
-
-Paths = Sequence[str | os.PathLike[str]]
 
 NOT_FINITE = "the network's output for it is not finite"
 
@@ -29,8 +27,8 @@ class Work:
     """What an extraction has to compute.
 
     Attributes:
-        paths: The photos.
-        ids: Their contents as they were hashed, S32 (n,).
+        paths: The photos, and photos on other machines.
+        ids: Their contents as they were hashed, S32 (n,); zeros for those that nobody has read yet.
         asked: The backbone, as it was asked for.
         backbone: The same, loaded.
         key: What names its vectors.
@@ -39,7 +37,7 @@ class Work:
         jobs: Which photos lack what.
     """
 
-    paths: Paths
+    paths: Photos
     ids: Ids
     asked: BackboneOptions
     backbone: Backbone
@@ -63,12 +61,14 @@ class Refused:
         content_id: The id of its bytes; zeros if there were none to read.
         reason: Why.
         lasting: Whether its content is at fault, so that no other run can take it.
+        passing: Whether it did not come this time, which says nothing of the photo.
     """
 
     row: int
     content_id: bytes
     reason: str
     lasting: bool
+    passing: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,13 @@ class Done:
         stored: Positions of those that have their vectors in the cache, or with its writer, int64 (n,).
         refused: The others.
         count: How many photos of the work this settles.
+        contents: What was read, of photos that nobody had read before.
     """
 
     stored: Int64
     refused: Sequence[Refused]
     count: int
+    contents: Contents | None = None
 
 
 @dataclass
@@ -165,7 +167,9 @@ def storable(batch: Batch, rows: Int64) -> tuple[Bool, list[Refused]]:
     Returns:
         True where a photo's vectors are finite, bool (b,); and the photos refused.
     """
-    refused = [Refused(int(rows[bad.index]), bad.content_id, bad.reason, bad.lasting) for bad in batch.rejects]
+    refused = [
+        Refused(int(rows[bad.index]), bad.content_id, bad.reason, bad.lasting, bad.passing) for bad in batch.rejects
+    ]
     finite = np.ones(len(batch.ids), dtype=np.bool_)
     for values in batch.features.values():
         finite &= np.isfinite(values).all(axis=1)

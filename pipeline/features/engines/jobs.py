@@ -9,6 +9,7 @@ import numpy as np
 
 from cache import Column
 from pipeline.arrays import Bool, Int64
+from pipeline.features.contents.fresh import FreshContents
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +20,13 @@ class Job:
         rows: Positions among the photos of the extraction, int64 (n,).
         blocks: Feature blocks, the same for each view.
         views: Views of each photo, which share one decoding.
+        fresh: Decides over photos whose content is known only once they are read; None for all others.
     """
 
     rows: Int64
     blocks: tuple[str, ...]
     views: tuple[str, ...]
+    fresh: FreshContents | None = None
 
 
 def jobs_of(rows: Int64, lacking: Bool, columns: Sequence[Column]) -> list[Job]:
@@ -46,3 +49,9 @@ def jobs_of(rows: Int64, lacking: Bool, columns: Sequence[Column]) -> list[Job]:
         at = np.flatnonzero(group.reshape(-1) == number)
         jobs += [Job(rows[at], blocks_together, tuple(views)) for blocks_together, views in views_of.items()]
     return jobs
+
+
+def job_of_new(rows: Int64, columns: Sequence[Column], fresh: FreshContents) -> Job:
+    """The job of photos whose content nobody knows: all that is wanted, of contents that lack any of it."""
+    blocks = dict.fromkeys(column.block.name for column in columns)
+    return Job(rows, tuple(blocks), tuple(dict.fromkeys(column.view for column in columns)), fresh)

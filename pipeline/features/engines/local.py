@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator
 
 from cache import Writer
-from pipeline.features.batch import Batch
+from pipeline.features.batch import Batch, Contents
 from pipeline.features.embed import Embedder
 from pipeline.features.engines.engine import Done, Facts, Work, embed_options, storable
 from pipeline.features.engines.jobs import Job
@@ -28,11 +28,12 @@ class LocalEngine:
         Raises:
             BackboneError: The runtime cannot be had, or the GPU's memory does not hold even one photo.
             CacheWriteError: The disk refuses.
+            RemoteError: The bucket or host of photos cannot be used.
         """
         began, embedder, count = time.perf_counter(), None, 0
         for job in work.jobs:
             embedder = self._embedder(work, job)
-            with contextlib.closing(embedder([work.paths[row] for row in job.rows])) as batches:
+            with contextlib.closing(embedder([work.paths[row] for row in job.rows], job.fresh)) as batches:
                 for batch in batches:
                     done = self._store(work, writer, job, batch)
                     count += done.count
@@ -58,7 +59,9 @@ class LocalEngine:
         with self.facts.timed("write"):
             # Ids of the bytes decoded: a photo that changed since it was hashed is stored as what it is now.
             writer.append(batch.ids[finite], {column_of[key]: values[finite] for key, values in batch.features.items()})
-        return Done(job.rows[batch.indices[finite]], refused, len(batch.indices) + len(batch.rejects))
+        met = batch.contents
+        read = None if job.fresh is None else Contents(job.rows[met.rows], met.ids)
+        return Done(job.rows[batch.indices[finite]], refused, len(met.rows), read)
 
     def _account(self, embedder: Embedder) -> None:
         timings, runtime = embedder.timings, embedder.runtime

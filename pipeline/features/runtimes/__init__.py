@@ -13,17 +13,34 @@ from dataclasses import replace
 from pipeline.errors import BackboneError, OptionError, nearest
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.runtimes.base import NoNetwork, Runtime, RuntimeOptions, Unavailable
-from pipeline.features.runtimes.cuda import CudaRuntime
-from pipeline.features.runtimes.eager import EagerRuntime
-from pipeline.features.runtimes.openvino import OpenVinoRuntime
 from pipeline.system import choose_device
 
 __all__ = ["RUNTIMES", "Runtime", "RuntimeOptions", "make_runtime"]
 
+
+def _eager(backbone: Backbone, blocks: Sequence[str], options: RuntimeOptions) -> Runtime:
+    from pipeline.features.runtimes.eager import EagerRuntime
+
+    return EagerRuntime(backbone, blocks, options)
+
+
+def _openvino(backbone: Backbone, blocks: Sequence[str], options: RuntimeOptions) -> Runtime:
+    from pipeline.features.runtimes.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime(backbone, blocks, options)
+
+
+def _cuda(backbone: Backbone, blocks: Sequence[str], options: RuntimeOptions) -> Runtime:
+    from pipeline.features.runtimes.cuda import CudaRuntime
+
+    return CudaRuntime(backbone, blocks, options)
+
+
+# Each imports its own, because PyTorch takes seconds that a converted model has no need of.
 RUNTIMES: dict[str, Callable[[Backbone, Sequence[str], RuntimeOptions], Runtime]] = {
-    "torch": EagerRuntime,
-    "openvino": OpenVinoRuntime,
-    "cuda": CudaRuntime,
+    "torch": _eager,
+    "openvino": _openvino,
+    "cuda": _cuda,
 }
 _AUTO = {"cpu": "openvino", "cuda": "cuda"}
 
@@ -61,6 +78,6 @@ def make_runtime(name: str, backbone: Backbone, blocks: Sequence[str], options: 
     try:
         return RUNTIMES[name](backbone, blocks, options)
     except Unavailable as reason:
-        runtime = EagerRuntime(backbone, blocks, options)
+        runtime = _eager(backbone, blocks, options)
         runtime.note = f"runtime {name} is not available ({reason}); using eager PyTorch, which is slower"
         return runtime

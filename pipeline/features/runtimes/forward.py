@@ -7,6 +7,7 @@ are asked for, no network runs.
 from __future__ import annotations
 
 import collections
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from cache import Block
 from pipeline.arrays import Float32, Pixels
@@ -71,6 +71,12 @@ class Timings:
                 setattr(self, name, getattr(self, name) + value)
 
 
+def _out_of_memory() -> tuple[type[Exception], ...]:
+    """What a GPU without room raises; nothing where PyTorch is not loaded."""
+    torch = sys.modules.get("torch")
+    return () if torch is None else (torch.OutOfMemoryError,)
+
+
 class ForwardPass:
     """A backbone in its runtime. Safe to be called by several threads: a batch beyond the runtime's streams waits.
 
@@ -108,7 +114,7 @@ class ForwardPass:
             runtime = self.runtime
             try:
                 return self._run(runtime, pixels)
-            except torch.OutOfMemoryError:
+            except _out_of_memory():
                 attempted = runtime.batch_size
             self._halve(attempted)
 
@@ -151,7 +157,7 @@ class ForwardPass:
         while batch_size >= 1:
             try:
                 return self._runtime(batch_size)
-            except torch.OutOfMemoryError:
+            except _out_of_memory():
                 batch_size //= 2
         raise BackboneError(f"the GPU has not memory enough for {self.backbone.name} even with one photo at a time")
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import signal
 import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pipeline.arrays import Pixels
 from pipeline.errors import BackboneError
 from pipeline.features.backbone.network import Backbone, base_key
+from pipeline.features.backbone.network.known import torch_version
 from pipeline.features.converted_models import read_converted, remove_temporary, store_converted
 from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions, Unavailable
 from pipeline.system import cores
@@ -62,22 +59,10 @@ class OpenVinoRuntime(Runtime):
         return {name: request.get_output_tensor(i).data.copy() for i, name in enumerate(self.blocks)}
 
     def _converted(self) -> Any:
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+        from pipeline.features.runtimes.conversion import converted
 
-        module = _Ordered(self.backbone.module(self.blocks), self.blocks)
-        example = torch.zeros(self.batch_size, self.size, self.size, 3, dtype=torch.uint8)
-        with torch.inference_mode(), warnings.catch_warnings():
-            # Tracing is deprecated in PyTorch, but still how OpenVINO takes a model in; no check by a second trace.
-            warnings.simplefilter("ignore")
-            traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-        # The reader itself rather than `convert_model`, which reports every conversion to its makers.
-        reader = FrontEndManager().load_by_framework("pytorch")
-        # Kept for as long as the model, whose constants may lie in the traced module's memory.
-        self._decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
-        with _signals_held():
-            model = reader.convert(reader.load(self._decoder))
-        model.reshape(list(example.shape))
+        # The decoder is kept for as long as the model, whose constants may lie in the traced module's memory.
+        model, self._decoder = converted(self.backbone, self.blocks, self.batch_size)
         return model
 
     def _stored(self, openvino: Any, core: Any) -> Any:
@@ -102,29 +87,8 @@ class OpenVinoRuntime(Runtime):
     def _fingerprint(self, version: str) -> str:
         key = base_key(self.backbone)
         blocks = [block.digest(key) for block in self.backbone.blocks(self.blocks).values()]
-        parts = ("openvino", version, torch.__version__, key.digest, self.batch_size, self.size, *blocks)
+        parts = ("openvino", version, torch_version(), key.digest, self.batch_size, self.size, *blocks)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Have stopping signals wait: the reader calls Python, and makes an error of its own of what a handler raises."""
-    if threading.current_thread() is not threading.main_thread():
-        # Python runs the handlers in the main thread alone.
-        yield
-        return
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
-    for number in handlers:
-        signal.signal(number, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
 
 
 def _save(model: Any, path: Path) -> None:
@@ -135,16 +99,3 @@ def _save(model: Any, path: Path) -> None:
         openvino.save_model(model, path, compress_to_fp16=False)
     except RuntimeError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
-
-
-class _Ordered(torch.nn.Module):
-    """The feature module with its outputs in a fixed order instead of by name."""
-
-    def __init__(self, module: torch.nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        self.module = module
-        self.names = tuple(names)
-
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        features = self.module(pixels)
-        return tuple(features[name] for name in self.names)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pipeline.arrays import Float32
 from pipeline.errors import OptionError
-from pipeline.features.backbone.network import Backbone, FeatureModule
+from pipeline.features.backbone.network import Backbone
+from pipeline.features.backbone.network.module import FeatureModule
 from pipeline.finetuning.network.stages import Part
 from pipeline.options import FinetuneOptions
 

@@ -14,6 +14,7 @@ from pipeline.arrays import Int64, Pixels
 from pipeline.errors import BadImage, CatalogueError
 from pipeline.features.backbone.photo_file import read_photo
 from pipeline.features.backbone.transform import Transform, to_pixels
+from pipeline.remote import RemotePhoto
 from pipeline.system import cores
 
 _CHUNK = 64
@@ -46,7 +47,7 @@ class DecodedPhotos:
         held: uint8 (n, s, s, 3), or None when that is more than the limit and photos are decoded anew each time.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Path | RemotePhoto]
     ids: Ids
     rejects: Mapping[int, str]
     feeding: Feeding
@@ -86,7 +87,7 @@ class DecodedPhotos:
 
 
 def decode_all(
-    paths: Sequence[Path], feeding: Feeding, progress: Callable[[int, int], None] | None = None
+    paths: Sequence[Path | RemotePhoto], feeding: Feeding, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Int64, DecodedPhotos]:
     """Read, hash and decode every photo once; those that cannot be are left out, each with its reason.
 

@@ -17,6 +17,7 @@ from pipeline.heads.fitted import FittedHead
 from pipeline.heads.source import ArraySource, FeatureSource, moments
 from pipeline.heads.stacked.lbfgs import fit_lbfgs
 from pipeline.heads.stacked.losses import LossData, links
+from pipeline.heads.stacked.precision import require_products
 from pipeline.heads.stacked.stack import Setting
 from pipeline.heads.stacked.train import FitData, Report, Trainer, TrainingState
 from pipeline.heads.targets import Targets
@@ -39,8 +40,11 @@ class SweepOptions:
     Attributes:
         device: auto (CUDA when there is one), cpu or cuda.
         halving: Successive halving: at epochs rung, 2 rung, 4 rung, ... keep the better half of the configurations.
+        halving_pace: Another one than doubling: "every" halves after every epoch from rung on, by where a
+            configuration is heading.
         rung: Epoch of the first halving.
         seed: Seed of the batch order and of the views shown, the same for every configuration.
+        products: How training multiplies matrices (`pipeline.heads.stacked.precision`).
         dtype: float32 or float64 (for checks).
         stack_bytes: Most memory for one stack's parameters, gradients, moments and best epoch.
         max_labels: Most labels a LightGBM head accepts, since it grows `trees` trees for each.
@@ -53,8 +57,10 @@ class SweepOptions:
 
     device: str = "auto"
     halving: bool = False
+    halving_pace: str = "doubling"
     rung: int = 1
     seed: int = 0
+    products: str = "fp32"
     dtype: str = "float32"
     stack_bytes: int = 2 * 1024**3
     max_labels: int = 200
@@ -133,19 +139,29 @@ def _halve(groups: Sequence[dict[int, HeadConfig]], data: FitData, options: Swee
     """Train all groups side by side; at each rung the worse half of the configurations of each objective stops."""
     trainers = [Trainer(group, data, options.stack_bytes, options.stop_at) for group in groups]
     last = max((c.epochs for group in groups for c in group.values()), default=0)
-    rung = options.rung
+    rung, (following, merit) = options.rung, _PACES[options.halving_pace]
     while any(t.active for t in trainers):
         for trainer in trainers:
             trainer.advance(min(rung, last), _reporter(options))
-        doomed = _worse_half([r for t in trainers for r in t.active])
+        doomed = _worse_half([r for t in trainers for r in t.active], merit)
         for trainer in trainers:
             trainer.drop([r for r in trainer.active if r.position in doomed], f"halved away at epoch {rung}")
-        rung *= 2
+        rung = following(rung)
     for trainer in trainers:
         yield from trainer.records
 
 
-def _worse_half(records: Sequence[TrainingState]) -> set[int]:
+# What early epochs say of a high rate is too good: its best may lie behind it when a lower one still goes down. With
+# few epochs to judge by, where a loss is heading keeps the winner where the best so far would lose it.
+_PACES: dict[str, tuple[Callable[[int], int], Callable[[TrainingState], float]]] = {
+    "doubling": (lambda rung: 2 * rung, lambda record: record.best_merit),
+    "every": (lambda rung: rung + 1, lambda record: record.heading),
+}
+"""The next rung, and what is compared at it."""
+HALVING_PACES = tuple(_PACES)
+
+
+def _worse_half(records: Sequence[TrainingState], merit: Callable[[TrainingState], float]) -> set[int]:
     """Positions to drop. Losses of different kinds are on different scales, and smoothing or adjustment is not meant to
     lower the plain one, so each objective is halved on its own; micro-F1 compares them all.
     """
@@ -156,7 +172,7 @@ def _worse_half(records: Sequence[TrainingState]) -> set[int]:
         kinds.setdefault(kind, []).append(record)
     doomed: set[int] = set()
     for members in kinds.values():
-        ranked = sorted(members, key=lambda r: (-r.best_merit, r.position))
+        ranked = sorted(members, key=lambda r: (-merit(r), r.position))
         doomed |= {r.position for r in ranked[-(-len(ranked) // 2) :]}
     return doomed
 
@@ -180,6 +196,7 @@ def _finish(record: TrainingState, data: FitData) -> FittedHead:
 
 def _prepare(train: Side, validation: Side, options: SweepOptions) -> FitData:
     device, dtype = torch.device(choose_device(options.device)), _DTYPES[options.dtype]
+    require_products(options.products, device)
     sources = [_source(X, targets, device) for X, targets in (train, validation)]
     if sources[0].dim != sources[1].dim:
         raise HeadError(
@@ -195,6 +212,7 @@ def _prepare(train: Side, validation: Side, options: SweepOptions) -> FitData:
         mean=mean.to(device, dtype),
         scale=deviation.reciprocal().to(device, dtype),
         order_seed=options.seed,
+        products=options.products,
     )
 
 
@@ -226,6 +244,7 @@ def _check_configs(configs: Sequence[HeadConfig], train: Side, options: SweepOpt
             f"{counted(len(options.stop_at), 'epoch')} to stop at, {counted(len(configs), 'configuration')}; give one"
             " for each"
         )
+    known("halving pace", options.halving_pace, HALVING_PACES)
     if options.halving and options.rung < 1:
         raise HeadError(f"the first rung of halving is epoch {options.rung}, expected 1 or later")
     for config in configs:

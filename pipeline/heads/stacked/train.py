@@ -16,6 +16,7 @@ from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.heads.source import FeatureSource
 from pipeline.heads.stacked.losses import LossData, TargetBatch
 from pipeline.heads.stacked.networks import Layer, Network, make_network
+from pipeline.heads.stacked.precision import matrix_products
 from pipeline.heads.stacked.stack import Setting, Stack, drop_units, in_bytes, initial_parameters, parameter_count
 
 _EVALUATION_ROWS = 512
@@ -36,6 +37,7 @@ class FitData:
         mean: (d,) in `setting.dtype`.
         scale: (d,), one over the standard deviation.
         order_seed: Decides the order of the batches and which inputs are dropped.
+        products: How training multiplies (`precision.PRODUCTS`).
     """
 
     setting: Setting
@@ -45,6 +47,7 @@ class FitData:
     mean: Tensor
     scale: Tensor
     order_seed: int
+    products: str = "fp32"
 
     def train_batches(self, batch_size: int, input_dropout: float, epoch: int) -> Iterator[tuple[Tensor, TargetBatch]]:
         """Training batches of one epoch; (seed, epoch) decides their order and which inputs are dropped.
@@ -147,6 +150,13 @@ class TrainingState:
         self.done = self.done or epoch == self.config.epochs
         return better
 
+    @property
+    def heading(self) -> float:
+        """What the merit would be after one more epoch like the last one."""
+        sign, name = (1, "micro_f1") if self.config.monitor == "micro-f1" else (-1, "loss")
+        merits = [sign * record[name] for record in self.history if record["split"] == "validation"]
+        return float(2 * merits[-1] - merits[-2] if len(merits) > 1 else merits[-1])
+
     def keep_best(self, parameters: Sequence[Tensor]) -> None:
         """Copy the parameters of the best epoch, into the memory of the former best."""
         if self.best is None:
@@ -222,9 +232,10 @@ class Trainer:
         self._compact()
 
     def _train_epoch(self) -> None:
-        for step, (x, batch) in enumerate(self._data.train_batches(*self._reading, self._epoch)):
-            for stack, records in self._stacks:
-                stack.step(x, batch, [r.rate.at(self._epoch, step) for r in records])
+        with matrix_products(self._data.products):
+            for step, (x, batch) in enumerate(self._data.train_batches(*self._reading, self._epoch)):
+                for stack, records in self._stacks:
+                    stack.step(x, batch, [r.rate.at(self._epoch, step) for r in records])
         self._epoch += 1
 
     def _close_epoch(self) -> None:

@@ -17,7 +17,8 @@ import torch
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features.backbone import weights
 from pipeline.features.backbone.blocks import NETWORK_BLOCKS
-from pipeline.features.backbone.network import base_key, level_names, load_backbone
+from pipeline.features.backbone.network import base_key, load_backbone
+from pipeline.features.backbone.network.module import level_names
 from pipeline.options import BackboneOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")

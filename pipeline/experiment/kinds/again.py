@@ -1,0 +1,77 @@
+"""What a fit that comes after all choices sees: more labels, and vectors of networks that have learnt from them too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.errors import OptionError, counted
+from pipeline.experiment.kinds.stored import StoredVectors
+from pipeline.experiment.rows import Experiment
+from pipeline.features.backbone.provenance import require_unseen, seen_of_key
+from pipeline.features.vectors.joined import JoinedFeatures, join_features
+from pipeline.options import CacheKeyOptions, FitOptions
+
+
+def refit_experiment(experiment: Experiment, cache_key: CacheKeyOptions, options: FitOptions) -> Experiment:
+    """The experiment, with other vectors of the same kinds where `--refit-weights` names them.
+
+    Args:
+        experiment: What everything was chosen on.
+        cache_key: Its kinds of vectors.
+        options: Say whose vectors take their place.
+
+    Raises:
+        OptionError: Those vectors are not all cached, are no vectors of the same backbones, or test photos are among
+            what their networks have learnt from.
+    """
+    if not options.refit_weights:
+        return experiment
+    refitted = _with_vectors_of("refit", options.refit_weights, experiment, cache_key, options)
+    for info in refitted.features.infos:
+        source, seen = str(info.notes.get("weights_source", "")), seen_of_key(refitted.vectors.cache, info)
+        products = experiment.catalogue.groups
+        require_unseen(seen, experiment.ids, experiment.split, source, products, ("test",))
+    return refitted
+
+
+def final_experiment(experiment: Experiment, cache_key: CacheKeyOptions, options: FitOptions) -> Experiment:
+    """The experiment with test labels and, where `--final-weights` names them, other vectors of the same kinds.
+
+    Args:
+        experiment: What everything was chosen on.
+        cache_key: Its kinds of vectors.
+        options: Say whose vectors take their place.
+
+    Raises:
+        OptionError: Those vectors are not all cached, or are no vectors of the same backbones.
+    """
+    everything = experiment.with_test_labels()
+    if not options.final_weights:
+        return everything
+    return _with_vectors_of("final", options.final_weights, everything, cache_key, options)
+
+
+def _with_vectors_of(
+    fit: str, weights: tuple[str, ...], experiment: Experiment, cache_key: CacheKeyOptions, options: FitOptions
+) -> Experiment:
+    """The same rows with the vectors of other weights."""
+    cache, before = experiment.vectors.cache, experiment.features
+    features = join_features(cache, replace(cache_key, weights=weights), experiment.ids, (options.use, before.views))
+    named = f"--{fit}-weights {', '.join(weights)}"
+    if _shape(features) != _shape(before):
+        raise OptionError(f"{named} gives {features}; expected vectors of the kind of {before}")
+    for kind in features.kinds:
+        there = JoinedFeatures((kind,)).reader(cache).contains(experiment.ids)
+        if not there.all():
+            lacking = counted(int((~there).sum()), "photo")
+            raise OptionError(f"{lacking} of {len(there)} lack the vectors of {named}. Run: {kind.extract_command}")
+    return replace(experiment, vectors=StoredVectors(cache, features))
+
+
+def _shape(features: JoinedFeatures) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Backbone, square and blocks of each kind."""
+    named = ((kind.info.key, kind.columns[0]) for kind in features.kinds)
+    return [
+        (f"{key.architecture} {key.size} {key.fit}", [(c.block.name, c.block.dim) for c in columns])
+        for key, columns in named
+    ]

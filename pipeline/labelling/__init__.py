@@ -1,0 +1,1 @@
+"""What to label next, and the way to people who label and back."""

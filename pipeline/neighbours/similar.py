@@ -1,0 +1,122 @@
+"""`similar`: the photos nearest to given ones, by the cosine of vectors that are cached, or are made first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.arrays import Bool, Float32, Ids
+from pipeline.errors import BadImage, OptionError
+from pipeline.features.contents.ids import content_ids
+from pipeline.features.vectors.origin import as_fields
+from pipeline.model.feature_source import FeatureSource
+from pipeline.model.photos import find_photos
+from pipeline.neighbours.pool import Pool
+from pipeline.neighbours.report import Asked, Similar, SimilarReport, write_similar
+from pipeline.neighbours.search import Search, to_unit
+from pipeline.options import CacheKeyOptions, DataOptions, PredictOptions, SimilarOptions
+from pipeline.remote import RemotePhoto
+
+
+def similar(
+    photos: Sequence[str], data: DataOptions, cache_key: CacheKeyOptions, options: SimilarOptions
+) -> SimilarReport:
+    """Find the photos nearest to some and write them to `options.out`.
+
+    A photo is not listed as its own neighbour; another file with the same bytes is, with a cosine of 1.
+
+    Args:
+        photos: Names in the catalogue; files, folders and patterns.
+        data: The catalogue that is searched; without one, every photo that the cache knows.
+        cache_key: Which vectors, where the cache holds several kinds.
+        options: How many, among which, and where to.
+
+    Raises:
+        OptionError: There is no such photo, attribute or value, or the cache lacks vectors.
+        BadImage: No photo asked for can be taken.
+        BackboneError, ModelFileError: A photo is new, and the backbone of the cached vectors cannot be had.
+    """
+    if options.out.suffix.lower() != ".csv":
+        raise OptionError(f"--out is {options.out.name!r}; expected a name ending in .csv")
+    pool = Pool.of(data, cache_key, options.cache, options.use)
+    among = pool.labelled(options.where)
+    names, paths = _asked(photos, pool)
+    ids, _ = content_ids(pool.cache, paths)
+    Q, rejects, embedded = _vectors(pool, paths, ids, options)
+    if len(rejects) == len(names):
+        raise BadImage(f"no photo that was asked for can be taken; the first: {names[0]}: {rejects[0]}")
+    search = Search(pool.read(options.memory))
+    started = time.perf_counter()
+    asked = tuple(
+        Asked(names[i], paths[i], _nearest(pool, search, Q[i], paths[i], (options.count, among)))
+        for i in range(len(names))
+        if i not in rejects
+    )
+    report = SimilarReport(
+        asked=asked,
+        attributes=tuple(pool.cells),
+        searched=int(np.count_nonzero(among)),
+        features=str(pool.features),
+        embedded=embedded,
+        rejects=tuple((names[i], why) for i, why in rejects.items()),
+        findings=pool.findings,
+        seconds=time.perf_counter() - started,
+    )
+    write_similar(report, options.out)
+    return report
+
+
+def _asked(photos: Sequence[str], pool: Pool) -> tuple[list[str], list[Path | RemotePhoto]]:
+    """Names and files: what the pool calls so, else what lies there."""
+    place = {name: i for i, name in enumerate(pool.names)}
+    found: dict[str, Path | RemotePhoto] = {}
+    for photo in photos:
+        if photo in place:
+            found[photo] = pool.paths[place[photo]]
+        else:
+            names, paths = find_photos([photo])
+            found |= {
+                name: Path(path) if isinstance(path, str) else path for name, path in zip(names, paths, strict=True)
+            }
+    return list(found), list(found.values())
+
+
+def _vectors(
+    pool: Pool, paths: Sequence[Path | RemotePhoto], ids: Ids, options: SimilarOptions
+) -> tuple[Float32, dict[int, str], int]:
+    """Vectors (m, d) of unit length, why some photos have none, and how many were not in the cache."""
+    kind = {**as_fields(pool.features.origins), "views": list(pool.features.views)}
+    source = FeatureSource([kind], PredictOptions(device=options.device))
+    Q = np.zeros((len(paths), pool.features.dim), np.float32)
+    rejects: dict[int, str] = {}
+    embedded = 0
+    for batch in source.vectors(list(paths), (pool.cache, ids)):
+        Q[batch.indices] = batch.X[0][0]
+        rejects |= {reject.index: reject.reason for reject in batch.rejects}
+        embedded += 0 if batch.cached else len(batch.indices)
+    return to_unit(Q, [width for _, width in pool.features.blocks]), dict(sorted(rejects.items())), embedded
+
+
+def _nearest(
+    pool: Pool, search: Search, query: Float32, photo: Path | RemotePhoto, wanted: tuple[int, Bool]
+) -> tuple[Similar, ...]:
+    count, among = wanted
+    found = search.nearest(query, count + 1, None if among.all() else among)
+    own = _place(photo)
+    rows = [
+        (int(i), float(cosine))
+        for i, cosine in zip(found.rows, found.cosine, strict=True)
+        if _place(pool.paths[int(i)]) != own
+    ]
+    return tuple(
+        Similar(pool.names[i], pool.paths[i], cosine, {name: cells[i] for name, cells in pool.cells.items()})
+        for i, cosine in rows[:count]
+    )
+
+
+def _place(photo: Path | RemotePhoto) -> str:
+    """Where a photo lies, whatever way it was named."""
+    return str(photo.absolute() if isinstance(photo, Path) else photo)
