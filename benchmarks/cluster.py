@@ -68,6 +68,15 @@ class World:
         ids = reader.ids(info.columns[0])
         return dict(zip(ids.tolist(), map(np.ndarray.tobytes, reader.read(ids, info.columns)), strict=True))
 
+    def exported(self, table: Path, cache: str) -> np.ndarray:
+        """What `cache export` gives of a table's photos, in its order."""
+        out = self.folder / f"{cache}.npz"
+        photos = ["--data", table, "--images", self.images, "--image-name", "{id}.jpg", "--attributes", "gender"]
+        words = ["cache", "export", "--cache", self.folder / cache, *photos, "--out", out]
+        subprocess.run([sys.executable, str(HOME / "run.py"), *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+        with np.load(out) as arrays:
+            return np.asarray(arrays["features"])
+
 
 def seconds_of(said: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"(\w+) ([\d.]+) s", said.partition("images/s on")[2])}
@@ -76,11 +85,15 @@ def seconds_of(said: str) -> dict[str, float]:
 def speed(world: World, photos: int) -> None:
     table = world.table("all", 0, photos)
     print(f"{photos} photos, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
+    exported = []
     for name, words in (("local", ()), ("ray, 1 worker", (*RAY, "1")), ("ray, 2 workers", (*RAY, "2"))):
         took = seconds_of(world.extract(table, f"speed-{name}", *words))
         print(f"{name:>15}: {photos / took['compute']:7.1f} photos/s while computing ({took['compute']:.1f} s), "
               f"{took['runtime']:.1f} s until the first, {took['total']:.1f} s in all; "
               f"load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
+        exported.append(world.exported(table, f"speed-{name}"))
+    same = [one.shape == exported[0].shape and one.tobytes() == exported[0].tobytes() for one in exported]
+    print(f"`cache export` {exported[0].shape}, as of local bit for bit: {same}")
 
 
 def offspring(pid: int) -> list[int]:

@@ -97,27 +97,21 @@ def _first(name):
     return True
 
 
-class KilledOnce(Worker):
-    """The first of them to have an order's vectors is killed before it commits them."""
+class KilledOrFrozenOnce(Worker):
+    """The first of them to have an order's vectors is killed before it commits them, the second is stopped."""
 
     def _compute(self, order):
+        kind = self.setup.committer.__class__
         if _first("killed"):
-            self.setup.committer.__class__.commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-        return super()._compute(order)
-
-
-class FrozenOnce(Worker):
-    """The first of them to have an order's vectors is stopped before it commits them."""
-
-    def _compute(self, order):
-        if _first("frozen"):
+            kind.commit = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        elif _first("frozen"):
             Path(os.environ["SELVEDGE_TEST_FOLDER"], "order").write_text(f"{order.number:08d}")
-            commit = self.setup.committer.__class__.commit
+            commit = kind.commit
 
             def stopped(committer, *arguments):
                 os.kill(os.getpid(), signal.SIGSTOP)
                 time.sleep(0.05)
                 return commit(committer, *arguments)
 
-            self.setup.committer.__class__.commit = stopped
+            kind.commit = stopped
         return super()._compute(order)
