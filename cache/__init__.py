@@ -8,6 +8,7 @@ with cache.writer(key, notes={"runtime": "torch"}, wait=None) as writer:
 features = cache.reader(key.digest).read(ids, [column])
 """
 
+from cache.commit import Committer
 from cache.errors import (
     CacheBusy,
     CacheError,
@@ -42,6 +43,7 @@ __all__ = [
     "CacheReadError",
     "CacheWriteError",
     "Column",
+    "Committer",
     "CompactReport",
     "ExportReport",
     "FeatureCache",

@@ -72,7 +72,7 @@ def read_attached(path: Path) -> Ids:
 
 
 def write_attached(path: Path, ids: Ids) -> None:
-    """Add ids to a set; what is there stays, or goes to quarantine if it is damaged. To be called under the key's lock.
+    """Add ids to a set; what is there stays, or goes to quarantine if it is damaged. Call it under the cache's lock.
 
     Args:
         path: File of the set.

@@ -11,12 +11,15 @@ import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from cache import owner
 from cache.errors import CacheBusy, CacheError, CacheWriteError
 from cache.regular import entries, is_regular, read_whole
 
 CLOCK_NS = 2_000_000_000  # the coarsest clock of a file system in use (FAT: two seconds)
 TEMPORARY_PREFIX = ".tmp-"
 _POLL_SECONDS = 0.05
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _OPEN_LOCKS: weakref.WeakSet[FolderLock]
 
 
@@ -29,6 +32,7 @@ def write_error(path: Path, error: OSError, needed: int = 0) -> CacheWriteError:
         errno.EROFS: "choose a folder that can be written with --cache",
         errno.EACCES: "choose a folder that can be written with --cache",
         errno.EPERM: "choose a folder that can be written with --cache",
+        **dict.fromkeys(_NO_LOCKS, "choose a folder on a file system that has locks (docs/CACHE.md) with --cache"),
     }.get(error.errno or 0, "check the disk, then run the same command again")
     wanted = f" ({needed:,} bytes needed)" if needed else ""
     reason = os.strerror(error.errno) if error.errno else str(error)
@@ -76,24 +80,65 @@ def commit_file(path: Path, data: bytes | memoryview) -> None:
         CacheWriteError: The disk refuses; the temporary file is removed.
     """
     with temporary(path, len(data)) as unfinished:
-        descriptor = _create(unfinished)
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _write(unfinished, data)
 
 
-def _create(path: Path) -> int:
-    """Make a file that was not there; a leftover of that name, which could be a pipe that waits, goes first."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+def commit_new(path: Path, data: bytes | memoryview) -> bool:
+    """Write `data` under a temporary name, fsync, link it to `path`, fsync the folder; a taken name is left alone.
+
+    Renaming would replace what has the name already, and readers on other hosts would lose the file under their hands.
+
+    Args:
+        path: Final name.
+        data: The whole content.
+
+    Returns:
+        Whether the name was free, and is that of `data` now.
+
+    Raises:
+        CacheWriteError: The disk refuses; the temporary file is removed.
+    """
+    unfinished = _unfinished(path)
     try:
-        return os.open(path, flags, 0o666)
+        _write(unfinished, data)
+        is_new = _link(unfinished, path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        raise write_error(path, error, len(data)) from error
+    finally:
+        _discard(unfinished)
+    return is_new
+
+
+def _link(unfinished: Path, path: Path) -> bool:
+    try:
+        os.link(unfinished, path)
     except FileExistsError:
-        path.unlink()
-        return os.open(path, flags, 0o666)
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links. Two that come at once here have the same name, so the same bytes.
+        if os.path.lexists(path):
+            return False
+        os.rename(unfinished, path)  # noqa: PTH104
+    return True
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    """Make a file that was not there, whole and on the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(owner.owned_name(TEMPORARY_PREFIX, path.name))
 
 
 @contextlib.contextmanager
@@ -110,7 +155,7 @@ def temporary(path: Path, needed: int = 0) -> Iterator[Path]:
     Raises:
         CacheWriteError: The disk refuses.
     """
-    unfinished = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"[:255])
+    unfinished = _unfinished(path)
     try:
         yield unfinished
         os.rename(unfinished, path)  # noqa: PTH104 - the call that the order of system calls is proved on
@@ -157,42 +202,31 @@ def temporary_files(folder: Path) -> list[Path]:
     return sorted(entry for entry in named if is_regular(entry))
 
 
-def is_abandoned(path: Path) -> bool:
-    """True for a temporary file whose process, by the id in its name, does not run on this machine.
-
-    Asked without a lock: a process of another machine that shares the folder looks dead from here. So this is good
-    for saying so; to remove the file needs the lock of its folder, which tells for certain.
-    """
-    owner = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
-    if not owner.isdigit() or len(owner) > 9 or int(owner) == 0:
-        return True
-    try:
-        os.kill(int(owner), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
+def abandoned_files(folder: Path) -> list[Path]:
+    """Temporary files in `folder` whose processes are gone; see `cache.owner`. Asked and true without any lock."""
+    return [path for path in temporary_files(folder) if owner.is_abandoned(path, TEMPORARY_PREFIX)]
 
 
 class FolderLock:
-    """An exclusive `flock` on `<folder>/lock`; the kernel drops it when the process ends, however it ends.
+    """A `flock` on `<folder>/lock`; the kernel drops it when the process ends, however it ends.
 
-    A forked child gives up its copy at once: a worker that outlives its killed parent must not hold the key.
+    Writers of a key share it; what takes files away from the key, or moves them, has it alone. A forked child gives up
+    its copy at once: a worker that outlives its killed parent must not hold the key.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "lock"
         self._descriptor: int | None = None
 
-    def acquire(self, wait: float | None) -> None:
+    def acquire(self, wait: float | None, shared: bool = False) -> None:
         """Take the lock.
 
         Args:
             wait: Seconds; 0 to give up at once, None to wait as long as it takes.
+            shared: Beside others that share it.
 
         Raises:
-            CacheBusy: Another process holds it for longer than that.
+            CacheBusy: Another process holds it, and one of the two not shared, for longer than that.
             CacheWriteError: The lock file cannot be made.
         """
         deadline = None if wait is None else time.monotonic() + wait
@@ -201,10 +235,10 @@ class FolderLock:
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except OSError as error:
                 raise write_error(self.path, error) from error
-            if self._try(descriptor):
+            if self._try(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
                 break
             if deadline is not None and time.monotonic() >= deadline:
-                raise CacheBusy(self._busy_text())
+                raise CacheBusy(self._busy_text(shared))
             time.sleep(_POLL_SECONDS)
         self._descriptor = descriptor
         _OPEN_LOCKS.add(self)
@@ -219,9 +253,9 @@ class FolderLock:
             self._descriptor = None
         _OPEN_LOCKS.discard(self)
 
-    def _try(self, descriptor: int) -> bool:
+    def _try(self, descriptor: int, kind: int) -> bool:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             # A removed key takes its lock file along: a lock on a file without a name guards nothing.
             if os.path.samestat(os.fstat(descriptor), os.stat(self.path)):  # noqa: PTH116
                 return True
@@ -233,15 +267,13 @@ class FolderLock:
         os.close(descriptor)
         return False
 
-    def _busy_text(self) -> str:
+    def _busy_text(self, shared: bool) -> str:
         try:
             holder = read_whole(self.path, 64).decode("ascii").strip() or "unknown"
         except (OSError, CacheError, ValueError):
             holder = "unknown"
-        return (
-            f"another process (id {holder}) is writing under this key in {self.path.parent}; "
-            "let it finish, or ask to wait for it"
-        )
+        doing = "compacting, pruning or repairing" if shared else "writing under this key in"
+        return f"another process (id {holder}) is {doing} {self.path.parent}; let it finish, or ask to wait for it"
 
 
 def _drop_locks_in_child() -> None:

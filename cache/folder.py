@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.durable import FolderLock, commit_file, make_folder, remove_files, temporary_files
+from cache.durable import FolderLock, abandoned_files, commit_file, make_folder, remove_files
 from cache.errors import CacheError, CacheLayoutError, CacheReadError, NotAFile
 from cache.index import INDEX_NAME
 from cache.key import LAYOUT_VERSION, BaseKey, canonical_json
@@ -129,9 +130,9 @@ class KeyFolder:
         names = (ShardName.parse(entry.name) for entry in entries(self.path))
         return [name for name in names if name is not None]
 
-    def temporary_files(self) -> list[Path]:
-        """Temporary files of dead or running writers."""
-        return temporary_files(self.path)
+    def abandoned_files(self) -> list[Path]:
+        """Temporary files of writers that are gone."""
+        return abandoned_files(self.path)
 
     def check_key(self) -> KeyCheck:
         """Read key.json; unless it is sound, ask the shards for the key."""
@@ -205,7 +206,10 @@ class KeyFolder:
         return check.state is KeyState.MISSING and not self.shard_names()
 
     def prepare(self, base: BaseKey, notes: Mapping[str, Any]) -> KeyFile:
-        """Write key.json if it is missing, damaged, not sealed or has other notes; to be called under the lock.
+        """Write key.json if it is missing, damaged, not sealed or has other notes.
+
+        To be called under the cache's own lock, or under the key's where it is not shared: two that join notes at once
+        would lose those of one.
 
         Args:
             base: The key the folder must have.
@@ -278,13 +282,20 @@ def make_root(root: Path) -> None:
     """Create the cache folder and the text that says what it is; remove temporary files of dead processes."""
     make_folder(root)
     readme = root / _README_NAME
-    if readme.exists() and not temporary_files(root):
+    if readme.exists() and not abandoned_files(root):
         return
+    with root_locked(root):
+        remove_files(abandoned_files(root))
+        if not readme.exists():
+            commit_file(readme, _README.encode("ascii"))
+
+
+@contextlib.contextmanager
+def root_locked(root: Path) -> Iterator[None]:
+    """Have the cache's own lock, as everything has it for moments that reads a small file and writes it anew."""
     lock = FolderLock(root)
     lock.acquire(None)
     try:
-        remove_files(temporary_files(root))
-        if not readme.exists():
-            commit_file(readme, _README.encode("ascii"))
+        yield
     finally:
         lock.release()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cache.attached import SUFFIX
-from cache.durable import FolderLock, fsync_folder, remove_files, write_error
+from cache.durable import FolderLock, abandoned_files, fsync_folder, remove_files, write_error
 from cache.folder import KeyFolder
 from cache.index import SIDE_FILES
 from cache.probe import Probe
@@ -112,7 +112,7 @@ def repair(root: Path, report: VerifyReport, probe: Probe | None = None) -> Repa
 def _again(work: _Repair, problem: Problem) -> list[Problem]:
     """What is wrong now, under the lock, with the thing that a problem names."""
     if problem.kind is ProblemKind.TEMPORARY:
-        return [problem]
+        return [problem] if problem.path in abandoned_files(problem.path.parent) else []
     if problem.kind is ProblemKind.INDEX:
         return check_index_file(problem.path)
     if problem.path.suffix == SUFFIX:

@@ -88,13 +88,14 @@ class FeatureCache:
         wait: float | None = 0,
         options: WriterOptions | None = None,
     ) -> Writer:
-        """The one writer of a key; enter it with `with`.
+        """A writer of a key, beside others that there may be; enter it with `with`.
 
         Args:
             key: What can change a vector.
             notes: JSON-able facts outside the digest (where the weights came from, the runtime, ...). They are joined
                 with those that are there: a list adds its values, anything else replaces.
-            wait: Seconds to wait for another writer of the key; 0 raises `CacheBusy` at once, None waits.
+            wait: Seconds to wait while the key is compacted, pruned or repaired; 0 raises `CacheBusy` at once, None
+                waits.
             options: Storage type and size of shards.
         """
         return Writer(self.root, key, notes or {}, options or WriterOptions(), wait)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.arrays import Bool
-from cache.durable import FolderLock, commit_file, remove_files, write_error
+from cache.durable import FolderLock, commit_new, remove_files, write_error
 from cache.errors import CacheError
 from cache.folder import KeyFolder, other_layout
 from cache.ids import IdIndex, Ids, IdSet, as_ids
@@ -205,7 +205,7 @@ def compact(root: Path, target_bytes: int = COMPACT_BYTES) -> CompactReport:
     folders = [folder for folder in KeyFolder.all(root) if other_layout(folder) is None]
     for folder in folders:
         with _locked(folder):
-            remove_files(folder.temporary_files())
+            remove_files(folder.abandoned_files())
             names = folder.shard_names()
             before += len(names)
             size_before += _bytes(folder)
@@ -253,7 +253,7 @@ def _commit(folder: KeyFolder, like: Shard, ids: Ids, features: npt.NDArray[Any]
     source = ShardSource(key.base, like.header.column, key.notes)
     sequence = 1 + max(name.sequence for name in folder.shard_names())
     name, data = build_shard(source, sequence, ids, features)
-    commit_file(folder.path / name, data)
+    commit_new(folder.path / name, data)
 
 
 def _bytes(folder: KeyFolder) -> int:

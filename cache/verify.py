@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cache.attached import SUFFIX, AttachedDamaged, read_attached
-from cache.durable import is_abandoned, temporary_files
+from cache.durable import abandoned_files
 from cache.errors import CacheBusy, CacheError, CacheReadError, NotAFile, ShardDamaged
 from cache.folder import KeyCheck, KeyFolder, KeyState, old_layout_text
 from cache.ids import IdIndex, Ids
@@ -119,7 +119,7 @@ def verify(root: Path, deep: bool = False, probe: Probe | None = None) -> Verify
         CacheReadError: The cache's folder itself cannot be listed.
     """
     totals = _Totals()
-    problems = _abandoned(temporary_files(root)) + check_index_file(root / INDEX_NAME)
+    problems = _strays(abandoned_files(root)) + check_index_file(root / INDEX_NAME)
     folders = KeyFolder.all(root)
     with probe or Probe() as child:
         check = _ShardCheck(deep, child, totals)
@@ -140,7 +140,7 @@ def verify(root: Path, deep: bool = False, probe: Probe | None = None) -> Verify
 def _check_folder(folder: KeyFolder, check: _ShardCheck) -> list[Problem]:
     try:
         names = folder.shard_names()
-        problems = _abandoned(folder.temporary_files())
+        problems = _strays(folder.abandoned_files())
         key = folder.check_key()
         problems += check_key_file(folder, key)
         for path in sorted(entry for entry in entries(folder.path) if entry.suffix == SUFFIX):
@@ -281,6 +281,5 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _abandoned(paths: Sequence[Path]) -> list[Problem]:
-    text = "a temporary file of a killed process"
-    return [Problem(ProblemKind.TEMPORARY, path, text) for path in paths if is_abandoned(path)]
+def _strays(paths: Sequence[Path]) -> list[Problem]:
+    return [Problem(ProblemKind.TEMPORARY, path, "a temporary file of a killed process") for path in paths]

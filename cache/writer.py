@@ -1,4 +1,8 @@
-"""The writer of one key: takes rows, commits them as immutable shards, loses at most the shard in flight."""
+"""A writer of one key: takes rows, commits them as immutable shards, loses at most the shard in flight.
+
+Others may write under the key at the same time. What they commit after this writer first asked for a column is not seen
+by it: rows may be computed twice, which readers do not mind and `compact` joins.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,14 @@ import numpy.typing as npt
 
 from cache.arrays import Bool
 from cache.attached import attached_path, write_attached
-from cache.durable import FolderLock, commit_file, make_folder, remove_files
+from cache.commit import Committer, as_stored, commit_rows
+from cache.durable import FolderLock, make_folder, remove_files
 from cache.errors import CacheError, CacheWriteError
-from cache.folder import KeyFolder, make_root, require_layout
+from cache.folder import KeyFolder, make_root, require_layout, root_locked
 from cache.header import DTYPES
-from cache.ids import IdIndex, Ids, IdSet, as_ids, ids_to_hex
+from cache.ids import IdIndex, Ids, IdSet, as_ids
 from cache.key import BaseKey, Column
-from cache.shard import ShardSource, build_shard
+from cache.shard import ShardSource
 from cache.stored import Shard
 
 
@@ -103,8 +108,9 @@ class Writer:
         self._acquire()
         try:
             self._pid = os.getpid()
-            remove_files(self._folder.temporary_files())
-            self._notes = dict(self._folder.prepare(self.base, self._notes).notes)
+            remove_files(self._folder.abandoned_files())
+            with root_locked(self._root):
+                self._notes = dict(self._folder.prepare(self.base, self._notes).notes)
             self._sequence = 1 + max((name.sequence for name in self._folder.shard_names()), default=-1)
         except BaseException:
             self._lock.release()
@@ -115,7 +121,7 @@ class Writer:
         while True:
             make_folder(self._folder.path)
             try:
-                return self._lock.acquire(self._wait)
+                return self._lock.acquire(self._wait, shared=True)
             except CacheWriteError:
                 # The key was removed between the two calls: the folder is made again, anything else is an error.
                 if self._folder.path.is_dir():
@@ -153,7 +159,8 @@ class Writer:
         """
         self._check_open()
         wanted = as_ids(ids)
-        stored = {column: self._as_stored(column, wanted, array) for column, array in features.items()}
+        dtype = self._options.dtype
+        stored = {column: as_stored(column, wanted, array, dtype) for column, array in features.items()}
         first = ~IdIndex(wanted).duplicates()
         new_rows = 0
         for column, array in stored.items():
@@ -166,6 +173,21 @@ class Writer:
             self._oldest = time.monotonic()
         self._commit_full()
         return new_rows
+
+    def committer(self) -> Committer:
+        """What other processes, of other hosts too, commit rows with; this writer holds the key's lock for them."""
+        self._check_open()
+        return Committer(self._root.absolute(), self.base, self._notes, self._options.dtype)
+
+    def numbers(self, count: int) -> range:
+        """Numbers of shards that this writer will not use itself.
+
+        Args:
+            count: How many.
+        """
+        self._check_open()
+        self._sequence += count
+        return range(self._sequence - count, self._sequence)
 
     def attach_ids(self, name: str, ids: npt.ArrayLike) -> None:
         """Add content ids to a named set beside the key, at once; the key's digest does not know of it.
@@ -180,7 +202,8 @@ class Writer:
             CacheWriteError: The disk refuses.
         """
         self._check_open()
-        write_attached(attached_path(self._folder.path, name), as_ids(ids))
+        with root_locked(self._root):
+            write_attached(attached_path(self._folder.path, name), as_ids(ids))
 
     def flush(self) -> None:
         """Commit every row appended so far.
@@ -206,9 +229,9 @@ class Writer:
 
     def _commit(self, column: Column, pending: _Pending) -> None:
         ids, features = pending.first(self._options.shard_rows)
-        name, data = build_shard(ShardSource(self.base, column, self._notes), self._sequence, ids, features)
+        source = ShardSource(self.base, column, self._notes)
         try:
-            commit_file(self._folder.path / name, data)
+            commit_rows(self._folder, source, self._sequence, ids, features)
         except CacheWriteError:
             self._failed = True
             raise
@@ -227,22 +250,6 @@ class Writer:
         names = [name for name in self._folder.shard_names() if name.column == digest]
         parts = [Shard(self._folder.path / name.text, self.base).read_ids() for name in names]
         return np.concatenate(parts) if parts else None
-
-    def _as_stored(self, column: Column, ids: Ids, features: npt.ArrayLike) -> npt.NDArray[Any]:
-        given = np.asarray(features)
-        if given.shape != (len(ids), column.block.dim):
-            raise CacheError(f"{column.name} has shape {given.shape}; expected ({len(ids)}, {column.block.dim})")
-        with np.errstate(over="ignore"):
-            array = given.astype(DTYPES[self._options.dtype])
-        finite = np.isfinite(array).all(axis=1)
-        if not finite.all():
-            row = int(np.flatnonzero(~finite)[0])
-            reason = "not a number" if not np.isfinite(given[row]).all() else f"too large for {self._options.dtype}"
-            raise CacheError(
-                f"{column.name} of photo {ids_to_hex(ids[row : row + 1])[0]} holds a value that is {reason}; "
-                "such a row is never stored. Check the network's precision, or store float32."
-            )
-        return array
 
     def _check_open(self) -> None:
         if self._pid == 0:

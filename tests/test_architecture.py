@@ -20,6 +20,7 @@ ARROWS = {
     "evaluation": {"catalogue"},
     "heads": {"options"},
     "features": {"catalogue", "options", "remote", "cache"},
+    "cluster": {"features", "options", "remote", "cache"},
     "model": {"catalogue", "evaluation", "features", "heads", "options", "remote", "cache"},
     "finetuning": {"catalogue", "evaluation", "experiment", "features", "heads", "model", "options", "remote", "cache"},
     "experiment": {"catalogue", "evaluation", "features", "heads", "model", "options", "remote", "cache"},
@@ -35,8 +36,8 @@ ARROWS = {
         *("remote",),
     },
     "cli": {
-        *("atlas", "audit", "catalogue", "comparison", "exchange", "experiment", "features", "finetuning", "heads"),
-        *("labelling", "model", "neighbours", "options", "remote", "serving", "trial", "cache"),
+        *("atlas", "audit", "catalogue", "cluster", "comparison", "exchange", "experiment", "features", "finetuning"),
+        *("heads", "labelling", "model", "neighbours", "options", "remote", "serving", "trial", "cache"),
     },
 }
 """Which packages of pipeline/ a package may import; `cache` is the package beside it."""

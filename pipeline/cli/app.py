@@ -43,6 +43,7 @@ from pipeline.options import (
     CacheKeyOptions,
     CompareOptions,
     DataOptions,
+    EngineOptions,
     EvaluateOptions,
     ExtractOptions,
     FinetuneOptions,
@@ -124,27 +125,44 @@ def extract(
     data: Annotated[DataOptions, Flat] = DataOptions(),
     backbone: Annotated[BackboneOptions, Flat] = BackboneOptions(),
     options: Annotated[ExtractOptions, Flat] = ExtractOptions(),
+    machines: Annotated[EngineOptions, Flat] = EngineOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
     """See every photo once with a frozen backbone; its vectors go into the embedding cache."""
-    from pipeline.catalogue import read_catalogue
+    machines.require_ray()
+    share = machines.share()
+    names, photos = _photos(data, options)
+    # Seconds of imports, which a wrong path should not cost.
+    from pipeline.cluster.engine import ray_engine
+    from pipeline.cluster.part import rows_of_part
+    from pipeline.features.extract import extract as run_extract
 
-    paths: Sequence[Path | RemotePhoto] = []
+    if share is not None:
+        photos = [photos[row] for row in rows_of_part(names, *share).tolist()]
+        say(f"part {machines.part}: {len(photos)} of {len(names)} photos")
+    engine = ray_engine(machines) if machines.engine == "ray" else None
+    with Bar("extract", "photo", say) as bar:
+        report = run_extract(photos, backbone, options, lambda p: bar.at(p.done, p.total), engine=engine)
+    say_all(extract_lines(report))
+
+
+def _photos(data: DataOptions, options: ExtractOptions) -> tuple[Sequence[str], Sequence[Path | RemotePhoto]]:
+    """Names and photos of the catalogue, and of the pool those that the catalogue does not have."""
+    names: Sequence[str] = []
+    photos: Sequence[Path | RemotePhoto] = []
     if data.data is not None or not options.pool:
+        from pipeline.catalogue import read_catalogue
+
         catalogue = read_catalogue(data)
         say_all(finding_lines(catalogue.findings))
-        paths = catalogue.paths
+        names, photos = catalogue.filenames, catalogue.paths
     if options.pool:
         from pipeline.labelling.pool import pool_photos
 
-        named = {str(path): path for path in (*paths, *pool_photos(options.pool, data.images))}
-        paths = list(named.values())
-    # Seconds of imports, which a wrong path should not cost.
-    from pipeline.features.extract import extract as run_extract
-
-    with Bar("extract", "photo", say) as bar:
-        report = run_extract(paths, backbone, options, lambda progress: bar.at(progress.done, progress.total))
-    say_all(extract_lines(report))
+        there = set(map(str, photos))
+        more = [photo for photo in pool_photos(options.pool, data.images) if str(photo) not in there]
+        names, photos = [*names, *(photo.name for photo in more)], [*photos, *more]
+    return names, photos
 
 
 @app.command(name="fit-heads")
@@ -272,7 +290,11 @@ def reproduce(
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-for command in (vocabulary, audit, labels, export, similar, serve, cache_app):
+for command in (vocabulary, audit):
+    app.command(command)
+app.command(next_command, name="next")
+for command in (labels, similar):
     app.command(command)
 app.command(draw_map, name="map")
-app.command(next_command, name="next")
+for command in (export, serve, cache_app):
+    app.command(command)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from pipeline.arrays import Float32, Ids, Int64, Pixels
 from pipeline.errors import BadImage, NotFetched, TooCostly
 
@@ -52,6 +54,19 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """Which photos have which content.
+
+    Attributes:
+        rows: Positions of the photos, int64 (n,).
+        ids: SHA-256 of their bytes, S32 (n,); zeros where there were none to read.
+    """
+
+    rows: Int64
+    ids: Ids
+
+
+@dataclass(frozen=True)
 class Batch:
     """Vectors of some photos, in the order in which they were given.
 
@@ -70,6 +85,14 @@ class Batch:
     rejects: tuple[Reject, ...] = ()
     beside: tuple[Features, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def contents(self) -> Contents:
+        """What every photo was found to be, whatever became of it."""
+        others: list[Skipped | Reject] = [*self.skipped, *self.rejects]
+        rows = np.concatenate([self.indices, np.array([each.index for each in others], np.int64)])
+        ids = np.concatenate([self.ids, np.array([each.content_id for each in others], self.ids.dtype)])
+        return Contents(rows, ids)
 
 
 @dataclass(frozen=True)

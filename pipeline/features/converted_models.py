@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from cache.owner import is_abandoned, owned_name
 from pipeline import shapes
 from pipeline.errors import BackboneError
 from pipeline.system import open_regular, parsed, read_text, sync_folder
@@ -116,7 +117,7 @@ def store_converted(folder: Path, save: Callable[[Path], None], replace: bool = 
         OSError: the store cannot be written, or another process has stored this model meanwhile.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=folder.parent) as work:
+    with tempfile.TemporaryDirectory(prefix=owned_name(_TEMPORARY), dir=folder.parent) as work:
         ready = Path(work, "ready")
         ready.mkdir()
         save(ready)
@@ -149,8 +150,7 @@ def store_record(path: Path, text: str) -> None:
 
 
 def remove_temporary(store: Path) -> None:
-    """Remove what conversions that were killed left behind; those of living processes stay."""
+    """Remove what conversions that were killed left behind; those of living processes, and of other hosts, stay."""
     for unfinished in store.glob(f"{_TEMPORARY}*"):
-        owner = unfinished.name.removeprefix(_TEMPORARY).partition("-")[0]
-        if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc").exists():
+        if is_abandoned(unfinished, _TEMPORARY):
             shutil.rmtree(unfinished, ignore_errors=True)

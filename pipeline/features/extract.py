@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,20 +24,16 @@ from cache import (
 from pipeline.arrays import Bool, Int64
 from pipeline.features.backbone.network import Backbone, base_key, load_backbone
 from pipeline.features.backbone.transform import TOO_MANY_PIXELS, require_view
-from pipeline.features.batch import Batch, Reject, Skipped
+from pipeline.features.batch import Contents
 from pipeline.features.contents.fresh import FreshContents, lacking_in
-from pipeline.features.contents.ids import content_ids, remember, unread
-from pipeline.features.embed import Embedder, EmbedOptions
-from pipeline.features.jobs import Job, job_of_new, jobs_of
+from pipeline.features.contents.ids import Photos, content_ids, remember, unread
+from pipeline.features.engines.engine import Done, Engine, Work
+from pipeline.features.engines.jobs import job_of_new, jobs_of
+from pipeline.features.engines.local import LocalEngine
 from pipeline.features.key_notes import is_written_down, key_writer
 from pipeline.features.report import ExtractReport, PhotoReject, Progress
 from pipeline.options import BackboneOptions, ExtractOptions
 from pipeline.remote import RemotePhoto
-
-_PROBE_AFTER = 60.0  # seconds of computing from which knowing the forward pass alone is worth its rounds
-_PROBE_ROUNDS, _ROUND_SECONDS = 3, 2.0
-
-Paths = Sequence[str | Path | RemotePhoto]
 
 
 @dataclass
@@ -50,10 +46,12 @@ class _Run:
     """
 
     cache: FeatureCache
+    engine: Engine
+    asked: BackboneOptions
     backbone: Backbone
     key: BaseKey
     columns: tuple[Column, ...]
-    paths: Paths
+    paths: Photos
     options: ExtractOptions
     progress: Callable[[Progress], None] | None
     seconds: dict[str, float]
@@ -65,16 +63,15 @@ class _Run:
     done: int = 0
     left: int = 0
     began: float = 0.0
-    runtime: str = ""
-    forward_per_second: float | None = None
 
 
 def extract(
-    paths: Paths,
+    paths: Photos,
     backbone: BackboneOptions,
     options: ExtractOptions | None = None,
     progress: Callable[[Progress], None] | None = None,
     most: int | None = None,
+    engine: Engine | None = None,
 ) -> ExtractReport:
     """Compute and store what the cache lacks for these photos.
 
@@ -86,11 +83,12 @@ def extract(
         options: What to keep and how to run.
         progress: Called after each batch.
         most: Stop after this many contents, to learn how fast they go; what is computed is stored like any other.
+        engine: What computes them (default: this process).
 
     Raises:
         BackboneError: backbone, weights or runtime cannot be had.
         OptionError: a block, view, device or runtime that does not exist.
-        CacheBusy: another extraction writes to the same key for longer than `options.wait`.
+        CacheBusy: the key is compacted, pruned or repaired for longer than `options.wait`.
         CacheWriteError: the disk refuses.
         RemoteError: the bucket or host of photos cannot be used.
     """
@@ -101,7 +99,8 @@ def extract(
     cache = FeatureCache(options.cache)
     seconds = {"start": time.perf_counter() - began, "runtime": 0.0}
     partly, stored = (np.zeros(len(paths), np.bool_) for _ in range(2))
-    run = _Run(cache, loaded, key, columns, paths, options, progress, seconds, partly, stored)
+    engine = engine or LocalEngine()
+    run = _Run(cache, engine, backbone, loaded, key, columns, paths, options, progress, seconds, partly, stored)
     if loaded.random:
         run.notes.append(f"weights are {loaded.weights_source}: untrained, for tests and speed only")
     with _timed(run.seconds, "hash"):
@@ -109,8 +108,7 @@ def extract(
     run.rejects.update(problems)
     unknown = unread(ids, problems, paths)
     new = unknown[:most]
-    readable = ids != NO_ID
-    first = readable & ~IdIndex(ids).duplicates()
+    first = (ids != NO_ID) & ~IdIndex(ids).duplicates()
     rows = _without_rejected(run, ids, np.flatnonzero(first))
     lacking = lacking_in(cache, key.digest, columns)(ids[rows])
     todo = lacking.any(axis=1)
@@ -118,17 +116,16 @@ def extract(
     cache.files.retry(ids[rows[todo]], key.digest)
     now = rows[todo][: None if most is None else most - len(new)]
     run.left = int(todo.sum()) - len(now) + len(unknown) - len(new)
-    reused = int((~todo).sum())
+    known = ids[first]
     if len(now) or len(new):
         with interruptible():
-            reused += _compute(run, ids, now, new)
+            _compute(run, ids, now, new)
     elif not is_written_down(cache, key, loaded):
         with _writer(run):
             pass
     run.seconds["total"] = time.perf_counter() - began
     _spread_rejects(run, ids)
-    readable = ids != NO_ID
-    return _report(run, len(np.unique(ids[readable])), int(readable.sum()), reused)
+    return _report(run, ids, int((~todo).sum()) + _reused(run, ids, new, known))
 
 
 def _columns(backbone: Backbone, options: ExtractOptions) -> tuple[Column, ...]:
@@ -163,116 +160,61 @@ def _was_a_limit(reason: str) -> bool:
     return reason.startswith(TOO_MANY_PIXELS)
 
 
-def _compute(run: _Run, ids: Ids, rows: Int64, new: Int64) -> int:
-    """Compute what these photos lack; how many contents of the new ones turned out to lack nothing."""
+def _compute(run: _Run, ids: Ids, rows: Int64, new: Int64) -> None:
+    """Compute what these photos lack; which contents the new ones have is put into `ids`."""
     with _writer(run) as writer:
-        # Asked again under the lock: while this process waited, another may have written some of them.
+        # Asked again: while this process waited for a `compact`, or began, another may have written some of them.
         lacking = np.stack([writer.missing(ids[rows], column) for column in run.columns], axis=1)
         jobs = jobs_of(rows, lacking, run.columns)
-        fresh = _fresh(run, ids) if len(new) else None
-        if fresh is not None:
-            jobs.append(job_of_new(new, run.columns, fresh))
-        run.total, run.began = sum(len(job.rows) for job in jobs), time.perf_counter()
-        embedder = None
-        for job in jobs:
-            embedder = _compute_job(run, writer, job, ids)
-        with _timed(run.seconds, "write"):
-            writer.flush()
-        run.seconds["compute"] = time.perf_counter() - run.began - run.seconds["runtime"]
-        # Several jobs run different forward passes, and the last one's rate says nothing about all of them.
-        alone = embedder is not None and len(jobs) == 1 and embedder.runtime.blocks
-        if embedder is not None and alone and run.seconds["compute"] > _PROBE_AFTER:
-            with _timed(run.seconds, "probe"):
-                run.forward_per_second = _forward_alone(embedder, run.done / run.seconds["compute"])
-    return 0 if fresh is None else fresh.reused
-
-
-def _forward_alone(embedder: Embedder, photos_per_second: float) -> float:
-    """Photos per second of the forward pass alone, all views: the best of a few rounds of seconds each."""
-    views = len(embedder.views)
-    passes = _ROUND_SECONDS * photos_per_second * views / (embedder.batch_size * embedder.runtime.streams)
-    return embedder.forward_rate(max(2, round(passes)), _PROBE_ROUNDS) / views
+        if len(new):
+            jobs.append(job_of_new(new, run.columns, _fresh(run, ids)))
+        work = Work(run.paths, ids, run.asked, run.backbone, run.key, run.columns, run.options, jobs)
+        run.total, run.began = work.photos, time.perf_counter()
+        with contextlib.closing(run.engine.compute(work, writer)) as parts:
+            for done in parts:
+                _take(run, done)
+                if done.contents is not None:
+                    _note(run, ids, done.contents, jobs[-1].fresh)
+        facts = run.engine.facts
+        run.seconds |= facts.seconds
+        aside = facts.seconds.get("runtime", 0.0) + facts.seconds.get("probe", 0.0)
+        run.seconds["compute"] = time.perf_counter() - run.began - aside
+        run.notes += facts.notes
 
 
 def _writer(run: _Run) -> AbstractContextManager[Writer]:
     return key_writer(run.cache, run.key, run.backbone, run.options)
 
 
-def _compute_job(run: _Run, writer: Writer, job: Job, ids: Ids) -> Embedder:
-    asked = run.options
-    with _timed(run.seconds, "runtime"):
-        embedder = Embedder(
-            run.backbone,
-            job.blocks,
-            job.views,
-            EmbedOptions(
-                device=asked.device,
-                runtime=asked.runtime,
-                precision=asked.precision,
-                batch_size=asked.batch_size,
-                workers=asked.workers,
-                max_pixels=asked.max_pixels,
-                store=asked.cache / "runtimes",
-            ),
-        )
-    with contextlib.closing(embedder([run.paths[row] for row in job.rows], job.fresh)) as batches:
-        for batch in batches:
-            _store(run, writer, job, batch)
-            if job.fresh is not None:
-                _note(run, job, batch, ids)
-    _account(run, embedder)
-    return embedder
-
-
-def _store(run: _Run, writer: Writer, job: Job, batch: Batch) -> None:
-    for reject in batch.rejects:
+def _take(run: _Run, done: Done) -> None:
+    for bad in done.refused:
         # What only this run cannot take belongs to its cache key, whose rejects the next extract tries again.
-        owner = None if reject.lasting else run.key.digest
-        if reject.passing:
-            run.rejects[int(job.rows[reject.index])] = reject.reason
-            continue
-        _reject(run, int(job.rows[reject.index]), reject.content_id, reject.reason, owner)
-    finite = np.ones(len(batch.ids), dtype=np.bool_)
-    for values in batch.features.values():
-        finite &= np.isfinite(values).all(axis=1)
-    for at in np.flatnonzero(~finite):
-        reason = "the network's output for it is not finite"
-        _reject(run, int(job.rows[batch.indices[at]]), batch.ids[at], reason, run.key.digest)
-    column_of = {(column.block.name, column.view): column for column in run.columns}
-    with _timed(run.seconds, "write"):
-        # The ids are those of the bytes decoded: a photo that changed since it was hashed is stored as what it is now.
-        writer.append(batch.ids[finite], {column_of[key]: values[finite] for key, values in batch.features.items()})
-    run.stored[job.rows[batch.indices[finite]]] = True
-    run.done += len(batch.indices) + len(batch.rejects) + len(batch.skipped)
+        run.rejects[bad.row] = bad.reason
+        owner = None if bad.lasting else run.key.digest
+        if not bad.passing:
+            run.cache.files.reject(str(run.paths[bad.row]), bad.content_id, bad.reason, owner)
+    run.stored[done.stored] = True
+    run.done += done.count
     if run.progress is not None:
-        rate = run.done / max(time.perf_counter() - run.began - run.seconds["runtime"], 1e-9)
-        run.progress(Progress(run.done, run.total, rate, max(0.0, (run.total - run.done) / rate)))
+        began = run.began + run.engine.facts.seconds.get("runtime", 0.0)
+        rate = run.done / max(time.perf_counter() - began, 1e-9)
+        run.progress(Progress(run.done, run.total, rate, max(0.0, (run.total - run.done) / max(rate, 1e-9))))
 
 
-def _reject(run: _Run, row: int, content_id: bytes, reason: str, key: str | None = None) -> None:
-    run.rejects[row] = reason
-    run.cache.files.reject(str(run.paths[row]), content_id, reason, key)
-
-
-def _note(run: _Run, job: Job, batch: Batch, ids: Ids) -> None:
+def _note(run: _Run, ids: Ids, read: Contents, fresh: FreshContents | None) -> None:
     """Which contents photos turned out to have that nobody had read before: in `ids`, and in the index of files."""
-    others: list[Skipped | Reject] = [*batch.skipped, *batch.rejects]
-    at = job.rows[np.concatenate([batch.indices, np.array([each.index for each in others], np.int64)])]
-    ids[at] = np.concatenate([batch.ids, np.array([each.content_id for each in others], ids.dtype)])
-    remember(run.cache, [run.paths[row] for row in at], ids[at])
-    before = job.fresh.rejected if job.fresh is not None else {}
-    run.rejects |= {int(job.rows[s.index]): before[s.content_id] for s in batch.skipped if s.content_id in before}
+    ids[read.rows] = read.ids
+    remember(run.cache, [run.paths[row] for row in read.rows], read.ids)
+    before = {} if fresh is None else fresh.rejected
+    for row in read.rows[read.ids != NO_ID].tolist():
+        if (content := bytes(ids[row]).ljust(32, b"\0")) in before:
+            run.rejects[row] = before[content]
 
 
-def _account(run: _Run, embedder: Embedder) -> None:
-    timings, runtime = embedder.timings, embedder.runtime
-    colour = ("colour",) if timings.colour else ()
-    for name in ("read", "decode", *colour, "forward"):
-        run.seconds[name] = run.seconds.get(name, 0.0) + getattr(timings, name)
-    streams, workers = runtime.streams, embedder.workers
-    run.runtime = f"{runtime.name}, batches of {runtime.batch_size}, {streams} at once, {workers} decoding threads"
-    if runtime.note and runtime.note not in run.notes:
-        run.notes.append(runtime.note)
+def _reused(run: _Run, ids: Ids, new: Int64, known: Ids) -> int:
+    """Of how many contents, met in new photos alone, the cache turned out to have everything."""
+    taken = ids[np.array([row for row in new.tolist() if row not in run.rejects], np.int64)]
+    return len(np.setdiff1d(taken[taken != NO_ID], np.concatenate([known, ids[run.stored]])))
 
 
 def _spread_rejects(run: _Run, ids: Ids) -> None:
@@ -284,22 +226,24 @@ def _spread_rejects(run: _Run, ids: Ids) -> None:
         run.rejects.setdefault(int(row), reasons[ids[row]])
 
 
-def _report(run: _Run, unique: int, readable: int, reused: int) -> ExtractReport:
+def _report(run: _Run, ids: Ids, reused: int) -> ExtractReport:
     compute = run.seconds.get("compute", 0.0)
+    readable = ids[ids != NO_ID]
+    unique = len(np.unique(readable))
     return ExtractReport(
         key=run.key.digest,
         columns=tuple((column.block.name, column.view, column.block.dim) for column in run.columns),
         photos=len(run.paths),
         unique=unique,
-        duplicates=readable - unique,
+        duplicates=len(readable) - unique,
         reused=reused,
-        written=int(run.stored.sum()),
+        written=len(np.unique(ids[run.stored])),
         extended=int((run.stored & run.partly).sum()),
         rejects=tuple(PhotoReject(_shown(run.paths[row]), why) for row, why in sorted(run.rejects.items())),
         seconds=run.seconds,
         images_per_second=run.done / compute if compute else 0.0,
-        forward_per_second=run.forward_per_second,
-        runtime=run.runtime,
+        forward_per_second=run.engine.facts.forward_per_second,
+        runtime=run.engine.facts.runtime,
         left=run.left,
         notes=tuple(run.notes),
     )

@@ -31,10 +31,10 @@ def is_written_down(cache: FeatureCache, key: BaseKey, backbone: Backbone) -> bo
 
 @contextlib.contextmanager
 def key_writer(cache: FeatureCache, key: BaseKey, backbone: Backbone, options: ExtractOptions) -> Iterator[Writer]:
-    """The key's writer; which photos trained the weights is written down before any vector is.
+    """A writer of the key; which photos trained the weights is written down before any vector is.
 
     Raises:
-        CacheBusy: Another extraction writes to the same key for longer than `options.wait`.
+        CacheBusy: The key is compacted, pruned or repaired for longer than `options.wait`.
     """
     source = backbone.weights_source
     sources = list(dict.fromkeys([*weights_sources(_notes(cache, key)), source]))

@@ -7,7 +7,7 @@ from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
 from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grouping
-from pipeline.options.features import BackboneOptions, CacheKeyOptions, ExtractOptions, VectorKind
+from pipeline.options.features import BackboneOptions, CacheKeyOptions, EngineOptions, ExtractOptions, VectorKind
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
 from pipeline.options.labelling import LabelsOptions, NextOptions
@@ -22,6 +22,7 @@ __all__ = [
     "CacheKeyOptions",
     "CompareOptions",
     "DataOptions",
+    "EngineOptions",
     "EvaluateOptions",
     "ExportOptions",
     "ExtractOptions",

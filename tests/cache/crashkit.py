@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache as remember
 from pathlib import Path
 
-CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "ftruncate", "unlink", "mkdir")
+CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "link", "ftruncate", "unlink", "mkdir")
 WRITER = Path(__file__).with_name("writer_process.py")
 _LINE = re.compile(r"^(\d+)\s+(\w+)\((.*)$")
 
@@ -73,4 +73,4 @@ def kill_at(command: Sequence[str], call: Call) -> None:
 
 def shards_before(calls: Sequence[Call], place: int) -> int:
     """How many shards had their final name when the call at a place began."""
-    return sum(call.name == "rename" and call.paths[-1].endswith(".h5") for call in calls[:place])
+    return sum(call.name == "link" and call.paths[-1].endswith(".h5") for call in calls[:place])

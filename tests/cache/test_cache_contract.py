@@ -1,8 +1,10 @@
 """What goes in comes out, bit for bit, by the front door and by h5py alone."""
 
 import dataclasses
+import errno
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -28,7 +30,6 @@ from hypothesis import strategies as st
 
 from cache import (
     Block,
-    CacheBusy,
     CacheError,
     CacheLayoutError,
     Column,
@@ -38,6 +39,7 @@ from cache import (
     WriterOptions,
     canonical_json,
 )
+from cache.durable import commit_new
 from cache.ids import IdSet, as_ids, id_array, id_of, ids_to_hex
 
 
@@ -275,17 +277,46 @@ def test_a_reader_made_during_a_write_sees_a_prefix_and_stays_there(tmp_path):
     assert cache.reader(KEY.digest).contains(ids, POOLED).all()
 
 
-def test_a_second_writer_of_a_key_is_refused_and_of_another_key_is_not(tmp_path):
-    cache = FeatureCache(tmp_path)
-    with cache.writer(KEY):
-        with pytest.raises(CacheBusy, match=r"another process \(id \d+\) is writing under this key"), cache.writer(KEY):
-            pass
-        with pytest.raises(CacheBusy, match="another process"), cache.writer(KEY, wait=0.1):
-            pass
-        with cache.writer(OTHER_KEY):
-            pass
-    with cache.writer(KEY):
-        pass
+def test_writers_of_one_key_write_beside_each_other(tmp_path):
+    """Neither waits; what both computed lies twice, is read once, and `compact` joins it."""
+    cache, ids = FeatureCache(tmp_path), make_ids(6)
+    with cache.writer(KEY, notes={"weights_sources": ["package"]}) as first:
+        assert first.missing(ids, POOLED).all()
+        with cache.writer(KEY, notes={"weights_sources": ["file"]}) as second:
+            first.append(ids[:4], {POOLED: vectors(ids[:4])})
+            second.append(ids[2:], {POOLED: vectors(ids[2:])})
+    reader = cache.reader(KEY.digest)
+    assert sorted(reader.ids(POOLED).tolist()) == sorted(ids.tolist())
+    np.testing.assert_array_equal(reader.read(ids, [POOLED]), vectors(ids))
+    assert sorted(reader.notes["weights_sources"]) == ["file", "package"]
+    report = cache.verify(deep=True)
+    assert (report.ok, report.rows, report.duplicate_rows) == (True, 8, 2)
+    assert cache.compact().duplicate_rows == 2
+    assert_exact(tmp_path, ids)
+
+
+def test_a_commit_that_was_done_before_leaves_the_file_that_has_the_name(tmp_path):
+    ids = make_ids(3)
+    path = shard_files(tmp_path := fill(tmp_path, ids).root)[0]
+    before = path.stat()
+    data = path.read_bytes()
+    assert commit_new(path, data) is False
+    assert commit_new(path, b"other bytes") is False
+    assert (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) == (before.st_ino, before.st_mtime_ns, data)
+    assert unexpected_files(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_gets_its_shards_too(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    fill(tmp_path, make_ids(3))
+    (path,) = shard_files(tmp_path)
+    assert commit_new(path, b"other bytes") is False
+    assert_exact(tmp_path, make_ids(3))
+    assert unexpected_files(tmp_path) == []
 
 
 def test_info_tells_keys_rows_columns_and_notes(tmp_path):

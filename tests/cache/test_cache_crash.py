@@ -49,7 +49,7 @@ def test_a_kill_at_any_boundary_loses_at_most_the_shard_in_flight(tmp_path):
     options = ("--rows", str(ROWS), "--shard-rows", str(SHARD_ROWS))
     calls = trace(python_writer(tmp_path / "whole", "write", *options), tmp_path)
     assert shards_before(calls, len(calls)) == 4
-    assert {"write", "fsync", "rename", "mkdir"} <= {call.name for call in calls}
+    assert {"write", "fsync", "rename", "link", "mkdir"} <= {call.name for call in calls}
 
     def killed(place):
         root = tmp_path / f"at-{place}"
@@ -73,7 +73,7 @@ def test_a_compact_killed_at_any_boundary_loses_no_row(tmp_path):
         return tmp_path / name
 
     calls = trace(python_writer(prepared("whole"), "compact"), tmp_path)
-    assert [call.name for call in calls].count("unlink") == 4
+    assert [call.name for call in calls if call.paths[-1].endswith(".h5")].count("link") == 2
     assert len(shard_files(tmp_path / "whole")) == 1
 
     def killed(place):
@@ -91,18 +91,21 @@ def test_a_compact_killed_at_any_boundary_loses_no_row(tmp_path):
 
 
 @needs_strace
-def test_every_commit_is_write_fsync_rename_fsync_of_the_folder(tmp_path):
-    """From the log of system calls; power loss itself is not tried."""
+def test_every_commit_is_write_fsync_link_fsync_of_the_folder(tmp_path):
+    """A shard's name is never one that is taken: it is linked. From the log of system calls; no power loss is tried."""
     calls = trace(python_writer(tmp_path / "features", "write", "--rows", "8"), tmp_path)
-    renames = [place for place, call in enumerate(calls) if call.name == "rename"]
-    assert len(renames) == 6
-    for place in renames:
+    named = [place for place, call in enumerate(calls) if call.name in ("link", "rename")]
+    assert [calls[place].name for place in named].count("link") == 4, "the shards; README.txt and key.json are renamed"
+    assert len(named) == 6
+    for place in named:
         unfinished, final = calls[place].paths[:2]
         folder = final.rsplit("/", 1)[0]
         before = [(call.name, call.paths[0]) for call in calls[:place] if call.paths[0] == unfinished]
         assert [name for name, _ in before] == ["write", "fsync"]
         assert (calls[place - 1].name, calls[place - 1].paths[0]) == ("fsync", unfinished)
         assert (calls[place + 1].name, calls[place + 1].paths[0]) == ("fsync", folder)
+        if calls[place].name == "link":
+            assert (calls[place + 2].name, calls[place + 2].paths[0]) == ("unlink", unfinished)
     made = [place for place, call in enumerate(calls) if call.name == "mkdir"]
     for place in made:
         assert calls[place + 1].name == "fsync"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +30,8 @@ import cache.repair
 import cache.stored
 import cache.verify
 from cache import CacheBusy, CacheError, FeatureCache, ShardDamaged
+from cache.durable import TEMPORARY_PREFIX
+from cache.owner import host_tag, owned_name
 from cache.probe import Probe
 from cache.stored import Shard
 from cache.verify import verify
@@ -242,16 +245,47 @@ def test_abandoned_temporary_files_are_found_removed_and_swept_by_the_next_write
         assert [problem.kind for problem in store.verify().problems] == ["temporary-file"]
         clean()
         assert unexpected_files(store.root) == []
-    top = store.root / ".tmp-1-README.txt"
+    top = store.root / f".tmp-{a_dead_process()}-README.txt"
     top.write_bytes(b"half")
     assert complete(store.root) == 0
     assert not top.exists()
 
 
-def test_a_running_writers_temporary_file_is_not_abandoned(store):
-    with store.writer(KEY):
-        (folder_of(store.root) / f".tmp-{os.getpid()}-at-work.h5").write_bytes(b"")
-        assert store.verify().ok
+UNFINISHED = {
+    "of this process": (lambda: owned_name(TEMPORARY_PREFIX, "a.h5"), 0, False),
+    "of an earlier version's living process": (lambda: f".tmp-{os.getpid()}-a.h5", 0, False),
+    "of an ended process": (lambda: f".tmp-{host_tag()}-{a_dead_process()}-77-0123abcd-a.h5", 0, True),
+    "of an ended process whose id lives": (lambda: f".tmp-{host_tag()}-{os.getpid()}-77-0123abcd-a.h5", 0, True),
+    "of another host": (lambda: f".tmp-{'0' * 12}-{a_dead_process()}-77-0123abcd-a.h5", 0, False),
+    "of another host, an hour ago": (lambda: f".tmp-{'0' * 12}-1-77-0123abcd-a.h5", 3600, False),
+    "of another host, two days ago": (lambda: f".tmp-{'0' * 12}-1-77-0123abcd-a.h5", 172_800, True),
+    "of nobody": (lambda: ".tmp-at-work.h5", 0, True),
+}
+
+
+@pytest.mark.parametrize("whose", UNFINISHED)
+def test_only_files_of_processes_that_are_surely_gone_are_strays(store, whose):
+    """Told by host, process id and start of the process; whoever comes by leaves all others alone."""
+    name, age, stray = UNFINISHED[whose]
+    path = folder_of(store.root) / name()
+    path.write_bytes(b"half a shard")
+    os.utime(path, (time.time() - age,) * 2)
+    assert [problem.path for problem in store.verify().problems] == [path] * stray
+    for come_by in (lambda: complete(store.root), store.compact, lambda: store.repair(store.verify())):
+        come_by()
+        assert path.exists() is not stray
+
+
+def test_a_process_that_ended_and_was_not_waited_for_is_gone(store):
+    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    started = Path("/proc", str(child.pid), "stat").read_text().rpartition(")")[2].split()[19]
+    path = folder_of(store.root) / f".tmp-{host_tag()}-{child.pid}-{started}-0123abcd-a.h5"
+    path.write_bytes(b"half a shard")
+    assert store.verify().ok
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not store.verify().ok
+    child.wait()
 
 
 def test_repair_waits_for_no_writer(store):

@@ -1,8 +1,9 @@
-"""Several processes at once: one writer at a time, readers any time, nothing of HDF5 carried across a fork."""
+"""Several processes at once: writers beside each other, readers any time, nothing of HDF5 carried across a fork."""
 
 import fcntl
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,36 +11,99 @@ import time
 
 import numpy as np
 import pytest
-from cachekit import FLIPPED, KEY, POOLED, assert_exact, fill, make_ids, unexpected_files, vectors
+from cachekit import FLIPPED, KEY, POOLED, assert_exact, fill, folder_of, make_ids, unexpected_files, vectors
 from crashkit import WRITER, python_writer
 
 import cache.folder
-from cache import CacheBusy, CacheError, FeatureCache, WriterOptions
+from cache import CacheBusy, CacheError, CacheWriteError, FeatureCache, WriterOptions
+from cache.durable import FolderLock
 
 
 def start(*arguments):
     return subprocess.Popen(python_writer(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_writers_of_one_key_take_turns_and_share_the_work(tmp_path):
-    """Each waits for the one before and computes only what is still missing; each id is stored once."""
-    children = [start(tmp_path, "write", "--rows", str(rows), "--shard-rows", "3") for rows in (10, 16, 22)]
+def test_writers_of_one_key_work_at_once_and_lose_nothing(tmp_path):
+    """Four that begin together, each with more to do than the one before; rows that several computed are joined."""
+    command = ("--shard-rows", "3", "--delay", "0.02")
+    children = [start(tmp_path, "write", "--rows", str(rows), *command) for rows in (10, 16, 22, 22)]
     for child in children:
         _, errors = child.communicate(timeout=60)
         assert (child.returncode, errors) == (0, "")
+    cache = FeatureCache(tmp_path)
     for column in (POOLED, FLIPPED):
         assert_exact(tmp_path, make_ids(22), column)
-    report = FeatureCache(tmp_path).verify(deep=True)
-    assert (report.ok, report.duplicate_rows) == (True, 0)
+        assert sorted(cache.reader(KEY.digest).ids(column).tolist()) == sorted(make_ids(22).tolist())
+    report = cache.verify(deep=True)
+    assert report.ok
+    assert report.rows == 44 + report.duplicate_rows
+    assert cache.compact().duplicate_rows == report.duplicate_rows
+    assert (cache.verify(deep=True).ok, cache.verify().rows) == (True, 44)
     assert unexpected_files(tmp_path) == []
 
 
-def test_a_second_process_is_told_who_writes(tmp_path):
-    with FeatureCache(tmp_path).writer(KEY):
-        child = start(tmp_path, "hold")
+def test_whoever_takes_files_away_waits_for_every_writer_and_is_told_of_one(tmp_path):
+    fill(tmp_path, make_ids(4), shard_rows=2)
+    with FeatureCache(tmp_path).writer(KEY), FeatureCache(tmp_path).writer(KEY):
+        child = start(tmp_path, "compact")
         _, errors = child.communicate(timeout=30)
-    assert child.returncode == 1
-    assert f"CacheBusy: another process (id {os.getpid()}) is writing under this key" in errors
+        assert child.returncode == 1
+        assert f"CacheBusy: another process (id {os.getpid()}) is writing under this key" in errors
+        with pytest.raises(CacheBusy, match="is writing under this key"):
+            FeatureCache(tmp_path).prune(make_ids(1), dry_run=False)
+    assert FeatureCache(tmp_path).compact().shards_after == 1
+
+
+def test_a_writer_waits_for_whoever_takes_files_away(tmp_path):
+    cache = fill(tmp_path, make_ids(4))
+    lock = FolderLock(folder_of(tmp_path))
+    lock.acquire(0)
+    with pytest.raises(CacheBusy, match=r"another process \(id \d+\) is compacting, pruning or repairing"):
+        cache.writer(KEY).__enter__()
+    child = start(tmp_path, "write", "--rows", "6")
+    time.sleep(0.2)
+    assert child.poll() is None
+    lock.release()
+    child.communicate(timeout=30)
+    assert child.returncode == 0
+    assert_exact(tmp_path, make_ids(6))
+
+
+def test_a_process_without_the_lock_commits_late_without_harm(tmp_path):
+    """As one of another host does that comes back after its job ended: rows are whole, known ones are stored once."""
+    cache, ids = FeatureCache(tmp_path), make_ids(12)
+    with cache.writer(KEY, notes={"runtime": "torch"}) as writer:
+        committer = pickle.loads(pickle.dumps(writer.committer()))
+        first, second = writer.numbers(2)
+        (name,) = committer.commit(first, ids[:6], {POOLED: vectors(ids[:6])})
+        writer.append(ids[6:8], {POOLED: vectors(ids[6:8])})
+    inode = (folder_of(tmp_path) / name).stat().st_ino
+    assert committer.commit(first, ids[:6], {POOLED: vectors(ids[:6])}) == (name,)
+    assert (folder_of(tmp_path) / name).stat().st_ino == inode
+    reader = cache.reader(KEY.digest)
+    cache.compact()
+    committer.commit(second, ids[8:], {POOLED: vectors(ids[8:])})
+    committer.commit(first, ids[:6], {POOLED: vectors(ids[:6])})
+    assert_exact(tmp_path, ids)
+    np.testing.assert_array_equal(reader.read(ids[:8], [POOLED]), vectors(ids[:8]))
+    np.testing.assert_array_equal(cache.reader(KEY.digest).read(ids, [POOLED]), vectors(ids))
+    assert cache.verify(deep=True).ok
+    assert cache.compact().duplicate_rows == 6
+    cache.prune(drop_keys=[KEY.digest], dry_run=False)
+    with pytest.raises(CacheWriteError, match="No such file or directory"):
+        committer.commit(first, ids[:6], {POOLED: vectors(ids[:6])})
+    assert not folder_of(tmp_path).exists()
+
+
+def test_a_committer_stores_no_row_that_is_no_vector(tmp_path):
+    ids = make_ids(3)
+    with FeatureCache(tmp_path).writer(KEY) as writer:
+        committer, (number,) = writer.committer(), writer.numbers(1)
+        with pytest.raises(CacheError, match="not a number"):
+            committer.commit(number, ids, {POOLED: np.full((3, 8), np.nan)})
+        assert committer.commit(number, ids[:0], {POOLED: np.empty((0, 8))}) == ()
+        committer.commit(number, ids[[0, 1, 0]], {POOLED: vectors(ids[[0, 1, 0]])})
+    assert_exact(tmp_path, ids[:2])
 
 
 def test_readers_during_a_write_see_a_growing_right_prefix(tmp_path):
@@ -173,12 +237,11 @@ def test_a_worker_that_outlives_its_killed_parent_holds_no_lock_and_writes_nothi
     try:
         assert said[1] == "the writer belongs to another process; open one in this process"
         with pytest.raises(CacheBusy, match="another process"):
-            FeatureCache(tmp_path).writer(KEY).__enter__()
+            FeatureCache(tmp_path).compact()
         parent.kill()
         parent.wait()
         os.kill(worker, 0)
-        with FeatureCache(tmp_path).writer(KEY, wait=5) as writer:
-            assert writer.missing(make_ids(6), POOLED).all()
+        assert FeatureCache(tmp_path).compact().shards_after == 0
     finally:
         os.kill(worker, signal.SIGKILL)
         parent.stdout.close()
@@ -210,13 +273,3 @@ def test_two_processes_may_index_the_same_files(tmp_path):
     command = [sys.executable, "-B", "-c", code, str(WRITER.parents[2]), str(tmp_path / "features"), str(folder)]
     children = [subprocess.Popen(command) for _ in range(3)]
     assert [child.wait(60) for child in children] == [0, 0, 0]
-
-
-def test_waiting_for_a_writer_ends_when_it_does(tmp_path):
-    child = start(tmp_path, "write", "--rows", "6", "--delay", "0.1")
-    while not list(tmp_path.rglob("key.json")):  # written under the lock
-        time.sleep(0.01)
-    with FeatureCache(tmp_path).writer(KEY, wait=30) as writer:
-        assert not writer.missing(make_ids(6), POOLED).any()
-    child.communicate()
-    assert child.returncode == 0

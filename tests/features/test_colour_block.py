@@ -110,7 +110,7 @@ def test_a_cache_of_the_other_blocks_gets_colour_without_a_forward_pass(
 def test_without_a_forward_pass_none_is_timed(
     photos: list[Path], options: ExtractOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.features.extract._PROBE_AFTER", 0.0)
+    monkeypatch.setattr("pipeline.features.engines.local._PROBE_AFTER", 0.0)
     report = extract(photos, BACKBONE, replace(options, features=("colour",)))
     assert (report.written, report.forward_per_second) == (45, None)
 

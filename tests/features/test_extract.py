@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cache import CacheBusy, FeatureCache, id_array
+from cache.durable import FolderLock
 from pipeline.cli.summaries.stages import cache_lines, extract_lines
 from pipeline.errors import BackboneError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
@@ -260,12 +262,20 @@ def test_a_photo_that_changes_after_it_was_hashed_is_stored_as_what_it_is_now(ru
     assert reader.contains(old, column).tolist() == [False]
 
 
-def test_another_writer_is_waited_for_or_named(run, tmp_path):
-    with (
-        FeatureCache(tmp_path / "features").writer(base_key(load_backbone(BACKBONE))),
-        pytest.raises(CacheBusy, match="writ"),
-    ):
+def test_another_writer_is_no_hindrance(run, tmp_path):
+    with FeatureCache(tmp_path / "features").writer(base_key(load_backbone(BACKBONE))):
+        assert run().written == 9
+
+
+def test_a_compact_under_way_is_waited_for_or_named(run, tmp_path):
+    folder = tmp_path / "features" / base_key(load_backbone(BACKBONE)).digest[:16]
+    folder.mkdir(parents=True)
+    lock = FolderLock(folder)
+    lock.acquire(0)
+    with pytest.raises(CacheBusy, match="is compacting, pruning or repairing"):
         run()
+    threading.Timer(0.3, lock.release).start()
+    assert run(wait=30).written == 9
 
 
 def test_bad_choices_are_refused_before_any_work(run, tmp_path):
@@ -290,15 +300,15 @@ def test_sixteen_bit_storage_reads_back_close(run, photos, tmp_path):
 
 
 def test_efficiency_is_a_share_of_the_forward_pass_of_the_same_job(run, monkeypatch):
-    monkeypatch.setattr("pipeline.features.extract._PROBE_AFTER", 0.0)
-    monkeypatch.setattr("pipeline.features.extract._ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("pipeline.features.engines.local._PROBE_AFTER", 0.0)
+    monkeypatch.setattr("pipeline.features.engines.local._ROUND_SECONDS", 0.01)
     report = run()
     assert report.forward_per_second > 0
     assert report.seconds["probe"] > 0
 
 
 def test_extractions_of_several_kinds_have_no_single_forward_rate(run, photos, monkeypatch):
-    monkeypatch.setattr("pipeline.features.extract._PROBE_AFTER", 0.0)
+    monkeypatch.setattr("pipeline.features.engines.local._PROBE_AFTER", 0.0)
     run(photos[:3])
     assert run(features=("pooled", "levels")).forward_per_second is None
 

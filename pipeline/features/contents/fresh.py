@@ -43,12 +43,10 @@ class FreshContents:
     Attributes:
         lacking: What the cache lacks of contents: bool (n, columns) of ids S32 (n,).
         rejected: Contents that can have no vector, and why.
-        reused: Contents met of which the cache has everything.
     """
 
     lacking: Callable[[Ids], Bool]
     rejected: Mapping[bytes, str]
-    reused: int = 0
     _met: set[bytes] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -62,9 +60,4 @@ class FreshContents:
             if content in self._met:
                 return False
             self._met.add(content)
-            if content in self.rejected:
-                return False
-            if self.lacking(id_array([content])).any():
-                return True
-            self.reused += 1
-            return False
+            return content not in self.rejected and bool(self.lacking(id_array([content])).any())

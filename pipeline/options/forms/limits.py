@@ -122,6 +122,7 @@ LIMITS: dict[str, Limit] = {
     "wait": NOT_NEGATIVE,
     "weight_decay": NOT_NEGATIVE,
     "workers": Limit(1, 4_096, whole=True),
+    "workers_per_node": Limit(1, 1_024, whole=True),
 }
 """What the numbers of an option may be, by its name in the dataclasses; each of several values is held against it."""
 
