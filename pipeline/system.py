@@ -240,7 +240,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: Something is there.
     """
-    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+    # The folder that one stands in, `.`, has no name that another could take.
+    if not path.name or path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.partial")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from pandas import isna
+from pandas.api.types import is_scalar
 
 from pipeline.arrays import Bool, Float, Float32, Float64, Int64, Texts, UInt8
 from pipeline.catalogue.cells import Cell, natural
@@ -139,7 +141,8 @@ class _Rows:
         features = np.asarray(X, np.float32)
         cells = {name: [_cell(entry, name) for entry in entries] for name, entries in labels.items()}
         _check_lengths(features, cells, groups)
-        names = [str(i if groups is None else groups[i]) for i in range(len(features))]
+        # One after the other: a pandas column answers to the labels of its index, not to places.
+        names = [str(each) for each in (range(len(features)) if groups is None else groups)]
         numbers: Int64 = np.unique(names, return_inverse=True)[1].astype(np.int64)
         every = _schema(cells, np.ones(len(features), np.bool_))
         split = make_split(numbers, *every.encode(cells), seed=seed, labels=every.column_names)
@@ -169,7 +172,7 @@ def _judged(head: FittedHead, X: Float32, truth: Truth) -> JudgedHead:
 
 
 def _cell(entry: Any, attribute: str) -> Cell:
-    if entry is None or entry != entry:  # NaN stands for unknown in a pandas column
+    if is_scalar(entry) and isna(entry):  # None, and what pandas columns have in its place
         return None
     values = (entry,) if isinstance(entry, str) else tuple(entry) if isinstance(entry, list | tuple | set) else (None,)
     if not all(isinstance(value, str) for value in values):
@@ -185,6 +188,8 @@ def _check_lengths(X: Float32, cells: Mapping[str, Sequence[Cell]], groups: Sequ
     for name, count in counts.items():
         if count != len(X):
             raise OptionError(f"{name} has {count} entries for {len(X)} rows of features")
+    if strange := [name for name in cells if not isinstance(name, str)]:
+        raise OptionError(f"{strange[0]!r:.60} names an attribute; expected a text")
     if not cells:
         raise OptionError("no labels are given; expected an attribute with an entry for each row")
 

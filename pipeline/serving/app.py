@@ -70,7 +70,7 @@ class Service:
         ]
         if self.options.reload:
             routes.append(Route("/reload", self.reload_asked, methods=["POST"]))
-        handlers = {Refused: self.refused, HTTPException: self.not_served}
+        handlers = {Refused: self.refused, HTTPException: self.not_served, Exception: self.failed}
         inner = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]  # of each its own
         paths = frozenset(route.path for route in routes)
         return Guard(inner, self.metrics, paths, hosts)
@@ -146,6 +146,11 @@ class Service:
         if error.reason != "slow":
             await body_of(request.scope).drained(self.options.max_bytes)
         return JSONResponse({"error": {"reason": error.reason, "text": str(error)}}, error.status, error.headers)
+
+    async def failed(self, request: Request, error: Exception) -> Response:
+        """The answer where a fault of this program came between; what it is stands in the server's log."""
+        self.metrics.rejected("internal")
+        return JSONResponse({"error": {"reason": "internal", "text": "a fault of the server; its log has more"}}, 500)
 
     async def not_served(self, request: Request, error: HTTPException) -> Response:
         """The answer where there is no such path or method."""

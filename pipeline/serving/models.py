@@ -13,6 +13,7 @@ from pipeline.errors import BackboneError, ModelFileError, OptionError, nearest
 from pipeline.features.batch import Reject
 from pipeline.model.feature_source import FeatureSource, VectorBatch, grouped
 from pipeline.model.file import read_model
+from pipeline.model.folder.read import sealing_file
 from pipeline.model.predictor import Predictor, sound_rows
 from pipeline.options import PredictOptions, ServeOptions
 from pipeline.system import choose_device, file_digest, parsed
@@ -31,8 +32,8 @@ class ServedModel:
 
     Attributes:
         name: What they call it.
-        path: Its file.
-        digest: SHA-256 of the file that was read; "" of a folder.
+        path: Its file or folder.
+        digest: SHA-256 of the file that was read; of a folder, of its `model.json`, which has those of the others.
         predictor: Its heads, thresholds and labels.
         source: What gives it and the models of the same backbones their vectors.
         at: Its position among the models of `source`.
@@ -131,11 +132,12 @@ def _named(text: str) -> tuple[str, Path]:
 
 
 def _digest(path: Path) -> str | None:
-    """SHA-256 of a model file; None of what is no file, of which its reader says what it is."""
-    if not path.is_file():
+    """SHA-256 that stands for a model; None where there is no file, of which its reader says what is there."""
+    file = sealing_file(path)
+    if not file.is_file():
         return None
-    with parsed(ModelFileError, f"{path} cannot be read (", ")"):
-        return file_digest(path)
+    with parsed(ModelFileError, f"{file} cannot be read (", ")"):
+        return file_digest(file)
 
 
 def _predict_options(options: ServeOptions) -> PredictOptions:

@@ -25,6 +25,9 @@ HELD = 8
 """Requests of the largest size that may be in memory at a time."""
 
 _LONGEST_NAME, _LONGEST_PATH = 300, 4096
+_LONGEST_JSON = 2**20
+"""Bytes of paths: they are parsed while no other request is answered, and lists take many times their memory."""
+
 _FIELDS = 8
 
 Photo = tuple[str, Source]
@@ -106,12 +109,15 @@ class Intake:
         if self.folder is None:
             text = "photos can be named only where the server was started with --allow-paths FOLDER; send their bytes"
             raise Refused(403, "bad_request", text)
+        data = await _whole(request, share, _LONGEST_JSON)
         try:
             with parsed(OptionError, "the request is no JSON (", ")"):
-                content = json.loads(await _whole(request, share))
+                content = json.loads(data)
             names = _names(content)
         except OptionError as error:
             raise Refused(400, "bad_request", str(error)) from None
+        if len(names) > self.options.max_photos:
+            raise self._too_many()
         return [(_shown(name), partial(_read, self.folder, name)) for name in names]
 
     def _too_many(self) -> Refused:
@@ -149,8 +155,13 @@ async def _chunks(request: Request, share: Share) -> AsyncGenerator[bytes, None]
         yield chunk
 
 
-async def _whole(request: Request, share: Share) -> bytes:
-    return b"".join([chunk async for chunk in _chunks(request, share)])
+async def _whole(request: Request, share: Share, most: int | None = None) -> bytes:
+    parts = []
+    async for chunk in _chunks(request, share):
+        if most is not None and share.bytes > most:
+            raise Refused(413, "too_large", f"the request has more than {most} bytes of JSON")
+        parts.append(chunk)
+    return b"".join(parts)
 
 
 def _names(content: object) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline import fit_arrays
@@ -68,6 +69,28 @@ def test_rows_of_a_group_stay_together() -> None:
     assert (parts == parts[:, :1]).all()
 
 
+def test_columns_of_a_shuffled_table_are_taken_by_their_places() -> None:
+    """A pandas column answers to the labels of its index, which after a shuffle are other rows."""
+    X, labels = problem()
+    order = np.random.default_rng(1).permutation(300)
+    table = pd.DataFrame({"neck": labels["neck"], "product": [f"product {i // 3}" for i in range(300)]}).iloc[order]
+    fitted = fit_arrays(X[order], table[["neck"]], table["product"], QUICK[:1])
+    parts = pd.Series(fitted.parts, index=table.index).groupby(table["product"]).nunique()
+    assert (parts == 1).all()
+    plain = fit_arrays(X[order], {"neck": table["neck"].tolist()}, table["product"].tolist(), QUICK[:1])
+    assert fitted.test == plain.test
+
+
+def test_what_pandas_has_in_place_of_a_value_is_unknown() -> None:
+    X, labels = problem()
+    known = fit_arrays(X, {"neck": [None] * 30 + labels["neck"][30:]}, heads=QUICK[:1])
+    for column in (
+        pd.Series([None] * 30 + labels["neck"][30:], dtype="string"),
+        [pd.NA, pd.NaT, np.nan] * 10 + labels["neck"][30:],
+    ):
+        assert fit_arrays(X, {"neck": column}, heads=QUICK[:1]).test == known.test
+
+
 def test_a_value_that_only_test_rows_have_is_a_miss() -> None:
     X, labels = problem()
     before = fit_arrays(X, labels, heads=QUICK[:1])
@@ -92,6 +115,8 @@ def test_a_value_that_only_test_rows_have_is_a_miss() -> None:
         ({"labels": {"neck": [None] * 300}}, OptionError, r"no attribute has a known value \(neck\)"),
         ({"labels": {"neck": [3] * 300}}, OptionError, "neck holds 3; expected a text"),
         ({"labels": {"neck": [["v", 3]] * 300}}, OptionError, "neck holds .*; expected a text"),
+        ({"labels": {"neck": [np.array(["v", "w"])] * 300}}, OptionError, "neck holds .*; expected a text"),
+        ({"labels": {3: ["v"] * 300}}, OptionError, "3 names an attribute; expected a text"),
         ({"X": np.zeros(300)}, OptionError, r"features have the shape \(300,\); expected \(rows, numbers\)"),
         ({"X": np.full((300, 8), np.nan)}, HeadError, "finite"),
         ({"groups": ["same"] * 300}, CatalogueError, "group"),

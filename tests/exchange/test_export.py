@@ -77,6 +77,10 @@ def test_a_folder_that_is_there_is_left_alone(place: Path, capsys: pytest.Captur
     assert main(["export", "linear.joblib", "--to", "mine"]) == 1
     assert "error: mine is already there; name another folder with --to, or remove it" in capsys.readouterr().err
     assert [path.name for path in (place / "mine").iterdir()] == ["letter.txt"]
+    (place / "here").mkdir()
+    with contextlib.chdir(place / "here"):
+        assert main(["export", "../linear.joblib", "--to", "."]) == 1
+    assert "error: . is already there; name another folder" in capsys.readouterr().err
     assert main(["export", "linear.joblib"]) == 1
     assert "no folder is named; name one with --to" in capsys.readouterr().err
 
@@ -128,6 +132,14 @@ def test_the_page_reads_the_folder_into_the_model_of_the_other_page(place: Path)
 def test_the_fifteen_lines_of_the_page_decide_as_predict_does(place: Path) -> None:
     pytest.importorskip("onnx", reason="pip install -r requirements-onnx.txt")
     pytest.importorskip("onnxruntime", reason="pip install -r requirements-onnx.txt")
+    coarse = Image.fromarray(np.random.default_rng(6).integers(0, 256, (6, 5, 3)).astype(np.uint8))
+    picture, turned, seen = coarse.resize((60, 80), Image.Resampling.BICUBIC), Image.Exif(), Image.new("L", (60, 80))
+    seen.paste(255, (20, 30, 50, 70))
+    turned[0x0112] = 6
+    picture.save(place / "photos" / "turned.jpg", exif=turned)
+    picture.quantize(16).save(place / "photos" / "palette.png")
+    picture.putalpha(seen)
+    picture.save(place / "photos" / "seen_through.png")
     code = ONNX[ONNX.index("said = ") :]
     assert len(code.strip().splitlines()) <= 15 and "pipeline" not in ONNX
     assert main(["export", "linear.joblib", "--to", "exported", "--onnx"]) == 0
@@ -136,9 +148,12 @@ def test_the_fifteen_lines_of_the_page_decide_as_predict_does(place: Path) -> No
     with contextlib.redirect_stdout(said):
         exec(compile(ONNX, PAGE.name, "exec"), names)
     predictor = Predictor("linear.joblib", PredictOptions(device="cpu", runtime="torch"))
-    ours = predictor.predict(sorted((place / "photos").iterdir()))
+    paths = sorted((place / "photos").iterdir())
+    ours = predictor.predict(paths)
     lines = [line.split() for line in said.getvalue().splitlines()]
-    assert [line[0] for line in lines] == [f"{i}.jpg" for i in range(8)]
+    assert [line[0] for line in lines] == [path.name for path in paths] and len(paths) == 11
+    listed = [[p for values in row.values() for p in values.values()] for row in predictor.predict_proba(paths)]
+    np.testing.assert_allclose(names["P"], listed, atol=0.01)
     for (_, *decided), values in zip(lines, ours, strict=True):
         several = {k: v if isinstance(v, list) else [v] for k, v in values.items() if v is not None}
         assert decided == [f"{attribute}={value}" for attribute, listed in several.items() for value in listed]

@@ -20,6 +20,7 @@ import pytest
 from pipeline.cli.main import main
 from pipeline.errors import OptionError
 from pipeline.model.file import save_model
+from pipeline.model.folder.write import write_parts
 from pipeline.serving.models import named_files
 from pipeline.system import file_digest
 from tests.serving.conftest import TINY
@@ -199,7 +200,9 @@ def test_a_fault_of_one_batch_is_told_to_it_alone(
     go_on = batches.in_batches
     with serving(replace(TINY, model=(str(model_path),))) as server:
         monkeypatch.setattr(batches, "in_batches", lambda pairs: 1 / 0)
-        assert server.ask("POST", "/predict", jpeg(1))[0] == 500
+        status, answer = server.predict(jpeg(1))
+        assert (status, answer["error"]["reason"]) == (500, "internal") and "zero" not in answer["error"]["text"]
+        assert server.metric('selvedge_rejects_total{reason="internal"}') == 1
         monkeypatch.setattr(batches, "in_batches", go_on)
         assert server.predict(jpeg(1))[0] == 200
         assert server.ask("GET", "/ready")[0] == 200
@@ -233,6 +236,21 @@ def test_models_are_read_again_when_asked_all_or_none(
         assert [line.partition(":")[0] for line in server.said] == [
             "reloaded", "reload failed, the models are as they were", "reloaded",
         ]  # fmt: skip
+
+
+def test_a_folder_that_has_changed_is_told_so(tiny_model: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    digest = write_parts(tiny_model, folder)
+    with serving(replace(TINY, model=(str(folder),), reload=True)) as server:
+        (model,) = json.loads(server.ask("GET", "/labels")[2])["models"]
+        assert (model["name"], model["sha256"]) == ("exported", digest)
+        assert json.loads(server.ask("POST", "/reload")[2]) == {"models": {"exported": digest}, "changed": False}
+        changed = write_parts({**tiny_model, "thresholds": tiny_model["thresholds"] + 2}, folder)
+        status, _, content = server.ask("POST", "/reload")
+        assert status == 409 and b"fails its self-test" in content
+        changed = write_parts({**tiny_model, "info": {"head": "another"}}, folder)
+        assert json.loads(server.ask("POST", "/reload")[2]) == {"models": {"exported": changed}, "changed": True}
 
 
 def _save(model: dict[str, Any], member: dict[str, Any], path: Path) -> None:

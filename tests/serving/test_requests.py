@@ -9,6 +9,7 @@ import struct
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from PIL import Image
 
 from pipeline.model.predictor import Predictor
 from pipeline.options import PredictOptions
-from tests.serving.served import Running, jpeg, multipart
+from tests.serving.conftest import TINY
+from tests.serving.served import Running, jpeg, multipart, serving
 
 JSON = {"content_type": "application/json"}
 
@@ -140,6 +142,20 @@ def test_photos_of_a_folder_can_be_named_and_no_others(server: Running, album: P
     for body in (b"{", b"[]", b'{"photos": "a.jpg"}', b'{"photos": [1]}', b"[" * 100_000):
         status, answer = server.predict(body, **JSON)
         assert status == 400 and answer["error"]["reason"] == "bad_request"
+
+
+def test_json_is_no_longer_than_the_paths_that_it_can_name(model_path: Path, album: Path) -> None:
+    """It is parsed while no other request is answered, and lists take many times the memory of their text."""
+    options = replace(TINY, model=(str(model_path),), allow_paths=album, max_bytes=2**24)
+    with serving(options) as server:
+        for body in (b'{"photos": [' + b"[]," * 2**20 + b"[]]}", b'{"photos": ["a.jpg"]}'.ljust(2**20 + 1)):
+            status, answer = server.predict(body, **JSON)
+            assert (status, answer["error"]["reason"]) == (413, "too_large"), answer
+        status, answer = server.predict(b'{"photos": [' + b'"a.jpg",' * 99_999 + b'"a.jpg"]}', **JSON)
+        assert (status, answer["error"]["text"]) == (413, "more than 16 photos in one request")
+        longest = json.dumps({"photos": ["./" * 2000 + "a.jpg"] * 16}).encode()
+        status, answer = server.predict(longest, **JSON)
+        assert status == 200 and all("values" in photo for photo in answer["photos"])
 
 
 def test_too_much_is_refused_before_it_is_held(server: Running) -> None:

@@ -17,7 +17,7 @@ def export(
     options: Annotated[ModelExportOptions, Flat] = ModelExportOptions(),
     files: Annotated[FileOptions, Flat] = FileOptions(),
 ) -> None:
-    """Write a model as a folder without pickle, which predict and evaluate take in its place, and as ONNX.
+    """Write a model as a folder without pickle, which predict, evaluate and serve take in its place, and as ONNX.
 
     Args:
         model: Model file written by fit-heads.

@@ -13,9 +13,10 @@ class ServeOptions:
     """What is served, to whom, and what a request may cost.
 
     Attributes:
-        model: Model files, separated by commas; NAME=FILE gives one a name (default: that of the file). The first is
-            asked where a request names none.
-        sha256: Refuse the model files unless their SHA-256 are these, in their order.
+        model: Model files, or folders that export wrote, separated by commas; NAME=FILE gives one a name (default: that
+            of the file). The first is asked where a request names none.
+        sha256: Refuse the model files unless their SHA-256 are these, in their order; of a folder, that of its
+            model.json.
         host: Address to listen at; 0.0.0.0 is every one of this machine.
         port: Port to listen at; 0 takes a free one.
         batch_wait_ms: Most milliseconds that a photo waits for others to fill its forward pass.
