@@ -290,11 +290,12 @@ def reproduce(
     run_reproduce(plan, read_plan(plan, Overrides(given, **vars(options))), STEPS)
 
 
-for command in (vocabulary, audit):
-    app.command(command)
+app.command(vocabulary)
+app.command(audit)
 app.command(next_command, name="next")
-for command in (labels, similar):
-    app.command(command)
+app.command(labels)
+app.command(similar)
 app.command(draw_map, name="map")
-for command in (export, serve, cache_app):
-    app.command(command)
+app.command(export)
+app.command(serve)
+app.command(cache_app)
