@@ -134,7 +134,7 @@ class Embedder:
     def _pending_batches(
         self, photos: Sequence[Source], decoders: ThreadPoolExecutor, reading: _Reading
     ) -> Iterator[PendingBatch]:
-        # Reading ahead waits for photos begun before to be taken: each must be in a decoder's hands before the next begins.
+        # Reading ahead waits until photos begun before are taken: a decoder must have each before the next begins.
         size = 1 if any(isinstance(photo, RemotePhoto) for photo in photos) else _CHUNK
         chunks = (range(start, min(start + size, len(photos))) for start in range(0, len(photos), size))
         ahead: collections.deque[Future[list[Decoded | Reject | Skipped]]] = collections.deque()
