@@ -93,7 +93,7 @@ def layout(cache: Path, rows: int) -> None:
     to_unit(X, [X.shape[1]])
     for method in ("pca", "tsne"):
         started, cpu = time.perf_counter(), time.process_time()
-        place(X, method, 0)
+        place(X.copy(), method, 0)
         wall, spent = time.perf_counter() - started, time.process_time() - cpu
         print(
             f"{method} of {rows}: {wall:.1f} s, {spent:.1f} s of the processor, load average {os.getloadavg()[0]:.1f}"

@@ -35,14 +35,15 @@ def place(X: Float32, method: str, seed: int) -> Float32:
     """Places (n, 2) of vectors X, float32 (n, d): centred, the longer side from -1 to 1.
 
     Both layouts begin with principal components: they drop what is noise to distances, and most of the time it takes.
-    The same vectors and seed give the same places on the same machine.
+    The same vectors and seed give the same places on the same machine. X is overwritten: a copy of it would take what
+    --memory does not allow.
     """
     if len(X) < 2:
         return np.zeros((len(X), 2), np.float32)
     from sklearn.decomposition import PCA
 
     width = min(_COMPONENTS, *X.shape)
-    reduced = PCA(width, svd_solver="randomized", random_state=seed).fit_transform(X).astype(np.float32)
+    reduced = PCA(width, copy=False, svd_solver="randomized", random_state=seed).fit_transform(X).astype(np.float32)
     if width < 2:
         reduced = np.column_stack([reduced, np.zeros(len(X), np.float32)])
     found = LAYOUTS[method if len(X) >= FEWEST else "pca"](reduced, seed)

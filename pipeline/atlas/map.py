@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from pipeline.atlas.page import render_map
 from pipeline.atlas.predictions import of_model, of_run
 from pipeline.atlas.report import MapReport, write_parquet
 from pipeline.atlas.sheets import Sheets, make_sheets
-from pipeline.catalogue import Coded, infer_schema
+from pipeline.catalogue import Cell, Coded, coded, infer_schema
 from pipeline.errors import OptionError, counted
 from pipeline.neighbours.pool import Pool
 from pipeline.options import CacheKeyOptions, DataOptions, MapOptions
@@ -54,7 +54,7 @@ def draw_map(
     report = MapReport(
         names=tuple(pool.names),
         places=places,
-        facets=tuple(facets(pool.cells, _applies(pool), said)),
+        facets=tuple(facets(_cells(pool, said), _applies(pool), said)),
         parts=parts,
         sheets=Sheets((), (), {}),
         features=str(pool.features),
@@ -89,6 +89,13 @@ def _said(pool: Pool, options: MapOptions) -> tuple[Predictions | None, Coded[st
     if options.run is not None:
         return of_run(options.run, pool.names)
     return (None if options.model is None else of_model(pool, options)), None
+
+
+def _cells(pool: Pool, said: Predictions | None) -> dict[str, Sequence[Cell]]:
+    """What the catalogue says; without one, of each attribute that is predicted, that nothing is known."""
+    if pool.catalogue is not None or said is None:
+        return dict(pool.cells)
+    return {attribute: coded([None] * len(pool.names)) for attribute in said.schema.attributes}
 
 
 def _drawn(pool: Pool, most: int) -> list[int]:

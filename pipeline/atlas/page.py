@@ -70,7 +70,7 @@ def _column(column: Coded[str]) -> dict[str, Any]:
     """Words, the most frequent first, and per photo the number of its own."""
     counts = column.counts()
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda code: (-counts[code], column.table[code]))
-    rank = np.zeros(len(column.table), "<u2" if len(order) > 256 else "<u1")
+    rank = np.zeros(len(column.table), "<u1" if len(order) <= 2**8 else "<u2" if len(order) <= 2**16 else "<i4")
     rank[order] = np.arange(len(order))
     return {"values": _visible([column.table[code] for code in order]), "codes": _packed(rank[column.codes])}
 

@@ -12,6 +12,7 @@ from pipeline.arrays import Float32
 from pipeline.atlas.facets import Facet
 from pipeline.atlas.sheets import Sheets
 from pipeline.catalogue import Coded, Finding
+from pipeline.errors import printable
 from pipeline.system import whole_file
 
 
@@ -53,20 +54,25 @@ def write_parquet(report: MapReport, path: Path) -> Path:
     """Write one row per photo: photo, projection_x, projection_y, and per attribute what is known.
 
     Columns `<attribute>`, `<attribute> predicted`, `<attribute> verdict` (right, wrong or null), `<attribute> doubt`;
-    `part`. Embedding Atlas opens it with `--x projection_x --y projection_y`.
+    `part`. A name that is there already gets `_` behind it. Embedding Atlas opens it with `--x projection_x --y
+    projection_y`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     columns: dict[str, Any] = {
-        "photo": pa.array(report.names, pa.string()),
+        "photo": pa.array([printable(name) for name in report.names], pa.string()),
         "projection_x": report.places[:, 0],
         "projection_y": report.places[:, 1],
     }
-    for facet in report.facets:
-        columns |= _columns(facet)
     if report.parts is not None:
         columns["part"] = _texts(report.parts)
+    for facet in report.facets:
+        for name, column in _columns(facet).items():
+            free = name
+            while free in columns:
+                free += "_"
+            columns[free] = column
     with whole_file(path) as partial:
         pq.write_table(pa.table(columns), partial)
     return path

@@ -28,7 +28,7 @@ from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reje
 from pipeline.features.runtimes import Runtime
 from pipeline.features.runtimes.forward import EmbedOptions, ForwardPass, Timings
 from pipeline.features.sources import NO_CONTENT, Content, Source, content_id, content_pixels, read_source
-from pipeline.remote import Ahead
+from pipeline.remote import Ahead, RemotePhoto
 from pipeline.system import cores
 
 __all__ = ["EmbedOptions", "Embedder", "Timings", "embed"]
@@ -134,13 +134,15 @@ class Embedder:
     def _pending_batches(
         self, photos: Sequence[Source], decoders: ThreadPoolExecutor, reading: _Reading
     ) -> Iterator[PendingBatch]:
-        chunks = (range(start, min(start + _CHUNK, len(photos))) for start in range(0, len(photos), _CHUNK))
+        # Reading ahead waits until photos begun before are taken: a decoder must have each before the next begins.
+        size = 1 if any(isinstance(photo, RemotePhoto) for photo in photos) else _CHUNK
+        chunks = (range(start, min(start + size, len(photos))) for start in range(0, len(photos), size))
         ahead: collections.deque[Future[list[Decoded | Reject | Skipped]]] = collections.deque()
         pending = PendingBatch()
         for chunk in chunks:
             sources = [reading.ahead.start(photos[index]) for index in chunk]
             ahead.append(decoders.submit(self._decode, chunk, sources, reading))
-            if len(ahead) * _CHUNK < _AHEAD * self.batch_size + self.workers * _CHUNK:
+            if len(ahead) * size < _AHEAD * self.batch_size + self.workers * _CHUNK:
                 continue
             pending = yield from self._fill(pending, ahead.popleft().result())
         while ahead:

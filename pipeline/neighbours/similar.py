@@ -77,10 +77,8 @@ def _asked(photos: Sequence[str], pool: Pool) -> tuple[list[str], list[Path | Re
         if photo in place:
             found[photo] = pool.paths[place[photo]]
         else:
-            names, paths = find_photos([photo])
-            found |= {
-                name: Path(path) if isinstance(path, str) else path for name, path in zip(names, paths, strict=True)
-            }
+            # By whole paths: two folders, or a folder and the catalogue, may have files of the same name.
+            found |= {str(path): Path(path) if isinstance(path, str) else path for path in find_photos([photo])[1]}
     return list(found), list(found.values())
 
 
@@ -119,4 +117,4 @@ def _nearest(
 
 def _place(photo: Path | RemotePhoto) -> str:
     """Where a photo lies, whatever way it was named."""
-    return str(photo.absolute() if isinstance(photo, Path) else photo)
+    return str(photo.parent.resolve() / photo.name if isinstance(photo, Path) else photo)

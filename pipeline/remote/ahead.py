@@ -17,8 +17,9 @@ T = TypeVar("T")
 class Ahead:
     """Reads remote photos as soon as they are asked for, and gives them out when they are wanted.
 
-    Asking blocks while the bytes on their way exceed the budget; whoever asks must not be who decodes. Photos must be
-    asked for in the order in which they are decoded: then those that hold the budget are the next to give it back.
+    Asking blocks while the bytes on their way exceed the budget; whoever asks must not be who decodes, and must have
+    handed on what it asked for before it asks again. Photos must be asked for in the order in which they are decoded:
+    then those that hold the budget are the next to give it back.
 
     Args:
         budget: Bytes read, or being read, and not yet decoded; one photo may exceed it alone.

@@ -16,11 +16,12 @@ from functools import lru_cache
 from typing import Any
 
 from pipeline.errors import NotFetched, OptionError, TooCostly
-from pipeline.remote.faults import Gone, Later, Refused, Unreachable
+from pipeline.remote.faults import BadKey, Gone, Later, Refused, Unreachable
 from pipeline.remote.limits import ATTEMPTS, FIRST_WAIT, LONGEST
 from pipeline.remote.urls import Place
 
 _STATUS = re.compile(r"status code: (\d{3} ?[A-Za-z ]*)")
+_PATH = re.compile(r'path: "((?:[^"\\]|\\.)*)"')
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _CHUNK = 2**16
 
@@ -133,6 +134,12 @@ def _fault(error: Exception) -> NotFetched:
         said += f" ({code[1]})"
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or (status and status[1][:3] in ("401", "403")):
         return Refused(said or "permission denied")
+    if kind == "InvalidPathError":
+        named = _PATH.search(text)
+        return BadKey(
+            f"it holds a key that no path can be, '{named[1] if named else '?'}': with an empty step, . or .., or a "
+            "control character; rename it, or take a prefix without it"
+        )
     if kind == "PreconditionError":
         return NotFetched("it changed since it was listed")
     if status and status[1][:1] == "4" and status[1][:3] not in ("408", "429"):

@@ -17,5 +17,9 @@ class Gone(NotFetched):
     """There is no such photo."""
 
 
+class BadKey(NotFetched):
+    """Something in the bucket is called as no path can be, and its client lists nothing beside it."""
+
+
 class Refused(NotFetched):
     """It may not be read with these credentials."""

@@ -7,6 +7,7 @@ pass their bytes: a URL of theirs may point into its own network.
 from __future__ import annotations
 
 import http.client
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -90,14 +91,18 @@ def _answer(url: str, method: str, timeout: float) -> Iterator[http.client.HTTPR
         raise
     except urllib.error.HTTPError as error:
         error.close()
-        raise _kind_of(error.code)(f"the server answers {error.code} {error.reason}") from None
+        # Not in the server's words: they may move a terminal's cursor, or quote the signature of a redirection.
+        said = http.client.responses.get(error.code, "")
+        raise _kind_of(error.code)(f"the server answers {error.code} {said}".rstrip()) from None
     except TimeoutError:
         raise Later(f"the server was silent for {timeout:g} seconds") from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise Later(f"the server was silent for {timeout:g} seconds") from None
+        if not isinstance(error.reason, OSError):  # another scheme in a redirection: this photo's trouble alone
+            raise NotFetched(f"it cannot be fetched: {error.reason}") from None
         raise Unreachable(f"it cannot be reached: {error.reason}") from None
-    except (ConnectionError, http.client.HTTPException) as error:
+    except (ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
         raise Later(f"it cannot be fetched: {str(error) or type(error).__name__}") from None
     except (OSError, ValueError) as error:
         raise NotFetched(f"it cannot be fetched: {str(error) or type(error).__name__}") from None

@@ -95,8 +95,7 @@ class RemotePhoto:
             if not self.alone:
                 _stop(home, error, is_bucket(self.url))
             raise NotFetched(str(error)) from None
-        with _lock:
-            _failed.pop(home, None)
+        count_success(home)
         return data
 
     def _read(self, limit: int) -> bytes:
@@ -126,11 +125,21 @@ def tried(ask: Callable[[], T]) -> T:
 def _stop(home: str, error: NotFetched, bucket: bool) -> None:
     """RemoteError where the next photo of this host would fail as well."""
     if isinstance(error, Unreachable):
-        raise RemoteError(f"{home} cannot be reached; what was computed is kept, the same command goes on from there")
+        raise RemoteError(f"{home}: {error}; what was computed is kept, the same command goes on from there")
     if isinstance(error, Refused) and bucket:
         raise denied(home, error)
-    if not isinstance(error, Later):
-        return
+    if isinstance(error, Later):
+        count_failure(home, error)
+
+
+def count_success(home: str) -> None:
+    """Something came from this host."""
+    with _lock:
+        _failed.pop(home, None)
+
+
+def count_failure(home: str, error: NotFetched) -> None:
+    """Something did not come from this host; RemoteError where nothing has for a while."""
     with _lock:
         _failed[home] = _failed.get(home, 0) + 1
         if _failed[home] < IN_A_ROW:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 
 from pipeline.atlas.facets import RIGHT, UNJUDGED, WRONG, Predictions, facets
-from pipeline.catalogue import LabelSchema
+from pipeline.atlas.page import _column
+from pipeline.catalogue import LabelSchema, coded
 
 SCHEMA = LabelSchema(("neck", "trim"), (("round", "v"), ("lace", "zip")), (True, False))
 CELLS = {
@@ -35,6 +38,13 @@ def test_several_values_are_right_all_together_and_as_doubtful_as_the_most_doubt
         "the fourth has no trim to be right about"
     )
     np.testing.assert_allclose(trim.doubt[:4], [0.6, 0.4, 0.9, 0.2], atol=1e-6)
+
+
+def test_a_column_of_very_many_words_keeps_them_apart() -> None:
+    many = 2**16 + 2
+    packed = _column(coded([str(i) for i in range(many)]))
+    codes = np.frombuffer(base64.b64decode(packed["codes"]["data"]), f"<i{packed['codes']['bytes']}")
+    assert [packed["values"][code] for code in codes[[0, 1, many - 1]]] == ["0", "1", str(many - 1)]
 
 
 def test_attributes_that_nobody_predicts_have_their_truth_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from importlib.util import find_spec
 
 import numpy as np
@@ -27,13 +28,23 @@ def groups() -> Float32:
 @pytest.mark.parametrize("method", METHODS)
 def test_rows_of_a_group_lie_together_and_the_same_seed_gives_the_same_map(method: str) -> None:
     X = groups()
-    places = place(X, method, 0)
+    places = place(X.copy(), method, 0)
     assert places.shape == (120, 2) and places.dtype == np.float32
     assert np.abs(places).max() == pytest.approx(1)
     centres = places.reshape(3, 40, 2).mean(axis=1)
     nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(axis=1)
     assert (nearest == np.repeat(np.arange(3), 40)).all()
     np.testing.assert_array_equal(place(X, method, 0), places)
+
+
+def test_no_second_copy_of_the_vectors_is_held() -> None:
+    X = np.random.default_rng(0).normal(size=(3_000, 1_000)).astype(np.float32)
+    place(X[:20].copy(), "pca", 0)
+    tracemalloc.start()
+    place(X, "pca", 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.9 * X.nbytes
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 5])

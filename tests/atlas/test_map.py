@@ -9,8 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from cache import FeatureCache
+from pipeline.atlas.facets import facets
 from pipeline.atlas.map import draw_map
-from pipeline.atlas.report import MapReport
+from pipeline.atlas.report import MapReport, write_parquet
+from pipeline.atlas.sheets import Sheets
+from pipeline.catalogue import coded
 from pipeline.cli.main import main
 from pipeline.errors import OptionError, RunError
 from pipeline.experiment.fit_heads import fit_heads
@@ -60,6 +64,30 @@ def test_a_model_predicts_every_photo_from_the_cache(small: SmallCatalogue, run:
     report = drawn(small, tmp_path, model=run / "models" / "best.joblib")
     assert report.parts is None and "fit on among them" in report.predicted
     assert None not in pq.read_table(tmp_path / "map.parquet")["sleeve_length predicted"].to_pylist()
+
+
+def test_a_model_shows_its_predictions_without_a_catalogue_too(
+    small: SmallCatalogue, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A fresh file is not kept in the index, as it might change again within the clock's granularity.
+    monkeypatch.setattr("cache.files.RACY_NS", 0)
+    FeatureCache(small.cache).files.ids(sorted((small.data.parent / "images").iterdir()))
+    options = MapOptions(cache=small.cache, layout="pca", out=tmp_path / "m.html", pictures=0)
+    options = replace(options, model=run / "models" / "best.joblib")
+    report = draw_map(DataOptions(), CacheKeyOptions(), options)
+    assert [facet.attribute for facet in report.facets] == ["neck", "sleeve_length"]
+    assert report.facets[0].predicted is not None and set(report.facets[0].true) == {"#N/A"}
+
+
+def test_no_column_of_the_table_takes_the_place_of_another_and_odd_names_are_written(tmp_path: Path) -> None:
+    cells = {name: coded([(f"a {name}",), None]) for name in ("photo", "part", "neck")}
+    known = tuple(facets(cells, {}, None))
+    parts, sheets = coded(["train", ""]), Sheets((), (), {})
+    places = np.zeros((2, 2), np.float32)
+    report = MapReport(("a.jpg", "b\udcff.jpg"), places, known, parts, sheets, "", "pca", "", (), 0.0)
+    table = pq.read_table(write_parquet(report, tmp_path / "map.parquet")).to_pydict()
+    assert table["photo"] == ["a.jpg", "b\\udcff.jpg"] and table["part"] == ["train", None]
+    assert [table[name][0] for name in ("photo_", "part_", "neck")] == ["a photo", "a part", "a neck"]
 
 
 def test_pictures_fill_what_the_page_may_have_and_no_more(small: SmallCatalogue, tmp_path: Path) -> None:

@@ -58,6 +58,13 @@ def test_a_value_that_training_never_saw_is_a_value_too() -> None:
     assert found(unseen=only)["neck"].applying == 4
 
 
+def test_to_decide_that_it_is_unknown_is_to_be_silent() -> None:
+    values = (("bag", "dress", "odd"), ("#N/A", "v"), ("long",))
+    schema = LabelSchema(SCHEMA.attributes, values, SCHEMA.single, SCHEMA.gate, "category")
+    neck = found(schema)["neck"]
+    assert (neck.applying, neck.spoken, neck.not_applying, neck.silent) == (1, 0.0, 2, 1.0)
+
+
 def test_without_categories_or_a_gate_there_is_nothing_to_say() -> None:
     assert found(LabelSchema(SCHEMA.attributes, SCHEMA.values, SCHEMA.single)) == {}
     without = LabelSchema(SCHEMA.attributes, SCHEMA.values, SCHEMA.single, SCHEMA.gate, None)

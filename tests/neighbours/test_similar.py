@@ -52,6 +52,22 @@ def test_the_nearest_of_a_photo_have_its_labels_and_are_not_itself(small: SmallC
     assert {row["neck"] for row in rows[:5]} <= {"1", "#N/A"}
 
 
+def test_a_photo_is_not_its_own_neighbour_however_it_is_named_and_folders_keep_photos_of_one_name_apart(
+    small: SmallCatalogue, tmp_path: Path
+) -> None:
+    images = small.data.parent / "images"
+    photo = images / ".." / "images" / "shirt1-0.jpg"
+    report = found(small, tmp_path, str(photo))
+    assert "shirt1-0.jpg" not in [each.photo for each in report.asked[0].nearest]
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder, name in zip(folders, ("shirt2-0.jpg", "shirt3-0.jpg"), strict=True):
+        folder.mkdir()
+        shutil.copy(images / name, folder / "shirt1-0.jpg")
+    report = found(small, tmp_path, *map(str, folders))
+    assert [asked.photo for asked in report.asked] == [str(folder / "shirt1-0.jpg") for folder in folders]
+    assert [asked.nearest[0].photo for asked in report.asked] == ["shirt2-0.jpg", "shirt3-0.jpg"]
+
+
 def test_only_photos_with_the_labels_asked_for_are_listed(small: SmallCatalogue, tmp_path: Path) -> None:
     where = ("neck=0", "neck=2", "sleeve_length=long")
     report = found(small, tmp_path, "shirt1-0.jpg", where=where)

@@ -31,6 +31,7 @@ class Objects:
         vanished: Keys that are listed and not there.
         denied: Keys that may not be read; "" for the whole bucket.
         endless: Keys whose bytes never end, under a lying length or none.
+        moved: Key -> where its answer, whose reason would clear a terminal, sends who asks.
         requests: (method, key or "list") of each request.
         page: Keys per page of a listing.
     """
@@ -42,6 +43,7 @@ class Objects:
     vanished: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
     endless: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     page: int = 7
 
@@ -95,6 +97,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if there.fails.get(key, 0) > 0:
             there.fails[key] -= 1
             return self._error(500, "InternalError")
+        if key in there.moved:
+            self.send_response(302, "\x1b[2J")
+            self.send_header("Location", there.moved[key])
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         if "" in there.denied or key in there.denied:
             return self._error(403, "AccessDenied")
         if key not in there.held or key in there.vanished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from cache import FeatureCache
 from pipeline.catalogue import read_catalogue
 from pipeline.cli.main import main
 from pipeline.errors import RemoteError
+from pipeline.features.backbone.network import load_backbone
+from pipeline.features.embed import Embedder, EmbedOptions
 from pipeline.features.extract import ExtractReport, extract
 from pipeline.options import BackboneOptions, DataOptions, ExtractOptions
+from pipeline.remote import RemotePhoto, Stamp
 from tests.remote.conftest import png
 from tests.remote.server import BUCKET, Objects
 
@@ -77,6 +81,21 @@ def test_the_vectors_are_those_of_the_same_files(bucket: Objects, run, tmp_path:
     assert (remote.read(ids, column) == local.read(ids, column)).all() and set(ids) == set(remote.ids(column[0]))
     known = extract(paths, BACKBONE, ExtractOptions(cache=tmp_path / "features", runtime="torch", device="cpu"))
     assert known.written == 0, "a content is the same wherever it lies"
+
+
+def test_photos_that_fill_the_budget_of_reading_ahead_before_a_batch_does_are_computed(
+    objects: Objects,
+) -> None:
+    for number in range(12):
+        objects.put(f"{number}.png", png(number))
+    # Listed with 60 MiB each, five of them are more than is read ahead.
+    photos = [RemotePhoto(f"{objects.url}/{n}.png", f"{n}", Stamp(60 * 2**20, 1, "")) for n in range(12)]
+    embedder = Embedder(load_backbone(BACKBONE), ("pooled",), ("identity",), EmbedOptions("cpu", "torch", workers=2))
+    done: list[int] = []
+    thread = threading.Thread(target=lambda: done.extend(len(batch.ids) for batch in embedder(photos)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert sum(done) == 12
 
 
 def test_bad_and_lost_photos_are_rejects_and_those_that_did_not_come_are_tried_again(bucket: Objects, run) -> None:

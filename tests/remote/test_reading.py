@@ -131,6 +131,33 @@ def test_a_host_from_which_nothing_comes_any_more_ends_it(objects: Objects, monk
         bad()
 
 
+def test_a_web_server_that_answers_nothing_any_more_is_not_asked_for_every_photo(
+    objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photo, "ATTEMPTS", 1)
+    photo._failed.clear()
+    objects.fails["a.jpg"] = 10**6
+    with pytest.raises(RemoteError, match="20 photos in a row did not come"):
+        ask([RemotePhoto(f"{objects.url}/a.jpg", "a.jpg")] * 200)
+    assert objects.count("HEAD") < 60
+
+
+def test_a_key_that_no_path_can_be_is_named(bucket: Objects) -> None:
+    for key in ("shop//b.jpg", "shop/../b.jpg", "shop/b\n.jpg"):
+        bucket.held = {key: (b"x", 1.0)}
+        with pytest.raises(RemoteError, match=r"holds a key that no path can be, '.*b.*\.jpg'.*rename it") as error:
+            list_photos(place_of(f"s3://{BUCKET}/shop"))
+        assert "region" not in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("there", ["ftp://elsewhere.invalid/a.jpg", "file:///a?sig=hush"])
+def test_a_redirection_to_another_scheme_is_one_photos_trouble_and_is_not_quoted(objects: Objects, there: str) -> None:
+    objects.moved["a.jpg"] = there
+    with pytest.raises(NotFetched) as error:
+        RemotePhoto(f"{objects.url}/a.jpg", "a.jpg")()
+    assert "hush" not in str(error.value) and "\x1b" not in str(error.value)
+
+
 def test_a_lacking_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "obstore", None)
     buckets.store_of.cache_clear()

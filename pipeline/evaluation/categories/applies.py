@@ -7,9 +7,10 @@ of a photo and the gate, which says what applies to it:
 - applies: the category has the attribute, and the photo a value of it; right when anything is decided
 - does not apply: the category does not have the attribute; right when nothing is decided
 
-Whether what is decided is right is not asked: the figures of values say that. Left out are a photo to which an
-attribute applies but that has none of its values (silence is right there for another reason), a photo whose category is
-unknown or not in the gate, and one that carries a value of an attribute its category does not have.
+Deciding `#N/A`, which is a value under `--na class`, is to decide nothing. Whether what is decided is right is not
+asked: the figures of values say that. Left out are a photo to which an attribute applies but that has none of its
+values (silence is right there for another reason), a photo whose category is unknown or not in the gate, and one that
+carries a value of an attribute its category does not have.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def applies(
     kinds = _kinds(Y, mask, schema, unseen)
     if kinds is None:
         return ()
-    spoken, base = _any(decided, schema), _any(majority, schema)
+    spoken, base = (_any(known_cells(D, np.ones_like(mask), schema)[0], schema) for D in (decided, majority))
     resampled = (resamples.shares(spoken & kinds.yes, kinds.yes) + resamples.shares(~spoken & kinds.no, kinds.no)) / 2
     rows = []
     for i in np.flatnonzero(kinds.no.any(axis=0)).tolist():
