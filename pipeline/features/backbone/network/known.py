@@ -6,8 +6,8 @@
 It is believed only if all of it is as it was: the same words (backbone, weights, size, resize mode), the same bytes in
 the weights file, the same versions of PyTorch, timm and NumPy and of the code around this file, and its own checksum.
 Anything else is loaded the whole way, which writes it anew. Weights drawn at random have no file, so they are never
-remembered; nor is anything under a PyTorch whose resize NumPy does not repeat bit by bit, because a start without PyTorch resizes
-with NumPy.
+remembered; nor is anything under a PyTorch whose resize NumPy does not repeat bit by bit, because a start without
+PyTorch resizes with NumPy.
 """
 
 from __future__ import annotations
