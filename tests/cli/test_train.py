@@ -21,6 +21,7 @@ from pipeline.cli.steps import Steps
 from pipeline.cli.training.plan import Request, Training, catalogue_name, plan_training
 from pipeline.cli.training.progress import StepTime, Whole, in_words
 from pipeline.cli.training.recipe import Recipe, choose_recipe, suited
+from pipeline.cli.training.state import TrainingState, begun_with
 from pipeline.errors import OptionError, RunError
 from pipeline.features.vectors.origin import origins_of
 from pipeline.model.file import read_model
@@ -131,6 +132,28 @@ def test_a_network_is_trained_on_squares_that_the_photos_fill(here: Path) -> Non
     assert size_of("--size", "128") == 128
     Path("smaller.yaml").write_text("finetune: {size: 64}\n")
     assert size_of(config="smaller.yaml") == 64
+
+
+@pytest.mark.parametrize("large_before", [False, True])
+def test_a_folder_goes_on_with_the_preset_and_square_it_was_begun_with(here: Path, large_before: bool) -> None:
+    def plan(preset: str | None) -> Training:
+        catalogue = read_catalogue(DataOptions(data=Path("stripes")))
+        recipe = choose_recipe(FileOptions(None, preset), catalogue, begun_with(Path("out")))
+        return planned("--data", "stripes", "--out", "out", recipe=recipe)
+
+    def resize(width: int, height: int) -> None:
+        for path in sorted(Path("stripes/images").glob("*.png"))[1:]:  # the first is no picture
+            Image.open(path).resize((width, height)).save(path)
+
+    sizes = [(300, 400), (30, 40)]
+    resize(*sizes[not large_before])
+    Path("out").mkdir()
+    begun = plan("tuned")
+    assert ("--size" in begun.finetune) == large_before
+    TrainingState(begun).begin("digest")
+    assert plan(None).commands == begun.commands
+    resize(*sizes[large_before])
+    assert plan("tuned").commands == plan(None).commands == begun.commands
 
 
 def test_the_refit_and_the_final_model_see_networks_that_were_trained_again(
@@ -290,7 +313,7 @@ def test_a_file_that_says_how_heads_are_fit_is_the_recipe(here: Path) -> None:
     assert choose_recipe(FileOptions(config=Path("recipe.yaml")), catalogue).preset is None
     Path("data.yaml").write_text("data: stripes\n")
     assert choose_recipe(FileOptions(config=Path("data.yaml")), catalogue).preset == "quick"
-    assert choose_recipe(FileOptions(config=Path("data.yaml")), catalogue, begun="best").preset == "best"
+    assert choose_recipe(FileOptions(config=Path("data.yaml")), catalogue, Recipe("best", "")).preset == "best"
     assert choose_recipe(FileOptions(preset="best"), catalogue).preset == "best"
 
 

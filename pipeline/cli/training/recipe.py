@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,13 @@ class Recipe:
         return self.preset or "your own"
 
 
-def choose_recipe(files: FileOptions, catalogue: Catalogue, begun: str | None = None) -> Recipe:
+def choose_recipe(files: FileOptions, catalogue: Catalogue, begun: Recipe | None = None) -> Recipe:
     """The recipe of a training.
 
     Args:
         files: The preset and the config file asked for. A config file that says how heads are fit is a recipe itself.
         catalogue: What is to be learnt.
-        begun: The preset that the folder was begun with: months are compared by one recipe.
+        begun: What the folder was begun with: months are compared by one recipe, whatever new photos look like.
 
     Raises:
         OptionError: There is no such preset, or a file cannot be read.
@@ -68,13 +69,24 @@ def choose_recipe(files: FileOptions, catalogue: Catalogue, begun: str | None = 
     stated = {} if files.config is None else _content(files.config)
     if files.preset is not None:
         sections = _sections(find_preset(files.preset)) | stated.keys()
-        said = "size" in stated or "size" in (stated.get("finetune") or {})
-        square = LARGER_SQUARE if "finetune" in sections and not said and not thumbnails(catalogue) else None
-        return Recipe(files.preset, "as asked for", sections, square)
+        return Recipe(files.preset, "as asked for", sections, _square(sections, stated, catalogue, begun))
     if "fit-heads" in stated:
         return Recipe(None, f"{files.config} says how heads are fit", frozenset(stated))
-    preset, why = suited(catalogue, memory_limit(None)) if begun is None else (begun, "as this folder was begun")
-    return Recipe(preset, why, _sections(find_preset(preset)) | stated.keys())
+    if begun is None or begun.preset is None:
+        preset, why = suited(catalogue, memory_limit(None))
+        return Recipe(preset, why, _sections(find_preset(preset)) | stated.keys())
+    sections = _sections(find_preset(begun.preset)) | stated.keys()
+    return Recipe(begun.preset, "as this folder was begun", sections, _square(sections, stated, catalogue, begun))
+
+
+def _square(
+    sections: frozenset[str], stated: Mapping[str, Any], catalogue: Catalogue, begun: Recipe | None
+) -> int | None:
+    if "finetune" not in sections or "size" in stated or "size" in (stated.get("finetune") or {}):
+        return None
+    if begun is not None:
+        return begun.square
+    return None if thumbnails(catalogue) else LARGER_SQUARE
 
 
 def thumbnails(catalogue: Catalogue) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from cache import FeatureCache
 from pipeline.catalogue import Catalogue
 from pipeline.cli.training.plan import Training
+from pipeline.cli.training.recipe import LARGER_SQUARE, Recipe
 from pipeline.errors import RunError
 from pipeline.names import wrong_name
 from pipeline.options.forms.words import typed
@@ -104,17 +105,22 @@ class TrainingState:
         write_json(self.path, {**content, "catalogue": self._catalogue, "done": self._done})
 
 
-def begun_with(out: Path) -> str | None:
-    """The preset that the training of a folder was begun with; None where there is no training, or none with one.
+def begun_with(out: Path) -> Recipe | None:
+    """The preset and the square that the training of a folder was begun with; None where there is no training.
 
     Raises:
         RunError: train.json is damaged.
     """
     path = out / "train.json"
-    preset: str | None = _content(path)["recipe"] if path.exists() else None
+    if not path.exists():
+        return None
+    content = _content(path)
+    preset: str | None = content["recipe"]
     if preset is not None and (wrong := wrong_name(preset)):
         raise RunError(f"{path}: the recipe {preset!r} {wrong}; remove it, or name another folder with --out")
-    return preset
+    larger = ["--size", str(LARGER_SQUARE)]
+    enlarged = any(command == "finetune" and words[-4:-2] == larger for command, *words in content["asked"] if words)
+    return Recipe(preset, "as begun", square=LARGER_SQUARE if enlarged else None)
 
 
 def digest_of(catalogue: Catalogue, cache: Path) -> str:

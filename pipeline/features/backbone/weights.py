@@ -100,7 +100,7 @@ def digest(net: torch.nn.Module) -> str:
     total = hashlib.sha256()
     for name, tensor in sorted(counted(net.state_dict()).items()):
         total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.ndim else b"")
+        total.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

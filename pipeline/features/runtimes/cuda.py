@@ -10,6 +10,7 @@ import torch
 from pipeline.arrays import Pixels
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions, Unavailable
+from pipeline.features.runtimes.rounding import set_rounding
 
 
 class CudaRuntime(Runtime):
@@ -27,6 +28,7 @@ class CudaRuntime(Runtime):
         if not torch.cuda.is_available():
             raise Unavailable("PyTorch sees no GPU")
         self.half = options.precision == "half"
+        set_rounding(self.half)
         module = backbone.module(blocks)
         self.streams = type(self).streams if module.reentrant else 1
         eager = module.to("cuda").to(memory_format=torch.channels_last)

@@ -9,6 +9,7 @@ import torch
 from pipeline.arrays import Pixels
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions
+from pipeline.features.runtimes.rounding import set_rounding
 
 
 class EagerRuntime(Runtime):
@@ -20,6 +21,8 @@ class EagerRuntime(Runtime):
         super().__init__(backbone, blocks, options)
         self.device = torch.device("cuda" if options.device == "cuda" else "cpu")
         self.half = options.precision == "half"
+        if self.device.type == "cuda":
+            set_rounding(self.half)
         # Uint8 photos arrive as (b, h, w, c); viewed channels first they are channels_last already.
         self.module = backbone.module(blocks).to(self.device).to(memory_format=torch.channels_last)
 

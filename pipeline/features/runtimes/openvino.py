@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.arrays import Pixels
 from pipeline.errors import BackboneError
 from pipeline.features.backbone.network import Backbone, base_key
-from pipeline.features.backbone.network.known import torch_version
+from pipeline.features.backbone.network.known import code_digest, made_with
 from pipeline.features.converted_models import read_converted, remove_temporary, store_converted
 from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions, Unavailable
 from pipeline.system import cores
@@ -87,7 +87,9 @@ class OpenVinoRuntime(Runtime):
     def _fingerprint(self, version: str) -> str:
         key = base_key(self.backbone)
         blocks = [block.digest(key) for block in self.backbone.blocks(self.blocks).values()]
-        parts = ("openvino", version, torch_version(), key.digest, self.batch_size, self.size, *blocks)
+        # The key does not say how timm and our own code compute the network, and the model is what they made of it.
+        made = {**made_with(), "conversion": code_digest(Path(__file__).resolve().parent)}
+        parts = ("openvino", version, made, key.digest, self.batch_size, self.size, *blocks)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

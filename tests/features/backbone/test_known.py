@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from cache import FeatureCache, digest_of
 from pipeline.errors import BackboneError
 from pipeline.features.backbone import resize
 from pipeline.features.backbone.network import Backbone, base_key, known, load_backbone, weights_file
+from pipeline.features.backbone.network.module import FeatureModule
 from pipeline.features.backbone.weights import load_net
 from pipeline.features.extract import extract
+from pipeline.features.runtimes import RuntimeOptions, make_runtime
 from pipeline.options import BackboneOptions, ExtractOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -85,12 +88,13 @@ def test_weights_that_change_in_use_are_no_other_networks_vectors(asked: Backbon
         remembered.module()
 
 
-@pytest.mark.parametrize("name", ["torch", "timm", "machine", "code"])
+@pytest.mark.parametrize("name", ["torch", "timm", "numpy", "machine", "code"])
 def test_another_version_is_loaded(
     asked: BackboneOptions, store: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     load_backbone(asked, store)
     there = known.made_with()
+    assert name in there
     monkeypatch.setattr(known, "made_with", lambda: {**there, name: "another"})
     assert not is_remembered(load_backbone(asked, store))
     assert is_remembered(load_backbone(asked, store))
@@ -201,6 +205,21 @@ print(report.key, report.written, report.runtime, report.notes)
     whole = extract(photos, asked, replace(options, cache=tmp_path / "whole"))
     again = FeatureCache(tmp_path / "whole").reader(whole.key)
     np.testing.assert_array_equal(quick, again.read(ids, again.columns))
+
+
+def test_a_network_that_another_timm_builds_otherwise_is_converted_again(
+    asked: BackboneOptions, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    options = RuntimeOptions("cpu", batch_size=2, threads=1, store=store)
+    before = make_runtime("openvino", load_backbone(asked, store), ("pooled",), options)(pixels)["pooled"]
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "another" if name == "timm" else version(name))
+    forward = FeatureModule.forward
+    monkeypatch.setattr(FeatureModule, "forward", lambda self, x: {n: 2 * v for n, v in forward(self, x).items()})
+    after = make_runtime("openvino", load_backbone(asked, store), ("pooled",), options)(pixels)["pooled"]
+    np.testing.assert_allclose(after, 2 * before, rtol=1e-4, atol=1e-5)
 
 
 def test_a_tampered_model_or_weights_are_converted_and_loaded_again(asked: BackboneOptions, tmp_path: Path) -> None:

@@ -196,6 +196,14 @@ class TestFiles:
         first, second = (backbone(source=str(tmp_path / name)) for name in ("a.pth", "b.pth"))
         assert first.weights_sha256 != second.weights_sha256
 
+    def test_a_changed_number_that_stands_alone_is_another_digest(self):
+        net = torch.nn.Linear(2, 2)
+        net.gain = torch.nn.Parameter(torch.tensor(0.0))
+        before = weights.digest(net)
+        with torch.no_grad():
+            net.gain += 1
+        assert weights.digest(net) != before
+
     def test_what_does_not_fit_is_named(self, full, tmp_path):
         path = tmp_path / "odd.pth"
         del full["conv1.0.weight"]

@@ -213,6 +213,16 @@ class TestCudaHalf(RuntimeContract):
     off = 3e-2
 
 
+@pytest.mark.parametrize(("precision", "rounded"), [("fp32", False), ("half", True)])
+def test_single_precision_on_a_gpu_rounds_no_factor(monkeypatch, precision, rounded):
+    """Else cuDNN would round them to TF32's ten bits, and the key would not say so."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    loaded = load("test_resnet")
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **__: self)
+    runtimes.RUNTIMES["torch"](loaded, ("pooled",), options(device="cuda", precision=precision))
+    assert torch.backends.cudnn.allow_tf32 is rounded
+
+
 class TestChoice:
     def test_auto_is_openvino_on_a_cpu(self):
         assert make_runtime("auto", load("test_resnet"), ("pooled",), options()).name == "openvino"

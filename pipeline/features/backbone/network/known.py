@@ -4,10 +4,10 @@
         {"asked": {...}, "made_with": {...}, "weights": {"sha256": ..., "hub": ...}, "network": {...}, "checksum": ...}
 
 It is believed only if all of it is as it was: the same words (backbone, weights, size, resize mode), the same bytes in
-the weights file, the same versions of PyTorch, timm and of the code around this file, and its own checksum. Anything
-else is loaded the whole way, which writes it anew. Weights drawn at random have no file, so they are never remembered;
-nor is anything under a PyTorch whose resize NumPy does not repeat bit by bit, because a start without PyTorch resizes
-with NumPy.
+the weights file, the same versions of PyTorch, timm and NumPy and of the code around this file, and its own checksum.
+Anything else is loaded the whole way, which writes it anew. Weights drawn at random have no file, so they are never
+remembered; nor is anything under a PyTorch whose resize NumPy does not repeat bit by bit, because a start without
+PyTorch resizes with NumPy.
 """
 
 from __future__ import annotations
@@ -129,12 +129,13 @@ def _require_unchanged(record: Mapping[str, Any], asked: BackboneOptions) -> Non
 
 
 def made_with() -> dict[str, str]:
-    """What turns a weights file and a name into a network, besides those: versions, and the code of this folder."""
+    """What turns a weights file, a name and a photo into a vector, besides those: versions and our code."""
     return {
         "torch": torch_version(),
         "timm": metadata.version("timm"),
+        "numpy": metadata.version("numpy"),
         "machine": platform.machine(),
-        "code": _code_digest(),
+        "code": code_digest(Path(__file__).resolve().parents[1]),
     }
 
 
@@ -150,10 +151,10 @@ def torch_version() -> str:
     return str(torch.__version__)
 
 
-@lru_cache(1)
-def _code_digest() -> str:
+@lru_cache
+def code_digest(folder: Path) -> str:
+    """SHA-256 (hex) of the Python files in a folder and those below it."""
     total = hashlib.sha256()
-    folder = Path(__file__).resolve().parents[1]
     for path in sorted(folder.rglob("*.py")):
         total.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
     return total.hexdigest()
