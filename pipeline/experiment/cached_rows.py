@@ -21,6 +21,7 @@ from pipeline.features.near_duplicates import all_pairs, check_cosine
 from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.features.vectors.origin import origins_of
+from pipeline.features.vectors.rows import Vectors
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions, grouping
 from pipeline.system import memory_limit, parsed, read_text
 
@@ -138,7 +139,7 @@ def first_of_each(ids: Ids) -> Positions:
     return np.sort(np.unique(ids, return_index=True)[1])
 
 
-def _regroup(groups: Int64, ids: Ids, pooled: Callable[[Ids], Float32], cosine: float) -> Int64:
+def _regroup(groups: Int64, ids: Ids, pooled: Callable[[Ids], Vectors], cosine: float) -> Int64:
     """Groups joined over near-duplicates.
 
     Args:
