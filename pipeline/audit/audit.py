@@ -12,7 +12,7 @@ from pipeline.arrays import Bool, Float32, Int64, UInt8
 from pipeline.audit.asks import asks_of
 from pipeline.audit.label_noise import DoubtfulCell, multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
-from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
+from pipeline.audit.outliers import MOST_COMPARED, neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
 from pipeline.catalogue import (
     Finding,
@@ -26,7 +26,7 @@ from pipeline.catalogue import (
 from pipeline.errors import OptionError, counted
 from pipeline.experiment.cached_rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
-from pipeline.features.near_duplicates import Pairs, closest_pairs
+from pipeline.features.near_duplicates import Pairs, closest_pairs, words_beyond
 from pipeline.heads import HeadConfig, Targets
 from pipeline.labelling.asks import write_asks
 from pipeline.options import AuditOptions, CacheKeyOptions, DataOptions, FitOptions, SplitOptions
@@ -223,9 +223,19 @@ def _conflicts(
                     kind="same-bytes" if rows.ids[a] == rows.ids[b] else "near-duplicate",
                 )
             )
-    detail = f"{count} pairs look alike and are labelled differently; the {MOST_PAIRS} nearest are listed"
-    cut = () if count <= MOST_PAIRS else (Finding("look-alikes-cut", "", detail),)
-    return tuple(sorted(conflicts, key=lambda c: (c.kind != "same-bytes", -c.cosine))), cut
+    return tuple(sorted(conflicts, key=lambda c: (c.kind != "same-bytes", -c.cosine))), _cut_short(len(X), count)
+
+
+def _cut_short(photos: int, alike: int) -> tuple[Finding, ...]:
+    """What is not listed, or was not looked at, because there are too many."""
+    listed = f"{alike} pairs look alike and are labelled differently; the {MOST_PAIRS} nearest are listed"
+    drawn = f"how far a photo lies off is measured to the nearest of {MOST_COMPARED} photos drawn by chance"
+    said = (
+        ("look-alikes-cut", listed if alike > MOST_PAIRS else None),
+        ("not-all-compared", words_beyond(photos, photos)),
+        ("not-all-compared", drawn if photos > MOST_COMPARED else None),
+    )
+    return tuple(Finding(kind, "", words) for kind, words in said if words)
 
 
 def _require_memory(rows: CachedRows, gib: float | None) -> None:

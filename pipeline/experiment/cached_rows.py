@@ -17,7 +17,7 @@ from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, joi
 from pipeline.errors import OptionError, RunError, counted
 from pipeline.experiment.kinds.stored import StoredVectors
 from pipeline.features.contents.ids import content_ids
-from pipeline.features.near_duplicates import all_pairs, check_cosine
+from pipeline.features.near_duplicates import all_pairs, check_cosine, words_beyond
 from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.features.vectors.origin import origins_of
@@ -80,6 +80,8 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
     if split.regroup:
         limit = memory_limit(options.memory)
         groups = _regroup(groups, ids, partial(features.read_pooled, cache, limit=limit), split.near_duplicates)
+        if words := words_beyond(len(ids), len(ids)):
+            taken += (Finding("not-all-compared", "", words),)
     return CachedRows(catalogue, StoredVectors(cache, features), ids, groups, (*catalogue.findings, *taken, *dropped))
 
 
