@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.arrays import Float32, Float64
+from pipeline.arrays import Float32, Float64, Int64
+from pipeline.features.vectors.rows import Vectors
 
 MOST_COMPARED = 1 << 14
 """Rows with which each is compared, so that a catalogue ten times as large takes ten times as long."""
 
 _CELLS = 1 << 24
+_CHUNK = 4096
 
 
-def whitened(X: Float32, dims: int = 64, seed: int = 0) -> Float32:
-    """Principal components (n, <= dims) of X (n, d), each scaled to variance 1, so that no block of features rules."""
+def whitened(X: Vectors, dims: int = 64, seed: int = 0, some: Int64 | None = None) -> Float32:
+    """Principal components (n, <= dims) of X (n, d), each scaled to variance 1, so that no block of features rules.
+
+    Args:
+        X: Vectors.
+        dims: How many components at most.
+        seed: Of the sketch that they are computed from.
+        some: Rows to compute them from, where X is not to be held as a whole.
+    """
     from sklearn.decomposition import PCA
 
-    width = max(1, min(dims, X.shape[1], len(X) - 1))
-    reduced = PCA(width, whiten=True, svd_solver="randomized", random_state=seed).fit_transform(X)
-    return np.asarray(reduced, np.float32)
+    n, d = X.shape
+    width = max(1, min(dims, d, (n if some is None else len(some)) - 1))
+    components = PCA(width, whiten=True, svd_solver="randomized", random_state=seed)
+    if some is None:
+        return np.asarray(components.fit_transform(X[:]), np.float32)
+    components.fit(X[some])
+    parts = [components.transform(X[at : at + _CHUNK]) for at in range(0, n, _CHUNK)]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def neighbour_distance(Z: Float32, neighbours: int = 10) -> Float64:

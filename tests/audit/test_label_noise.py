@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.audit import outliers
 from pipeline.audit.label_noise import multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import deal_folds
-from pipeline.audit import outliers
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
 from pipeline.errors import OptionError
 
