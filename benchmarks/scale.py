@@ -99,6 +99,7 @@ def stages(place: Place, memory: float) -> Iterator[tuple[str, Sequence[object]]
     report = ("--report", place.folder / "report.html", "--json", place.folder / "comparison.json")
     yield "compare", (run, "compare", streamed, *report)
     yield "near-duplicates", (__file__, "--child", "near", place.folder)
+    yield "near-duplicates-streamed", (__file__, "--child", "near-streamed", place.folder)
     yield "audit", (run, "audit", *place.given, *JUDGING, "--out", place.folder / "audit")
     model = ("--model", streamed / "models" / "best.joblib", "--cache", place.cache)
     yield "predict", (run, "predict", place.images, *model, "--out", place.folder / "predictions.csv")
@@ -207,7 +208,7 @@ def catalogue(place: Place) -> None:
     print(len(read_catalogue(DataOptions(data=place.data))))
 
 
-def rows(place: Place, near: bool = False) -> None:
+def rows(place: Place, near: bool = False, gib: float | None = None) -> None:
     """Join catalogue, cache and split, as `fit-heads` does first; and look for near-duplicates, as it does last."""
     from pipeline.catalogue import PARTS
     from pipeline.experiment.rows import load_experiment
@@ -218,7 +219,7 @@ def rows(place: Place, near: bool = False) -> None:
     options = FitOptions(cache=place.cache)
     joined = load_experiment(DataOptions(data=place.data), CacheKeyOptions(), SplitOptions(), options)
     if near:
-        at, X = joined.pooled(memory_limit(None))
+        at, X = joined.pooled(memory_limit(gib))
         names = [joined.catalogue.filenames[i] for i in at]
         started = time.process_time()
         found = across_parts(names, joined.split.parts[at], X, PARTS, SplitOptions().near_duplicates)
@@ -230,6 +231,7 @@ CHILDREN: dict[str, Callable[[Place], None]] = {
     "catalogue": catalogue,
     "rows": rows,
     "near": lambda place: rows(place, near=True),
+    "near-streamed": lambda place: rows(place, near=True, gib=0),
 }
 
 
