@@ -64,8 +64,8 @@ def out_of_fold(
     options = SweepOptions(device=plan.device, seed=plan.seed, stop_at=stops)
     for part in range(plan.folds):
         others, held = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-        sides = ((X.source(at), targets.take(at)) for at in (others, held))
-        heads = fit_many(plan.configs, *sides, options)
+        train, judged = ((X.source(at), targets.take(at)) for at in (others, held))
+        heads = fit_many(plan.configs, train, judged, options)
         for at, vectors in X.chunks(held):
             P[at] = np.mean([head.predict_proba(vectors) for head in heads], axis=0)
         if progress is not None:
