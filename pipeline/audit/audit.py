@@ -12,8 +12,9 @@ from pipeline.arrays import Bool, Float32, Int64, UInt8
 from pipeline.audit.asks import asks_of
 from pipeline.audit.label_noise import DoubtfulCell, multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import FoldPlan, out_of_fold
-from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
+from pipeline.audit.outliers import MOST_COMPARED, neighbour_distance, robust_scores, whitened
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier, write_tables
+from pipeline.audit.vectors import AuditVectors
 from pipeline.catalogue import (
     Finding,
     LabelSchema,
@@ -23,10 +24,10 @@ from pipeline.catalogue import (
     same_content,
     single_or_multi,
 )
-from pipeline.errors import OptionError, counted
+from pipeline.errors import OptionError
 from pipeline.experiment.cached_rows import CachedRows, cached_rows
 from pipeline.experiment.run_writer import RunFolder
-from pipeline.features.near_duplicates import Pairs, closest_pairs
+from pipeline.features.near_duplicates import Pairs, closest_pairs, words_beyond
 from pipeline.heads import HeadConfig, Targets
 from pipeline.labelling.asks import write_asks
 from pipeline.options import AuditOptions, CacheKeyOptions, DataOptions, FitOptions, SplitOptions
@@ -41,7 +42,6 @@ MOST_PAIRS = 100_000
 """Look-alikes that are listed: some thousand copies of one placeholder make millions of pairs."""
 
 _FEWEST_ALIKE = 10
-_COPIES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,7 @@ def audit(
     override = single_or_multi(data.single, data.multi)
     plain = infer_schema(rows.catalogue, single=override)
     labels = _labels(rows, plain)
-    _require_memory(rows, options.memory)
-    X = rows.read()
+    X = AuditVectors.of(rows, memory_limit(options.memory))
     P = out_of_fold(X, labels.targets, rows.groups, _plan(options, len(X)), progress)
     fine = supported(labels.Y, labels.mask, rows.groups, options.min_support)
     issues, counts = _issues(rows, labels, P, fine)
@@ -187,11 +186,10 @@ def _named(rows: CachedRows, schema: LabelSchema, cell: DoubtfulCell) -> LabelIs
 
 
 def _conflicts(
-    rows: CachedRows, labels: _Labels, X: Float32, near: float
+    rows: CachedRows, labels: _Labels, X: AuditVectors, near: float
 ) -> tuple[tuple[Conflict, ...], tuple[Finding, ...]]:
     """Near-duplicates, by the pooled vectors where they are used, whose known cells differ; the nearest first."""
     catalogue = rows.catalogue
-    block, width = rows.features.blocks[0]
     cells = {name: coded(catalogue.cells[name]) for name in labels.schema.attributes}
     is_known = {
         name: np.asarray(labels.mask[:, columns].any(axis=1))
@@ -205,8 +203,7 @@ def _conflicts(
     def differ_anywhere(pairs: Pairs) -> Bool:
         return np.asarray(np.any([differ(pairs, name) for name in cells], axis=0))
 
-    vectors = X[:, :width] if block == "pooled" else X
-    pairs, count = closest_pairs(vectors, near, differ_anywhere, MOST_PAIRS)
+    pairs, count = closest_pairs(X.looks(), near, differ_anywhere, MOST_PAIRS)
     conflicts = []
     for attribute, column in cells.items():
         for at in np.flatnonzero(differ(pairs, attribute)).tolist():
@@ -223,26 +220,24 @@ def _conflicts(
                     kind="same-bytes" if rows.ids[a] == rows.ids[b] else "near-duplicate",
                 )
             )
-    detail = f"{count} pairs look alike and are labelled differently; the {MOST_PAIRS} nearest are listed"
-    cut = () if count <= MOST_PAIRS else (Finding("look-alikes-cut", "", detail),)
-    return tuple(sorted(conflicts, key=lambda c: (c.kind != "same-bytes", -c.cosine))), cut
+    return tuple(sorted(conflicts, key=lambda c: (c.kind != "same-bytes", -c.cosine))), _cut_short(len(X), count)
 
 
-def _require_memory(rows: CachedRows, gib: float | None) -> None:
-    """Raise OptionError unless all vectors fit, with the copies that standardising and comparing them makes."""
-    dim = rows.features.dim
-    need, limit = _COPIES * 4 * dim * len(rows.ids), memory_limit(gib)
-    if need > limit:
-        raise OptionError(
-            f"an audit holds all vectors in memory: {counted(len(rows.ids), 'photo')} x {dim} numbers need "
-            f"{need / 2**30:.1f} GiB with their copies, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or "
-            "choose fewer blocks with --use"
-        )
+def _cut_short(photos: int, alike: int) -> tuple[Finding, ...]:
+    """What is not listed, or was not looked at, because there are too many."""
+    listed = f"{alike} pairs look alike and are labelled differently; the {MOST_PAIRS} nearest are listed"
+    drawn = f"how far a photo lies off is measured to the nearest of {MOST_COMPARED} photos drawn by chance"
+    said = (
+        ("look-alikes-cut", listed if alike > MOST_PAIRS else None),
+        ("not-all-compared", words_beyond(photos, photos)),
+        ("not-all-compared", drawn if photos > MOST_COMPARED else None),
+    )
+    return tuple(Finding(kind, "", words) for kind, words in said if words)
 
 
-def _outliers(rows: CachedRows, labels: _Labels, X: Float32, options: AuditOptions) -> tuple[Outlier, ...]:
+def _outliers(rows: CachedRows, labels: _Labels, X: AuditVectors, options: AuditOptions) -> tuple[Outlier, ...]:
     """Photos far from all others, and far from all others of their value; the farthest first."""
-    Z = whitened(X, seed=options.seed[0])
+    Z = whitened(X, seed=options.seed[0], some=X.some(MOST_COMPARED))
     kinds: list[tuple[str, str, Int64]] = [("", "", np.arange(len(Z)))]
     for c, (attribute, value) in enumerate(labels.schema.labels):
         kinds.append((attribute, value, np.flatnonzero(labels.mask[:, c] & (labels.Y[:, c] == 1))))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.arrays import Float32, Int64
+from pipeline.audit.vectors import AuditVectors
 from pipeline.errors import OptionError, counted
 from pipeline.heads import HeadConfig, SweepOptions, Targets, fit_many
 
@@ -49,9 +50,9 @@ def deal_folds(groups: Int64, folds: int, seed: int) -> Int64:
 
 
 def out_of_fold(
-    X: Float32, targets: Targets, groups: Int64, plan: FoldPlan, progress: Callable[[str], None] | None = None
+    X: AuditVectors, targets: Targets, groups: Int64, plan: FoldPlan, progress: Callable[[str], None] | None = None
 ) -> Float32:
-    """Probabilities (n, L) float32 of features X (n, d); the last epoch is kept, so no label is looked at to choose.
+    """Probabilities (n, L) float32 of photos X (n, d); the last epoch is kept, so no label is looked at to choose.
 
     Raises:
         OptionError: As `deal_folds` does.
@@ -63,8 +64,10 @@ def out_of_fold(
     options = SweepOptions(device=plan.device, seed=plan.seed, stop_at=stops)
     for part in range(plan.folds):
         others, held = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-        heads = fit_many(plan.configs, (X[others], targets.take(others)), (X[held], targets.take(held)), options)
-        P[held] = np.mean([head.predict_proba(X[held]) for head in heads], axis=0)
+        train, judged = ((X.source(at), targets.take(at)) for at in (others, held))
+        heads = fit_many(plan.configs, train, judged, options)
+        for at, vectors in X.chunks(held):
+            P[at] = np.mean([head.predict_proba(vectors) for head in heads], axis=0)
         if progress is not None:
             progress(f"fold {part + 1} of {plan.folds}: {counted(len(held), 'photo')} judged by {len(others)} others")
     return P

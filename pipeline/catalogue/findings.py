@@ -12,6 +12,7 @@ KINDS: Mapping[str, str] = {
     "outside-images": "a row's path is absolute, climbs, or links out of the images folder; the row is dropped",
     "no-name": "a row has no usable file name; the row is dropped",
     "look-alikes-cut": "more photos look alike and are labelled differently than are listed",
+    "not-all-compared": "so many photos that each was compared with some of the others only",
     "ragged-row": "a row has more cells than the header (dropped) or fewer (the missing ones are unknown)",
     "matches-several": "a photo matches the patterns of several rows, so it is nobody's",
     "found-by-base-name": "not one name is a file as written; photos were found by the last part of their names",

@@ -17,10 +17,11 @@ from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, joi
 from pipeline.errors import OptionError, RunError, counted
 from pipeline.experiment.kinds.stored import StoredVectors
 from pipeline.features.contents.ids import content_ids
-from pipeline.features.near_duplicates import all_pairs, check_cosine
+from pipeline.features.near_duplicates import all_pairs, check_cosine, words_beyond
 from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.features.vectors.origin import origins_of
+from pipeline.features.vectors.rows import Vectors
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions, grouping
 from pipeline.system import memory_limit, parsed, read_text
 
@@ -79,6 +80,8 @@ def cached_rows(data: DataOptions, cache_key: CacheKeyOptions, split: SplitOptio
     if split.regroup:
         limit = memory_limit(options.memory)
         groups = _regroup(groups, ids, partial(features.read_pooled, cache, limit=limit), split.near_duplicates)
+        if words := words_beyond(len(ids), len(ids)):
+            taken += (Finding("not-all-compared", "", words),)
     return CachedRows(catalogue, StoredVectors(cache, features), ids, groups, (*catalogue.findings, *taken, *dropped))
 
 
@@ -138,7 +141,7 @@ def first_of_each(ids: Ids) -> Positions:
     return np.sort(np.unique(ids, return_index=True)[1])
 
 
-def _regroup(groups: Int64, ids: Ids, pooled: Callable[[Ids], Float32], cosine: float) -> Int64:
+def _regroup(groups: Int64, ids: Ids, pooled: Callable[[Ids], Vectors], cosine: float) -> Int64:
     """Groups joined over near-duplicates.
 
     Args:

@@ -32,6 +32,7 @@ from pipeline.experiment.cached_rows import cached_rows, first_of_each
 from pipeline.experiment.kinds.stored import CHUNK, StoredVectors
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
 from pipeline.features.vectors.joined import JoinedFeatures
+from pipeline.features.vectors.rows import Vectors
 from pipeline.heads import ChunkedSource, FittedHead, Targets
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 
@@ -130,7 +131,7 @@ class Experiment:
         """The first training rows, one view: (rows, d)."""
         return self.vectors.read_first_view(self.ids[self.split.rows("train")[:rows]])
 
-    def pooled(self, limit: int) -> tuple[Positions, Float32]:
+    def pooled(self, limit: int) -> tuple[Positions, Vectors]:
         """The first photo of each content, ascending, and their pooled vectors, of the first kind that has them.
 
         Raises as `read_pooled` does.

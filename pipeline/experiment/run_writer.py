@@ -172,7 +172,7 @@ def write_neighbours(
         folder: Where it goes.
         experiment: Whose photos are compared.
         options: Say from which cosine; nothing is written when they say 0.
-        limit: Bytes that the vectors may take; with less there is a note instead.
+        limit: Bytes that the vectors may take; more are read from the cache as they are needed.
     """
     if not options.near_duplicates:
         return None, ()

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from cache import Column, FeatureCache, KeyInfo
-from pipeline.arrays import Float32, Ids
+from cache import Column, FeatureCache, JoinedReader, KeyInfo
+from pipeline.arrays import Float32, Ids, Int64
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS
+from pipeline.features.vectors.rows import Vectors
 from pipeline.options import VectorKind
 from pipeline.options.forms.words import changed, command
 
@@ -162,11 +163,32 @@ def has_all(cache: FeatureCache, info: KeyInfo, ids: Ids, asked: tuple[Sequence[
     return all(column is not None and bool(reader.contains(kept, column).all()) for column in columns)
 
 
-def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> Float32:
-    """The pooled vectors, identity view, of these contents: float32 (n, d).
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows of the cache that can be indexed like an array (n, d); read when they are asked for.
+
+    Attributes:
+        reader: Of the columns that stand side by side.
+        ids: Content ids, S32 (n,).
+    """
+
+    reader: JoinedReader
+    ids: Ids
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return len(self.ids), self.reader.dim
+
+    def __getitem__(self, rows: slice | Int64) -> Float32:
+        return self.reader.read(self.ids[rows])
+
+
+def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> Vectors:
+    """The pooled vectors, identity view, of these contents: (n, d), in memory if they take no more than `limit` bytes.
 
     Raises:
-        OptionError: Some are not cached, or they and their normalised copy would take more than `limit` bytes.
+        OptionError: Some are not cached.
     """
     column = next((c for c in info.columns if (c.block.name, c.view) == ("pooled", "identity")), None)
     reader = cache.reader(info.digest)
@@ -177,13 +199,8 @@ def read_pooled(cache: FeatureCache, info: KeyInfo, ids: Ids, limit: int) -> Flo
             f"near-duplicates are searched by the block pooled, which {len(ids) - have} of {len(ids)} photos lack. "
             f"Run: {command}"
         )
-    size = 2 * 4 * column.block.dim * len(ids)
-    if size > limit:
-        raise OptionError(
-            f"near-duplicates of {len(ids)} photos need {size / 2**30:.1f} GiB of vectors in memory; raise --memory "
-            f"(now {limit / 2**30:.1f} GiB)"
-        )
-    return reader.read(ids, [column])
+    rows = StoredRows(JoinedReader([(reader, (column,))]), ids)
+    return rows[:] if 4 * column.block.dim * len(ids) <= limit else rows
 
 
 def common_blocks(cache: FeatureCache, info: KeyInfo, ids: Ids, views: Sequence[str]) -> tuple[str, ...]:

@@ -43,7 +43,8 @@ class AuditOptions:
         group_column: Column of the CSV that names the product.
         group_regex: Regular expression whose first group (or whole match) in the file name is the product.
         device: Where to compute; auto takes the GPU when there is one.
-        memory: GiB that the vectors and their copies may take (default: half of the memory).
+        memory: GiB of vectors and their copies held in memory; more are streamed from the cache (default: half of
+            the memory).
         seed: Seeds of the heads, which are averaged; the first one also deals the folds.
         out: Folder for the tables and the page; it must be new or empty.
     """

@@ -151,8 +151,13 @@ def test_the_page_shows_pictures_and_escapes_everything(tmp_path: Path) -> None:
     assert "2 of 3 shown" in source
 
 
-def test_vectors_that_do_not_fit_are_refused_with_the_numbers(small: SmallCatalogue, tmp_path: Path) -> None:
-    options = AuditOptions(cache=small.cache, out=tmp_path / "audit", memory=1e-6)
-    with pytest.raises(OptionError, match=r"holds all vectors in memory: \d+ photos x \d+ numbers .* --memory"):
-        audit(DataOptions(data=small.data), CacheKeyOptions(), options)
-    assert not (tmp_path / "audit").exists()
+def test_vectors_that_do_not_fit_are_read_as_they_are_needed(small: SmallCatalogue, tmp_path: Path) -> None:
+    data = tmp_path / "planted.csv"
+    planted = plant_errors(small.data, data, 0.05, 0)
+    given = DataOptions(data=data, images=small.data.parent / "images")
+    options = replace(QUICK, cache=small.cache, out=tmp_path / "audit", near=0.9)
+    roomy = audit(given, CacheKeyOptions(), options)
+    tight = audit(given, CacheKeyOptions(), replace(options, out=tmp_path / "tight", memory=1e-6))
+    assert len({(issue.photo, issue.attribute) for issue in tight.issues[:15]} & planted) >= 12
+    assert tight.conflicts == roomy.conflicts
+    assert [outlier.photo for outlier in tight.outliers] == [outlier.photo for outlier in roomy.outliers]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.audit import outliers
 from pipeline.audit.label_noise import multi_issues, single_issues, supported
 from pipeline.audit.out_of_fold import deal_folds
 from pipeline.audit.outliers import neighbour_distance, robust_scores, whitened
@@ -91,3 +92,23 @@ def test_neighbour_distance_is_the_mean_over_the_nearest() -> None:
     Z = np.array([[0], [1], [3], [10]], np.float32)
     assert neighbour_distance(Z, 2).tolist() == pytest.approx([2.0, 1.5, 2.5, 8.0])
     assert neighbour_distance(Z[:1], 2).tolist() == [0.0]
+
+
+def cloud(rows: int) -> np.ndarray:
+    """Rows of one cloud, the last three far from it and from each other."""
+    Z = np.random.default_rng(0).normal(size=(rows, 8)).astype(np.float32)
+    Z[-3:] = 12 * np.eye(8, dtype=np.float32)[:3]
+    return Z
+
+
+def test_of_very_many_rows_a_part_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
+    Z = cloud(3000)
+    exact = neighbour_distance(Z, 5)
+    monkeypatch.setattr(outliers, "MOST_COMPARED", 500)
+    sampled = neighbour_distance(Z, 5)
+    assert (sampled >= exact - 1e-3).all(), "a row was its own neighbour, or one that is not there was found"
+    for distance in (exact, sampled):
+        scores = robust_scores(distance)
+        assert set(np.argsort(scores)[-3:]) == {2997, 2998, 2999}
+        assert (scores[-3:] > 3.5).all()
+    assert np.corrcoef(exact, sampled)[0, 1] > 0.9

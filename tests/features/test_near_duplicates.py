@@ -154,3 +154,49 @@ def test_copies_of_one_photo_do_not_fill_the_memory() -> None:
     tracemalloc.stop()
     assert (count, len(pairs.first)) == (3000 * 2999 // 2, 100)
     assert peak < 40_000_000
+
+
+def garments(rows: int, width: int = 128) -> np.ndarray:
+    """Clouds of products of 4 photos each, whose variance falls off, with 5 % near-copies of other rows."""
+    rng = np.random.default_rng(0)
+    turn = rng.normal(size=(64, width)) / np.sqrt(np.arange(1, 65))[:, None]
+    latent = rng.normal(size=(40, 64))[rng.integers(0, 40, rows)] + np.repeat(rng.normal(size=(rows // 4, 64)), 4, 0)
+    latent += 0.5 * rng.normal(size=(rows, 64))
+    copies, others = rng.permutation(rows)[: 2 * (rows // 20)].reshape(2, -1)
+    latent[copies] = latent[others] + 0.1 * rng.random((len(copies), 1)) * rng.normal(size=(len(copies), 64))
+    return np.asarray(1.5 + latent @ turn, np.float32)
+
+
+def test_of_very_many_photos_nearly_every_pair_is_found_and_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = garments(4000)
+    exact = found(X, 0.98)
+    monkeypatch.setattr(neighbours, "_MOST_COMPARED", 1000)
+    close = found(X, 0.98)
+    assert len(exact) >= 200
+    assert close.keys() <= exact.keys()
+    assert len(close) > 0.97 * len(exact)
+
+
+def test_a_search_that_may_miss_pairs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = garments(1200)
+    parts = np.array(PARTS)[np.arange(1200) % 3]
+    names = [str(i) for i in range(1200)]
+    exact = across_parts(names, parts, X, PARTS, 0.98)
+    monkeypatch.setattr(neighbours, "_MOST_COMPARED", 1000)
+    close = across_parts(names, parts, X, PARTS, 0.98)
+    assert exact.about is None and "about" not in exact.to_json()
+    assert "a few pairs may lack" in str(sentence(close.to_json()))
+    assert 0 < sum(close.counts.values()) <= sum(exact.counts.values())
+
+
+def test_rows_that_are_read_when_asked_for_give_the_same_pairs() -> None:
+    class Stored:
+        shape = (900, 90)
+
+        def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+            return cloud(900, 90, 0.5)[rows].copy()
+
+    def every_pair(X: object) -> list[list[float]]:
+        return [column.tolist() for column in closest_pairs(X, 0.97, every, 10**6)[0]]  # type: ignore[arg-type]
+
+    assert every_pair(Stored()) == every_pair(cloud(900, 90, 0.5))

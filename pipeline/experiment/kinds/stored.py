@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from cache import FeatureCache, IdIndex, JoinedReader
-from pipeline.arrays import Float32, Ids, Int64, Positions
+from pipeline.arrays import Float32, Ids, Positions
+from pipeline.features.selection import StoredRows
 from pipeline.features.vectors.joined import JoinedFeatures
 from pipeline.heads import ChunkedSource, FeatureChunk
 
@@ -16,21 +17,6 @@ CHUNK = 4096
 """Rows read from the cache at a time when not everything is held in memory."""
 
 _LEAST_ROWS = 256
-
-
-@dataclass(frozen=True)
-class _Cached:
-    """Rows of the cache that look like an array of features to `ChunkedSource`; read when indexed."""
-
-    reader: JoinedReader
-    ids: Ids
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.ids), self.reader.dim
-
-    def __getitem__(self, positions: Int64) -> Float32:
-        return self.reader.read(self.ids[positions])
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +62,7 @@ class StoredVectors:
 
     def _chunk(self, ids: Ids, at: Positions) -> FeatureChunk:
         """The rows at some positions, to be read when their turn comes."""
-        first, *others = (_Cached(reader, ids[at]) for reader in self._readers)
+        first, *others = (StoredRows(reader, ids[at]) for reader in self._readers)
         return FeatureChunk(first, np.arange(len(at)), at, tuple(others))
 
     @cached_property

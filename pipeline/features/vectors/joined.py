@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache import FeatureCache, JoinedReader, KeyInfo, Reader
-from pipeline.arrays import Float32, Ids
+from pipeline.arrays import Ids
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS, PIXEL_BLOCKS
 from pipeline.features.selection import (
@@ -25,6 +25,7 @@ from pipeline.features.selection import (
     select_key,
 )
 from pipeline.features.vectors.origin import Origin
+from pipeline.features.vectors.rows import Vectors
 from pipeline.options import CacheKeyOptions
 
 
@@ -84,7 +85,7 @@ class JoinedFeatures:
         """What the cache says of each base key."""
         return tuple(kind.info for kind in self.kinds)
 
-    def read_pooled(self, cache: FeatureCache, ids: Ids, limit: int) -> Float32:
+    def read_pooled(self, cache: FeatureCache, ids: Ids, limit: int) -> Vectors:
         """Pooled vectors, of the first kind that uses them (else of the first); see `selection.read_pooled`."""
         with_pooled = (kind for kind in self.kinds if any(c.block.name == "pooled" for c in kind.columns[0]))
         return read_pooled(cache, next(with_pooled, self.kinds[0]).info, ids, limit)
