@@ -6,12 +6,25 @@ import os
 import random
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
 import pytest
+
+MOST_WORKERS = 4
+"""A process that has imported everything takes more than a gigabyte."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process per core for folders; none besides this one for single files, which another would wait for."""
+    from pipeline.system import cores
+
+    alone = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    return 0 if alone else min(MOST_WORKERS, cores())
 
 
 @pytest.fixture(autouse=True)

@@ -52,10 +52,17 @@ def parse(app: App, tokens: Sequence[str]) -> partial[Any]:
         words = list(_split_commas(iter(words), options))
         settings = _file_settings(app, words, command) if command in COMMANDS else {}
         _check_texts([*_typed(words, options), *_stated(settings)], options)
-        app.config = [Dict(settings, source="config", use_commands_as_keys=False)]
+        app.config = [Dict(_nested(settings, command), source="config")]
     chosen, bound, not_parsed = app.parse_args(words, exit_on_error=False, print_error=False)
     check_options(*bound.args, *bound.kwargs.values())
     return partial(chosen, *bound.args, **bound.kwargs, **dict.fromkeys(not_parsed, given))
+
+
+def _nested(settings: dict[str, Any], command: str) -> dict[str, Any]:
+    """Settings below the words of their command: at the top, the parser takes `cache` for the command of that name."""
+    for word in reversed(command.split()):
+        settings = {word: settings}
+    return settings
 
 
 def options_of(app: App, command: str) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,23 +41,30 @@ def picture() -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("width", [1400, 400])
-def test_pictures_lie_in_their_cards_and_nothing_is_wider_than_the_page(tmp_path: Path, width: int) -> None:
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The open page."""
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     if BROWSER is None:
         pytest.skip("no Chromium or Chrome is installed")
-    page_file = tmp_path / "audit.html"
+    page_file = tmp_path_factory.mktemp("audit") / "audit.html"
     page_file.write_text(render_gallery(report_of(), {NAME: picture(), "b.jpg": picture()}, 9), encoding="utf-8")
     with api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": width, "height": 800})
+        page = browser.new_page()
         page.goto(page_file.as_uri())
-        boxes = page.locator("figure").evaluate_all(
-            "all => all.flatMap(f => [...f.querySelectorAll('img')].map(i =>"
-            " [f, i].map(e => e.getBoundingClientRect()).flatMap(b => [b.left, b.right])))"
-        )
-        scrolled = page.evaluate("document.documentElement.scrollWidth")
+        yield page
         browser.close()
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_pictures_lie_in_their_cards_and_nothing_is_wider_than_the_page(shown: Any, width: int) -> None:
+    shown.set_viewport_size({"width": width, "height": 800})
+    boxes = shown.locator("figure").evaluate_all(
+        "all => all.flatMap(f => [...f.querySelectorAll('img')].map(i =>"
+        " [f, i].map(e => e.getBoundingClientRect()).flatMap(b => [b.left, b.right])))"
+    )
+    scrolled = shown.evaluate("document.documentElement.scrollWidth")
     assert len(boxes) == 12
     for left, right, picture_left, picture_right in boxes:
         assert left < picture_left < picture_right < right

@@ -42,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("made")
     data, cache = str(home / "catalogue"), str(home / "features")
     steps = (
-        ("sample", data, "--images", "60"),
+        ("sample", data, "--images", "40"),
         ("extract", "--data", data, "--cache", cache, *NETWORK, "--features", "levels"),
         ("extract", "--data", data, "--cache", cache, *NETWORK),
         ("fit-heads", "--data", data, "--cache", cache, "--use", "pooled", "--heads", "linear", "--epochs", "2",
@@ -67,7 +67,7 @@ def words_of(name: str, made: Path, out: Path) -> list[str]:
                     "--out", str(out / "p.csv")],
         "audit": [*data, "--use", "pooled", "--folds", "2", "--out", str(out / "audit")],
         "vocabulary": ["--data", str(made / "catalogue"), "--out", str(out / "m.csv")],
-        "sample": [str(out / "sample"), "--images", "30"],
+        "sample": [str(out / "sample"), "--images", "10"],
         "reproduce": [str(out.parent / "plan.yaml")],
         "finetune": [*data[:2], *NETWORK, "--attribute", "neck", "--epochs", "2", "--train", "head", "--out",
                      str(out / "tuned")],

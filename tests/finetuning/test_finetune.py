@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -273,13 +274,13 @@ def test_a_refitted_training_has_learnt_from_validation_photos_and_never_saw_the
 
 
 def test_a_refit_takes_the_vectors_of_the_refitted_network_for_its_test_figures_alone(
-    tuned: Tuned, whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]], cached: Path, tmp_path: Path
+    tuned: Tuned, whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]], own_cache: Path, tmp_path: Path
 ) -> None:
     refit, weights = str(finished[0].refit), str(whole.weights)
     for each in (weights, refit):
-        run_extract(tuned, replace(BACKBONE, weights=each), cached)
+        run_extract(tuned, replace(BACKBONE, weights=each), own_cache)
     split = SplitOptions(split_from=whole.folder)
-    asked = FitOptions(cache=cached, heads=("network",), refit=True, keep="all", thumbnails=0)
+    asked = FitOptions(cache=own_cache, heads=("network",), refit=True, keep="all", thumbnails=0)
     key = CacheKeyOptions(weights=(weights,))
     before = fit_heads(tuned.data, key, split, replace(asked, out=tmp_path / "before")).run
     assert not [*(before / "models").glob("*-refit.joblib")], "the network's heads are not fit again"
@@ -300,7 +301,7 @@ def test_a_refit_takes_the_vectors_of_the_refitted_network_for_its_test_figures_
     assert found == pytest.approx(expected, abs=1e-3)
     with pytest.raises(OptionError, match="nothing can be chosen on it. Name it with --refit-weights"):
         fit_heads(tuned.data, CacheKeyOptions(weights=(refit,)), split, replace(asked, out=tmp_path / "chosen"))
-    run_extract(tuned, replace(BACKBONE, weights=str(finished[0].final)), cached)
+    run_extract(tuned, replace(BACKBONE, weights=str(finished[0].final)), own_cache)
     flattering = replace(asked, refit_weights=(str(finished[0].final),), out=tmp_path / "flattering")
     with pytest.raises(OptionError, match="has learnt from every labelled photo, test photos included"):
         fit_heads(tuned.data, key, split, flattering)
@@ -349,6 +350,12 @@ def cached(tuned: Tuned, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for backbone in (BACKBONE, tuned.weights):
         run_extract(tuned, backbone, cache)
     return cache
+
+
+@pytest.fixture
+def own_cache(cached: Path, tmp_path: Path) -> Path:
+    """A copy to write further vectors to: which ones the shared cache has is part of other tests."""
+    return Path(shutil.copytree(cached, tmp_path / "features"))
 
 
 def run_extract(tuned: Tuned, backbone: BackboneOptions, cache: Path) -> str:
@@ -402,14 +409,14 @@ def test_products_of_trained_photos_travel_with_weights_vectors_and_model(tuned:
 
 
 def test_the_network_s_own_heads_are_one_more_candidate(
-    tuned: Tuned, whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]], cached: Path, tmp_path: Path
+    tuned: Tuned, whole: FinetuneReport, finished: tuple[FinetuneReport, list[str]], own_cache: Path, tmp_path: Path
 ) -> None:
     weights, final = str(whole.weights), finished[0].final
     assert final is not None
-    run_extract(tuned, replace(BACKBONE, weights=weights), cached)
+    run_extract(tuned, replace(BACKBONE, weights=weights), own_cache)
     split = SplitOptions(split_from=whole.folder)
     options = FitOptions(
-        cache=cached,
+        cache=own_cache,
         heads=("linear", "network"),
         lr=(0.01,),
         epochs=3,
@@ -436,7 +443,7 @@ def test_the_network_s_own_heads_are_one_more_candidate(
     options = replace(options, final_weights=("random:0", str(final)), out=tmp_path / "of-all")
     with pytest.raises(OptionError, match=r"no cached vectors .* fit .*final/backbone.safetensors"):
         fit_heads(tuned.data, kinds["beside"], split, options)
-    run_extract(tuned, replace(BACKBONE, weights=str(final)), cached)
+    run_extract(tuned, replace(BACKBONE, weights=str(final)), own_cache)
     run = fit_heads(tuned.data, kinds["beside"], split, options).run
     first, last = (read_model(run / "models" / f"{name}.joblib") for name in ("best", "final"))
     digest = load_backbone(replace(BACKBONE, weights=str(final))).weights_sha256

@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,6 +101,7 @@ def until_ready(running: Running) -> None:
         with contextlib.suppress(OSError):
             running.ask("GET", "/health")
             return
+        time.sleep(0.005)
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (40, 30), kind: str = "JPEG") -> bytes:

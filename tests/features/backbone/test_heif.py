@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,12 @@ def heic(image: Image.Image, **options: object) -> bytes:
     return stream.getvalue()
 
 
+@cache
+def usual() -> bytes:
+    """The encoder makes a pool of threads for each photo."""
+    return heic(picture())
+
+
 def far(pixels: np.ndarray, image: Image.Image) -> float:
     return float(np.abs(pixels.astype(int) - np.asarray(image).astype(int)).mean())
 
@@ -55,13 +62,13 @@ def test_transparency_is_laid_on_white() -> None:
 
 
 def test_nothing_is_registered_with_pillow() -> None:
-    data = heic(picture())
+    data = usual()
     decode(data)
     assert "HEIF" not in Image.OPEN
 
 
 def test_the_limits_hold() -> None:
-    data = heic(picture())
+    data = usual()
     with pytest.raises(BadImage, match="too many pixels: 200 x 160"):
         decode(data, max_pixels=100)
     for damaged in (data[: len(data) // 2], data[:-200] + bytes(200)):
@@ -84,7 +91,7 @@ def test_without_avif_in_pillow_the_reason_says_so(monkeypatch: pytest.MonkeyPat
 
 def test_a_photo_that_lacked_the_library_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.heic"
-    path.write_bytes(heic(picture()))
+    path.write_bytes(usual())
     backbone = BackboneOptions(backbone="test_resnet", weights="random:0", size=32)
     options = ExtractOptions(cache=tmp_path / "features", runtime="torch", device="cpu")
 
