@@ -160,8 +160,8 @@ def _named(
 def _require_one_place(here: Path | None, there: str | RemotePhoto | None) -> None:
     if here is not None and there is not None:
         raise OptionError(
-            f"photos are chosen among those of one place, and {here} is on this machine, {there} is not: give --pool "
-            "and --images files and folders alone, or URLs alone"
+            f"photos are chosen among those of one place, and {here} is on this machine, {clean(str(there))} is not: "
+            "give --pool and --images files and folders alone, or URLs alone"
         )
 
 
