@@ -109,7 +109,8 @@ def nodes_at_load(tree: ast.AST) -> Iterator[ast.AST]:
             yield from nodes_at_load(node)
 
 
-def imports_of(source: str, at_load: bool = False) -> set[str]:
+@cache
+def imports_of(source: str, at_load: bool = False) -> frozenset[str]:
     """Absolute names that a source imports: anywhere in it, or only when it is loaded."""
     tree = ast.parse(source)
     names: set[str] = set()
@@ -119,7 +120,7 @@ def imports_of(source: str, at_load: bool = False) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 @cache
