@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,3 +24,14 @@ Ids = npt.NDArray[np.bytes_]
 """Content ids, 32 bytes each (`S32`); the same type as `cache.Ids`, for packages that do not know the cache."""
 Pixels = UInt8
 """Photos as (n, height, width, 3), or one without n: RGB, 0 to 255."""
+
+
+class Vectors(Protocol):
+    """A float32 array (n, d), or rows of the cache that can be indexed like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+
+    def __getitem__(self, rows: Any, /) -> Float32:
+        """The rows at some positions, (r, d)."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.arrays import Float32, Float64, Int64
-from pipeline.features.vectors.rows import Vectors
+from pipeline.arrays import Float32, Float64, Int64, Vectors
 
 MOST_COMPARED = 1 << 14
 """Rows with which each is compared, so that a catalogue ten times as large takes ten times as long."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.arrays import Float32, Int64
+from pipeline.arrays import Float32, Int64, Vectors
 from pipeline.experiment.cached_rows import CachedRows
-from pipeline.features.vectors.rows import Vectors
 from pipeline.heads import ChunkedSource
 
 _COPIES = 4

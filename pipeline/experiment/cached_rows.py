@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cache import FeatureCache
-from pipeline.arrays import Float32, Ids, Int64, Positions
+from pipeline.arrays import Float32, Ids, Int64, Positions, Vectors
 from pipeline.catalogue import LARGEST_GROUP, Catalogue, Finding, groups_of, join_groups, named_products, read_catalogue
 from pipeline.errors import OptionError, RunError, counted
 from pipeline.experiment.kinds.stored import StoredVectors
@@ -21,7 +21,6 @@ from pipeline.features.near_duplicates import all_pairs, check_cosine, words_bey
 from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.features.vectors.origin import origins_of
-from pipeline.features.vectors.rows import Vectors
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions, grouping
 from pipeline.system import memory_limit, parsed, read_text
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float32, Ids, Int64, Positions, UInt8
+from pipeline.arrays import Bool, Float32, Ids, Int64, Positions, UInt8, Vectors
 from pipeline.catalogue import (
     UNKNOWN,
     Catalogue,
@@ -32,7 +32,6 @@ from pipeline.experiment.cached_rows import cached_rows, first_of_each
 from pipeline.experiment.kinds.stored import CHUNK, StoredVectors
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
 from pipeline.features.vectors.joined import JoinedFeatures
-from pipeline.features.vectors.rows import Vectors
 from pipeline.heads import ChunkedSource, FittedHead, Targets
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 

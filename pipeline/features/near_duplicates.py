@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Bool, Float32, Int64, Texts
+from pipeline.arrays import Bool, Float32, Int64, Texts, Vectors
 from pipeline.errors import OptionError
 from pipeline.features.vectors.cells import PROBED, Cells
-from pipeline.features.vectors.rows import UnitRows, Vectors
+from pipeline.features.vectors.rows import UnitRows
 
 MOST_LISTED = 10_000
 """Most pairs that are listed, the closest first; all are counted."""

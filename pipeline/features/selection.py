@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from cache import Column, FeatureCache, JoinedReader, KeyInfo
-from pipeline.arrays import Float32, Ids, Int64
+from pipeline.arrays import Float32, Ids, Int64, Vectors
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS
-from pipeline.features.vectors.rows import Vectors
 from pipeline.options import VectorKind
 from pipeline.options.forms.words import changed, command
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache import FeatureCache, JoinedReader, KeyInfo, Reader
-from pipeline.arrays import Ids
+from pipeline.arrays import Ids, Vectors
 from pipeline.errors import OptionError
 from pipeline.features.backbone.blocks import BLOCKS, PIXEL_BLOCKS
 from pipeline.features.selection import (
@@ -25,7 +25,6 @@ from pipeline.features.selection import (
     select_key,
 )
 from pipeline.features.vectors.origin import Origin
-from pipeline.features.vectors.rows import Vectors
 from pipeline.options import CacheKeyOptions
 
 

@@ -1,25 +1,12 @@
-"""Vectors as rows that can be asked for by position, whether they lie in memory or in the cache."""
+"""Vectors of length 1, whether those that they are made from lie in memory or in the cache."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.arrays import Float32, Int64
-
-
-class Vectors(Protocol):
-    """An array (n, d), or what can be indexed by rows like one."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, d)."""
-
-    def __getitem__(self, rows: Any, /) -> npt.NDArray[np.float32]:
-        """The rows at some positions, float32 (r, d)."""
+from pipeline.arrays import Float32, Int64, Vectors
 
 
 @dataclass(frozen=True)
