@@ -53,7 +53,7 @@ def parquet() -> bytes:
         ("lies.parquet", photo("PNG"), "is a photo"),
         ("a.pdf", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", f"is a PDF document. {TAKES}[.]"),
         ("a.zip", archive("a.csv"), f"is a ZIP archive. {TAKES}; unpack it first"),
-        ("a.csv.gz", gzip.compress(b"filename,neck\na.jpg,v\n", mtime=0, mtime=0), "is a gzip archive. .* unpack it first"),
+        ("a.csv.gz", gzip.compress(b"filename,neck\na.jpg,v\n", mtime=0), "is a gzip archive. .* unpack it first"),
         ("page.csv", b"\n <!DOCTYPE html><html>", "is a web page"),
         ("a.bin", np.random.default_rng(0).bytes(4096), f"is no text. {TAKES}"),
         ("a.csv", archive("xl/workbook.xml"), "is an Excel workbook. Give it that ending: a.xlsx"),
