@@ -70,6 +70,11 @@ class NotFetched(BadImage):
     """A photo named by a URL did not come: its server, the time or the size allowed; another try may bring it."""
 
 
+def why_unread(error: BadImage | OSError) -> str:
+    """Why a photo has no pixels, as findings and rejects say it: what is wrong with it, or what the system said."""
+    return str(error) if isinstance(error, BadImage) else error.strerror or str(error)
+
+
 class HeadError(PipelineError):
     """A head is unknown, or cannot be fit on what it was given."""
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.errors import BadImage
-from pipeline.features.backbone.decoding import decode
+from pipeline.errors import BadImage, why_unread
+from pipeline.experiment.thumbnails import small_picture
 from pipeline.features.backbone.photo_file import read_photo
 from pipeline.remote import RemotePhoto
 
@@ -68,13 +68,9 @@ def make_sheets(paths: Sequence[Path | RemotePhoto], order: Sequence[int], most_
 
 def _picture(path: Path | RemotePhoto) -> Image.Image | str:
     try:
-        picture = Image.fromarray(decode(read_photo(path), enough=SIDE))
-    except BadImage as error:
-        return str(error)
-    except OSError as error:
-        return error.strerror or str(error)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
-    return picture
+        return small_picture(read_photo(path), SIDE)
+    except (BadImage, OSError) as error:
+        return why_unread(error)
 
 
 def _sheet(pictures: Sequence[Image.Image]) -> bytes:

@@ -12,14 +12,18 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.arrays import Ids, Int64
-from pipeline.errors import BadImage, RunError
+from pipeline.errors import BadImage, RunError, why_unread
 from pipeline.experiment.run_tables import write_table
 from pipeline.remote import RemotePhoto
 from pipeline.remote.limits import READERS
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Photos = Sequence[str | Path | RemotePhoto]
 
@@ -95,8 +99,8 @@ def read_thumbnails(run_folder: Path, photos: Iterable[str]) -> dict[str, bytes]
     return dict(zip(rows["photo"].to_pylist(), rows["webp"].to_pylist(), strict=True))
 
 
-def encode_thumbnail(data: bytes) -> bytes:
-    """One photo's bytes to WebP bytes: upright, on white, longer side at most `SIDE` pixels and never enlarged.
+def small_picture(data: bytes, side: int) -> Image.Image:
+    """One photo's bytes to a picture: upright, on white, longer side at most `side` pixels and never enlarged.
 
     Raises BadImage when the photo cannot be decoded.
     """
@@ -104,10 +108,15 @@ def encode_thumbnail(data: bytes) -> bytes:
 
     from pipeline.features.backbone.decoding import decode
 
-    picture = Image.fromarray(decode(data, enough=SIDE))
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    picture = Image.fromarray(decode(data, enough=side))
+    picture.thumbnail((side, side), Image.Resampling.BICUBIC)
+    return picture
+
+
+def encode_thumbnail(data: bytes) -> bytes:
+    """One photo's bytes to WebP bytes of a picture of `SIDE` pixels, as `small_picture` makes it."""
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=QUALITY, method=_EFFORT)
+    small_picture(data, SIDE).save(stream, "WEBP", quality=QUALITY, method=_EFFORT)
     return stream.getvalue()
 
 
@@ -116,7 +125,5 @@ def _picture(path: str | Path | RemotePhoto) -> bytes | str:
 
     try:
         return encode_thumbnail(read_photo(path))
-    except BadImage as error:
-        return str(error)
-    except OSError as error:
-        return error.strerror or str(error)
+    except (BadImage, OSError) as error:
+        return why_unread(error)

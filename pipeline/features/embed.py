@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.errors import BadImage
+from pipeline.errors import BadImage, why_unread
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.backbone.resize import prepare
 from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reject, Skipped
@@ -200,10 +200,8 @@ class Embedder:
         try:
             content = read_source(photo)
             identity = content_id(content)
-        except BadImage as error:
-            return Reject(index, NO_CONTENT, str(error), type(error))
-        except OSError as error:
-            return Reject(index, NO_CONTENT, error.strerror or str(error))
+        except (BadImage, OSError) as error:
+            return _rejected(index, NO_CONTENT, error)
         self.timings.add(read=time.perf_counter() - start)
         return _Read(index, content, identity)
 
@@ -211,10 +209,8 @@ class Embedder:
         start = time.thread_time()
         try:
             pixels = tuple(content_pixels(photo.content, transform, limit) for transform in self.transforms)
-        except BadImage as error:
-            return Reject(photo.index, photo.identity, str(error), type(error))
-        except OSError as error:
-            return Reject(photo.index, photo.identity, error.strerror or str(error))
+        except (BadImage, OSError) as error:
+            return _rejected(photo.index, photo.identity, error)
         self.timings.add(decode=time.thread_time() - start)
         return Decoded(photo.index, photo.identity, pixels)
 
@@ -233,6 +229,11 @@ class Embedder:
         indices = np.array([photo.index for photo in pending.photos], np.int64)
         ids = np.frombuffer(b"".join(photo.content_id for photo in pending.photos), dtype="S32")
         return Batch(indices, ids, first, tuple(pending.rejects), tuple(beside), tuple(pending.skipped))
+
+
+def _rejected(index: int, identity: bytes, error: BadImage | OSError) -> Reject:
+    kind = type(error) if isinstance(error, BadImage) else BadImage
+    return Reject(index, identity, why_unread(error), kind)
 
 
 @dataclass(frozen=True)

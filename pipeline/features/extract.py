@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,8 +103,9 @@ def extract(
     run = _Run(cache, engine, backbone, loaded, key, columns, paths, options, progress, seconds, partly, stored)
     if loaded.random:
         run.notes.append(f"weights are {loaded.weights_source}: untrained, for tests and speed only")
-    with _timed(run.seconds, "hash"):
-        ids, problems = content_ids(cache, paths, options.rehash, read=False)
+    hashing = time.perf_counter()
+    ids, problems = content_ids(cache, paths, options.rehash, read=False)
+    run.seconds["hash"] = time.perf_counter() - hashing
     run.rejects.update(problems)
     unknown = unread(ids, problems, paths)
     new = unknown[:most]
@@ -251,12 +252,3 @@ def _report(run: _Run, ids: Ids, reused: int) -> ExtractReport:
 
 def _shown(photo: str | Path | RemotePhoto) -> Path | str:
     return photo.name if isinstance(photo, RemotePhoto) else Path(photo)
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start

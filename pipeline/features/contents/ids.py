@@ -11,7 +11,7 @@ import numpy as np
 
 from cache import NO_ID, FeatureCache, Ids, id_array, id_of
 from pipeline.arrays import Int64
-from pipeline.errors import BadImage
+from pipeline.errors import BadImage, why_unread
 from pipeline.features.backbone.photo_file import read_photo
 from pipeline.remote import RemotePhoto, RemotePhotos
 from pipeline.remote.limits import READERS
@@ -123,7 +123,5 @@ def _each(rows: Sequence[int], photos: Photos) -> Iterator[tuple[int, bytes | st
 def _id_or_why(photo: str | Path | RemotePhoto) -> bytes | str:
     try:
         return id_of(read_photo(photo))
-    except BadImage as error:
-        return str(error)
-    except OSError as error:
-        return error.strerror or str(error)
+    except (BadImage, OSError) as error:
+        return why_unread(error)

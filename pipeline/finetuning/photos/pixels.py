@@ -11,7 +11,7 @@ import numpy as np
 
 from cache import NO_ID, Ids, id_array, id_of
 from pipeline.arrays import Int64, Pixels
-from pipeline.errors import BadImage, CatalogueError
+from pipeline.errors import BadImage, CatalogueError, why_unread
 from pipeline.features.backbone.photo_file import read_photo
 from pipeline.features.backbone.transform import Transform, to_pixels
 from pipeline.remote import RemotePhoto
@@ -111,10 +111,8 @@ def decode_all(
             pixels = to_pixels(data, feeding.transform)
             if held is not None:
                 held[row] = pixels
-        except BadImage as error:
-            rejects[row] = str(error)
-        except OSError as error:
-            rejects[row] = error.strerror or str(error)
+        except (BadImage, OSError) as error:
+            rejects[row] = why_unread(error)
 
     with _pool(feeding) as pool:
         for start in range(0, len(paths), _CHUNK):
