@@ -60,8 +60,7 @@ class FittedArrays:
 
     def predict(self, X: Float) -> list[dict[str, str | list[str] | None]]:
         """Per row of features (n, d) its values, as `Predictor.predict` gives them."""
-        P = self.predict_proba(X)
-        return decided_values(P, decide(P, self.schema, self.thresholds), self.schema)
+        return decided_values(decide(self.predict_proba(X), self.schema, self.thresholds), self.schema)
 
 
 def fit_arrays(

@@ -68,24 +68,29 @@ def prediction_frame(
         for decided, p in zip(D[:, at], P[:, at], strict=True):
             picked = np.flatnonzero(decided)
             names, ps = [values[j] for j in picked], [round(float(p[j]), 6) for j in picked]
-            cells.append(UNKNOWN if not names else names[0] if single else names)
-            chance.append(None if not names else ps[0] if single else ps)
+            cells.append(_one_or_all(names, single, UNKNOWN))
+            chance.append(_one_or_all(ps, single, None))
         columns[attribute] = cells
         chances[f"{PROBABILITY}{attribute}"] = chance
     return pd.DataFrame({**columns, **(chances if probabilities else {})}, dtype=object)
 
 
-def decided_values(P: Float32, D: Bool, schema: LabelSchema) -> list[dict[str, str | list[str] | None]]:
-    """Per photo {attribute: value}, a list for a multi-valued attribute, None where nothing is decided."""
-    frame = prediction_frame([""] * len(P), P, D, schema)
-    rows = zip(*(frame[attribute] for attribute in schema.attributes), strict=True)
-    return [
-        {
-            attribute: None if isinstance(value, str) and value == UNKNOWN else value
-            for attribute, value in zip(schema.attributes, row, strict=True)
-        }
-        for row in rows
-    ]
+def decided_values(D: Bool, schema: LabelSchema) -> list[dict[str, str | list[str] | None]]:
+    """Per photo {attribute: value}, a list for a multi-valued attribute, None where nothing is decided; D is (n, L)."""
+    columns = list(zip(schema.attributes, schema.values, schema.slices, schema.single, strict=True))
+    found: list[dict[str, str | list[str] | None]] = []
+    for row in D:
+        values = {}
+        for attribute, names, at, single in columns:
+            value = _one_or_all([names[j] for j in np.flatnonzero(row[at])], single, None)
+            values[attribute] = None if value == UNKNOWN else value
+        found.append(values)
+    return found
+
+
+def _one_or_all(picked: list[Any], single: bool, nothing: Any) -> Any:
+    """The one that a single-valued attribute has, or all of them; `nothing` where there is none."""
+    return nothing if not picked else picked[0] if single else picked
 
 
 def as_dicts(frame: pd.DataFrame) -> pd.DataFrame:

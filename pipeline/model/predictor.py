@@ -118,7 +118,7 @@ class Predictor:
             TypeError: Something is no photo.
         """
         found = self.predicted(*self._named(photos), errors=errors)
-        values = decided_values(found.P, found.D, self.schema)
+        values = decided_values(found.D, self.schema)
         return [found.rejects.get(i, each) for i, each in enumerate(values)]
 
     def predict_proba(self, photos: Any, errors: Errors = "raise") -> list[Chances | BadImage]:

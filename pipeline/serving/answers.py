@@ -12,6 +12,7 @@ from pipeline.arrays import Float32, Float64
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.errors import BadImage
 from pipeline.evaluation.thresholds import decide
+from pipeline.model.prediction import decided_values
 from pipeline.options import ServeOptions
 from pipeline.serving.models import ServedModel, Shelf
 from pipeline.serving.refused import reason_of, status_of
@@ -40,13 +41,7 @@ def answer(model: ServedModel, names: Sequence[str], found: Sequence[Float32 | B
 
 def _predicted(model: ServedModel, row: Float32, limits: Float64) -> Json:
     schema = model.predictor.schema
-    (decided,) = decide(row[None], schema, limits)
-    values: Json = {}
-    for attribute, of_it, at, single in zip(
-        schema.attributes, schema.values, schema.slices, schema.single, strict=True
-    ):
-        chosen = [of_it[j] for j in np.flatnonzero(decided[at])]
-        values[attribute] = None if not chosen else chosen[0] if single else chosen
+    (values,) = decided_values(decide(row[None], schema, limits), schema)
     return {"values": values, "probabilities": by_value(schema, row)}
 
 

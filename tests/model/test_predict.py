@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import pipeline
-from pipeline.catalogue.labels import LabelSchema
+from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.cli.main import main
 from pipeline.errors import BackboneError, ModelFileError, OptionError
 from pipeline.features.backbone.network import base_key, load_backbone
@@ -27,7 +27,7 @@ from pipeline.model.feature_source import check_cache_key
 from pipeline.model.file import Decision, FeatureOrigin, Parts, build_model, proba, read_model, save_model
 from pipeline.model.photos import find_photos
 from pipeline.model.predict import predict
-from pipeline.model.prediction import as_dicts, prediction_frame, write_predictions
+from pipeline.model.prediction import as_dicts, decided_values, prediction_frame, write_predictions
 from pipeline.model.predictor import LoadedModel, Predictor
 from pipeline.options import BackboneOptions, PredictOptions
 
@@ -362,3 +362,13 @@ def test_the_command_fails_where_every_photo_was_rejected(
     line = f"error: every photo was rejected (2 of 2); {out} says #N/A of each\n"
     assert said.err.endswith(line) if code else "error" not in said.err
     assert rows_of(out)[1] == ["one.jpg", "#N/A", "#N/A"] and len(rows_of(out)) == 3
+
+
+def test_values_are_told_as_text_list_or_nothing() -> None:
+    schema = LabelSchema(("neck", "sleeve"), (("round", "v", UNKNOWN), ("long", "short")), (True, False))
+    D = np.array([[1, 0, 0, 1, 1], [0, 0, 1, 0, 0], [0, 0, 0, 0, 1]], np.bool_)
+    assert decided_values(D, schema) == [
+        {"neck": "round", "sleeve": ["long", "short"]},
+        {"neck": None, "sleeve": None},
+        {"neck": None, "sleeve": ["short"]},
+    ]

@@ -145,7 +145,7 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
     extract = request.words(steps, "extract")
     data = _options(steps, "extract", extract, "data", DataOptions)
     out = request.options.out or default_out(data)
-    finetune, tuned = _finetuning(request, recipe, steps, out)
+    finetune, start, tuned = _finetuning(request, recipe, steps, out)
     extractions = [
         Step("extract", extract),
         *(_tuned(_EXTRACTIONS[use], request, steps, each) for use, each in tuned.items()),
@@ -161,10 +161,6 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
         runs.append(Step(BASELINES, (*words, *beside)))
     fits = (heads, *(_options(steps, "fit-heads", run.words, "options", FitOptions) for run in runs[1:]))
     plan = Plan(out, tuple(extractions), tuple(runs), split, ())
-    start = None
-    if finetune:
-        asked = _options(steps, "finetune", finetune, "options", FinetuneOptions)
-        start = (_options(steps, "finetune", finetune, "backbone", BackboneOptions), asked)
     return Training(recipe, request.files.config, finetune, start, plan, made, fits)
 
 
@@ -197,10 +193,12 @@ def _fit_words(request: Request, steps: Steps, frozen: BackboneOptions, tuned: M
     return (*words, *(word.replace("--features", "--use", 1) for word in use), "--final", *named)
 
 
-def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tuple[Words, dict[str, BackboneOptions]]:
-    """Words of finetune, and the backbones that come of it by the fit they are for; nothing without such a section."""
+def _finetuning(
+    request: Request, recipe: Recipe, steps: Steps, out: Path
+) -> tuple[Words, tuple[BackboneOptions, FinetuneOptions] | None, dict[str, BackboneOptions]]:
+    """Words of finetune, its options, and the backbones that come of it by the fit they are for; nothing without it."""
     if "finetune" not in recipe.sections:
-        return (), {}
+        return (), None, {}
     larger = {} if "size" in request.typed else {"size": recipe.square}
     words = (*request.words(steps, "finetune"), *words_of(larger), "--out", str(out / "finetuned"))
     options = _options(steps, "finetune", words, "options", FinetuneOptions)
@@ -212,7 +210,8 @@ def _finetuning(request: Request, recipe: Recipe, steps: Steps, out: Path) -> tu
     start = _options(steps, "finetune", words, "backbone", BackboneOptions)
     folders = {_FIRST: out / "finetuned"}
     folders |= {use: out / "finetuned" / use for use in _EXTRACTIONS if getattr(options, use, False)}
-    return words, {use: replace(start, weights=str(folder / "backbone.safetensors")) for use, folder in folders.items()}
+    tuned = {use: replace(start, weights=str(folder / "backbone.safetensors")) for use, folder in folders.items()}
+    return words, (start, options), tuned
 
 
 def _both(frozen: BackboneOptions, tuned: BackboneOptions) -> Words:
