@@ -17,7 +17,7 @@ from pipeline.atlas.page import render_map
 from pipeline.atlas.report import MapReport
 from pipeline.atlas.sheets import make_sheets
 from pipeline.catalogue import LabelSchema, coded
-from tests.comparison.page.test_in_browser import BROWSER
+from tests.browser import opened_page
 from tests.comparison.page.test_page import HOSTILE, markup_of
 
 PHOTOS = 60
@@ -53,24 +53,12 @@ def report_of(folder: Path) -> MapReport:
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[str]]]:
     """The open page, and everything it logged, raised or asked for."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if BROWSER is None:
-        pytest.skip("no Chromium or Chrome is installed")
     folder = tmp_path_factory.mktemp("map")
     page_file = folder / "map.html"
     page_file.write_text(render_map(report_of(folder)), encoding="utf-8")
-    with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 400, "height": 850}, color_scheme="dark")
-        page.set_default_timeout(20_000)
-        heard: list[str] = []
-        page.on("console", lambda said: heard.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on("request", lambda asked: heard.append(asked.url))
-        page.goto(page_file.as_uri())
+    with opened_page(page_file.as_uri(), height=850) as (page, heard):
         page.wait_for_function("document.querySelectorAll('#rows tr').length > 0")
         yield page, heard
-        browser.close()
 
 
 def told(page: Any) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.audit.page import render_gallery
 from pipeline.audit.report import AuditReport, Conflict, LabelIssue, Outlier
-from tests.comparison.page.test_in_browser import BROWSER
+from tests.browser import BROWSER
 from tests.comparison.page.test_page import HOSTILE, markup_of
 
 NAME = "a-long-name-without-spaces-0123456789-1.jpg"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,9 @@ import pytest
 from pipeline.model.predict import predict
 from pipeline.model.predictor import Predictor
 from pipeline.options import PredictOptions
+from tests.browser import opened_page
 from tests.serving.served import Running, jpeg
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 HOSTILE = "=1+1,<img src=x onerror=alert(1)>.jpg"
 AS_SERVED = PredictOptions(device="cpu", runtime="torch", batch_size=4, workers=1, probabilities=True)
 PUT = """({photos, how}) => {
@@ -37,21 +36,9 @@ PUT = """({photos, how}) => {
 @pytest.fixture(scope="module")
 def opened(server: Running) -> Iterator[tuple[Any, list[str], Running]]:
     """The page on a phone in the dark, and everything that it logged, raised or asked of another host."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if BROWSER is None:
-        pytest.skip("no Chromium or Chrome is installed")
-    with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
-        page.set_default_timeout(20_000)
-        heard: list[str] = []
-        page.on("console", lambda said: heard.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        own = ("blob:", "data:", server.server.address)
-        page.on("request", lambda asked: None if asked.url.startswith(own) else heard.append(asked.url))
-        page.goto(server.server.address)
+    address = server.server.address
+    with opened_page(address, own=("blob:", "data:", address)) as (page, heard):
         yield page, heard, server
-        browser.close()
 
 
 def put(page: Any, photos: Sequence[tuple[str, bytes]], how: str = "drop") -> None:

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from pipeline.options import CompareOptions
+from tests.browser import opened_page
 from tests.comparison.page.test_page import HOSTILE, hostile_run, page_of
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SEEN = HOSTILE.replace("\u202e", "\ufffd").replace("\u2028", "\ufffd")
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[str]]]:
     """The open page, and everything it logged, raised or asked for."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if BROWSER is None:
-        pytest.skip("no Chromium or Chrome is installed")
     folder = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         run = hostile_run(folder / "a", patch)
         source = page_of(run, options=CompareOptions(bootstrap=5, by="head"))
     (folder / "report.html").write_text(source, encoding="utf-8")
-    with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
-        page.set_default_timeout(10_000)
-        heard: list[str] = []
-        page.on("console", lambda said: heard.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: heard.append(str(error)))
-        page.on("request", lambda asked: heard.append(asked.url))
-        page.goto((folder / "report.html").as_uri())
-        yield page, heard
-        browser.close()
+    with opened_page((folder / "report.html").as_uri(), timeout=10_000) as shown:
+        yield shown
 
 
 def test_every_chart_is_drawn_and_nothing_is_wider_than_a_phone(shown: tuple[Any, list[str]]) -> None:
