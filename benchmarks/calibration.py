@@ -17,13 +17,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.catalogue_words import add_catalogue, catalogue_of
 from pipeline.evaluation.metrics import evaluate
 from pipeline.evaluation.thresholds import decide, default_thresholds
 from pipeline.experiment.candidates import folds_of
 from pipeline.experiment.rows import Experiment, load_experiment
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, fit_many
 from pipeline.heads.calibration import calibrated, fit_calibration
-from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
+from pipeline.options import CacheKeyOptions, FitOptions, SplitOptions
 
 HEADS = {
     "linear, BCE": HeadConfig(),
@@ -60,16 +61,12 @@ def error_of(head: FittedHead, X: np.ndarray, experiment: Experiment) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--image-name")
-    parser.add_argument("--attributes", default="")
+    add_catalogue(parser)
     parser.add_argument("--cache", type=Path, default=Path("features"))
     parser.add_argument("--seeds", type=int, default=10)
     asked = parser.parse_args()
-    attributes = tuple(filter(None, asked.attributes.split(",")))
-    data = DataOptions(data=asked.data, images=asked.images, image_name=asked.image_name, attributes=attributes)
-    key, fit = CacheKeyOptions(backbone="tf_efficientnet_lite0", weights="package"), FitOptions(cache=asked.cache)
+    data = catalogue_of(asked)
+    key, fit = CacheKeyOptions(backbone=("tf_efficientnet_lite0",), weights=("package",)), FitOptions(cache=asked.cache)
     by_head: dict[str, list[list[float]]] = {name: [] for name in HEADS}
     for seed in range(asked.seeds):
         experiment = load_experiment(data, key, SplitOptions(split_seed=seed), fit)

@@ -23,8 +23,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.catalogue_words import add_catalogue, catalogue_of
 from pipeline.experiment.fit_heads import fit_heads
-from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
+from pipeline.options import CacheKeyOptions, FitOptions, SplitOptions
 
 RATES = tuple(float(f"{rate:.2g}") for rate in np.geomspace(1e-4, 1.0, 16))
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -40,10 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--image-name")
-    parser.add_argument("--attributes", default="", help="separated by commas (default: all)")
+    add_catalogue(parser)
     parser.add_argument("--cache", type=Path, default=Path("features"))
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--weights", default="package")
@@ -55,8 +53,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    attributes = tuple(name for name in args.attributes.split(",") if name)
-    data = DataOptions(data=args.data, images=args.images, image_name=args.image_name, attributes=attributes)
+    data = catalogue_of(args)
     key = CacheKeyOptions(backbone=(args.backbone,), weights=(args.weights,))
     asked = FitOptions(cache=args.cache, use=("pooled",), thumbnails=0)
     variants = [each.strip() for each in args.only.split(";")] if args.only else list(VARIANTS)

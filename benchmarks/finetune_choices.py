@@ -23,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.catalogue_words import add_catalogue, catalogue_of
 from pipeline.catalogue import read_catalogue
 from pipeline.finetuning.finetune import finetune
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
@@ -36,10 +37,7 @@ VARIANTS = (
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--image-name")
-    parser.add_argument("--attributes", default="", help="separated by commas (default: all)")
+    add_catalogue(parser)
     parser.add_argument("--photos", type=int, help="draw this many (default: all)")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--weights", default="package")
@@ -79,8 +77,7 @@ def drawn(data: DataOptions, photos: int | None, seed: int, folder: Path) -> Dat
 
 def main() -> None:
     args = parse()
-    attributes = tuple(name for name in args.attributes.split(",") if name)
-    data = DataOptions(data=args.data, images=args.images, image_name=args.image_name, attributes=attributes)
+    data = catalogue_of(args)
     backbone = BackboneOptions(backbone=args.backbone, weights=args.weights, size=args.size)
     seeds = [int(seed) for seed in args.seeds.split(",")]
     variants = [each.strip() for each in args.only.split(";")] if args.only else list(VARIANTS)
