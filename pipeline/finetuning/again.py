@@ -6,7 +6,7 @@ validation photos. One on training and validation photos is judged on test photo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,24 +34,28 @@ class Again:
     Attributes:
         name: Of its folder within that of the first, and of the fact that the weights carry.
         fitted_on: The parts it learns from.
+        examples: The photos of them.
+        told: What is said of it when it begins, with a place for how many photos.
     """
 
     name: str
     fitted_on: str
-
-    def examples(self, rows: TrainingRows) -> Examples:
-        """The photos it learns from."""
-        return rows.everything if self.name == FINAL else rows.train_and_validation
-
-    def begins(self, photos: int) -> str:
-        """What is said when it begins."""
-        if self.name == FINAL:
-            return f"once more on all {photos} photos, test photos included; no figure is computed of it"
-        return f"once more on {photos} training and validation photos; what was chosen stays"
+    examples: Callable[[TrainingRows], Examples]
+    told: str
 
 
-REFITTED = Again(REFIT, "train + validation")
-OF_ALL = Again(FINAL, "train + validation + test")
+REFITTED = Again(
+    name=REFIT,
+    fitted_on="train + validation",
+    examples=lambda rows: rows.train_and_validation,
+    told="once more on {} training and validation photos; what was chosen stays",
+)
+OF_ALL = Again(
+    name=FINAL,
+    fitted_on="train + validation + test",
+    examples=lambda rows: rows.everything,
+    told="once more on all {} photos, test photos included; no figure is computed of it",
+)
 
 
 def train_again(
@@ -85,7 +89,7 @@ def train_again(
         if begin(folder, facts):
             return folder / WEIGHTS
         provenance = provenance_of(start, rows, request, (learnt, None))
-        callbacks.say(again.begins(len(learnt.rows)))
+        callbacks.say(again.told.format(len(learnt.rows)))
         training = Training(start, goal, rows.schema, augmentation_of(rows, options), options)
         outcome = training.run(learnt, None, folder, callbacks, before["interpolation"])
         if outcome.stopped:
