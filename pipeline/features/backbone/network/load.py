@@ -35,11 +35,8 @@ def load_backbone(options: BackboneOptions, store: Path | None = None) -> Backbo
     known = recall(store, options)
     if known is None:
         return _loaded_and_remembered(options, store)
-    digest, load, seen = (
-        known.weights_sha256,
-        partial(_again, options, known.weights_sha256),
-        read_seen(options.weights),
-    )
+    digest, seen = known.weights_sha256, read_seen(options.weights)
+    load = partial(_again, options, digest)
     return Backbone(options.backbone, known.transform, digest, options.weights, load, seen, known.blocks)
 
 
