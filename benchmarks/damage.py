@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline.errors import BadImage
 from pipeline.features.backbone.decoding import decode
-from pipeline.system import cores
+from pipeline.machine import cores
 
 BLOCK = 512
 FORMATS: dict[str, tuple[str, dict[str, object]]] = {

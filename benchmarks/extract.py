@@ -37,8 +37,8 @@ from pipeline.features.backbone.network import Backbone, load_backbone
 from pipeline.features.embed import Embedder, EmbedOptions
 from pipeline.features.extract import extract
 from pipeline.features.runtimes import RUNTIMES
+from pipeline.machine import choose_device, cores
 from pipeline.options import BackboneOptions, ExtractOptions
-from pipeline.system import choose_device, cores
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 

@@ -35,8 +35,8 @@ from pipeline.finetuning.network.objective import objective
 from pipeline.finetuning.outcome import Callbacks
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.pixels import Feeding, decode_all
+from pipeline.machine import choose_device, cores
 from pipeline.options import BackboneOptions, FinetuneOptions
-from pipeline.system import choose_device, cores
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 ATTRIBUTES, VALUES = 7, 34

@@ -213,8 +213,8 @@ def rows(place: Place, near: bool = False, gib: float | None = None) -> None:
     from pipeline.catalogue import PARTS
     from pipeline.experiment.rows import load_experiment
     from pipeline.features.near_duplicates import across_parts
+    from pipeline.machine import memory_limit
     from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
-    from pipeline.system import memory_limit
 
     options = FitOptions(cache=place.cache)
     joined = load_experiment(DataOptions(data=place.data), CacheKeyOptions(), SplitOptions(), options)

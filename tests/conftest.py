@@ -21,7 +21,7 @@ MOST_WORKERS = 4
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """A process per core for folders; none besides this one for single files, which another would wait for."""
-    from pipeline.system import cores
+    from pipeline.machine import cores
 
     alone = all(Path(argument.partition("::")[0]).is_file() for argument in config.args)
     return 0 if alone else min(MOST_WORKERS, cores())

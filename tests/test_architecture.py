@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERYWHERE = {"arrays", "errors", "names", "shapes", "spreadsheet", "system"}
+EVERYWHERE = {"arrays", "errors", "machine", "names", "shapes", "spreadsheet", "system"}
 """Modules that any package may import, and that import no package."""
 ARROWS = {
     "options": set(),

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import system
+from pipeline import machine
 from pipeline.errors import CatalogueError, OptionError, RunError
+from pipeline.machine import cores, memory_limit, memory_size
 from pipeline.system import (
-    cores,
-    memory_limit,
-    memory_size,
     only_writer,
     open_regular,
     parsed,
@@ -84,8 +82,8 @@ def test_memory_is_that_of_the_control_group(tmp_path: Path, monkeypatch: pytest
     own = tmp_path / "slice" / "job"
     own.mkdir(parents=True)
     (tmp_path / "own").write_text("0::/slice/job\n")
-    monkeypatch.setattr(system, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(system, "_OWN_CGROUP", tmp_path / "own")
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "own")
     limit = own / "memory.max"
     limit.write_text("max\n")
     whole = memory_size()

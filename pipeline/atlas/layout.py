@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.arrays import Float32
 from pipeline.errors import OptionError
-from pipeline.system import cores
+from pipeline.machine import cores
 
 FEWEST = 10
 """Fewer photos than this have no neighbourhoods that t-SNE could keep; their principal components serve."""

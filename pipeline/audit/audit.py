@@ -30,8 +30,8 @@ from pipeline.experiment.run_writer import RunFolder
 from pipeline.features.near_duplicates import Pairs, closest_pairs, words_beyond
 from pipeline.heads import HeadConfig, Targets
 from pipeline.labelling.asks import write_asks
+from pipeline.machine import memory_limit
 from pipeline.options import AuditOptions, CacheKeyOptions, DataOptions, FitOptions, SplitOptions
-from pipeline.system import memory_limit
 
 Progress = Callable[[str], None]
 

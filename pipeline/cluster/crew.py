@@ -18,8 +18,8 @@ from typing import Any
 from pipeline.cluster.messages import Event, Lost, Order, Setup
 from pipeline.cluster.worker import Worker
 from pipeline.errors import OptionError
+from pipeline.machine import cores
 from pipeline.options import EngineOptions
-from pipeline.system import cores
 
 _OBJECTS = 100 * 2**20  # bytes of the object store of a cluster that is started here
 _LONGEST_REASON = 300

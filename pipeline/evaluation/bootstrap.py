@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from pipeline.arrays import Bool, Float, Float32, Int64, Positions
 from pipeline.evaluation.metrics import PhotoSums
-from pipeline.system import memory_limit
+from pipeline.machine import memory_limit
 
 OVERALL = (
     "accuracy",

@@ -21,8 +21,9 @@ from pipeline.features.near_duplicates import all_pairs, check_cosine, words_bey
 from pipeline.features.selection import CachedFeatures, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.features.vectors.origin import origins_of
+from pipeline.machine import memory_limit
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions, grouping
-from pipeline.system import memory_limit, parsed, read_text
+from pipeline.system import parsed, read_text
 
 _MOST_BYTES = 2**28
 """Largest run.json that is read."""

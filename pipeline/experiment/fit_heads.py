@@ -53,9 +53,10 @@ from pipeline.heads.fitted import with_far_off_marked
 from pipeline.heads.idle import idle_options
 from pipeline.heads.kernel import parse_block_weights
 from pipeline.heads.stacked.sweep import SweepProgress
+from pipeline.machine import memory_limit
 from pipeline.names import REFIT
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
-from pipeline.system import memory_limit, sync_tree
+from pipeline.system import sync_tree
 
 
 def fit_heads(

@@ -23,9 +23,10 @@ from pipeline.features.near_duplicates import Neighbour, Neighbours, across_part
 from pipeline.features.vectors.joined import JoinedFeatures
 from pipeline.features.vectors.origin import as_fields
 from pipeline.heads import FittedHead
+from pipeline.machine import host_facts, package_versions
 from pipeline.names import BEGUN
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
-from pipeline.system import file_digest, host_facts, only_writer, package_versions, write_json, write_records
+from pipeline.system import file_digest, only_writer, write_json, write_records
 
 
 @dataclass(frozen=True)

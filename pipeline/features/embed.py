@@ -28,8 +28,8 @@ from pipeline.features.batch import Batch, Decoded, Features, PendingBatch, Reje
 from pipeline.features.runtimes import Runtime
 from pipeline.features.runtimes.forward import EmbedOptions, ForwardPass, Timings
 from pipeline.features.sources import NO_CONTENT, Content, Source, content_id, content_pixels, read_source
+from pipeline.machine import cores
 from pipeline.remote import Ahead, RemotePhoto
-from pipeline.system import cores
 
 __all__ = ["EmbedOptions", "Embedder", "Timings", "embed"]
 

@@ -29,8 +29,8 @@ from pipeline.experiment.rows import fit_targets, inapplicable_negative
 from pipeline.features.backbone.transform import Transform
 from pipeline.finetuning.network.objective import constant_attributes
 from pipeline.finetuning.photos.pixels import DecodedPhotos, Feeding, decode_all
+from pipeline.machine import memory_limit
 from pipeline.options import DataOptions, FinetuneOptions, SplitOptions, grouping
-from pipeline.system import memory_limit
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,10 +29,11 @@ from pipeline.finetuning.outcome import Callbacks, Outcome
 from pipeline.finetuning.own_heads import Network, own_model
 from pipeline.finetuning.photos.colour import colour_attributes
 from pipeline.finetuning.report import FinetuneReport
+from pipeline.machine import host_facts, package_versions
 from pipeline.model.file import save_model
 from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, SplitOptions
 from pipeline.options.forms.words import commands_to_compare
-from pipeline.system import host_facts, package_versions, write_json, write_records
+from pipeline.system import write_json, write_records
 
 
 def finetune(

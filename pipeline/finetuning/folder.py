@@ -19,9 +19,10 @@ from pipeline.features.backbone.network import Backbone
 from pipeline.finetuning.checkpoint import NAME, require_same
 from pipeline.finetuning.examples import Examples, TrainingRows
 from pipeline.finetuning.network.model import autocast_type
+from pipeline.machine import choose_device
 from pipeline.options import BackboneOptions, FinetuneOptions
 from pipeline.options.forms.words import now_named
-from pipeline.system import choose_device, file_digest, parsed, read_text, write_text
+from pipeline.system import file_digest, parsed, read_text, write_text
 
 WEIGHTS, SPLIT, RUN, HISTORY = "backbone.safetensors", "split.csv", "run.json", "history.csv"
 _STARTED = "started.json"

@@ -32,8 +32,9 @@ from pipeline.finetuning.outcome import Callbacks, Judgement, Outcome, Record, S
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.batches import in_order, loaded
 from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
+from pipeline.machine import choose_device
 from pipeline.options import FinetuneOptions
-from pipeline.system import choose_device, parsed
+from pipeline.system import parsed
 
 
 class Training:

@@ -25,10 +25,10 @@ from pipeline.finetuning.photos.batches import in_order, loaded
 from pipeline.heads import FittedHead, HeadConfig
 from pipeline.heads.calibration import Calibration, calibrated, fit_calibration, rows_to_look_at
 from pipeline.heads.config import NETWORK
+from pipeline.machine import choose_device
 from pipeline.model.file import Decision, FeatureOrigin, Model, Parts, build_model
 from pipeline.model.training import TrainingRecord, training_record
 from pipeline.options import FinetuneOptions
-from pipeline.system import choose_device
 
 BATCH = 64
 

@@ -127,7 +127,7 @@ class FeatureSource:
         return None if self.options.cache is None else self.options.cache / "runtimes"
 
     def _precision(self, backbone: int) -> str:
-        from pipeline.system import choose_device
+        from pipeline.machine import choose_device
 
         half = self._origins[0][backbone].cache_key.get("precision") == "half"
         return "half" if half and choose_device(self.options.device) == "cuda" else "fp32"

@@ -15,11 +15,11 @@ from pipeline.errors import OptionError, counted, nearest_few
 from pipeline.experiment.cached_rows import cached_rows
 from pipeline.features.selection import open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
+from pipeline.machine import memory_limit
 from pipeline.neighbours.search import to_unit
 from pipeline.options import CacheKeyOptions, DataOptions, FitOptions, SplitOptions
 from pipeline.options.forms.words import command
 from pipeline.remote import RemotePhoto
-from pipeline.system import memory_limit
 
 _VIEWS = ("identity",)
 _COPIES = 1.25

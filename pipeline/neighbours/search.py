@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.arrays import Bool, Float32, Float64, Int64
 from pipeline.features.near_duplicates import directions
-from pipeline.system import cores
+from pipeline.machine import cores
 
 NARROW = 128
 """Directions of the narrow copy: a tenth of the bytes of 1,280 numbers."""

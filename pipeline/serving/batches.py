@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pipeline.arrays import Float32
 from pipeline.features.batch import Decoded, Reject
 from pipeline.features.sources import Source
+from pipeline.machine import cores
 from pipeline.options import ServeOptions
 from pipeline.serving.metrics import Metrics
 from pipeline.serving.models import ServedModel, in_batches
 from pipeline.serving.refused import Refused
-from pipeline.system import cores
 
 SHARED = 8
 """Photos that share a turn where the forward pass takes fewer at a time."""

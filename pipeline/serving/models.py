@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BackboneError, ModelFileError, OptionError, nearest
 from pipeline.features.batch import Reject
+from pipeline.machine import choose_device
 from pipeline.model.feature_source import FeatureSource, VectorBatch, grouped
 from pipeline.model.file import read_model
 from pipeline.model.folder.read import sealing_file
 from pipeline.model.predictor import Predictor, sound_rows
 from pipeline.options import PredictOptions, ServeOptions
-from pipeline.system import choose_device, file_digest, parsed
+from pipeline.system import file_digest, parsed
 
 if TYPE_CHECKING:
     from pipeline.features.batch import Decoded

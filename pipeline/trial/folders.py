@@ -29,12 +29,13 @@ from pipeline.experiment.run_tables import Rows
 from pipeline.experiment.run_writer import RunFolder
 from pipeline.experiment.thumbnails import choose_photos, write_thumbnails
 from pipeline.features.vectors.origin import as_fields, origins_of
+from pipeline.machine import host_facts, package_versions
 from pipeline.model.folder.read import sealing_file
 from pipeline.model.predictor import Predictor
 from pipeline.model.training import record_of
 from pipeline.names import tidied
 from pipeline.options import DataOptions, EvaluateOptions
-from pipeline.system import file_digest, host_facts, package_versions, sync_tree
+from pipeline.system import file_digest, sync_tree
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pipeline.cli.parameters import FileOptions
 from pipeline.errors import BadImage, counted
 from pipeline.features.backbone.decoding import decode
 from pipeline.features.backbone.photo_file import read_photo
+from pipeline.machine import memory_limit
 from pipeline.options.forms.yaml_file import all_now_named, find_preset, load_yaml
-from pipeline.system import memory_limit
 
 FEW_PHOTOS = 300
 """Below so many the validation part has some 50 photos, too few to tell an elaborate recipe from a plain one."""

@@ -19,9 +19,9 @@ from pipeline.finetuning.network.objective import objective
 from pipeline.finetuning.outcome import Callbacks
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.pixels import Feeding, decode_all
+from pipeline.machine import memory_limit
 from pipeline.options import BackboneOptions, FinetuneOptions
 from pipeline.remote import RemotePhoto
-from pipeline.system import memory_limit
 
 BATCHES = 4
 """Batches that are trained on to learn how fast they go, the first of which warms up and is not counted."""

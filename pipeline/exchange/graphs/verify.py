@@ -11,8 +11,9 @@ import onnx
 from pipeline.arrays import Float32, Pixels
 from pipeline.exchange.graphs.graph import Refused
 from pipeline.exchange.graphs.head import DECISIONS, PROBABILITIES
+from pipeline.machine import cores
 from pipeline.model.file import decisions
-from pipeline.system import cores, parsed
+from pipeline.system import parsed
 
 BATCHES = (1, 2, 7)
 TOLERANCE = 1e-4

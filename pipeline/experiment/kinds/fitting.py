@@ -11,8 +11,8 @@ from pipeline.experiment.rows import Experiment
 from pipeline.heads import FittedHead, HeadConfig, SweepOptions, Targets, bytes_copied, fit_many
 from pipeline.heads.config import NETWORK
 from pipeline.heads.stacked.sweep import Features
+from pipeline.machine import memory_limit
 from pipeline.options import FitOptions
-from pipeline.system import memory_limit
 
 
 def on_kinds(configs: Sequence[HeadConfig], ways: Sequence[str], kinds: int) -> tuple[HeadConfig, ...]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pipeline.errors import BackboneError, OptionError, nearest
 from pipeline.features.backbone.network import Backbone
 from pipeline.features.runtimes.base import NoNetwork, Runtime, RuntimeOptions, Unavailable
-from pipeline.system import choose_device
+from pipeline.machine import choose_device
 
 __all__ = ["RUNTIMES", "Runtime", "RuntimeOptions", "make_runtime"]
 

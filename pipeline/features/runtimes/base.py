@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.arrays import Float32, Pixels
 from pipeline.features.backbone.network import Backbone
-from pipeline.system import cores
+from pipeline.machine import cores
 
 Features = dict[str, Float32]
 

@@ -25,7 +25,7 @@ from pipeline.features.backbone.network import Backbone
 from pipeline.features.backbone.transform import MAX_PIXELS, require_view, view
 from pipeline.features.batch import Features
 from pipeline.features.runtimes import Runtime, RuntimeOptions, make_runtime
-from pipeline.system import choose_device
+from pipeline.machine import choose_device
 
 _BATCH = {"cpu": 16, "cuda": 256}
 

@@ -16,7 +16,7 @@ from pipeline.features.backbone.network import Backbone, base_key
 from pipeline.features.backbone.network.known import code_digest, made_with
 from pipeline.features.converted_models import read_converted, remove_temporary, store_converted
 from pipeline.features.runtimes.base import Features, Runtime, RuntimeOptions, Unavailable
-from pipeline.system import cores
+from pipeline.machine import cores
 
 _GRAPH, _WEIGHTS = "model.xml", "model.bin"
 

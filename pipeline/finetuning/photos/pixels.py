@@ -14,8 +14,8 @@ from pipeline.arrays import Int64, Pixels
 from pipeline.errors import BadImage, CatalogueError, why_unread
 from pipeline.features.backbone.photo_file import read_photo
 from pipeline.features.backbone.transform import Transform, to_pixels
+from pipeline.machine import cores
 from pipeline.remote import RemotePhoto
-from pipeline.system import cores
 
 _CHUNK = 64
 

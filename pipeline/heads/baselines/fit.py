@@ -19,7 +19,7 @@ from pipeline.heads.kernel import bytes_needed as kernel_bytes
 from pipeline.heads.kernel import fit_kernel_ridge
 from pipeline.heads.source import checked_rows
 from pipeline.heads.targets import Targets
-from pipeline.system import cores
+from pipeline.machine import cores
 
 Part = tuple[Any, Targets]
 # Copies of one view of the training features, as peaks of resident memory show them (20,000 x 600):

@@ -21,7 +21,7 @@ from pipeline.heads.stacked.precision import require_products
 from pipeline.heads.stacked.stack import Setting
 from pipeline.heads.stacked.train import FitData, Report, Trainer, TrainingState
 from pipeline.heads.targets import Targets
-from pipeline.system import choose_device
+from pipeline.machine import choose_device
 
 Features = Float | FeatureSource
 Side = tuple[Features, Targets]

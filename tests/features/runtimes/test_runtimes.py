@@ -19,8 +19,8 @@ from pipeline.features.backbone.network import load_backbone
 from pipeline.features.converted_models import SEAL, check_converted, converted_models, store_converted
 from pipeline.features.runtimes import RuntimeOptions, make_runtime
 from pipeline.features.runtimes.openvino import OpenVinoRuntime
+from pipeline.machine import choose_device
 from pipeline.options import BackboneOptions
-from pipeline.system import choose_device
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
