@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from PIL import Image
 from pipeline.errors import BadImage, why_unread
 from pipeline.experiment.thumbnails import small_picture
 from pipeline.features.backbone.photo_file import read_photo
+from pipeline.machine import cores
 from pipeline.remote import RemotePhoto
 
 SIDE, COLUMNS, ROWS = 64, 16, 16
@@ -50,7 +50,7 @@ def make_sheets(paths: Sequence[Path | RemotePhoto], order: Sequence[int], most_
     shown: list[int] = []
     problems: dict[int, str] = {}
     left, size = most_bytes, COLUMNS * ROWS
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(order), size):
             some = order[start : start + size]
             made = list(zip(some, pool.map(_picture, (paths[i] for i in some)), strict=True))

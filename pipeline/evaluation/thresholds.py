@@ -28,7 +28,6 @@ without shrinkage unless the scores of the values are badly out of scale with ea
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -41,6 +40,7 @@ from pipeline.catalogue.labels import UNKNOWN, LabelSchema
 from pipeline.errors import OptionError, nearest
 from pipeline.evaluation.metrics import TINY, known_cells
 from pipeline.evaluation.threshold_search import NEVER, Codes, best_f1_cut, count_cut, pack, precision_cut
+from pipeline.machine import cores
 
 MULTI_DEFAULT = 0.5
 PRIOR = 10
@@ -231,7 +231,7 @@ class _Cells:
 
     def _ranked(self, attributes: Sequence[int]) -> list[Codes]:
         """The cells of each column of these attributes, packed and sorted."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # turning and sorting let other threads run
+        with ThreadPoolExecutor(cores()) as pool:  # turning and sorting let other threads run
             return [row for rows in pool.map(np.sort, self._codes(attributes)) for row in rows]
 
     def _codes(self, attributes: Sequence[int]) -> Iterator[Codes]:

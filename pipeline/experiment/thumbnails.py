@@ -8,7 +8,6 @@ All test photos are kept, not the worst ones: `fit-heads` has no test labels and
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from pipeline.arrays import Ids, Int64
 from pipeline.errors import BadImage, RunError, why_unread
 from pipeline.experiment.run_tables import write_table
+from pipeline.machine import cores
 from pipeline.remote import RemotePhoto
 from pipeline.remote.limits import READERS
 
@@ -50,7 +50,7 @@ def make_thumbnails(photos: Sequence[str], paths: Photos) -> tuple[dict[str, byt
     pictures: dict[str, bytes] = {}
     problems: dict[str, str] = {}
     away = any(isinstance(path, RemotePhoto) for path in paths)
-    with ThreadPoolExecutor(READERS if away else os.cpu_count()) as pool:
+    with ThreadPoolExecutor(READERS if away else cores()) as pool:
         for name, made in zip(photos, pool.map(_picture, paths), strict=True):
             if isinstance(made, str):
                 problems[name] = made
