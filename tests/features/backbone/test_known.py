@@ -166,7 +166,8 @@ def test_the_version_of_pytorch_is_read_without_its_import() -> None:
 
 @pytest.mark.skipif(any(Path("/dev").glob("nvidia*")) or sys.platform != "linux", reason="there may be a GPU")
 def test_where_no_gpu_has_a_file_pytorch_is_not_asked_for_one() -> None:
-    code = "import sys; from pipeline.machine import choose_device; print(choose_device('auto'), 'torch' in sys.modules)"
+    code = "import sys; from pipeline.machine import choose_device"
+    code += "; print(choose_device('auto'), 'torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["cpu", "False"]
 
