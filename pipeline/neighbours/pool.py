@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cache import FeatureCache
-from pipeline.arrays import Bool, Float32, Ids
+from cache import FeatureCache, JoinedReader
+from pipeline.arrays import Bool, Float32, Ids, Int64
 from pipeline.catalogue import Catalogue, Cell, Finding, coded, split_column
 from pipeline.errors import OptionError, counted, nearest_few
 from pipeline.experiment.cached_rows import cached_rows
@@ -26,6 +26,23 @@ _COPIES = 1.25
 """Bytes in use over those of the vectors: the search holds a narrow copy."""
 
 _NAMED = 8
+
+
+@dataclass(frozen=True, eq=False)
+class PoolRows:
+    """Rows of unit length that are read from the cache when they are asked for."""
+
+    reader: JoinedReader
+    ids: Ids
+    widths: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+        return len(self.ids), sum(self.widths)
+
+    def __getitem__(self, rows: slice | Int64) -> Float32:
+        return to_unit(self.reader.read(self.ids[rows]), self.widths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,21 +93,29 @@ class Pool:
         notes = tuple(Finding("kind-of-vectors", "", note) for note in features.notes)
         return cls(opened, features, [str(path) for path in kept], kept, ids[have], {}, notes)
 
+    @property
+    def need(self) -> float:
+        """Bytes that a search through vectors in memory takes."""
+        return _COPIES * 4 * self.features.dim * len(self.ids)
+
     def read(self, memory: float | None) -> Float32:
         """Vectors float32 (n, d) of unit length, every block counting the same.
 
         Raises:
             OptionError: They do not fit into the memory allowed.
         """
-        need, limit = _COPIES * 4 * self.features.dim * len(self.ids), memory_limit(memory)
-        if need > limit:
+        limit = memory_limit(memory)
+        if self.need > limit:
             raise OptionError(
                 f"all vectors are held in memory: {counted(len(self.ids), 'photo')} x {self.features.dim} numbers need "
-                f"{need / 2**30:.1f} GiB, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or choose fewer "
-                "blocks with --use"
+                f"{self.need / 2**30:.1f} GiB, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or choose "
+                "fewer blocks with --use"
             )
-        X = self.features.reader(self.cache).read(self.ids)
-        return to_unit(X, [width for _, width in self.features.blocks])
+        return self.rows()[:]
+
+    def rows(self) -> PoolRows:
+        """The same vectors, read from the cache when they are asked for."""
+        return PoolRows(self.features.reader(self.cache), self.ids, tuple(width for _, width in self.features.blocks))
 
     def labelled(self, where: Sequence[str]) -> Bool:
         """Photos, bool (n,), that have every attribute named, with one of the values named for it.

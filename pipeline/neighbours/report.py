@@ -57,7 +57,8 @@ class SimilarReport:
         embedded: How many of the photos asked for had no vectors yet.
         rejects: Photos asked for that cannot be taken, and why.
         findings: The catalogue's, and what else should be known.
-        seconds: How long the search took, all photos together, once vectors were in memory.
+        seconds: How long the search took, all photos together, once vectors were in memory; reading them included where
+            they have no room there.
     """
 
     asked: tuple[Asked, ...]

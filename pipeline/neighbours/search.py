@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float32, Float64, Int64
+from pipeline.arrays import Bool, Float32, Float64, Int64, Vectors
 from pipeline.features.near_duplicates import directions
 from pipeline.machine import cores
 
@@ -26,6 +26,7 @@ FEW = 20_000
 """Up to this many rows are compared in full; the narrow copy would save nothing that can be felt."""
 
 _BLOCK = 1 << 15
+_PORTION = 1 << 13
 _FIRST = 2048
 _GATHER = 2048
 _SLACK = 1e-5  # single-precision rounding of products of vectors of length 1
@@ -83,6 +84,27 @@ class Search:
         _each_block(len(cosine), lambda at: np.matmul(self.X[at], query, out=cosine[at]))
         rows = np.arange(len(cosine)) if among is None else np.flatnonzero(among)
         return _top(rows, cosine[rows], count)
+
+
+def nearest_in_one_pass(X: Vectors, Q: Float32, count: int, among: Bool | None = None) -> list[Nearest]:
+    """What `Search.nearest` finds for each of some vectors, reading every row once and holding a portion of them.
+
+    Args:
+        X: Rows of unit length (n, d), in memory or not.
+        Q: float32 (m, d), of unit length.
+        count: At most so many of each.
+        among: Rows that are searched, bool (n,); all when left out.
+    """
+    found = [Nearest(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in Q]
+    wanted = np.arange(X.shape[0]) if among is None else np.flatnonzero(among)
+    for at in range(0, len(wanted), _PORTION):
+        rows = wanted[at : at + _PORTION]
+        part = X[rows]
+        for number, query in enumerate(Q):
+            best = found[number]
+            cosine = np.concatenate([best.cosine, part @ query])
+            found[number] = _top(np.concatenate([best.rows, rows]), cosine, count)
+    return found
 
 
 class _Limits:

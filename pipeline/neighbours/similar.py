@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float32, Ids
+from pipeline.arrays import Float32, Ids
 from pipeline.errors import BadImage, OptionError
 from pipeline.features.contents.ids import content_ids
 from pipeline.features.vectors.origin import as_fields
+from pipeline.machine import memory_limit
 from pipeline.model.feature_source import FeatureSource
 from pipeline.model.photos import find_photos
 from pipeline.neighbours.pool import Pool
 from pipeline.neighbours.report import Asked, Similar, SimilarReport, write_similar
-from pipeline.neighbours.search import Search, to_unit
+from pipeline.neighbours.search import Nearest, Search, nearest_in_one_pass, to_unit
 from pipeline.options import CacheKeyOptions, DataOptions, PredictOptions, SimilarOptions
 from pipeline.remote import RemotePhoto
 
@@ -48,12 +49,19 @@ def similar(
     Q, rejects, embedded = _vectors(pool, paths, ids, options)
     if len(rejects) == len(names):
         raise BadImage(f"no photo that was asked for can be taken; the first: {names[0]}: {rejects[0]}")
-    search = Search(pool.read(options.memory))
-    started = time.perf_counter()
+    good = [i for i in range(len(names)) if i not in rejects]
+    # One more than asked for, as a photo may be among those that are searched.
+    wanted = options.count + 1, None if among.all() else among
+    if pool.need <= memory_limit(options.memory):
+        search = Search(pool.read(options.memory))
+        started = time.perf_counter()
+        nearest = [search.nearest(Q[i], *wanted) for i in good]
+    else:
+        started = time.perf_counter()
+        nearest = nearest_in_one_pass(pool.rows(), Q[good], *wanted)
     asked = tuple(
-        Asked(names[i], paths[i], _nearest(pool, search, Q[i], paths[i], (options.count, among)))
-        for i in range(len(names))
-        if i not in rejects
+        Asked(names[i], paths[i], _others(pool, found, paths[i], options.count))
+        for i, found in zip(good, nearest, strict=True)
     )
     report = SimilarReport(
         asked=asked,
@@ -98,11 +106,8 @@ def _vectors(
     return to_unit(Q, [width for _, width in pool.features.blocks]), dict(sorted(rejects.items())), embedded
 
 
-def _nearest(
-    pool: Pool, search: Search, query: Float32, photo: Path | RemotePhoto, wanted: tuple[int, Bool]
-) -> tuple[Similar, ...]:
-    count, among = wanted
-    found = search.nearest(query, count + 1, None if among.all() else among)
+def _others(pool: Pool, found: Nearest, photo: Path | RemotePhoto, count: int) -> tuple[Similar, ...]:
+    """What was found, but for the photo itself."""
     own = _place(photo)
     rows = [
         (int(i), float(cosine))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.arrays import Float32
-from pipeline.neighbours.search import FEW, NARROW, Search, to_unit
+from pipeline.neighbours.search import FEW, NARROW, Search, nearest_in_one_pass, to_unit
 
 WIDTH = NARROW + 64
 
@@ -39,6 +39,17 @@ def test_the_nearest_are_those_of_a_full_comparison(rows, lying, filtered) -> No
         expected = np.argsort(-cosine, kind="stable")[:15]
         assert found.rows.tolist() == expected.tolist()
         np.testing.assert_allclose(found.cosine, cosine[expected], atol=1e-6)
+
+
+@pytest.mark.parametrize("filtered", [False, True])
+def test_one_pass_over_rows_that_are_read_in_portions_finds_the_same(filtered: bool) -> None:
+    X = clustered(FEW + 5_000)
+    among = np.arange(len(X)) % 3 > 0 if filtered else None
+    Q = X[[0, 9_000, len(X) - 1]]
+    for query, found in zip(Q, nearest_in_one_pass(X, Q, 15, among), strict=True):
+        expected = Search(X).nearest(query, 15, among)
+        assert found.rows.tolist() == expected.rows.tolist()
+        np.testing.assert_allclose(found.cosine, expected.cosine, atol=1e-6)
 
 
 def test_more_can_be_asked_for_than_are_compared_at_first() -> None:

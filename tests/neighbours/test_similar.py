@@ -119,8 +119,15 @@ def test_what_cannot_be_is_said_in_one_line(
     assert "run `python run.py extract`" in capsys.readouterr().err
     with pytest.raises(OptionError, match="name ending in .csv"):
         found(small, tmp_path, "shirt1-0.jpg", out=tmp_path / "similar.json")
-    with pytest.raises(OptionError, match="Raise --memory"):
-        found(small, tmp_path, "shirt1-0.jpg", memory=1e-9)
+
+
+def test_vectors_without_room_in_memory_are_searched_in_one_pass(small: SmallCatalogue, tmp_path: Path) -> None:
+    photos, where = ("shirt1-0.jpg", "shirt8-1.jpg"), ("neck=0", "neck=1")
+    for labels in ((), where):
+        within, beyond = (found(small, tmp_path, *photos, where=labels, memory=gib) for gib in (1.0, 1e-9))
+        for one, other in zip(within.asked, beyond.asked, strict=True):
+            assert [each.photo for each in one.nearest] == [each.photo for each in other.nearest]
+            assert [each.cosine for each in one.nearest] == pytest.approx([e.cosine for e in other.nearest], abs=1e-6)
 
 
 def test_a_new_photo_is_embedded_as_the_cached_ones_were(tmp_path: Path) -> None:
