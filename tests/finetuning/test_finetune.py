@@ -301,6 +301,12 @@ def test_a_refit_takes_the_vectors_of_the_refitted_network_for_its_test_figures_
     assert found == pytest.approx(expected, abs=1e-3)
     with pytest.raises(OptionError, match="nothing can be chosen on it. Name it with --refit-weights"):
         fit_heads(tuned.data, CacheKeyOptions(weights=(refit,)), split, replace(asked, out=tmp_path / "chosen"))
+    other = tmp_path / "of-another-square"
+    run_extract(tuned, replace(BACKBONE, weights=weights), other)
+    run_extract(tuned, replace(BACKBONE, weights=refit, resize="crop"), other)
+    strange = replace(asked, cache=other, refit_weights=(refit,), out=tmp_path / "strange")
+    with pytest.raises(OptionError, match="crop.*; expected vectors of the kind of .*squash.*, but for the weights"):
+        fit_heads(tuned.data, key, split, strange)
     run_extract(tuned, replace(BACKBONE, weights=str(finished[0].final)), own_cache)
     flattering = replace(asked, refit_weights=(str(finished[0].final),), out=tmp_path / "flattering")
     with pytest.raises(OptionError, match="has learnt from every labelled photo, test photos included"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cache import BaseKey
 from pipeline.errors import OptionError, counted
 from pipeline.experiment.kinds.stored import StoredVectors
 from pipeline.experiment.rows import Experiment
@@ -58,8 +59,8 @@ def _with_vectors_of(
     cache, before = experiment.vectors.cache, experiment.features
     features = join_features(cache, replace(cache_key, weights=weights), experiment.ids, (options.use, before.views))
     named = f"--{fit}-weights {', '.join(weights)}"
-    if _shape(features) != _shape(before):
-        raise OptionError(f"{named} gives {features}; expected vectors of the kind of {before}")
+    if _all_but_weights(features) != _all_but_weights(before):
+        raise OptionError(f"{named} gives {features}; expected vectors of the kind of {before}, but for the weights")
     for kind in features.kinds:
         there = JoinedFeatures((kind,)).reader(cache).contains(experiment.ids)
         if not there.all():
@@ -68,10 +69,9 @@ def _with_vectors_of(
     return replace(experiment, vectors=StoredVectors(cache, features))
 
 
-def _shape(features: JoinedFeatures) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Backbone, square and blocks of each kind."""
-    named = ((kind.info.key, kind.columns[0]) for kind in features.kinds)
+def _all_but_weights(features: JoinedFeatures) -> list[tuple[BaseKey, list[tuple[str, int]]]]:
+    """What decides the vectors of each kind apart from the weights, and its blocks."""
     return [
-        (f"{key.architecture} {key.size} {key.fit}", [(c.block.name, c.block.dim) for c in columns])
-        for key, columns in named
+        (replace(kind.info.key, weights_sha256="0" * 64), [(c.block.name, c.block.dim) for c in kind.columns[0]])
+        for kind in features.kinds
     ]
