@@ -80,11 +80,11 @@ class Reasons:
         self._f1, self._positives = f1, positives
 
     def of(self, attribute: str, likely: Sequence[Candidate]) -> str:
-        """Which values are in question, and which of them is known least."""
+        """Which two values are in question, and which of them is known least."""
         if not likely:
             return "the model knows no value of it"
-        named = " or ".join(each.value for each in likely[:2])
-        likely = likely[:_MOST_NAMED]
+        likely = likely[:2]
+        named = " or ".join(each.value for each in likely)
         columns = [self._at[attribute, each.value] for each in likely]
         poor = min(range(len(likely)), key=lambda i: self._f1[columns[i]])
         seen = "" if self._positives is None else f", true on {self._positives[columns[poor]]} training photos"

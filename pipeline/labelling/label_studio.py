@@ -87,7 +87,11 @@ def _result(ask: Ask, single: bool) -> dict[str, Any] | None:
 
 
 def _config(schema: LabelSchema, asked: Sequence[str] | dict[str, None]) -> str:
-    return "\n".join(["<View>", f'  <Image name="{_PHOTO}" value="$image"/>', *_choices(schema, asked), "</View>", ""])
+    """The photo beside the questions: below it they would lie outside of the window."""
+    photo = ['<View style="flex: 1">', f'  <Image name="{_PHOTO}" value="$image"/>', "</View>"]
+    questions = ['<View style="flex: 1">', '  <Text name="why" value="$why"/>', *_choices(schema, asked), "</View>"]
+    inner = (f"  {line}" for line in (*photo, *questions))
+    return "\n".join(['<View style="display: flex; gap: 1em">', *inner, "</View>", ""])
 
 
 def _choices(schema: LabelSchema, asked: Sequence[str] | dict[str, None]) -> Iterator[str]:

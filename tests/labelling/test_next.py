@@ -55,6 +55,7 @@ def test_only_what_is_not_labelled_is_asked_one_photo_per_product(
         likely = [text.split(" ")[0] for text in row["candidates"].split("|")]
         assert 2 <= len(likely) <= 3 and set(likely) <= set(NECKS) and row["value"] == row["by"] == ""
         assert f"{likely[0]} or {likely[1]}?" in row["why"] and "training photos" in row["why"]
+        assert any(f"? {value} has an expected F1" in row["why"] for value in likely[:2])
         assert ask.candidates[0].p >= ask.candidates[1].p
     assert [float(row["doubt"]) for row in rows] == sorted((float(row["doubt"]) for row in rows), reverse=True)
 
