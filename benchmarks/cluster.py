@@ -86,7 +86,8 @@ def speed(world: World, photos: int) -> None:
     table = world.table("all", 0, photos)
     print(f"{photos} photos, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
     exported = []
-    for name, words in (("local", ()), ("ray, 1 worker", (*RAY, "1")), ("ray, 2 workers", (*RAY, "2"))):
+    workers = {f"ray, {count} worker{'s' * (count > 1)}": (*RAY, str(count)) for count in (1, 2, 4)}
+    for name, words in {"local": (), **workers}.items():
         took = seconds_of(world.extract(table, f"speed-{name}", *words))
         print(f"{name:>15}: {photos / took['compute']:7.1f} photos/s while computing ({took['compute']:.1f} s), "
               f"{took['runtime']:.1f} s until the first, {took['total']:.1f} s in all; "
