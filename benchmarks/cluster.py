@@ -90,8 +90,8 @@ def speed(world: World, photos: int) -> None:
     for name, words in {"local": (), **workers}.items():
         took = seconds_of(world.extract(table, f"speed-{name}", *words))
         print(f"{name:>15}: {photos / took['compute']:7.1f} photos/s while computing ({took['compute']:.1f} s), "
-              f"{took['runtime']:.1f} s until the first, {took['total']:.1f} s in all; "
-              f"load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
+              f"{took['runtime']:.1f} s until the first, {took.get('stop', 0.0):.1f} s to end, "
+              f"{took['total']:.1f} s in all; load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
         exported.append(world.exported(table, f"speed-{name}"))
     same = [one.shape == exported[0].shape and one.tobytes() == exported[0].tobytes() for one in exported]
     print(f"`cache export` {exported[0].shape}, as of local bit for bit: {same}")

@@ -114,6 +114,8 @@ class ClusterEngine:
                 for event in [*crew.events(_TURN), *self._late(job)]:
                     yield from self._settle(job, event)
             self._account(job)
+            ended = self._clock()
+        self.facts.seconds["stop"] = self._clock() - ended
 
     def _look_round(self, job: _Job) -> None:
         """Take in machines that joined."""

@@ -178,7 +178,7 @@ def _compute(run: _Run, ids: Ids, rows: Int64, new: Int64) -> None:
                     _note(run, ids, done.contents, jobs[-1].fresh)
         facts = run.engine.facts
         run.seconds |= facts.seconds
-        aside = facts.seconds.get("runtime", 0.0) + facts.seconds.get("probe", 0.0)
+        aside = sum(facts.seconds.get(name, 0.0) for name in ("runtime", "probe", "stop"))
         run.seconds["compute"] = time.perf_counter() - run.began - aside
         run.notes += facts.notes
 

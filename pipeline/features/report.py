@@ -39,9 +39,9 @@ class ExtractReport:
         extended: Those among them that had some of what was asked for before.
         left: Contents that still lack something, where only so many were to be computed, and photos not yet read.
         rejects: Photos without a vector.
-        seconds: Wall time of `start` (weights), `hash`, `runtime` (conversion) and `total`; time summed over threads
-            of `read`, `decode`, `colour` (that block, where it was asked for), `forward`; time of `write`; `probe`,
-            the measuring of `forward_per_second`.
+        seconds: Wall time of `start` (weights), `hash`, `runtime` (conversion), `stop` (of a cluster's workers) and
+            `total`; time summed over threads of `read`, `decode`, `colour` (that block, where it was asked for),
+            `forward`; time of `write`; `probe`, the measuring of `forward_per_second`.
         images_per_second: Computed photos by wall time of the computing part, 0 when nothing was computed.
         forward_per_second: Photos per second of the forward pass alone, measured after a run of a minute or more.
         runtime: What the forward pass ran on, or that no network was needed, with batch size, workers and streams;
