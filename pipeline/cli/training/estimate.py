@@ -22,14 +22,14 @@ from pipeline.heads import HeadConfig, SweepOptions, Targets, estimate_seconds, 
 from pipeline.heads.config import NETWORK
 from pipeline.options import FinetuneOptions, FitOptions
 
-PHOTOS = 64
+PHOTOS = 128
 """Photos that are extracted to learn how fast they go."""
 
-_ROWS, _KERNEL_ROWS = 512, 1024
+_ROWS, _KERNEL_ROWS, _WARM_ROWS = 512, 1024, 32
 _EPOCHS = (1, 3)
 _COLUMN_BY_COLUMN = frozenset({"logreg", "lightgbm"})
 _PER_PHOTO, _PER_RUN = 0.004, 3.0  # seconds of a run beyond its fits: pictures, near-duplicates, thresholds, files
-_COMPARE_PER_RUN, _PER_RESAMPLED = 2.0, 4e-4  # seconds of compare: its page, and per test photo and attribute
+_COMPARE_PER_RUN, _PER_RESAMPLED = 1.0, 2.5e-4  # seconds of compare: its page, and per test photo and attribute
 _JUDGED, _START = 0.3, 5.0  # of a training step is what seeing a photo takes; seconds until an extraction begins
 PREDICT = 5.0
 """Seconds of a few predictions: mostly the backbone being built."""
@@ -153,6 +153,8 @@ def _fits(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> 
 def _epochs(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> float:
     """All epochs of heads that have them, from the difference between few and fewer."""
     rows = min(_ROWS, len(sizes.targets))
+    # The first fit of a process loads PyTorch, which is not to be counted again for every fit that follows.
+    _tried([replace(configs[0], epochs=1)], dim, views, sizes, min(_WARM_ROWS, rows))
     few, more = (_tried([replace(c, epochs=epochs) for c in configs], dim, views, sizes, rows) for epochs in _EPOCHS)
     per_epoch = max(more - few, 0.1 * more) / (_EPOCHS[1] - _EPOCHS[0])
     return few + per_epoch * max(c.epochs for c in configs) * sizes.parts[0] / rows
