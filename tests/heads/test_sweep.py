@@ -148,7 +148,7 @@ def test_halving_after_every_epoch_follows_where_a_configuration_is_heading(moni
     for epoch, left in ((1, 3), (2, 2), (3, 1)):
         assert [i for i in range(5) if len(curves[i]) >= epoch] == going
         heading = {
-            i: curves[i][epoch - 1] if epoch == 1 else 2 * curves[i][epoch - 1] - curves[i][epoch - 2] for i in going
+            i: curves[i][0] if epoch == 1 else 4 * curves[i][epoch - 1] - 3 * curves[i][epoch - 2] for i in going
         }
         going = sorted(sorted(going, key=lambda i: -heading[i])[:left])
 

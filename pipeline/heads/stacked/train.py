@@ -22,6 +22,7 @@ from pipeline.heads.stacked.stack import Setting, Stack, drop_units, in_bytes, i
 _EVALUATION_ROWS = 512
 _CPU_STACK_PARAMETERS = 2_000_000  # parameters, gradients and state of a stack should stay near the cores
 _BLOCK = 1024
+_AHEAD = 3  # epochs that a configuration's heading looks ahead
 _DROP_SEED = 1 << 40  # keeps the input dropout apart from the configurations' own generators
 
 
@@ -152,10 +153,15 @@ class TrainingState:
 
     @property
     def heading(self) -> float:
-        """What the merit would be after one more epoch like the last one."""
+        """What the merit would be after three more epochs like the last one.
+
+        Looking one or two epochs ahead lost the configuration whose loss ended lowest, a low rate that was still going
+        down; three and four kept it (`benchmarks/RESULTS.md`, the sweep).
+        """
         sign, name = (1, "micro_f1") if self.config.monitor == "micro-f1" else (-1, "loss")
         merits = [sign * record[name] for record in self.history if record["split"] == "validation"]
-        return float(2 * merits[-1] - merits[-2] if len(merits) > 1 else merits[-1])
+        gained = merits[-1] - merits[-2] if len(merits) > 1 else 0.0
+        return float(merits[-1] + _AHEAD * gained)
 
     def keep_best(self, parameters: Sequence[Tensor]) -> None:
         """Copy the parameters of the best epoch, into the memory of the former best."""
