@@ -88,9 +88,12 @@ class TrainOptions:
             in it.
         baselines: Heads that are fit beside the recipe, on the pooled vectors alone, to be compared with it; none for
             no such run.
+        beside: Frozen backbones beside the recipe's own, with weights of the same name: heads are fit on the vectors of
+            each, and averaged.
         init: Train nothing: write a YAML file of the catalogue that was found, to look at and change, for --config.
     """
 
     out: Path | None = None
     baselines: tuple[str, ...] = ("logreg",)
+    beside: tuple[str, ...] = ()
     init: bool = False

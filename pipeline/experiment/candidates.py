@@ -182,20 +182,25 @@ def averaged(
     Args:
         candidates: Single configurations, judged.
         most: Most of them, or of each head.
-        source: best for those with the highest scores, all counting alike; each-head for those of each head, which
-            together count as much as those of any other head: different heads err differently, and so does one head on
-            other vectors.
+        source: best for those with the highest scores, all counting alike; each-head for those of each head on each
+            kind of vectors. A head counts as much as any other head, and its kinds alike: heads of one network that was
+            trained on the photos must not be outvoted by several heads on each of several frozen ones.
     """
     alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
     ranked = sorted(alike, key=lambda c: -c.score)
     if source == "best":
         return tuple(head for c in ranked[:most] for head in c.made_of), ()
-    by_head: dict[tuple[str, int], list[JudgedHead]] = {}
+    by_head: dict[str, dict[int, list[JudgedHead]]] = {}
     for candidate in ranked:
-        by_head.setdefault((candidate.head.config.head, candidate.head.config.vectors), []).append(candidate)
-    chosen = [group[:most] for group in by_head.values()]
-    members = tuple(candidate.made_of[0] for group in chosen for candidate in group)
-    return members, tuple(1.0 / len(group) for group in chosen for _ in group)
+        config = candidate.head.config
+        by_head.setdefault(config.head, {}).setdefault(config.vectors, []).append(candidate)
+    members, shares = [], []
+    for kinds in by_head.values():
+        for group in kinds.values():
+            chosen = group[:most]
+            members += [candidate.made_of[0] for candidate in chosen]
+            shares += [1.0 / (len(kinds) * len(chosen))] * len(chosen)
+    return tuple(members), tuple(shares)
 
 
 def _surely_better(first: JudgedHead, second: JudgedHead, truth: Truth) -> bool:

@@ -18,7 +18,7 @@ from pipeline.options import BackboneOptions, FinetuneOptions, FitOptions
 from tests.finetuning.stripes import write_stripes
 
 Y = np.eye(4, dtype=np.uint8)[np.arange(64) % 4]
-SIZES = Sizes((640, 160, 200), (("pooled", 16), ("levels", 8)), Targets.plain(Y, sizes=[4], single=[True]))
+SIZES = Sizes((640, 160, 200), ((("pooled", 16), ("levels", 8)),), Targets.plain(Y, sizes=[4], single=[True]))
 
 
 def report(**changes: object) -> ExtractReport:
@@ -87,6 +87,17 @@ def test_epochs_are_scaled_by_photos_from_few_of_them(tried: list[tuple[int, int
     assert fits(replace(options, refit=True, final=True)) == pytest.approx(found * (1 + 800 / 640 + 1000 / 640))
     twice = replace(options, lr=(0.1, 0.2), final=True)
     assert fits(twice) == pytest.approx(found * (1 + 0.5 * 1000 / 640)), "one of the two is fit again"
+
+
+def test_heads_on_each_kind_of_vectors_see_its_numbers_alone(tried: list[tuple[int, int, int]]) -> None:
+    two = replace(SIZES, kinds=((("pooled", 16), ("levels", 8)), (("pooled", 10),)))
+    options = FitOptions(heads=("linear",), optimizers=("adam",), epochs=3, thumbnails=0)
+    for vectors, seen in ((("joined",), [34]), (("each",), [24, 10]), (("2", "joined"), [10, 34])):
+        tried.clear()
+        fit_seconds(replace(options, vectors=vectors), two)
+        assert [dim for rows, epochs, dim in tried if epochs == 3] == seen
+    alone = fits(replace(options, vectors=("1",)), two)
+    assert fits(replace(options, vectors=("each",)), two) == pytest.approx(2 * alone)
 
 
 def test_kernel_ridge_grows_with_the_cube_of_the_photos_that_are_kept(tried: list[tuple[int, int, int]]) -> None:

@@ -182,6 +182,52 @@ def test_the_refit_and_the_final_model_see_networks_that_were_trained_again(
     assert "everything was done before" in capsys.readouterr().out
 
 
+def test_backbones_beside_the_recipes_own_have_heads_of_their_own(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "recipe.yaml").write_text(
+        RECIPE.replace("heads: [linear]", "heads: [linear, network], loss: ce, ensemble: 2, ensemble-from: each-head")
+        + "finetune: {epochs: 1, batch-size: 12, device: cpu, final: true}\n"
+    )
+    assert main([*TRAIN, "--beside", "test_efficientnet"]) == 0
+    shown = commands_of(capsys.readouterr().out)
+    assert [words[0] for words in shown] == ["finetune", *["extract"] * 3, *STEPS]
+    extracted = [words[words.index("--backbone") + 1] for words in shown[1:5] if "--backbone" in words]
+    assert extracted == ["test_efficientnet", "test_resnet", "test_resnet"]
+    fit = next(words for words in shown if words[0] == "fit-heads")
+    said = {name: fit[fit.index(name) + 1] for name in ("--backbone", "--weights", "--final-weights", "--vectors")}
+    assert said == {
+        "--backbone": "test_resnet,test_efficientnet,test_resnet",
+        "--weights": "random:0,random:0,out/finetuned/backbone.safetensors",
+        "--final-weights": "random:0,random:0,out/finetuned/final/backbone.safetensors",
+        "--vectors": "1,2",
+    }
+    model = read_model(MODEL)
+    assert [origin.cache_key["architecture"] for origin in origins_of(model)] == [
+        "test_resnet", "test_efficientnet", "test_resnet"
+    ]  # fmt: skip
+    kinds = [member["columns"] for member in model["members"]]
+    shares = [member["weight"] for member in model["members"]]
+    assert len({tuple(columns) for columns in kinds}) == 3
+    assert sorted(shares) == [0.5, 0.5, 1.0], "the network counts as much as both frozen ones"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--beside", "test_resnet"), "names test_resnet twice"),
+        (("--beside", "test_vit,test_vit"), "names test_vit twice"),
+        (("--beside", "test_vit", "--weights", "w.safetensors"), "w.safetensors are a file"),
+        (("--beside", "test_vitt"), "test_vitt"),
+    ],
+)
+def test_backbones_that_cannot_stand_beside_it(
+    here: Path, words: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, *words]) == 1
+    assert text in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,13 +41,18 @@ class Sizes:
 
     Attributes:
         parts: Photos to train, to choose, and to test.
-        blocks: (name, width) of the feature blocks.
+        kinds: (name, width) of the feature blocks of each kind of vectors.
         targets: Labels of some of the photos.
     """
 
     parts: tuple[int, int, int]
-    blocks: tuple[tuple[str, int], ...]
+    kinds: tuple[tuple[tuple[str, int], ...], ...]
     targets: Targets
+
+    @property
+    def blocks(self) -> tuple[tuple[str, int], ...]:
+        """Those of all kinds, side by side."""
+        return tuple(block for kind in self.kinds for block in kind)
 
     @property
     def photos(self) -> int:
@@ -74,8 +79,8 @@ def sizes_of(catalogue: Catalogue, extractions: Sequence[Expected], split: str) 
     schema, some = infer_schema(catalogue), catalogue.take(rows)
     Y, known = schema.encode(some.cells, some.categories)
     parts = [round(share * len(catalogue)) for share in parse_split(split)]
-    blocks = tuple(block for each in extractions for block in each.blocks)
-    return Sizes((parts[0], parts[1], parts[2]), blocks, Targets(Y, known, schema.slices, schema.single))
+    kinds = tuple(each.blocks for each in extractions)
+    return Sizes((parts[0], parts[1], parts[2]), kinds, Targets(Y, known, schema.slices, schema.single))
 
 
 def begun(first: ExtractReport) -> Expected:
@@ -114,8 +119,7 @@ def fit_seconds(options: FitOptions, sizes: Sizes) -> float:
     """A call of fit-heads: every configuration, the fits again of the best, and the files."""
     # The heads that a network brings are not fit.
     configs = [config for config in grid(options) if config.head != NETWORK]
-    dim = sum(width for name, width in sizes.blocks if not options.use or name in options.use)
-    once = _fits(configs, dim, len(options.views), sizes)
+    once = sum(_fits(configs, dim, len(options.views), sizes) for dim in _dims(options, sizes))
     train, validation, test = sizes.parts
     members = max(1, options.ensemble) * (len(options.heads) if options.ensemble_from == "each-head" else 1)
     share = min(1.0, members / max(1, len(configs)))
@@ -127,6 +131,14 @@ def fit_seconds(options: FitOptions, sizes: Sizes) -> float:
 def compare_seconds(sizes: Sizes, runs: int) -> float:
     """The table and the page of some runs."""
     return runs * (_COMPARE_PER_RUN + _PER_RESAMPLED * sizes.parts[2] * len(sizes.targets.slices))
+
+
+def _dims(options: FitOptions, sizes: Sizes) -> Iterator[int]:
+    """How many numbers the heads see, for each of the ways in which they see the kinds of vectors."""
+    for way in options.vectors:
+        seen = sizes.kinds[int(way) - 1 : int(way)] if way.isdigit() else sizes.kinds
+        for blocks in [sizes.blocks] if way == "joined" else seen:
+            yield sum(width for name, width in blocks if not options.use or name in options.use)
 
 
 def _fits(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> float:

@@ -7,7 +7,7 @@ command reads its own section: it is given the same --preset and --config, and t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +86,7 @@ class Training:
         start: Its effective options, where it has one.
         plan: The extractions and the fits.
         extractions, fits: Effective options of each extraction and of each fit.
+        frozen: How many of the extractions, the first ones, are with networks as they came.
     """
 
     recipe: Recipe
@@ -95,6 +96,7 @@ class Training:
     plan: Plan
     extractions: tuple[tuple[BackboneOptions, ExtractOptions], ...]
     fits: tuple[FitOptions, ...]
+    frozen: int
 
     @property
     def out(self) -> Path:
@@ -146,27 +148,52 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
     data = _options(steps, "extract", extract, "data", DataOptions)
     out = request.options.out or default_out(data)
     finetune, start, tuned = _finetuning(request, recipe, steps, out)
+    first = _options(steps, "extract", extract, "backbone", BackboneOptions)
+    frozen = (first, *_beside(request.options.beside, first))
     extractions = [
         Step("extract", extract),
+        *(_other(f"extract, {each.backbone}", request, steps, each) for each in frozen[1:]),
         *(_tuned(_EXTRACTIONS[use], request, steps, each) for use, each in tuned.items()),
     ]
     made = tuple(_extraction(steps, step.words) for step in extractions)
-    runs = [Step(HEADS, _fit_words(request, steps, made[0][0], tuned))]
+    runs = [Step(HEADS, _fit_words(request, steps, frozen, tuned))]
     split = tuple(word for option in sorted(_SPLIT & request.typed.keys()) for word in request.typed[option])
     split = ("--split-from", str(out / "finetuned")) if tuned else split
     heads = _options(steps, "fit-heads", (*runs[0].words, *split), "options", FitOptions)
     products = _options(steps, "fit-heads", (*runs[0].words, *split), "split", SplitOptions)
     if beside := _baselines(request.options, heads):
-        words = words_of({**changed(data), **changed(made[0][0]), **_shared(heads, products)})
+        words = words_of({**changed(data), **changed(first), **_shared(heads, products)})
         runs.append(Step(BASELINES, (*words, *beside)))
     fits = (heads, *(_options(steps, "fit-heads", run.words, "options", FitOptions) for run in runs[1:]))
     plan = Plan(out, tuple(extractions), tuple(runs), split, ())
-    return Training(recipe, request.files.config, finetune, start, plan, made, fits)
+    return Training(recipe, request.files.config, finetune, start, plan, made, fits, len(frozen))
 
 
 def _extraction(steps: Steps, words: Words) -> tuple[BackboneOptions, ExtractOptions]:
     backbone = _options(steps, "extract", words, "backbone", BackboneOptions)
     return backbone, _options(steps, "extract", words, "options", ExtractOptions)
+
+
+def _beside(names: Sequence[str], first: BackboneOptions) -> tuple[BackboneOptions, ...]:
+    """The frozen backbones that stand beside the recipe's own.
+
+    Raises:
+        OptionError: One is named twice, or the weights are a file, which is of one backbone.
+    """
+    every = [first.backbone, *names]
+    if twice := [name for name in names if every.count(name) > 1]:
+        raise OptionError(f"--beside names {twice[0]} twice, or it is the recipe's own backbone; name others")
+    if names and Path(first.weights).suffix:
+        raise OptionError(
+            f"--beside takes weights by the name of those of {first.backbone}, and {first.weights} are a file; say "
+            "--weights package, or use fit-heads with several --backbone and --weights"
+        )
+    return tuple(replace(first, backbone=name) for name in names)
+
+
+def _other(name: str, request: Request, steps: Steps, backbone: BackboneOptions) -> Step:
+    """An extraction of the same blocks with another backbone."""
+    return Step(name, (*request.words(steps, "extract", without=_BACKBONE), *words_of(vars(backbone))))
 
 
 def _tuned(name: str, request: Request, steps: Steps, tuned: BackboneOptions) -> Step:
@@ -175,19 +202,24 @@ def _tuned(name: str, request: Request, steps: Steps, tuned: BackboneOptions) ->
     return Step(name, (*words, *words_of(vars(tuned)), "--features", "pooled"), "finetune")
 
 
-def _fit_words(request: Request, steps: Steps, frozen: BackboneOptions, tuned: Mapping[str, BackboneOptions]) -> Words:
+def _fit_words(
+    request: Request, steps: Steps, frozen: Sequence[BackboneOptions], tuned: Mapping[str, BackboneOptions]
+) -> Words:
     """Words of the fit; vectors that were asked for by what extract calls them are those that it uses.
 
     Args:
         request: What was asked for.
         steps: The commands.
-        frozen: The backbone as it came.
+        frozen: The backbones as they came.
         tuned: Those that come out of finetune, by the fit they are for.
     """
-    named = _both(frozen, tuned[_FIRST]) if tuned else ()
+    kinds = (*frozen, tuned[_FIRST]) if tuned else frozen
+    named = _all(kinds) if len(kinds) > 1 else ()
     for fit, backbone in tuned.items():
         if fit != _FIRST:
-            named += words_of({f"{fit}-weights": (frozen.weights, backbone.weights)})
+            named += words_of({f"{fit}-weights": (*(each.weights for each in frozen), backbone.weights)})
+    if len(frozen) > 1 and "vectors" not in request.typed:
+        named += words_of({"vectors": tuple(str(number) for number in range(1, len(frozen) + 1))})
     words = request.words(steps, "fit-heads", without=_BACKBONE if named else ())
     use = request.typed.get("features", ()) if "use" not in request.typed else ()
     return (*words, *(word.replace("--features", "--use", 1) for word in use), "--final", *named)
@@ -214,13 +246,16 @@ def _finetuning(
     return words, (start, options), tuned
 
 
-def _both(frozen: BackboneOptions, tuned: BackboneOptions) -> Words:
-    """The words that name the vectors of both networks, the frozen one's first."""
-    pairs = {name: (value, getattr(tuned, name)) for name, value in vars(frozen).items()}
-    for name, (one, other) in pairs.items():
-        if one != other and None in (one, other):
+def _all(kinds: Sequence[BackboneOptions]) -> Words:
+    """The words that name the vectors of several networks, in their order."""
+    said: dict[str, object] = {}
+    for name in _BACKBONE:
+        values = tuple(getattr(kind, name) for kind in kinds)
+        alike = len(set(values)) == 1
+        if not alike and None in values:
             raise OptionError(f"extract and finetune disagree on {name}: say it in the recipe, for both of them")
-    return words_of({name: one if one == other else (one, other) for name, (one, other) in pairs.items()})
+        said[name] = values[0] if alike else values
+    return words_of(said)
 
 
 def _baselines(options: TrainOptions, heads: FitOptions) -> Words:

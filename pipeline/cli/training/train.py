@@ -162,7 +162,7 @@ def _expected(work: _Work, names: list[str]) -> list[StepTime]:
     if "extract" not in names:
         return [StepTime(name, estimate.PREDICT) for name in names]
     paths = work.catalogue.paths
-    now = training.extractions[:1] if FINETUNE in names else training.extractions
+    now = training.extractions[: training.frozen] if FINETUNE in names else training.extractions
     first = [extract(paths, backbone, options, most=estimate.PHOTOS) for backbone, options in now]
     expected, speed = [estimate.begun(report) for report in first], 0.0
     if training.start is not None and FINETUNE in names:
@@ -171,7 +171,7 @@ def _expected(work: _Work, names: list[str]) -> list[StepTime]:
         expected += [estimate.to_be_tuned(first[0], len(paths), speed)] * later
     extractions = {step.name: each for step, each in zip(training.plan.extractions, expected, strict=True)}
     # A final network's vectors take the place of others, they are not beside them.
-    beside = expected[: 1 + (training.start is not None)]
+    beside = expected[: training.frozen + (training.start is not None)]
     sizes = estimate.sizes_of(work.catalogue, beside, _split_of(work).split)
     fits = {fit_of(run.name): options for run, options in zip(training.plan.runs, training.fits, strict=True)}
 
