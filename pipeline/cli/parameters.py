@@ -88,8 +88,8 @@ class TrainOptions:
             in it.
         baselines: Heads that are fit beside the recipe, on the pooled vectors alone, to be compared with it; none for
             no such run.
-        beside: Frozen backbones beside the recipe's own, with weights of the same name: heads are fit on the vectors of
-            each, and averaged.
+        beside: Frozen backbones beside the recipe's own, with weights of the same name: a recipe that averages heads
+            fits them on the vectors of each, another one on those of all.
         init: Train nothing: write a YAML file of the catalogue that was found, to look at and change, for --config.
     """
 

@@ -142,7 +142,7 @@ def _one_of(
     if len(infos) == 1:
         return infos[0], ""
     name_one = "with --backbone, --weights, --size, --resize or --precision"
-    fit = f"{len(infos)} kinds of vectors in {cache.root} fit; they differ in {_differences(infos)}."
+    fit = f"{len(infos)} kinds of vectors in {cache.root} fit; they differ in {differences(infos)}."
     of_run = [info for info in infos if info.key.to_json() in own]
     complete = [info for info in infos if len(ids) and has_all(cache, info, ids, asked)]
     if not (of_run or complete):
@@ -269,7 +269,8 @@ def _covers(cache: FeatureCache, info: KeyInfo, ids: Ids) -> bool:
     return any(bool(reader.contains(ids, column).any()) for column in info.columns)
 
 
-def _differences(infos: Sequence[KeyInfo]) -> str:
+def differences(infos: Sequence[KeyInfo]) -> str:
+    """In what base keys differ: field by field, what each has."""
     fields: dict[str, set[str]] = {}
     for info in infos:
         for name, value in {**info.key.to_json(), "weights_source": info.notes.get("weights_source")}.items():

@@ -80,9 +80,11 @@ class Reasons:
         self._f1, self._positives = f1, positives
 
     def of(self, attribute: str, likely: Sequence[Candidate]) -> str:
-        """Which two values are in question, and which of them is known least."""
+        """Which values are in question, two at most, and which of them is known least."""
         if not likely:
             return "the model knows no value of it"
+        if not self._single[attribute]:
+            likely = sorted(likely, key=lambda each: abs(each.p - 0.5))
         likely = likely[:2]
         named = " or ".join(each.value for each in likely)
         columns = [self._at[attribute, each.value] for each in likely]

@@ -20,6 +20,7 @@ from pipeline.remote import is_url
 from pipeline.system import write_text
 
 _PHOTO = "photo"
+_WHY = "selvedge-why"
 """What the image is called in the configuration."""
 
 _NONE = "none"
@@ -89,7 +90,7 @@ def _result(ask: Ask, single: bool) -> dict[str, Any] | None:
 def _config(schema: LabelSchema, asked: Sequence[str] | dict[str, None]) -> str:
     """The photo beside the questions: below it they would lie outside of the window."""
     photo = ['<View style="flex: 1">', f'  <Image name="{_PHOTO}" value="$image"/>', "</View>"]
-    questions = ['<View style="flex: 1">', '  <Text name="why" value="$why"/>', *_choices(schema, asked), "</View>"]
+    questions = ['<View style="flex: 1">', f'  <Text name="{_WHY}" value="$why"/>', *_choices(schema, asked), "</View>"]
     inner = (f"  {line}" for line in (*photo, *questions))
     return "\n".join(['<View style="display: flex; gap: 1em">', *inner, "</View>", ""])
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cache import FeatureCache, JoinedReader
+from cache import FeatureCache
 from pipeline.arrays import Bool, Float32, Ids, Int64
 from pipeline.catalogue import Catalogue, Cell, Finding, coded, split_column
 from pipeline.errors import OptionError, counted, nearest_few
 from pipeline.experiment.cached_rows import cached_rows
-from pipeline.features.selection import open_cache
+from pipeline.features.selection import StoredRows, open_cache
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.machine import memory_limit
 from pipeline.neighbours.search import to_unit
@@ -30,19 +30,18 @@ _NAMED = 8
 
 @dataclass(frozen=True, eq=False)
 class PoolRows:
-    """Rows of unit length that are read from the cache when they are asked for."""
+    """Rows of the cache, of unit length when they are asked for, every block counting the same."""
 
-    reader: JoinedReader
-    ids: Ids
+    stored: StoredRows
     widths: tuple[int, ...]
 
     @property
     def shape(self) -> tuple[int, int]:
         """(n, d)."""
-        return len(self.ids), sum(self.widths)
+        return self.stored.shape
 
     def __getitem__(self, rows: slice | Int64) -> Float32:
-        return to_unit(self.reader.read(self.ids[rows]), self.widths)
+        return to_unit(self.stored[rows], self.widths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +114,9 @@ class Pool:
 
     def rows(self) -> PoolRows:
         """The same vectors, read from the cache when they are asked for."""
-        return PoolRows(self.features.reader(self.cache), self.ids, tuple(width for _, width in self.features.blocks))
+        return PoolRows(
+            StoredRows(self.features.reader(self.cache), self.ids), tuple(width for _, width in self.features.blocks)
+        )
 
     def labelled(self, where: Sequence[str]) -> Bool:
         """Photos, bool (n,), that have every attribute named, with one of the values named for it.

@@ -19,7 +19,7 @@ class SimilarOptions:
         count: Nearest photos that are listed for each photo.
         where: Only photos with these labels, such as colour=red; several values of one attribute are alternatives.
         device: Where new photos are embedded; auto takes the GPU when there is one.
-        memory: GiB that the vectors may take (default: half of the memory).
+        memory: GiB that the vectors may take (default: half of the memory); more are read once from the cache.
         out: CSV file to write.
         report: Page of pictures to write (default: beside the CSV file).
     """

@@ -41,6 +41,11 @@ def drawn(small: SmallCatalogue, folder: Path, **changes: object) -> MapReport:
     return draw_map(DataOptions(data=small.data), CacheKeyOptions(), options)
 
 
+def test_vectors_without_room_are_refused_with_the_option(small: SmallCatalogue, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"90 photos x \d+ numbers need .*Raise --memory"):
+        drawn(small, tmp_path, memory=1e-9)
+
+
 def test_a_run_gives_parts_and_predictions_of_photos_it_was_not_fit_on(
     small: SmallCatalogue, run: Path, tmp_path: Path
 ) -> None:

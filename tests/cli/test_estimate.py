@@ -8,13 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.catalogue import read_catalogue
 from pipeline.cli.training import estimate
-from pipeline.cli.training.estimate import Sizes, begun, compare_seconds, finetune_seconds, fit_seconds, to_be_tuned
+from pipeline.cli.training.estimate import (
+    Expected,
+    Sizes,
+    begun,
+    compare_seconds,
+    finetune_seconds,
+    fit_seconds,
+    sizes_of,
+    to_be_tuned,
+)
 from pipeline.cli.training.tuning_speed import training_speed
 from pipeline.errors import OptionError
 from pipeline.features.report import ExtractReport
 from pipeline.heads import HEADS, Targets
-from pipeline.options import BackboneOptions, FinetuneOptions, FitOptions
+from pipeline.options import BackboneOptions, DataOptions, FinetuneOptions, FitOptions
 from tests.finetuning.stripes import write_stripes
 
 Y = np.eye(4, dtype=np.uint8)[np.arange(64) % 4]
@@ -98,6 +108,27 @@ def test_heads_on_each_kind_of_vectors_see_its_numbers_alone(tried: list[tuple[i
         assert [dim for rows, epochs, dim in tried if epochs == 3] == seen
     alone = fits(replace(options, vectors=("1",)), two)
     assert fits(replace(options, vectors=("each",)), two) == pytest.approx(2 * alone)
+
+
+def test_heads_are_tried_on_photos_with_labels(tmp_path: Path) -> None:
+    rows = [f"p{i:03}.png,{'a' if i % 2 else 'b'}" if i >= 40 else f"p{i:03}.png,#N/A" for i in range(80)]
+    (tmp_path / "labels.csv").write_text("\n".join(["filename,stripes", *rows]) + "\n")
+    (tmp_path / "images").mkdir()
+    for i in range(80):
+        (tmp_path / "images" / f"p{i:03}.png").write_bytes(b"%d" % i)
+    catalogue = read_catalogue(DataOptions(data=tmp_path / "labels.csv", images=tmp_path / "images"))
+    sizes = sizes_of(catalogue, [Expected(0.0, (("pooled", 16),))], "64/16/20")
+    assert sizes.targets.mask[:40].any(axis=1).all() and not sizes.targets.mask[40:].any()
+    assert fit_seconds(FitOptions(heads=("linear",), optimizers=("adam",), epochs=3), sizes) > 0
+
+
+def test_a_refit_of_the_best_of_several_kinds_is_one_fit(tried: list[tuple[int, int, int]]) -> None:
+    two = replace(SIZES, kinds=(SIZES.kinds[0], SIZES.kinds[0]))
+    options = FitOptions(heads=("linear",), optimizers=("adam",), epochs=30, vectors=("each",), thumbnails=0)
+    once, again = (fits(replace(options, refit=refit), two) for refit in (False, True))
+    assert again == pytest.approx(once * (1 + 0.5 * 800 / 640)), "one of two"
+    averaged = replace(options, refit=True, ensemble=2, ensemble_from="each-head")
+    assert fits(averaged, two) == pytest.approx(once * (1 + 800 / 640)), "both"
 
 
 def test_kernel_ridge_grows_with_the_cube_of_the_photos_that_are_kept(tried: list[tuple[int, int, int]]) -> None:

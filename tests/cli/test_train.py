@@ -186,7 +186,10 @@ def test_backbones_beside_the_recipes_own_have_heads_of_their_own(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "recipe.yaml").write_text(
-        RECIPE.replace("heads: [linear]", "heads: [linear, network], loss: ce, ensemble: 2, ensemble-from: each-head")
+        RECIPE.replace(
+            "heads: [linear]",
+            "heads: [linear, network], vectors: ['1'], loss: ce, ensemble: 2, ensemble-from: each-head",
+        )
         + "finetune: {epochs: 1, batch-size: 12, device: cpu, final: true}\n"
     )
     assert main([*TRAIN, "--beside", "test_efficientnet"]) == 0
@@ -206,10 +209,30 @@ def test_backbones_beside_the_recipes_own_have_heads_of_their_own(
     assert [origin.cache_key["architecture"] for origin in origins_of(model)] == [
         "test_resnet", "test_efficientnet", "test_resnet"
     ]  # fmt: skip
-    kinds = [member["columns"] for member in model["members"]]
-    shares = [member["weight"] for member in model["members"]]
-    assert len({tuple(columns) for columns in kinds}) == 3
-    assert sorted(shares) == [0.5, 0.5, 1.0], "the network counts as much as both frozen ones"
+    spans = sorted((*member["columns"], member["weight"]) for member in model["members"])
+    assert [share for *_, share in spans] == [0.5, 0.5, 1.0], "the network counts as much as both frozen ones"
+    assert len({start for start, *_ in spans}) == 3
+
+
+@pytest.mark.parametrize(
+    ("heads", "typed", "vectors"),
+    [
+        ("{vectors: ['1'], ensemble: 2}", (), ("1", "2")),
+        ("{ensemble: 2}", (), ("each",)),
+        ("{}", (), ("joined",)),
+        ("{vectors: ['2'], ensemble: 2}", (), ("2",)),
+        ("{ensemble: 2}", ("--vectors", "joined,each"), ("joined", "each")),
+    ],
+)
+def test_heads_see_the_backbones_beside_as_the_recipe_averages(
+    here: Path, heads: str, typed: tuple[str, ...], vectors: tuple[str, ...]
+) -> None:
+    (here / "recipe.yaml").write_text(RECIPE.split("fit-heads:")[0] + f"fit-heads: {heads}\n")
+    words = ("--data", "stripes", "--config", "recipe.yaml", "--beside", "test_vit")
+    training = planned(*words, *typed)
+    assert training.fits[0].vectors == vectors and training.frozen == 2
+    baselines = training.plan.runs[1].words
+    assert baselines[baselines.index("--backbone") + 1] == "test_resnet"
 
 
 @pytest.mark.parametrize(
@@ -226,6 +249,7 @@ def test_backbones_that_cannot_stand_beside_it(
 ) -> None:
     assert main([*TRAIN, *words]) == 1
     assert text in capsys.readouterr().err
+    assert not Path("out/train.json").exists(), "the folder is free for the right word"
 
 
 @pytest.mark.parametrize(

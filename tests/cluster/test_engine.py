@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -33,8 +34,24 @@ def test_rows_and_report_are_those_of_this_process(photos, options, assert_same)
     told = ("key", "columns", "photos", "unique", "duplicates", "reused", "written", "rejects", "extended", "left")
     assert {name: getattr(theirs, name) for name in told} == {name: getattr(ours, name) for name in told}
     assert theirs.runtime.startswith("2 workers on 1 machine: torch, batches of 8")
-    assert {"start", "hash", "runtime", "read", "decode", "forward", "write", "compute"} <= set(theirs.seconds)
+    told = {"start", "hash", "runtime", "read", "decode", "forward", "write", "compute", "stop"}
+    assert told <= set(theirs.seconds)
     assert [step.done for step in seen] == [50, 100, 150] and {step.total for step in seen} == {150}
+
+
+class Lingering(HereCrew):
+    """Its workers take their time to go."""
+
+    def __exit__(self, *raised):
+        time.sleep(0.5)
+        return super().__exit__(*raised)
+
+
+def test_the_end_of_a_cluster_is_no_computing(photos, options):
+    report = extract(photos(20), BACKBONE, options("theirs"), engine=ClusterEngine(Lingering, Patience()))
+    assert report.seconds["stop"] >= 0.5
+    parts = ("start", "hash", "runtime", "compute", "stop")
+    assert sum(report.seconds[name] for name in parts) <= report.seconds["total"] + 1e-6
 
 
 def test_the_same_command_again_computes_nothing_and_another_view_just_that(photos, options):

@@ -323,6 +323,22 @@ def test_a_refit_on_all_photos_keeps_each_member_on_its_vectors(tmp_path: Path) 
     assert model["cache_key"] == other.to_json() and [block["name"] for block in model["blocks"]] == ["pooled"]
 
 
+@pytest.mark.parametrize(("field", "value"), [("mean", (0.4, 0.5, 0.5)), ("precision", "half"), ("decoder", "other")])
+def test_a_refit_takes_no_vectors_that_differ_in_more_than_the_weights(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    small, cache, _ = two_kinds(tmp_path)
+    ids = cache.reader(small.attribute.digest).ids(small.columns[0])
+    X = np.random.default_rng(5).normal(size=(len(ids), DIM)).astype(np.float32)
+    key = base_key(weights_sha256="ef" * 32, **{field: value})
+    with cache.writer(key, notes={"weights_source": "random:7"}) as writer:
+        writer.append(ids, {small.columns[0]: X})
+    first = CacheKeyOptions(backbone=("resnet18",), weights=("random:0",))
+    asked = {"use": ("pooled",), "refit": True, "refit_weights": ("random:7",)}
+    with pytest.raises(OptionError, match=f"but for the weights. They differ in .*{field}: "):
+        fit(small, tmp_path / "run", first, **asked)
+
+
 def test_an_average_over_some_kinds_names_these_alone(tmp_path: Path) -> None:
     small, cache, _ = two_kinds(tmp_path)
     ids = cache.reader(small.attribute.digest).ids(small.columns[0])

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.arrays import Float32, Int64
 from pipeline.catalogue import LabelSchema
+from pipeline.labelling.asks import Reasons, candidates
 from pipeline.labelling.choice import Pool, best_photos, typical_photos
 from pipeline.labelling.doubt import doubts, expected_f1
 
@@ -33,6 +34,18 @@ def test_doubt_is_the_lack_of_a_margin_and_of_several_values_the_chance_of_an_er
     )
     assert doubts(P, SCHEMA) == pytest.approx(
         np.array([[0.3, 0.28, 1.0], [1.0, 0.75, 0.0], [1 - 1 / 3, 0.0, 0.0]]), abs=1e-5
+    )
+
+
+def test_a_reason_names_the_values_in_question_and_the_poorer_of_them() -> None:
+    f1 = np.array([0.9, 0.8, 0.7, 0.6, 0.1])
+    one = LabelSchema(("neck", "look"), (("round", "v"), ("plain", "print", "dots")), (True, False))
+    reasons = Reasons(one, f1, np.arange(5))
+    neck = candidates(np.array([0.6, 0.4], np.float32), ("round", "v"))
+    assert reasons.of("neck", neck) == "round or v? v has an expected F1 of 0.80, true on 1 training photos"
+    look = candidates(np.array([0.99, 0.97, 0.5], np.float32), ("plain", "print", "dots"))
+    assert reasons.of("look", look) == (
+        "with dots or print? dots has an expected F1 of 0.10, true on 4 training photos"
     )
 
 

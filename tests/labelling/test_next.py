@@ -150,7 +150,10 @@ def test_the_way_to_label_studio_and_back(small: SmallCatalogue, model: Path, tm
     assert [task["data"]["photo"] for task in tasks] == [ask.photo for ask in report.asks]
     scores = [task["predictions"][0]["score"] for task in tasks]
     assert scores == pytest.approx([1 - ask.doubt for ask in report.asks], abs=1e-4)
-    (choices,) = ET.parse(report.config or "").getroot().iter("Choices")
+    root = ET.parse(report.config or "").getroot()
+    assert [(text.get("name"), text.get("value")) for text in root.iter("Text")] == [("selvedge-why", "$why")]
+    assert all("neck: " in task["data"]["why"] for task in tasks)
+    (choices,) = root.iter("Choices")
     assert (choices.get("name"), choices.get("toName"), choices.get("choice")) == ("neck", "photo", "single")
     assert [each.get("value") for each in choices] == list(NECKS)
     for task, ask in zip(tasks, report.asks, strict=True):

@@ -78,6 +78,9 @@ def sizes_of(catalogue: Catalogue, extractions: Sequence[Expected], split: str) 
     rows = np.unique(np.linspace(0, len(catalogue) - 1, min(_KERNEL_ROWS, len(catalogue))).astype(np.int64))
     schema, some = infer_schema(catalogue), catalogue.take(rows)
     Y, known = schema.encode(some.cells, some.categories)
+    # Those with a label first: heads are tried on the first few, and need some.
+    order = np.argsort(~known.any(axis=1), kind="stable")
+    Y, known = Y[order], known[order]
     parts = [round(share * len(catalogue)) for share in parse_split(split)]
     kinds = tuple(each.blocks for each in extractions)
     return Sizes((parts[0], parts[1], parts[2]), kinds, Targets(Y, known, schema.slices, schema.single))
@@ -119,10 +122,12 @@ def fit_seconds(options: FitOptions, sizes: Sizes) -> float:
     """A call of fit-heads: every configuration, the fits again of the best, and the files."""
     # The heads that a network brings are not fit.
     configs = [config for config in grid(options) if config.head != NETWORK]
-    once = sum(_fits(configs, dim, len(options.views), sizes) for dim in _dims(options, sizes))
+    dims = list(_dims(options, sizes))
+    once = sum(_fits(configs, dim, len(options.views), sizes) for dim in dims)
     train, validation, test = sizes.parts
-    members = max(1, options.ensemble) * (len(options.heads) if options.ensemble_from == "each-head" else 1)
-    share = min(1.0, members / max(1, len(configs)))
+    fitted = len({config.head for config in configs}) * len(dims)
+    members = max(1, options.ensemble) * (fitted if options.ensemble_from == "each-head" else 1)
+    share = min(1.0, members / max(1, len(configs) * len(dims)))
     again = options.refit * (train + validation) / train + options.final * sizes.photos / train
     pictures = min(test, options.thumbnails)
     return once * (1 + share * again) + _PER_RUN + _PER_PHOTO * (pictures + 0.1 * sizes.photos)
@@ -138,7 +143,8 @@ def _dims(options: FitOptions, sizes: Sizes) -> Iterator[int]:
     for way in options.vectors:
         seen = sizes.kinds[int(way) - 1 : int(way)] if way.isdigit() else sizes.kinds
         for blocks in [sizes.blocks] if way == "joined" else seen:
-            yield sum(width for name, width in blocks if not options.use or name in options.use)
+            if dim := sum(width for name, width in blocks if not options.use or name in options.use):
+                yield dim
 
 
 def _fits(configs: Sequence[HeadConfig], dim: int, views: int, sizes: Sizes) -> float:

@@ -1,8 +1,9 @@
 """What a training runs, as data: the words of each command, made of those that were typed and of the recipe's files.
 
 A recipe is a file with a section per command. `extract` and `fit-heads` always run; a section `finetune` puts that
-command first, and the heads then see the vectors of the frozen start and of the fine-tuned network side by side. Every
-command reads its own section: it is given the same --preset and --config, and those typed words that it knows.
+command first, and the heads then see the vectors of the frozen start and of the fine-tuned network side by side, or as
+the recipe says; so it is with frozen networks beside the recipe's own. Every command reads its own section: it is given
+the same --preset and --config, and those typed words that it knows.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ _WITHOUT = {"thumbnails": 0, "near_duplicates": 0}
 """What a run beside another need not do again."""
 
 _BACKBONE = tuple(field.name for field in fields(BackboneOptions))
+
+_NAMED_WEIGHTS = frozenset({"hub", "package"})
+"""Weights that every backbone may have some of; others are a file, of one."""
 
 _NOT_TAKEN = {
     "extract": frozenset({"batch-size"}),
@@ -162,7 +166,9 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
     heads = _options(steps, "fit-heads", (*runs[0].words, *split), "options", FitOptions)
     products = _options(steps, "fit-heads", (*runs[0].words, *split), "split", SplitOptions)
     if beside := _baselines(request.options, heads):
-        words = words_of({**changed(data), **changed(first), **_shared(heads, products)})
+        # Of several kinds in the cache the baselines see the recipe's own.
+        own = changed(first) if len(made) == 1 else vars(first)
+        words = words_of({**changed(data), **own, **_shared(heads, products)})
         runs.append(Step(BASELINES, (*words, *beside)))
     fits = (heads, *(_options(steps, "fit-heads", run.words, "options", FitOptions) for run in runs[1:]))
     plan = Plan(out, tuple(extractions), tuple(runs), split, ())
@@ -183,7 +189,7 @@ def _beside(names: Sequence[str], first: BackboneOptions) -> tuple[BackboneOptio
     every = [first.backbone, *names]
     if twice := [name for name in names if every.count(name) > 1]:
         raise OptionError(f"--beside names {twice[0]} twice, or it is the recipe's own backbone; name others")
-    if names and Path(first.weights).suffix:
+    if names and first.weights not in _NAMED_WEIGHTS and not first.weights.startswith("random:"):
         raise OptionError(
             f"--beside takes weights by the name of those of {first.backbone}, and {first.weights} are a file; say "
             "--weights package, or use fit-heads with several --backbone and --weights"
@@ -218,11 +224,23 @@ def _fit_words(
     for fit, backbone in tuned.items():
         if fit != _FIRST:
             named += words_of({f"{fit}-weights": (*(each.weights for each in frozen), backbone.weights)})
-    if len(frozen) > 1 and "vectors" not in request.typed:
-        named += words_of({"vectors": tuple(str(number) for number in range(1, len(frozen) + 1))})
     words = request.words(steps, "fit-heads", without=_BACKBONE if named else ())
+    if len(frozen) > 1 and "vectors" not in request.typed:
+        recipe = _options(steps, "fit-heads", (*words, *named), "options", FitOptions)
+        named += words_of({"vectors": _each_alone(recipe, len(frozen))})
     use = request.typed.get("features", ()) if "use" not in request.typed else ()
     return (*words, *(word.replace("--features", "--use", 1) for word in use), "--final", *named)
+
+
+def _each_alone(recipe: FitOptions, frozen: int) -> tuple[str, ...]:
+    """Which vectors the heads of a recipe see when more frozen networks stand beside its own.
+
+    Heads of several networks are better averaged than fit on all of their vectors (docs/BACKBONES.md); a recipe that
+    averages nothing has one head, which sees all of them.
+    """
+    if recipe.vectors == ("1",):
+        return tuple(str(number) for number in range(1, frozen + 1))
+    return ("each",) if recipe.vectors == ("joined",) and recipe.ensemble else recipe.vectors
 
 
 def _finetuning(

@@ -48,6 +48,7 @@ class TrainingState:
         self._asked = [[command, *words] for command, words in training.commands]
         self._catalogue = ""
         self._done: dict[str, str] = {}
+        self._new = not self.path.exists()
         if self.path.exists():
             self._read()
         elif training.out.is_dir() and (other := _something(training.out)):
@@ -79,6 +80,11 @@ class TrainingState:
             self._catalogue, self._done = digest, kept
         self._write()
         return earlier
+
+    def withdraw(self) -> None:
+        """Forget a training that could not even be estimated, so that the folder is free for one with other words."""
+        if self._new:
+            self.path.unlink(missing_ok=True)
 
     def done(self, step: str, result: Path) -> bool:
         """Whether one of the last steps is done, and what it gave is still there."""

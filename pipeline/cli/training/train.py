@@ -24,7 +24,7 @@ from pipeline.cli.training.plan import (
 from pipeline.cli.training.progress import StepTime, Whole, in_words
 from pipeline.cli.training.recipe import choose_recipe
 from pipeline.cli.training.state import TrainingState, begun_with, digest_of
-from pipeline.errors import RunError, counted
+from pipeline.errors import PipelineError, RunError, counted
 from pipeline.options import SplitOptions
 from pipeline.options.forms.words import command, words_of
 from pipeline.system import only_writer
@@ -139,7 +139,12 @@ class _Work:
 def _carry_out(work: _Work, began: float) -> Whole:
     """Estimate, then run."""
     todo = work.todo()
-    whole = Whole(_expected(work, [name for name, _ in todo]), before=time.monotonic() - began)
+    try:
+        expected = _expected(work, [name for name, _ in todo])
+    except PipelineError:
+        work.state.withdraw()
+        raise
+    whole = Whole(expected, before=time.monotonic() - began)
     if todo:
         say_all(_estimate_lines(whole))
     for _, run in todo:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cache import BaseKey
+from cache import BaseKey, Block
 from pipeline.errors import OptionError, counted
 from pipeline.experiment.kinds.stored import StoredVectors
 from pipeline.experiment.rows import Experiment
 from pipeline.features.backbone.provenance import require_unseen, seen_of_key
+from pipeline.features.selection import differences
 from pipeline.features.vectors.joined import JoinedFeatures, join_features
 from pipeline.options import CacheKeyOptions, FitOptions
 
@@ -22,8 +23,8 @@ def refit_experiment(experiment: Experiment, cache_key: CacheKeyOptions, options
         options: Say whose vectors take their place.
 
     Raises:
-        OptionError: Those vectors are not all cached, are no vectors of the same backbones, or test photos are among
-            what their networks have learnt from.
+        OptionError: Those vectors are not all cached, differ in more than the weights, or test photos are among what
+            their networks have learnt from.
     """
     if not options.refit_weights:
         return experiment
@@ -44,7 +45,7 @@ def final_experiment(experiment: Experiment, cache_key: CacheKeyOptions, options
         options: Say whose vectors take their place.
 
     Raises:
-        OptionError: Those vectors are not all cached, or are no vectors of the same backbones.
+        OptionError: Those vectors are not all cached, or differ in more than the weights.
     """
     everything = experiment.with_test_labels()
     if not options.final_weights:
@@ -60,7 +61,11 @@ def _with_vectors_of(
     features = join_features(cache, replace(cache_key, weights=weights), experiment.ids, (options.use, before.views))
     named = f"--{fit}-weights {', '.join(weights)}"
     if _all_but_weights(features) != _all_but_weights(before):
-        raise OptionError(f"{named} gives {features}; expected vectors of the kind of {before}, but for the weights")
+        pairs = zip(before.infos, features.infos, strict=False)
+        apart = "; ".join(filter(None, (differences(pair) for pair in pairs))) or "how many there are"
+        raise OptionError(
+            f"{named} gives {features}; expected vectors like {before}, but for the weights. They differ in {apart}"
+        )
     for kind in features.kinds:
         there = JoinedFeatures((kind,)).reader(cache).contains(experiment.ids)
         if not there.all():
@@ -69,9 +74,9 @@ def _with_vectors_of(
     return replace(experiment, vectors=StoredVectors(cache, features))
 
 
-def _all_but_weights(features: JoinedFeatures) -> list[tuple[BaseKey, list[tuple[str, int]]]]:
+def _all_but_weights(features: JoinedFeatures) -> list[tuple[BaseKey, list[Block]]]:
     """What decides the vectors of each kind apart from the weights, and its blocks."""
     return [
-        (replace(kind.info.key, weights_sha256="0" * 64), [(c.block.name, c.block.dim) for c in kind.columns[0]])
+        (replace(kind.info.key, weights_sha256="0" * 64), [column.block for column in kind.columns[0]])
         for kind in features.kinds
     ]
