@@ -96,10 +96,7 @@ class Bootstrap:
     def figures(self, sums: PhotoSums) -> Resampled:
         """Every figure of `OVERALL` and `PER_ATTRIBUTE` on every resample of these n photos."""
         grouped = self._grouped(sums)
-        parts = [
-            grouped.figures(weights, positives)
-            for weights, positives in zip(self._weights(), self._positives(grouped.positives), strict=True)
-        ]
+        parts = [grouped.figures(*drawn) for drawn in self._with_positives(grouped.positives)]
         return Resampled(
             {name: np.concatenate([part.overall[name] for part in parts]) for name in OVERALL},
             {name: np.concatenate([part.attributes[name] for part in parts]) for name in PER_ATTRIBUTE},
@@ -110,15 +107,18 @@ class Bootstrap:
         parts, wholes = (self._sum(cells, np.float32) for cells in (part, whole))
         return np.concatenate([_divide(weights @ parts, weights @ wholes) for weights in self._weights()])
 
-    def _positives(self, grouped: Float) -> Iterable[Float]:
-        """Resampled positives per value; the same for every candidate of a comparison, so the last ones are kept."""
+    def _with_positives(self, grouped: Float) -> Iterable[tuple[Float32, Float]]:
+        """Weights, and the positives per value that they give.
+
+        Positives are the same for every candidate of a comparison, so the last ones are kept.
+        """
         if self.resamples * max(self.count, grouped.shape[1]) > self._most_kept:
-            return (weights @ grouped for weights in self._weights())
+            return ((weights, weights @ grouped) for weights in self._weights())
         name = hashlib.sha256(grouped.tobytes()).digest()
         if name not in self._last:
             self._last.clear()
             self._last[name] = [weights @ grouped for weights in self._weights()]
-        return self._last[name]
+        return zip(self._weights(), self._last[name], strict=True)
 
     @cached_property
     def _last(self) -> dict[bytes, list[Float]]:
