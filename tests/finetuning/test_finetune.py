@@ -305,7 +305,7 @@ def test_a_refit_takes_the_vectors_of_the_refitted_network_for_its_test_figures_
     run_extract(tuned, replace(BACKBONE, weights=weights), other)
     run_extract(tuned, replace(BACKBONE, weights=refit, resize="crop"), other)
     strange = replace(asked, cache=other, refit_weights=(refit,), out=tmp_path / "strange")
-    with pytest.raises(OptionError, match="crop.*; expected vectors of the kind of .*squash.*, but for the weights"):
+    with pytest.raises(OptionError, match=r"crop.*; expected vectors like .*squash.*, but for .* in .*fit: crop \| sq"):
         fit_heads(tuned.data, key, split, strange)
     run_extract(tuned, replace(BACKBONE, weights=str(finished[0].final)), own_cache)
     flattering = replace(asked, refit_weights=(str(finished[0].final),), out=tmp_path / "flattering")
