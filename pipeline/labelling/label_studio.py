@@ -20,8 +20,10 @@ from pipeline.remote import is_url
 from pipeline.system import write_text
 
 _PHOTO = "photo"
-_WHY = "selvedge-why"
 """What the image is called in the configuration."""
+
+_WHY = "selvedge-why"
+"""What the text that says why is called there: no attribute has this name."""
 
 _NONE = "none"
 

@@ -92,9 +92,12 @@ class Pool:
         notes = tuple(Finding("kind-of-vectors", "", note) for note in features.notes)
         return cls(opened, features, [str(path) for path in kept], kept, ids[have], {}, notes)
 
+    def fits(self, memory: float | None) -> bool:
+        """Whether a search through vectors in memory takes no more than is allowed."""
+        return self._need <= memory_limit(memory)
+
     @property
-    def need(self) -> float:
-        """Bytes that a search through vectors in memory takes."""
+    def _need(self) -> float:
         return _COPIES * 4 * self.features.dim * len(self.ids)
 
     def read(self, memory: float | None) -> Float32:
@@ -103,11 +106,11 @@ class Pool:
         Raises:
             OptionError: They do not fit into the memory allowed.
         """
-        limit = memory_limit(memory)
-        if self.need > limit:
+        if not self.fits(memory):
+            allowed = memory_limit(memory)
             raise OptionError(
                 f"all vectors are held in memory: {counted(len(self.ids), 'photo')} x {self.features.dim} numbers need "
-                f"{self.need / 2**30:.1f} GiB, and {limit / 2**30:.1f} GiB may be used. Raise --memory, or choose "
+                f"{self._need / 2**30:.1f} GiB, and {allowed / 2**30:.1f} GiB may be used. Raise --memory, or choose "
                 "fewer blocks with --use"
             )
         return self.rows()[:]

@@ -12,7 +12,6 @@ from pipeline.arrays import Float32, Ids
 from pipeline.errors import BadImage, OptionError
 from pipeline.features.contents.ids import content_ids
 from pipeline.features.vectors.origin import as_fields
-from pipeline.machine import memory_limit
 from pipeline.model.feature_source import FeatureSource
 from pipeline.model.photos import find_photos
 from pipeline.neighbours.pool import Pool
@@ -52,8 +51,8 @@ def similar(
     good = [i for i in range(len(names)) if i not in rejects]
     # One more than asked for, as a photo may be among those that are searched.
     wanted = options.count + 1, None if among.all() else among
-    if pool.need <= memory_limit(options.memory):
-        search = Search(pool.read(options.memory))
+    if pool.fits(options.memory):
+        search = Search(pool.rows()[:])
         started = time.perf_counter()
         nearest = [search.nearest(Q[i], *wanted) for i in good]
     else:

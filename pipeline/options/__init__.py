@@ -7,7 +7,14 @@ from pipeline.options.audit import AuditOptions, VocabularyOptions
 from pipeline.options.cache import ExportOptions, PruneOptions
 from pipeline.options.comparison import CompareOptions, ReproduceOptions
 from pipeline.options.data import DataOptions, SampleOptions, SplitOptions, grouping
-from pipeline.options.features import BackboneOptions, CacheKeyOptions, EngineOptions, ExtractOptions, VectorKind
+from pipeline.options.features import (
+    BackboneOptions,
+    CacheKeyOptions,
+    EngineOptions,
+    ExtractOptions,
+    VectorKind,
+    names_file,
+)
 from pipeline.options.finetuning import FinetuneOptions
 from pipeline.options.heads import FitOptions
 from pipeline.options.labelling import LabelsOptions, NextOptions
@@ -42,4 +49,5 @@ __all__ = [
     "VectorKind",
     "VocabularyOptions",
     "grouping",
+    "names_file",
 ]

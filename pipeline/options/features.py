@@ -16,6 +16,11 @@ Precision = Literal["fp32", "half"]
 _MOST_PARTS = 100_000
 
 
+def names_file(weights: str) -> bool:
+    """Whether weights are named by their file, which is of one network, and not as hub, package or random:SEED."""
+    return weights not in ("hub", "package") and not weights.startswith("random:")
+
+
 @dataclass(frozen=True)
 class BackboneOptions:
     """Which frozen network turns a photo into a vector, and how the photo is shown to it.

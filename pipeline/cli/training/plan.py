@@ -20,7 +20,15 @@ from pipeline.cli.steps import Steps
 from pipeline.cli.training.recipe import Recipe
 from pipeline.errors import OptionError
 from pipeline.names import tidied
-from pipeline.options import BackboneOptions, DataOptions, ExtractOptions, FinetuneOptions, FitOptions, SplitOptions
+from pipeline.options import (
+    BackboneOptions,
+    DataOptions,
+    ExtractOptions,
+    FinetuneOptions,
+    FitOptions,
+    SplitOptions,
+    names_file,
+)
 from pipeline.options.forms.words import changed, words_of
 from pipeline.options.forms.yaml_file import OWN_MEANING
 
@@ -46,9 +54,6 @@ _WITHOUT = {"thumbnails": 0, "near_duplicates": 0}
 """What a run beside another need not do again."""
 
 _BACKBONE = tuple(field.name for field in fields(BackboneOptions))
-
-_NAMED_WEIGHTS = frozenset({"hub", "package"})
-"""Weights that every backbone may have some of; others are a file, of one."""
 
 _NOT_TAKEN = {
     "extract": frozenset({"batch-size"}),
@@ -156,7 +161,7 @@ def plan_training(request: Request, recipe: Recipe, steps: Steps) -> Training:
     frozen = (first, *_beside(request.options.beside, first))
     extractions = [
         Step("extract", extract),
-        *(_other(f"extract, {each.backbone}", request, steps, each) for each in frozen[1:]),
+        *(Step(f"extract, {each.backbone}", _with(each, request, steps)) for each in frozen[1:]),
         *(_tuned(_EXTRACTIONS[use], request, steps, each) for use, each in tuned.items()),
     ]
     made = tuple(_extraction(steps, step.words) for step in extractions)
@@ -189,7 +194,7 @@ def _beside(names: Sequence[str], first: BackboneOptions) -> tuple[BackboneOptio
     every = [first.backbone, *names]
     if twice := [name for name in names if every.count(name) > 1]:
         raise OptionError(f"--beside names {twice[0]} twice, or it is the recipe's own backbone; name others")
-    if names and first.weights not in _NAMED_WEIGHTS and not first.weights.startswith("random:"):
+    if names and names_file(first.weights):
         raise OptionError(
             f"--beside takes weights by the name of those of {first.backbone}, and {first.weights} are a file; say "
             "--weights package, or use fit-heads with several --backbone and --weights"
@@ -197,15 +202,14 @@ def _beside(names: Sequence[str], first: BackboneOptions) -> tuple[BackboneOptio
     return tuple(replace(first, backbone=name) for name in names)
 
 
-def _other(name: str, request: Request, steps: Steps, backbone: BackboneOptions) -> Step:
-    """An extraction of the same blocks with another backbone."""
-    return Step(name, (*request.words(steps, "extract", without=_BACKBONE), *words_of(vars(backbone))))
+def _with(backbone: BackboneOptions, request: Request, steps: Steps, without: Collection[str] = ()) -> Words:
+    """Words of an extraction with another backbone than the recipe's own."""
+    return (*request.words(steps, "extract", without=(*_BACKBONE, *without)), *words_of(vars(backbone)))
 
 
 def _tuned(name: str, request: Request, steps: Steps, tuned: BackboneOptions) -> Step:
     """An extraction with a fine-tuned network: what it has learnt is in its last layer, the rest is in the start."""
-    words = request.words(steps, "extract", without=(*_BACKBONE, "features"))
-    return Step(name, (*words, *words_of(vars(tuned)), "--features", "pooled"), "finetune")
+    return Step(name, (*_with(tuned, request, steps, ("features",)), "--features", "pooled"), "finetune")
 
 
 def _fit_words(

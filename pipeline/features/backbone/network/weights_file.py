@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import BackboneError
+from pipeline.options import names_file
 from pipeline.system import file_digest
 
 
@@ -41,12 +42,12 @@ def weights_file(backbone: str, weights: str, hub: HubFile | None = None) -> Pat
         weights: hub, package, random:SEED or a file.
         hub: The file behind `hub`.
     """
+    if names_file(weights):
+        return Path(weights)
     if weights == "hub":
         return hub.path if hub else None
-    if weights.startswith("random:"):
-        return None
     if weights != "package":
-        return Path(weights)
+        return None
     try:
         return packaged_file(backbone)[0]
     except BackboneError:
