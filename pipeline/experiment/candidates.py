@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -172,35 +172,6 @@ def choose(candidates: Sequence[JudgedHead], truth: Truth) -> JudgedHead:
         if len(candidate.made_of) > 1 and any(member is best.made_of[0] for member in candidate.made_of):
             return best if candidate is best or _surely_better(best, candidate, truth) else candidate
     return best
-
-
-def averaged(
-    candidates: Sequence[JudgedHead], most: int, source: Literal["best", "each-head"]
-) -> tuple[tuple[FittedHead, ...], tuple[float, ...]]:
-    """What an ensemble is made of, and how much each counts; only heads whose links are those of the best one.
-
-    Args:
-        candidates: Single configurations, judged.
-        most: Most of them, or of each head.
-        source: best for those with the highest scores, all counting alike; each-head for those of each head on each
-            kind of vectors. A head counts as much as any other head, and its kinds alike: heads of one network that was
-            trained on the photos must not be outvoted by several heads on each of several frozen ones.
-    """
-    alike = [c for c in candidates if c.head.links == best_of(candidates).head.links]
-    ranked = sorted(alike, key=lambda c: -c.score)
-    if source == "best":
-        return tuple(head for c in ranked[:most] for head in c.made_of), ()
-    by_head: dict[str, dict[int, list[JudgedHead]]] = {}
-    for candidate in ranked:
-        config = candidate.head.config
-        by_head.setdefault(config.head, {}).setdefault(config.vectors, []).append(candidate)
-    members, shares = [], []
-    for kinds in by_head.values():
-        for group in kinds.values():
-            chosen = group[:most]
-            members += [candidate.made_of[0] for candidate in chosen]
-            shares += [1.0 / (len(kinds) * len(chosen))] * len(chosen)
-    return tuple(members), tuple(shares)
 
 
 def _surely_better(first: JudgedHead, second: JudgedHead, truth: Truth) -> bool:

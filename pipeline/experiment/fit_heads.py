@@ -19,7 +19,6 @@ from pipeline.experiment.candidates import (
     Fit,
     JudgedHead,
     Truth,
-    averaged,
     best_of,
     choose,
     folds_of,
@@ -27,6 +26,7 @@ from pipeline.experiment.candidates import (
     worth_keeping,
 )
 from pipeline.experiment.kinds.again import final_experiment, refit_experiment
+from pipeline.experiment.kinds.averaging import averaged
 from pipeline.experiment.kinds.fitting import fit_on_kinds, on_kinds
 from pipeline.experiment.kinds.models import write_final_model, write_models
 from pipeline.experiment.kinds.own_heads import require_own_heads, with_own_heads
@@ -217,7 +217,7 @@ def _judge_all(fitted: Sequence[FittedHead], experiment: Experiment, options: Fi
 
     candidates = [judged(head.config.config_id, head, (head,)) for head in sound]
     if options.ensemble > 1 and len(candidates) > 1:
-        members, shares = averaged(candidates, options.ensemble, options.ensemble_from)
+        members, shares = averaged(candidates, options.ensemble, options.ensemble_from, truth)
         of_all = judged(f"ensemble-{len(members)}", ensemble(members, shares), members)
         candidates.append(replace(of_all, shares=shares))
     return candidates

@@ -60,7 +60,8 @@ class FitOptions:
             other validation photos gain by it.
         ensemble: Average this many of the best configurations into one more model (0 is off).
         ensemble_from: The best configurations of all (best), or the best ones of each head on each kind of vectors,
-            every head counting alike, and every kind within it (each-head).
+            every head counting alike, and every kind within it (each-head); networks' own heads count as much as
+            validation labels say.
         refit: Fit the best once more on train and validation rows, with every choice made before.
         refit_weights: Weights whose vectors the refit takes in place of those of --weights, in the same order: a
             network of `finetune --refit`.

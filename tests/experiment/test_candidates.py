@@ -10,7 +10,7 @@ import pytest
 from pipeline.catalogue.labels import LabelSchema
 from pipeline.evaluation.metrics import validation_score
 from pipeline.evaluation.thresholds import decide, tune
-from pipeline.experiment.candidates import Fit, JudgedHead, Truth, averaged, best_of, choose, cross_fitted, judge
+from pipeline.experiment.candidates import Fit, JudgedHead, Truth, best_of, choose, cross_fitted, judge
 from pipeline.heads import FittedHead, HeadConfig
 
 VALUES = 12
@@ -100,16 +100,6 @@ def test_within_noise_an_ensemble_is_preferred_to_its_member() -> None:
     found, truth = candidates(lead=1)
     assert best_of(found).config_id == "first"
     assert choose(found, truth).config_id == "ensemble-2"
-
-
-def test_every_head_counts_alike_whatever_it_sees_and_however_often_it_was_tried() -> None:
-    P, truth = noisy(0)
-    tried = [("linear", 1, 0.1), ("linear", 1, 0.2), ("linear", 1, 0.3), ("linear", 2, 0.1), ("mlp", 3, 0.1)]
-    heads = [replace(fitted(0), config=HeadConfig(head=head, vectors=kind, lr=lr)) for head, kind, lr in tried]
-    alike = [replace(judged(P, truth), head=head, made_of=(head,)) for head in heads]
-    members, shares = averaged(alike, 2, "each-head")
-    counted = [(m.config.head, m.config.vectors, share) for m, share in zip(members, shares, strict=True)]
-    assert counted == [("linear", 1, 0.25), ("linear", 1, 0.25), ("linear", 2, 0.5), ("mlp", 3, 1.0)]
 
 
 def test_a_member_that_is_ahead_by_more_than_noise_is_taken() -> None:

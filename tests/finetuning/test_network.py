@@ -11,6 +11,7 @@ import torch
 from pipeline.features.backbone.network import load_backbone
 from pipeline.features.backbone.weights import load_net
 from pipeline.finetuning.network.averaging import averaged_model, between
+from pipeline.finetuning.network.depthwise import DepthwiseConvolution
 from pipeline.finetuning.network.folding import fold_frozen_norms
 from pipeline.finetuning.network.model import NET, AttributeHeads, Model, head_layers, make_optimizer
 from pipeline.finetuning.network.stages import Part
@@ -64,6 +65,25 @@ class TestFolding:
         for name in depthwise:
             a, b = expected[f"{name}.weight"].flatten(), found[f"{name}.weight"].flatten()
             assert float(torch.nn.functional.cosine_similarity(a, b, dim=0)) > 0.99
+
+    @pytest.mark.parametrize("size", [7, 30])
+    @pytest.mark.parametrize(
+        ("side", "stride", "padding"), [(3, 1, 1), (3, 2, 0), (5, 1, 2), (5, 2, 1), (5, 3, 2), (7, 1, 3), (7, 2, 0)]
+    )
+    def test_depthwise_gradients_are_those_of_single_precision_but_for_bf16_rounding(
+        self, side: int, stride: int, padding: int, size: int
+    ) -> None:
+        torch.manual_seed(0)
+        arrays = torch.randn(4, 3, size, size + 2), torch.randn(3, 1, side, side), torch.randn(3)
+        # What bf16 can hold, so that only what is computed differs.
+        x, weight, bias = (array.bfloat16().float().requires_grad_(True) for array in arrays)
+        outputs = torch.nn.functional.conv2d(x, weight, bias, stride, padding, 1, 3)
+        seen = DepthwiseConvolution.apply(x, weight, bias, stride, padding)
+        told = torch.randn_like(outputs).bfloat16()
+        expected = torch.autograd.grad(outputs, (x, weight, bias), told.float())
+        found = torch.autograd.grad(seen, (x, weight, bias), told)
+        for a, b in zip((outputs, *expected), (seen, *found), strict=True):
+            assert b.shape == a.shape and float((a - b).detach().norm() / a.detach().norm()) < 0.005
 
     def test_a_norm_that_reads_something_else_is_left_alone(self) -> None:
         class Doubled(torch.nn.Module):

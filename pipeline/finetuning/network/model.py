@@ -110,7 +110,7 @@ def make_optimizer(model: Model, part: Part, options: FinetuneOptions) -> torch.
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum)
     kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=options.lr, betas=(options.betas[0], options.betas[1]))
+    return kind(groups, lr=options.lr, betas=(options.betas[0], options.betas[1]), fused=True)
 
 
 def _with_shares(
