@@ -31,6 +31,7 @@ from pipeline.finetuning.network.stages import Part
 from pipeline.finetuning.outcome import Callbacks, Judgement, Outcome, Record, State, epoch_line
 from pipeline.finetuning.photos.augment import Augmentation
 from pipeline.finetuning.photos.batches import in_order, loaded
+from pipeline.finetuning.photos.squares import squares
 from pipeline.heads.schedules import RUNS_WHOLE, LearningRateSchedule
 from pipeline.machine import choose_device
 from pipeline.options import FinetuneOptions
@@ -60,7 +61,7 @@ class Training:
         options: FinetuneOptions,
     ) -> None:
         self._options, self._schema, self._augmentation = options, schema, augmentation
-        self._size = backbone.transform.size
+        self._squares = squares(options, backbone.transform.size)
         self._device = torch.device(choose_device(options.device))
         self._type = autocast_type(options.amp, self._device)
         self._part = Part(backbone.net, options.train, options.norm)
@@ -73,7 +74,7 @@ class Training:
         self._average = averaged_model(self._model, options.ema) if options.ema else None
         self._part.mark()
         if options.norm == "frozen":
-            fold_frozen_norms(backbone.net, self._size)
+            fold_frozen_norms(backbone.net, backbone.transform.size)
         self._optimizer = make_optimizer(self._model, self._part, options)
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=self._type is torch.float16)
         self._history: list[Record] = []
@@ -162,7 +163,7 @@ class Training:
         rng = np.random.default_rng([self._options.seed, epoch])
         batches = np.array_split(rng.permutation(len(train.rows)), steps)
         total = torch.zeros(2, dtype=torch.float64, device=self._device)
-        done, size = epoch * len(train.rows), self._size_at(epoch)
+        done, size = epoch * len(train.rows), self._squares[epoch]
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(int(rng.integers(2**31)))
             self._part.train_mode()
@@ -176,12 +177,6 @@ class Training:
                 if callbacks.trained is not None:
                     callbacks.trained(done, self._options.epochs * len(train.rows))
         return float(total[0] / total[1])
-
-    def _size_at(self, epoch: int) -> int:
-        """Side of the squares of an epoch: the start's, half way, then the full one, a third of the epochs each."""
-        start = self._options.start_size or self._size
-        third = min(2, 3 * epoch // self._options.epochs)
-        return round(start + third / 2 * (self._size - start))
 
     def _step(self, images: Tensor, Y: Tensor, mask: Tensor) -> Tensor:
         """One update; returns the batch's sum of losses and sum of weights."""

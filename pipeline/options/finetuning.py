@@ -45,8 +45,8 @@ class FinetuneOptions:
             colours).
         mixup: Mix two photos, by a beta distribution with this parameter (0 is off).
         randaugment: Magnitude of RandAugment, two operations per photo (0 is off).
-        start_size: Side of the square in the first third of the epochs, half way to --size in the second (default:
-            --size throughout).
+        start_size: Side of the square in the first third of the epochs, at most --size, and half way to it in the
+            second (default: --size throughout).
         refit: Train once more on training and validation photos, when everything is chosen, for `fit-heads --refit`.
         final: Train once more on every labelled photo, when everything is chosen, for a final model; the figures stay
             those of the training before.

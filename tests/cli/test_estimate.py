@@ -45,11 +45,14 @@ def test_an_extraction_takes_what_its_first_photos_say() -> None:
 
 def test_a_network_takes_its_epochs_and_those_of_the_trainings_after_it() -> None:
     options, parts = FinetuneOptions(epochs=10), (600, 0, 200)
-    once = finetune_seconds(options, 50.0, parts)
+    once = finetune_seconds(options, None, 50.0, parts)
     assert once == pytest.approx(120.0)
-    assert finetune_seconds(options, 50.0, (600, 200, 0)) > once
-    assert finetune_seconds(replace(options, final=True), 50.0, parts) == pytest.approx(once + 160.0)
-    assert finetune_seconds(replace(options, refit=True), 50.0, parts) == pytest.approx(2 * once)
+    assert finetune_seconds(options, None, 50.0, (600, 200, 0)) > once
+    assert finetune_seconds(replace(options, final=True), None, 50.0, parts) == pytest.approx(once + 160.0)
+    assert finetune_seconds(replace(options, refit=True), None, 50.0, parts) == pytest.approx(2 * once)
+    assert finetune_seconds(options, 96, 50.0, parts) == pytest.approx(once)
+    growing = replace(options, epochs=9, start_size=48)
+    assert finetune_seconds(growing, 96, 50.0, parts) == pytest.approx(3 * 12.0 * (0.25 + 0.5625 + 1.0))
     vectors = to_be_tuned(report(), 1000, 50.0)
     assert vectors.blocks == (("pooled", 16),)
     assert 0 < vectors.seconds < 1000 / 50.0

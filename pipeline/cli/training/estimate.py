@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.catalogue import Catalogue, infer_schema, parse_split
 from pipeline.errors import HeadError
 from pipeline.features.report import ExtractReport
+from pipeline.finetuning.photos.squares import squares
 from pipeline.heads import HeadConfig, SweepOptions, Targets, estimate_seconds, fit_many, grid
 from pipeline.heads.config import NETWORK
 from pipeline.options import FinetuneOptions, FitOptions
@@ -104,18 +105,22 @@ def to_be_tuned(start: ExtractReport, photos: int, speed: float) -> Expected:
     return Expected(_START + photos * _JUDGED / max(speed, 1e-9), tuple(pooled.items()))
 
 
-def finetune_seconds(options: FinetuneOptions, speed: float, parts: tuple[int, int, int]) -> float:
+def finetune_seconds(options: FinetuneOptions, size: int | None, speed: float, parts: tuple[int, int, int]) -> float:
     """A call of finetune: its epochs, and those of the trainings that follow it.
 
     Args:
         options: How.
-        speed: Photos per second of a training step.
+        size: Side of the full squares; None if nobody has said it.
+        speed: Photos per second of a training step on them.
         parts: Photos to train, to choose, and to test.
     """
     train, validation, test = parts
-    once = options.epochs * (train + _JUDGED * validation)
     again = options.refit * (train + validation) + options.final * (train + validation + test)
-    return (once + options.epochs * again) / max(speed, 1e-9)
+    epochs: float = options.epochs
+    if size is not None:
+        # A step takes as long as its pixels are many.
+        epochs = sum((side / size) ** 2 for side in squares(options, size))
+    return (epochs * (train + again) + options.epochs * _JUDGED * validation) / max(speed, 1e-9)
 
 
 def fit_seconds(options: FitOptions, sizes: Sizes) -> float:

@@ -182,7 +182,8 @@ def _expected(work: _Work, names: list[str]) -> list[StepTime]:
 
     def seconds(name: str) -> float:
         if name == FINETUNE and training.start is not None:
-            return estimate.finetune_seconds(training.start[1], speed, sizes.parts)
+            backbone, options = training.start
+            return estimate.finetune_seconds(options, backbone.size, speed, sizes.parts)
         if name in extractions:
             return extractions[name].seconds
         if name in fits:
