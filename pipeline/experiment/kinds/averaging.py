@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float64, Positions
+from pipeline.arrays import Bool, Float32, Float64, Positions
 from pipeline.experiment.candidates import JudgedHead, Truth, best_of
 from pipeline.heads import FittedHead
+from pipeline.heads.calibration import rows_to_look_at
 from pipeline.heads.config import NETWORK
 
 _PRIOR_CELLS = 30.0
@@ -51,12 +53,17 @@ def averaged(
 
 def _with_networks(members: Sequence[tuple[JudgedHead, float]], truth: Truth) -> tuple[float, ...]:
     """Their shares, those of networks against all others together as validation says."""
+    counts = np.array([share for _, share in members])
     networks = [i for i, (candidate, _) in enumerate(members) if candidate.head.config.head == NETWORK]
     fitted = [i for i in range(len(members)) if i not in networks]
-    sides = [side for side in ([*fitted], *([i] for i in networks)) if side]
-    counts = np.array([share for _, share in members])
+    sides = [side for side in (fitted, *([i] for i in networks)) if side]
+    if len(sides) == 1:
+        return tuple(counts.tolist())
     before = np.array([counts[side].sum() for side in sides])
-    says = [sum(counts[i] * _likelihoods(members[i][0], truth) for i in side) / counts[side].sum() for side in sides]
+    rows = rows_to_look_at(len(truth.Y))
+    truth = replace(truth, Y=truth.Y[rows], known=truth.known[rows], groups=truth.groups[rows])
+    held = [_likelihoods(candidate.P[rows], truth) for candidate, _ in members]
+    says = [sum(counts[i] * held[i] for i in side) / counts[side].sum() for side in sides]
     after = _likeliest_shares(np.stack(says, axis=1), _cell_weights(truth), before / before.sum()) * before.sum()
     shares = counts.copy()
     for side, was, now in zip(sides, before, after, strict=True):
@@ -81,10 +88,10 @@ def _likeliest_shares(likelihoods: Float64, weights: Float64, prior: Float64) ->
     return shares
 
 
-def _likelihoods(candidate: JudgedHead, truth: Truth) -> Float64:
-    """How likely the candidate held each known label, (cells,): in the order of `_known`."""
-    P = np.clip(candidate.P.astype(np.float64), _LEAST, 1 - _LEAST)
-    return np.concatenate([np.where(Y, P[at], 1 - P[at]) for at, Y in _known(truth)])
+def _likelihoods(P: Float32, truth: Truth) -> Float64:
+    """How likely probabilities (n, L) held each known label to be, (cells,): in the order of `_known`."""
+    held = np.concatenate([np.where(Y, P[at], 1 - P[at]) for at, Y in _known(truth)])
+    return np.clip(held.astype(np.float64), _LEAST, 1.0)
 
 
 def _cell_weights(truth: Truth) -> Float64:

@@ -37,9 +37,12 @@ class DepthwiseConvolution(torch.autograd.Function):
         """The gradients of x (bf16), weight and bias (float32)."""
         x, kernel = ctx.saved_tensors
         gradient = _channels_last(gradient)
-        of_x = _input_gradient(gradient, kernel, x.shape, ctx.stride, ctx.padding)
-        of_kernel = _kernel_gradient(gradient, x, kernel, ctx.stride, ctx.padding)
-        return of_x, of_kernel.float(), gradient.sum((0, 2, 3), dtype=torch.float32), None, None
+        of_x = of_kernel = None
+        if ctx.needs_input_grad[0]:
+            of_x = _input_gradient(gradient, kernel, x.shape, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[1]:
+            of_kernel = _kernel_gradient(gradient, x, kernel, ctx.stride, ctx.padding).float()
+        return of_x, of_kernel, gradient.sum((0, 2, 3), dtype=torch.float32), None, None
 
 
 def is_plain_depthwise(conv: torch.nn.Conv2d) -> bool:
