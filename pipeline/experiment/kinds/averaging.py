@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from pipeline.arrays import Bool, Float32, Float64, Positions
+from pipeline.arrays import Bool, Float32, Float64, Positions, UInt8
+from pipeline.catalogue.labels import LabelSchema
 from pipeline.experiment.candidates import JudgedHead, Truth, best_of
 from pipeline.heads import FittedHead
 from pipeline.heads.calibration import rows_to_look_at
@@ -61,10 +62,11 @@ def _with_networks(members: Sequence[tuple[JudgedHead, float]], truth: Truth) ->
         return tuple(counts.tolist())
     before = np.array([counts[side].sum() for side in sides])
     rows = rows_to_look_at(len(truth.Y))
-    truth = replace(truth, Y=truth.Y[rows], known=truth.known[rows], groups=truth.groups[rows])
-    held = [_likelihoods(candidate.P[rows], truth) for candidate, _ in members]
+    labels = list(_known_labels(truth.schema, truth.Y[rows], truth.known[rows]))
+    held = [_likelihoods(candidate.P[rows], labels) for candidate, _ in members]
     says = [sum(counts[i] * held[i] for i in side) / counts[side].sum() for side in sides]
-    after = _likeliest_shares(np.stack(says, axis=1), _cell_weights(truth), before / before.sum()) * before.sum()
+    weights = np.concatenate([np.full(len(each.true), each.weight) for each in labels])
+    after = _likeliest_shares(np.stack(says, axis=1), weights, before / before.sum()) * before.sum()
     shares = counts.copy()
     for side, was, now in zip(sides, before, after, strict=True):
         shares[side] *= now / was
@@ -88,24 +90,30 @@ def _likeliest_shares(likelihoods: Float64, weights: Float64, prior: Float64) ->
     return shares
 
 
-def _likelihoods(P: Float32, truth: Truth) -> Float64:
-    """How likely probabilities (n, L) held each known label to be, (cells,): in the order of `_known`."""
-    held = np.concatenate([np.where(Y, P[at], 1 - P[at]) for at, Y in _known(truth)])
+@dataclass(frozen=True)
+class _Labels:
+    """What is known of an attribute.
+
+    Attributes:
+        at: Rows and columns, (cells,) each.
+        true: Whether the value is the photo's, (cells,).
+        weight: Of a cell; values of a multi-valued attribute of a photo count as one label together.
+    """
+
+    at: tuple[Positions, Positions]
+    true: Bool
+    weight: float
+
+
+def _known_labels(schema: LabelSchema, Y: UInt8, known: Bool) -> Iterator[_Labels]:
+    for columns, single in zip(schema.slices, schema.single, strict=True):
+        true = Y[:, columns].astype(bool)
+        rows, values = np.nonzero(known[:, columns] & true if single else known[:, columns])
+        weight = 1.0 if single else 1.0 / (columns.stop - columns.start)
+        yield _Labels((rows, values + columns.start), true[rows, values], weight)
+
+
+def _likelihoods(P: Float32, labels: Sequence[_Labels]) -> Float64:
+    """How likely probabilities (n, L) held each known label to be, (cells,)."""
+    held = np.concatenate([np.where(each.true, P[each.at], 1 - P[each.at]) for each in labels])
     return np.clip(held.astype(np.float64), _LEAST, 1.0)
-
-
-def _cell_weights(truth: Truth) -> Float64:
-    """Values of one attribute of a photo count as one label together."""
-    widths = [
-        1 if single else columns.stop - columns.start
-        for columns, single in zip(truth.schema.slices, truth.schema.single, strict=True)
-    ]
-    return np.concatenate([np.full(len(Y), 1.0 / width) for (_, Y), width in zip(_known(truth), widths, strict=True)])
-
-
-def _known(truth: Truth) -> Iterator[tuple[tuple[Positions, Positions], Bool]]:
-    """Per attribute the (rows, columns) that say what is known, and whether the value is the photo's."""
-    for columns, single in zip(truth.schema.slices, truth.schema.single, strict=True):
-        Y, known = truth.Y[:, columns].astype(bool), truth.known[:, columns]
-        rows, values = np.nonzero(known & Y if single else known)
-        yield (rows, values + columns.start), Y[rows, values]
