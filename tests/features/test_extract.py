@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import shutil
 import signal
+import sys
 import threading
 from dataclasses import replace
 
@@ -27,6 +29,7 @@ from pipeline.options import BackboneOptions, ExtractOptions, VectorKind
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BACKBONE = BackboneOptions(backbone="test_resnet", weights="random:0", size=32, resize="squash")
+INTERRUPTED = 130
 
 
 @pytest.fixture
@@ -237,10 +240,19 @@ def test_an_interrupt_keeps_the_rows_so_far(run, tmp_path):
     assert (report.reused, report.written) == (4, 5)
 
 
-def test_a_termination_signal_is_an_interrupt(run):
-    # To this thread: one that another thread takes may come late, after its handler has gone, and end the process.
+def terminated_while_extracting(photos, options):
     with pytest.raises(KeyboardInterrupt):
-        run(progress=lambda step: signal.raise_signal(signal.SIGTERM))
+        extract(photos, BACKBONE, options, lambda step: signal.raise_signal(signal.SIGTERM))
+    sys.exit(INTERRUPTED)
+
+
+def test_a_termination_signal_is_an_interrupt(run, photos, tmp_path):
+    # In a process of its own: what other tests have done with signals in this one decides nothing, and ends nothing.
+    options = ExtractOptions(cache=tmp_path / "features", runtime="torch", device="cpu", batch_size=4)
+    process = multiprocessing.get_context("spawn").Process(target=terminated_while_extracting, args=(photos, options))
+    process.start()
+    process.join()
+    assert process.exitcode == INTERRUPTED
     assert run().reused >= 4
 
 
